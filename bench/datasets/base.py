@@ -1,0 +1,99 @@
+"""Sets of images as they are held in memory, and what training may see."""
+
+import hashlib
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.randomness import derive_seed
+
+
+@dataclass(frozen=True)
+class RawImages:
+    """What a source returns: images as they lie in their files, before a card's padding and choices.
+
+    Attributes:
+        images: (N, H, W, C) uint8, C = 1 or 3.
+        labels: (N,) int64; -1 where there is none.
+        skipped: One sentence for every file that could not be read.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One named set of a track.
+
+    Attributes:
+        name: The set's name in the track ("test", "letters", ...).
+        images: (N, C, H, W) uint8; `pixels` gives them in [0, 1].
+        labels: (N,) int64; -1 where there is none.
+        ids: (N,) int64, the same for the same image of the same set, whatever the limit.
+        digest: sha256 of the set's content (all of it, also where a limit took a part).
+        skipped: One sentence for every file that could not be read.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+    digest: str
+    skipped: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pixels(self) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1]."""
+        return self.images.to(torch.float32) / 255.0
+
+    def limited(self, limit: int | None) -> "ImageSet":
+        """At most `limit` images: the start of one fixed shuffle, so that a smaller choice lies in a larger one."""
+        if limit is None or limit >= len(self):
+            return self
+        order = np.random.default_rng(derive_seed("limit", self.name)).permutation(len(self))[:limit]
+        keep = torch.from_numpy(np.sort(order))
+        return ImageSet(
+            self.name, self.images[keep], self.labels[keep], self.ids[keep], self.digest, self.skipped
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a recipe or `fit` may see: never a test image.
+
+    Attributes:
+        train: Labelled ID images.
+        calibration: Held-out labelled ID images.
+        outliers: Training outliers, disjoint from every OOD test set; None where the track has none.
+        classes: The number of ID classes.
+    """
+
+    train: ImageSet
+    calibration: ImageSet
+    outliers: ImageSet | None
+    classes: int
+
+
+def sample_ids(name: str, count: int) -> Tensor:
+    """(count,) int64 ids of a set's samples: the set's name in the high bits, the position in the low ones."""
+    return (zlib.crc32(name.encode()) << 31) + torch.arange(count, dtype=torch.int64)
+
+
+def content_digest(images: np.ndarray, labels: np.ndarray) -> str:
+    """sha256 of shape, pixels and labels.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        labels: (N,) int64.
+    """
+    digest = hashlib.sha256(f"{images.shape}".encode())
+    digest.update(np.ascontiguousarray(images, dtype=np.uint8).data)
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+    return digest.hexdigest()

@@ -1,0 +1,152 @@
+"""The one scoring interface: every image gets a score, higher means more in-distribution."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from bench.datasets.base import TrainingData
+from bench.detectors.networks.base import FromPixels
+from bench.errors import InputError
+from bench.specs import Norm
+
+NoiseSource = Callable[[tuple[int, ...]], Tensor]
+"""Gives (N, *shape) standard normal numbers for the N images at hand."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what is known so far)."""
+
+
+def silent(done: int, total: int, note: str) -> None:
+    """A progress callback that says nothing."""
+
+
+class DetectorParams(BaseModel):
+    """Base of a detector's parameters, as its card may give them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class DetectorInfo:
+    """What the harness must know of a method.
+
+    Attributes:
+        classifier: It needs a network with one logit a class.
+        outliers: Training or fitting sees outliers.
+        random: Its score draws random numbers.
+        differentiable: The score has a useful gradient in x.
+        approximate_gradient: The sentence that says where the gradient is an approximation; empty where it is exact.
+        components: What an adaptive attacker must cover, e.g. ("classifier", "preprocessing").
+    """
+
+    classifier: bool = True
+    outliers: bool = False
+    random: bool = False
+    differentiable: bool = True
+    approximate_gradient: str = ""
+    components: tuple[str, ...] = ()
+
+
+class Detector(nn.Module):
+    """Base of every detector.
+
+    Subclasses set `info` and `Params`, and implement `score`. State lives in parameters and buffers alone, so that
+    `state_dict` is the whole of it.
+
+    Args:
+        network: The network with its steps from pixels; None for a detector that has none.
+        shape: (C, H, W) of the images.
+        classes: The number of ID classes.
+        params: The card's parameters, checked.
+    """
+
+    info: ClassVar[DetectorInfo] = DetectorInfo()
+    Params: ClassVar[type[DetectorParams]] = DetectorParams
+
+    def __init__(
+        self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.shape = shape
+        self.classes = classes
+        self.params = params
+
+    @abstractmethod
+    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> (N,); higher = more in-distribution.
+
+        Differentiable in x wherever mathematics allows. A random detector draws only from `noise`; None asks for its
+        deterministic or averaged form.
+        """
+
+    def objective(self, x: Tensor) -> Tensor:
+        """(N,) what directs an attack: same order as the score, without its saturation."""
+        return self.score(x)
+
+    def score_and_objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Score and objective of the same images, in one pass where they are one."""
+        if type(self).objective is Detector.objective:
+            score = self.score(x)
+            return score, score
+        with torch.no_grad():
+            score = self.score(x)
+        return score, self.objective(x)
+
+    def features(self, x: Tensor, at: str) -> Tensor:
+        """(N, D) what feature matching matches; `at` is "score", "logits", "penultimate" or "all".
+
+        Raises:
+            InputError: This detector has no such features.
+        """
+        if at == "score":
+            return self.score(x)[:, None]
+        if self.network is None or at not in ("logits", "penultimate", "all"):
+            raise InputError(f"{type(self).__name__} has no features at '{at}'.")
+        activations = self.network.activations(x)
+        if at == "all":
+            return torch.cat([a.flatten(1) for a in activations.values()], dim=1)
+        return activations[at].flatten(1)
+
+    def logits(self, x: Tensor) -> Tensor | None:
+        """(N, K) of the classifier inside, None without one."""
+        return self.network(x) if self.network is not None and self.info.classifier else None
+
+    def bound(self, x: Tensor, norm: Norm, eps: float) -> Tensor | None:
+        """(N,) certified upper bound of the score in the ball of radius `eps`; None without a certificate."""
+        return None
+
+    def fit(self, data: TrainingData, *, progress: Progress = silent) -> Self:
+        """Estimate what is only statistics; weights come from `bench.training`."""
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`score` after a check of the images.
+
+        Raises:
+            InputError: Images of the wrong type, shape or range.
+        """
+        check_images(x, self.shape)
+        return self.score(x)
+
+
+def check_images(x: Tensor, shape: tuple[int, int, int]) -> None:
+    """Raise unless x is a batch of float images of this shape in [0, 1].
+
+    Raises:
+        InputError: In one sentence, what was given and what is allowed.
+    """
+    if not x.is_floating_point():
+        raise InputError(f"images are {x.dtype}; allowed are float images in [0, 1] (divide bytes by 255).")
+    if x.ndim != 4 or tuple(x.shape[1:]) != tuple(shape):
+        raise InputError(f"images have shape {tuple(x.shape)}; allowed is (N, {', '.join(map(str, shape))}).")
+    if len(x) == 0:
+        raise InputError("the batch is empty; give at least one image.")
+    low, high = (float(v) for v in torch.aminmax(x.detach()))
+    if not (low >= 0.0 and high <= 1.0):  # false for NaN too
+        raise InputError(f"pixels range from {low:g} to {high:g}; allowed is [0, 1] without NaN.")

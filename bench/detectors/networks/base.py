@@ -1,0 +1,66 @@
+"""What a detector may ask of the network inside it."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """A classifier, or a network with one output, whose inner activations can be had in one pass.
+
+    Attributes:
+        layers: Names of the activations of `activations`, from input to output; the last two are
+            "penultimate" (N, D) and "logits" (N, K).
+    """
+
+    layers: tuple[str, ...] = ("penultimate", "logits")
+
+    @abstractmethod
+    def activations(self, x: Tensor) -> dict[str, Tensor]:
+        """Every named activation for (N, C, H, W) images in the network's own input scale."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, K) logits."""
+        return self.activations(x)["logits"]
+
+
+class FromPixels(Network):
+    """A network behind the fixed steps from [0, 1] pixels to its own input: centre crop, then normalisation.
+
+    Args:
+        network: The network.
+        crop: Side of the centre crop, the exact inverse of a track's zero padding; None keeps the image.
+        mean: One number a channel, subtracted after the crop; None subtracts nothing.
+        std: One number a channel, divided by; None divides by nothing.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        crop: int | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = network.layers
+        self.crop = crop
+        self.normalises = mean is not None or std is not None
+        channels = len(mean or std or (0.0,))
+        self.register_buffer("mean", torch.tensor(mean or (0.0,) * channels).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std or (1.0,) * channels).view(-1, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def activations(self, x: Tensor) -> dict[str, Tensor]:
+        """Every named activation for (N, C, H, W) images in [0, 1]."""
+        return self.network.activations(self.own_input(x))
+
+    def own_input(self, x: Tensor) -> Tensor:
+        """The cropped and normalised image that the network itself sees."""
+        if self.crop is not None:
+            top, left = (x.shape[-2] - self.crop) // 2, (x.shape[-1] - self.crop) // 2
+            x = x[..., top : top + self.crop, left : left + self.crop]
+        return (x - self.mean) / self.std if self.normalises else x

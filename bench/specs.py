@@ -1,0 +1,289 @@
+"""The cards as typed objects.
+
+A card is YAML text that names a track, a detector or a threat and says everything that its numbers depend on. This
+module knows their fields, checks them, and hashes them; where they lie is known to `bench.catalog`.
+"""
+
+import hashlib
+import json
+import math
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from bench.errors import UsageError
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+MethodPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=200)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, StringConstraints(max_length=4000)]
+
+
+def _inside_folder(path: str) -> str:
+    parts = path.split("/")
+    if not all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", part) for part in parts):
+        raise ValueError("must be a relative path of letters, digits, '.', '_' and '-' that stays in its folder")
+    return path
+
+
+RelativeFile = Annotated[str, StringConstraints(max_length=200), AfterValidator(_inside_folder)]
+
+
+class Norm(StrEnum):
+    """The norm of a perturbation, in [0, 1] pixel units."""
+
+    L2 = "l2"
+    LINF = "linf"
+
+
+class Side(StrEnum):
+    """Which images are attacked: `evade` OOD, `alarm` ID, `both` each against the other's clean scores."""
+
+    EVADE = "evade"
+    ALARM = "alarm"
+    BOTH = "both"
+
+
+class SetKind(StrEnum):
+    """What an OOD set is made of; only natural ones enter the mean."""
+
+    NATURAL = "natural"
+    SYNTHETIC = "synthetic"
+
+
+class Card(BaseModel):
+    """What all cards, and all parts of cards, have in common: unknown fields are errors and nothing changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def content_hash(self) -> str:
+        """sha256 of the content: comments, order of keys and defaults that are written out do not change it."""
+        return content_hash(self.model_dump(mode="json"))
+
+
+def content_hash(content: Any) -> str:
+    """sha256 of any JSON content in canonical form."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Paper(Card):
+    """Where a method comes from."""
+
+    title: Text
+    authors: Text
+    year: int = Field(ge=1900, le=2100)
+    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=500)] | None = None
+
+
+# --------------------------------------------------------------------------- tracks
+
+
+class SetSpec(Card):
+    """One set of images: a source, the part of it that is taken, and the digests that are accepted."""
+
+    source: Annotated[str, StringConstraints(max_length=200)]  # a module of bench.datasets.sources, or package.module:function
+    args: dict[str, Any] = {}
+    start: int = Field(default=0, ge=0)
+    stop: int | None = Field(default=None, ge=1)
+    exclude_labels: tuple[int, ...] = ()
+    pad: int = Field(default=0, ge=0, le=64)
+    grey: bool = False
+    digest: Sha256 | tuple[Sha256, ...] | None = None
+
+    def digests(self) -> tuple[str, ...]:
+        """The accepted content digests; empty where any content is accepted."""
+        if self.digest is None:
+            return ()
+        return (self.digest,) if isinstance(self.digest, str) else self.digest
+
+
+class OodSpec(SetSpec):
+    """An OOD test set, and whether it enters the mean."""
+
+    kind: SetKind = SetKind.NATURAL
+    same_source: bool = False  # its images come from where the training outliers come from: left out of the mean
+    in_mean: bool = True
+    note: Text = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the set enters the mean over natural sets."""
+        return self.kind is SetKind.NATURAL and self.in_mean and not self.same_source
+
+
+class TrackCard(Card):
+    """An in-distribution set, its OOD sets, and the outliers that training may see."""
+
+    name: Name
+    version: int = Field(default=1, ge=1)
+    summary: Text
+    shape: tuple[int, int, int]
+    classes: int = Field(ge=1, le=100_000)
+    default_limit: int | None = Field(default=None, ge=1)
+    train: SetSpec
+    calibration: SetSpec
+    test: SetSpec
+    ood: dict[Name, OodSpec] = Field(min_length=1)
+    outliers: tuple[SetSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        channels, height, width = self.shape
+        if channels not in (1, 3) or not (1 <= height <= 4096 and 1 <= width <= 4096):
+            raise ValueError(f"shape is {self.shape}; allowed is [1 or 3, height, width] with sides up to 4096")
+        if reserved := set(self.ood) & {"train", "calibration", "test", "outliers", "mean"}:
+            raise ValueError(f"ood set names {sorted(reserved)} are reserved")
+        return self
+
+    def natural(self) -> tuple[str, ...]:
+        """The OOD sets that enter the mean, in the card's order."""
+        return tuple(name for name, spec in self.ood.items() if spec.counts)
+
+
+# --------------------------------------------------------------------------- detectors
+
+
+class NetworkSpec(Card):
+    """The network behind a detector, and what happens to an image before it."""
+
+    method: MethodPath
+    args: dict[str, Any] = {}
+    crop: int | None = Field(default=None, ge=1)  # centre crop, the exact inverse of a track's zero padding
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+class WeightsSpec(Card):
+    """A safetensors file below `detectors/weights` of a workspace, or in the weights cache."""
+
+    file: RelativeFile
+    sha256: Sha256 | None = None
+    source: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=500)] | None = None
+
+
+class TrainingSpec(Card):
+    """The recipe that makes the last of the weights files."""
+
+    recipe: MethodPath
+    args: dict[str, Any] = {}
+    seed: int = 0
+
+
+class RecordedSpec(Card):
+    """Figures that were measured with these weights, so that a wrong checkpoint is noticed."""
+
+    id_accuracy: float | None = Field(default=None, ge=0, le=1)
+    clean_auroc: float | None = Field(default=None, ge=0, le=1)  # mean over natural OOD sets
+
+
+class DetectorOnTrack(Card):
+    """What a detector needs on one track."""
+
+    network: NetworkSpec | None = None
+    params: dict[str, Any] = {}
+    weights: tuple[WeightsSpec, ...] = ()
+    training: TrainingSpec | None = None
+    recorded: RecordedSpec = RecordedSpec()
+
+
+class VariantSpec(Card):
+    """Another form of the same detector: `NAME.VARIANT` on the command line."""
+
+    summary: Text
+    params: dict[str, Any] = {}
+    tracks: dict[Name, DetectorOnTrack] = {}
+
+
+class DetectorCard(Card):
+    """A method that gives every image a score, with its settings and weights for each track."""
+
+    name: Name
+    version: int = Field(default=1, ge=1)
+    summary: Text
+    method: MethodPath
+    paper: Paper | None = None
+    params: dict[str, Any] = {}
+    tuned_on: Text = "nothing"
+    extra_data: Text = "none"
+    tracks: dict[Name, DetectorOnTrack] = {}
+    variants: dict[Name, VariantSpec] = {}
+
+    def on_track(self, track: str, variant: str | None = None) -> "DetectorSpec":
+        """The settings in force for one track and variant.
+
+        Args:
+            track: A track's name.
+            variant: One of the card's variants, or None for the plain detector.
+
+        Raises:
+            UsageError: The card has no such variant, or no settings for the track.
+        """
+        if variant is not None and variant not in self.variants:
+            known = ", ".join(f"{self.name}.{v}" for v in self.variants) or "none"
+            raise UsageError(f"detector '{self.name}' has no variant '{variant}'; its variants: {known}.")
+        chosen = self.variants[variant] if variant else None
+        here = (chosen.tracks.get(track) if chosen else None) or self.tracks.get(track)
+        if here is None:
+            known = ", ".join({**self.tracks, **(chosen.tracks if chosen else {})}) or "none"
+            raise UsageError(f"detector '{self.name}' has no settings for track '{track}'; its tracks: {known}.")
+        params = {**self.params, **(chosen.params if chosen else {}), **here.params}
+        name = f"{self.name}.{variant}" if variant else self.name
+        return DetectorSpec(
+            name=name, track=track, version=self.version, method=self.method, params=params,
+            network=here.network, weights=here.weights, training=here.training, recorded=here.recorded,
+        )  # fmt: skip
+
+
+class DetectorSpec(Card):
+    """A detector on one track, resolved: what `content_hash` covers is what its scores depend on."""
+
+    name: str
+    track: Name
+    version: int
+    method: MethodPath
+    params: dict[str, Any]
+    network: NetworkSpec | None
+    weights: tuple[WeightsSpec, ...]
+    training: TrainingSpec | None
+    recorded: RecordedSpec
+
+
+# --------------------------------------------------------------------------- threats
+
+
+class Knowledge(StrEnum):
+    """What the attacker may ask of the detector."""
+
+    NONE = "none"
+    SCORES = "scores"
+    GRADIENTS = "gradients"
+
+
+def _allowed_eps(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(not math.isfinite(v) or v <= 0 for v in values):
+        raise ValueError("every eps must be a finite number above 0")
+    return values
+
+
+class ThreatCard(Card):
+    """An attacker with a norm, a budget and knowledge."""
+
+    name: Name
+    version: int = Field(default=1, ge=1)
+    summary: Text
+    method: MethodPath
+    paper: Paper | None = None
+    norm: Norm | None = None
+    eps: Annotated[tuple[float, ...], AfterValidator(_allowed_eps)] = ()
+    knowledge: Knowledge
+    sides: tuple[Side, ...] = (Side.EVADE, Side.ALARM, Side.BOTH)
+    params: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _norm_and_eps_together(self) -> Self:
+        if (self.norm is None) != (not self.eps):
+            raise ValueError("norm and eps go together: give both, or neither for a threat without a budget")
+        return self

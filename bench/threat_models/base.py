@@ -1,0 +1,156 @@
+"""The interface of every threat, and the bookkeeping that none of them has to do itself."""
+
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from bench import randomness
+from bench.detectors.base import Detector
+from bench.specs import Norm, Side
+
+TRACE_LENGTH = 64
+"""The most points that a score trace holds."""
+
+
+class Status(StrEnum):
+    """How the attack on one sample ended."""
+
+    COMPLETED = "completed"  # the whole budget was spent
+    STOPPED = "stopped"  # early, beyond the stop target: no rank can change any more
+    NO_GRADIENT = "no-gradient"  # the gradient was absent or all zero at every point
+    NON_FINITE = "non-finite"  # a gradient or a score was not finite; such points were skipped
+    FAILED = "failed"  # nothing could be done; the image is the clean one
+
+
+class ThreatParams(BaseModel):
+    """Base of a threat's parameters, as its card and the command line may give them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the attacker may spend on one sample.
+
+    Attributes:
+        norm: The norm of the ball; None where only the box [0, 1] binds.
+        eps: Radius of the ball in [0, 1] pixel units; None where only the box binds.
+    """
+
+    norm: Norm | None
+    eps: float | None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the attacker knows and what the harness asks of it.
+
+    Attributes:
+        side: EVADE raises the score of every image given, ALARM lowers it (the harness splits BOTH into these two).
+        seed: The cell's seed.
+        stop_target: An image whose score is strictly beyond it needs no further step; None spends the whole budget.
+        labels: (N,) int64 labels of the images, None where unknown.
+        pool: (M, C, H, W) ID calibration images that the attacker may use, None where it may use none.
+        micro_batch: The one batch shape in which gradients and scores are computed (the last batch is padded).
+        progress: Called with (share done in [0, 1], (N,) best scores so far).
+    """
+
+    side: Side
+    seed: int = 0
+    stop_target: float | None = None
+    labels: Tensor | None = None
+    pool: Tensor | None = None
+    micro_batch: int = 128
+    progress: Callable[[float, Tensor], None] = field(default=lambda share, scores: None)
+
+    @property
+    def sign(self) -> float:
+        """+1 where the attacker wants the score high, -1 where low."""
+        return -1.0 if self.side is Side.ALARM else 1.0
+
+    def uniform(self, ids: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor:
+        """(N, *shape) uniform in (0, 1): a pure function of (seed, sample id, draw)."""
+        return randomness.uniform(self.seed, ids, draw, shape)
+
+    def noise(self, ids: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor:
+        """(N, *shape) standard normal: a pure function of (seed, sample id, draw)."""
+        return randomness.normal(self.seed, ids, draw, shape)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One entry a sample.
+
+    Attributes:
+        images: (N, C, H, W) the best image found, judged by the score.
+        last_images: (N, C, H, W) the last iterate of the best restart.
+        score_trace: (N, T <= TRACE_LENGTH) best score so far along the attack.
+        gradients: (N,) int64 gradients spent.
+        queries: (N,) int64 scores asked for without a gradient.
+        norm: (N,) distance from the clean image in the budget's norm (L2 where it has none).
+        status: One a sample.
+    """
+
+    images: Tensor
+    last_images: Tensor
+    score_trace: Tensor
+    gradients: Tensor
+    queries: Tensor
+    norm: Tensor
+    status: list[Status]
+
+
+class Threat(ABC):
+    """Base of every threat: subclasses set `Params` and implement `attack`."""
+
+    Params: ClassVar[type[ThreatParams]] = ThreatParams
+
+    def __init__(self, params: ThreatParams | None = None) -> None:
+        self.params = params if params is not None else self.Params()
+
+    def run(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        """Attack every image; leaves model, gradients and the global generators as they were.
+
+        Args:
+            detector: The detector under attack.
+            x: (N, C, H, W) float32 images in [0, 1].
+            ids: (N,) int64 sample ids; the only source of randomness beside the seed.
+            budget: Norm and radius.
+            context: Side, seed, stop target and what the attacker may use.
+        """
+        with untouched(detector):
+            return self.attack(detector, x.detach(), ids=ids, budget=budget, context=context)
+
+    @abstractmethod
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        """What `run` does, on a frozen detector in evaluation mode."""
+
+
+@contextmanager
+def untouched(detector: Detector) -> Iterator[None]:
+    """Freeze the detector in evaluation mode; restore mode, requires_grad and the global random state after."""
+    modes = {module: module.training for module in detector.modules()}
+    grads = {parameter: parameter.requires_grad for parameter in detector.parameters()}
+    state = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        detector.eval()
+        for parameter in grads:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, wanted in grads.items():
+            parameter.requires_grad_(wanted)
+        torch.set_rng_state(state)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
