@@ -1,0 +1,112 @@
+"""What a cell is once it has been computed: plain values, read by the store, the tables and the checks."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from bench.specs import Norm, Side
+
+FORMAT = 1
+"""Version of the cells' layout; part of every key."""
+
+SAMPLE_COLUMNS = (
+    "id",  # int64: stable sample id
+    "set",  # str: "test" for the ID test images, "calibration", or an OOD set's name
+    "index",  # int64: position in the whole set
+    "label",  # int64: class label, -1 where there is none
+    "predicted",  # int64: class that the classifier inside predicts for the clean image, -1 without one
+    "clean_score",  # float32
+    "score",  # float32: after the attack, re-scored afresh; equals clean_score where the set was not attacked
+    "norm",  # float32: distance from the clean image in the budget's norm
+    "gradients",  # int64
+    "queries",  # int64
+    "status",  # str: bench.threat_models.base.Status, "" where the set was not attacked
+)
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SetMetrics(_Value):
+    """Figures of one OOD set against the ID test images."""
+
+    n_id: int
+    n_ood: int
+    clean_auroc: float
+    clean_se: float
+    auroc: float
+    se: float
+    low: float  # interval at AUROC 0 or 1, else auroc -+ se
+    high: float
+    conservative_auroc: float  # ties count against the defender
+    aupr_in: float
+    aupr_out: float
+    fpr95: float
+    clean_fpr95: float
+    detection_rate: float  # share of OOD images below the calibration threshold that accepts 95 % of ID images
+    ceiling: float | None  # AUROC that no detector can exceed at this radius; None without a radius
+    reachable: float | None  # share of OOD images that can be turned into an ID calibration image within eps
+    counts: bool  # whether the set enters the mean
+    gradients: int
+    queries: int
+
+
+class MeanMetrics(_Value):
+    """Mean over the natural OOD sets, its standard error with the shared ID samples taken into account."""
+
+    sets: tuple[str, ...]
+    clean_auroc: float
+    clean_se: float
+    auroc: float
+    se: float
+    fpr95: float
+    ceiling: float | None
+    reachable: float | None
+
+
+class CellMeta(_Value):
+    """Everything of a cell but its samples."""
+
+    format: int = FORMAT
+    key: str
+    detector: str
+    detector_hash: str
+    weights_sha256: tuple[str, ...]
+    threat: str
+    threat_hash: str
+    threat_params: dict[str, object]
+    norm: Norm | None
+    eps: float | None
+    side: Side
+    track: str
+    track_hash: str
+    set_digests: dict[str, str]
+    limit: int | None
+    seed: int
+    micro_batch: int
+    early_stop: bool
+    id_accuracy: float | None
+    iqr: float  # of the clean scores of the ID test images
+    stop_high: float | None  # target of images whose score is raised, None where none was
+    stop_low: float | None
+    thresholds: dict[str, float]
+    sets: dict[str, SetMetrics]
+    mean: MeanMetrics | None  # None where the track has no natural OOD set
+    statuses: dict[str, int]
+    gradients: int
+    queries: int
+    seconds: float
+    device: str
+    versions: dict[str, str]
+    notes: tuple[str, ...] = ()
+    samples_sha256: str = ""  # of the Parquet file, filled in by the store
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One detector x one threat x one eps x one track x one seed."""
+
+    meta: CellMeta
+    samples: pd.DataFrame  # columns: SAMPLE_COLUMNS
