@@ -1,0 +1,282 @@
+"""Where cards and weights are found: the workspace first, the built-in content second.
+
+A workspace is a folder with a `robustood.toml`, or one that is named. Its folders `datasets/`, `detectors/` and
+`threat_models/` hold one `NAME.yaml` a card. The built-in content is the same folders, inside the installed package or,
+in an editable install, beside it. Cards execute code: see `bench.methods`.
+"""
+
+import os
+from collections.abc import Iterator
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+
+import platformdirs
+from pydantic import TypeAdapter, ValidationError
+
+from bench.card_errors import read_card
+from bench.errors import CardError, UsageError, unknown_name
+from bench.methods import import_method
+from bench.specs import Card, DetectorCard, DetectorSpec, RelativeFile, ThreatCard, TrackCard, VariantSpec
+from bench.yaml_cards import shorten
+
+__all__ = ["Catalog", "Kind", "import_method", "weights_cache"]
+
+MARKER = "robustood.toml"
+CONTROL = "control-"
+"""What the names of detectors begin with that are there to test the harness, not to be compared."""
+
+
+class Kind(StrEnum):
+    """What a card describes."""
+
+    DETECTOR = "detector"
+    THREAT = "threat"
+    TRACK = "track"
+
+    @property
+    def folder(self) -> str:
+        """The folder of such cards in a workspace."""
+        return {"detector": "detectors", "threat": "threat_models", "track": "datasets"}[self.value]
+
+    @property
+    def model(self) -> type[DetectorCard] | type[ThreatCard] | type[TrackCard]:
+        """What such a card must be."""
+        models: dict[str, type[DetectorCard] | type[ThreatCard] | type[TrackCard]]
+        models = {"detector": DetectorCard, "threat": ThreatCard, "track": TrackCard}
+        return models[self.value]
+
+
+class Catalog:
+    """The cards and weights of one workspace and of the built-in content; cards are read when they are asked for.
+
+    Args:
+        workspace: The folder that is read first; None for the built-in content alone.
+        builtin: The folder of the built-in content; None for the one of this installation.
+    """
+
+    def __init__(self, workspace: Path | None = None, *, builtin: Path | None = None) -> None:
+        self.workspace = workspace.resolve() if workspace is not None else None
+        self.builtin = (builtin if builtin is not None else builtin_content()).resolve()
+        self._cards: dict[Path, Card] = {}
+
+    @classmethod
+    def find(cls, workspace: Path | None = None) -> "Catalog":
+        """The catalog of a named workspace, or of the nearest folder upward that has a `robustood.toml`, or of none.
+
+        Raises:
+            UsageError: The named workspace is not a folder.
+        """
+        if workspace is not None:
+            if not workspace.is_dir():
+                raise UsageError(f"workspace '{workspace}' is not a folder; name the folder that holds the cards.")
+            return cls(workspace)
+        here = Path.cwd()
+        return cls(next((folder for folder in (here, *here.parents) if (folder / MARKER).is_file()), None))
+
+    # ------------------------------------------------------------------ cards
+
+    def names(self, kind: Kind | str) -> list[str]:
+        """The names of all cards of a kind, also of those that cannot be read."""
+        return sorted(self._files[Kind(kind)])
+
+    def where(self, kind: Kind | str, name: str) -> Path:
+        """The file of a card; for a detector's variant, of the detector.
+
+        Raises:
+            UsageError: There is no such card.
+        """
+        files = self._files[Kind(kind)]
+        stem = name.partition(".")[0] if Kind(kind) is Kind.DETECTOR else name
+        if stem not in files:
+            raise unknown_name(str(kind), name[:80], files)
+        return files[stem][0]
+
+    def origin(self, kind: Kind | str, name: str) -> str:
+        """`workspace` or `built-in`.
+
+        Raises:
+            UsageError: There is no such card.
+        """
+        return "built-in" if self.where(kind, name).parent.parent == self.builtin else "workspace"
+
+    def track(self, name: str) -> TrackCard:
+        """The card of a track.
+
+        Raises:
+            UsageError: There is no such card, or it cannot be used.
+        """
+        card = self._card(Kind.TRACK, name)
+        assert isinstance(card, TrackCard)
+        return card
+
+    def threat(self, name: str) -> ThreatCard:
+        """The card of a threat.
+
+        Raises:
+            UsageError: There is no such card, or it cannot be used.
+        """
+        card = self._card(Kind.THREAT, name)
+        assert isinstance(card, ThreatCard)
+        return card
+
+    def detector(self, name: str) -> tuple[DetectorCard, str | None]:
+        """The card and the variant, None for the plain detector, of `NAME` or `NAME.VARIANT`.
+
+        Raises:
+            UsageError: There is no such card or variant, or the card cannot be used.
+        """
+        stem, dot, variant = name.partition(".")
+        card = self._card(Kind.DETECTOR, stem if dot else name)
+        assert isinstance(card, DetectorCard)
+        if dot and variant not in card.variants:
+            raise unknown_name("detector", name[:80], [stem, *(f"{stem}.{v}" for v in card.variants)])
+        return card, variant if dot else None
+
+    def variant(self, name: str) -> VariantSpec | None:
+        """The variant that `NAME.VARIANT` names, None for a plain `NAME`; raises as `detector`."""
+        card, variant = self.detector(name)
+        return card.variants[variant] if variant is not None else None
+
+    def detector_spec(self, name: str, track: str) -> DetectorSpec:
+        """The settings in force for `NAME` or `NAME.VARIANT` on a track.
+
+        Raises:
+            UsageError: There is no such card, variant or track of it.
+        """
+        card, variant = self.detector(name)
+        return card.on_track(track, variant)
+
+    def expand_detectors(self, asked: str) -> list[str]:
+        """Names for `all`, a comma-separated list, or wildcards (`gat*`, `msp.*`).
+
+        `all` and wildcards leave out the controls, and `all` the variants; each name comes once, in the order asked.
+
+        Raises:
+            UsageError: A name or wildcard fits no detector.
+        """
+        return self.expand(Kind.DETECTOR, asked)
+
+    def expand(self, kind: Kind | str, asked: str) -> list[str]:
+        """`expand_detectors` for any kind.
+
+        Raises:
+            UsageError: A name or wildcard fits no card.
+        """
+        kind = Kind(kind)
+        chosen: dict[str, None] = {}
+        for part in filter(None, (part.strip() for part in asked.split(","))):
+            if part == "all":
+                found = [name for name in self.names(kind) if not name.startswith(CONTROL)]
+            elif any(sign in part for sign in "*?["):
+                found = [name for name in self._matchable(kind, part) if fnmatchcase(name, part)]
+            else:
+                self.detector(part) if kind is Kind.DETECTOR else self._card(kind, part)
+                found = [part]
+            if not found:
+                raise unknown_name(str(kind), part[:80], self.names(kind))
+            chosen.update(dict.fromkeys(found))
+        if not chosen:
+            raise UsageError(f"no {kind} is named; give one or more of: {', '.join(self.names(kind)) or 'none'}.")
+        return list(chosen)
+
+    def notices(self) -> list[str]:
+        """One sentence for every card of the workspace that takes the place of another built-in one."""
+        sentences = []
+        for kind in Kind:
+            for name, files in self._files[kind].items():
+                if len(files) == 2 and self._hash(kind, files[0]) != self._hash(kind, files[1]):
+                    sentences.append(f"{kind} '{name}' is the workspace's own card {files[0]}, not the built-in one.")
+        return sentences
+
+    def content_roots(self) -> list[Path]:
+        """The folders that hold cards: the workspace first, the built-in content last; one where they are the same."""
+        roots = [root for root in (self.workspace, self.builtin) if root is not None]
+        return list(dict.fromkeys(roots))
+
+    # ---------------------------------------------------------------- weights
+
+    def weights_path(self, file: str) -> Path | None:
+        """A weights file by its name in a card, in the workspace, the built-in content or the cache; None if nowhere.
+
+        Raises:
+            UsageError: The name would leave the folder of weights.
+        """
+        try:
+            TypeAdapter(RelativeFile).validate_python(file)
+        except ValidationError as error:
+            raise UsageError(
+                f"weights file {shorten(file)} is not allowed; give a relative path without '..', spaces or signs."
+            ) from error
+        folders = [root / "detectors" / "weights" for root in self.content_roots()]
+        return next((folder / file for folder in (*folders, weights_cache()) if (folder / file).is_file()), None)
+
+    def weights_dir_for_writing(self) -> Path:
+        """Where new weights go: the workspace's folder of weights, or the cache without a workspace."""
+        return self.workspace / "detectors" / "weights" if self.workspace is not None else weights_cache()
+
+    # ---------------------------------------------------------------- helpers
+
+    @cached_property
+    def _files(self) -> dict[Kind, dict[str, list[Path]]]:
+        """For every kind and name the files of that name, the one in force first."""
+        found: dict[Kind, dict[str, list[Path]]] = {kind: {} for kind in Kind}
+        for kind in Kind:
+            for root in self.content_roots():
+                for path in _card_files(root / kind.folder):
+                    found[kind].setdefault(path.stem, []).append(path)
+        return found
+
+    def _card(self, kind: Kind, name: str) -> Card:
+        return self.read(kind, self.where(kind, name))
+
+    def read(self, kind: Kind | str, path: Path) -> Card:
+        """The card in a file, read once.
+
+        Raises:
+            CardError: It cannot be used, or its name is not that of its file.
+        """
+        if path not in self._cards:
+            card = read_card(path, Kind(kind).model)
+            if card.name != path.stem:
+                raise CardError(
+                    f"{path}:1: field 'name' is '{card.name}', allowed is the file's '{path.stem}'; rename one."
+                )
+            self._cards[path] = card
+        return self._cards[path]
+
+    def _hash(self, kind: Kind, path: Path) -> str:
+        try:
+            return self.read(kind, path).content_hash()
+        except CardError:
+            return f"unreadable {path}"
+
+    def _matchable(self, kind: Kind, pattern: str) -> Iterator[str]:
+        for name in self.names(kind):
+            if name.startswith(CONTROL) and not pattern.startswith(CONTROL):
+                continue
+            if "." not in pattern:
+                yield name
+            elif kind is Kind.DETECTOR:
+                yield from (f"{name}.{variant}" for variant in self.detector(name)[0].variants)
+
+
+def builtin_content() -> Path:
+    """The folder of the built-in content: inside the installed package, or the checkout around it."""
+    package = Path(__file__).resolve().parent
+    shipped = package / "_content"
+    return shipped if shipped.is_dir() else package.parent
+
+
+def weights_cache() -> Path:
+    """Where weights lie that belong to no workspace: `ROBUSTOOD_WEIGHTS`, or the user's cache."""
+    named = os.environ.get("ROBUSTOOD_WEIGHTS")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("robustood")) / "weights"
+
+
+def _card_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.glob("*.yaml") if path.is_file())
+    except OSError as error:
+        raise UsageError(f"folder '{folder}' cannot be read ({error.strerror}); check its permissions.") from error
