@@ -1,0 +1,1 @@
+"""Tables of cells, as text, Markdown, LaTeX and CSV: pure functions of what the store holds."""

@@ -1,0 +1,156 @@
+"""The words around a table: what was attacked, what the figures mean, and what a reader must not overlook."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.evaluation.results import CellMeta
+from bench.report import numbers
+from bench.report.table import Table
+from bench.specs import Norm, Side
+
+REACHABLE_LIMIT = 0.05
+"""Above this share of OOD images that can become an ID image, a line says so."""
+
+QUIET_STATUSES = ("", "completed", "stopped")
+"""How attacks end that need no word."""
+
+_SIDES = {
+    None: "no attack",
+    Side.EVADE: "side evade: the OOD images are attacked to look in-distribution, the ID images stay as they are",
+    Side.ALARM: "side alarm: the ID images are attacked to look out-of-distribution, the OOD images stay as they are",
+    Side.BOTH: "side both: ID and OOD images are attacked, each against the other's clean scores",
+}
+
+
+@dataclass(frozen=True)
+class Radius:
+    """The largest radius within which no more than this share of the OOD images can become an ID image."""
+
+    share: float
+    eps: float
+
+
+def heading(table: Table) -> str:
+    """The track and the attacked side."""
+    return f"{table.track}, {_SIDES[table.side]}"
+
+
+def caption(table: Table) -> list[str]:
+    """What the figures are made of and what they mean, one line each."""
+    counted = [column.name for column in table.columns if column.counts]
+    lines = [_images(table)]
+    if any(section.attacked for section in table.sections):
+        lines.append(
+            "mean: AUROC clean → attacked ± one standard error over the samples (DeLong; the ID images are shared by "
+            "the sets); other columns: AUROC under attack; at 0 or 1 the interval of the rule of three"
+        )
+    else:
+        lines.append(
+            "AUROC ± one standard error over the samples (DeLong); at 0 or 1 the interval of the rule of three"
+        )
+    starred = " (* does not enter it)" if any(not column.counts for column in table.columns) else ""
+    lines.append(f"mean over {', '.join(counted)}{starred}" if counted else "no set of this track enters a mean")
+    lines.append(
+        "FPR95: mean share of OOD images accepted where 95 % of ID images are; ceiling: mean AUROC that no detector "
+        "can exceed at this radius; grads: gradients spent; s: seconds"
+    )
+    return lines
+
+
+def remarks(table: Table, radii: Mapping[Norm, Sequence[Radius]] | None = None) -> list[str]:
+    """What a reader must not overlook: radii that prove nothing, attacks that failed, notes of the cells.
+
+    Args:
+        table: The table.
+        radii: For each norm, radii to propose where one is too large.
+    """
+    return [*ceiling_lines(table, radii or {}), *_status_lines(table), *_note_lines(table)]
+
+
+def ceiling_lines(table: Table, radii: Mapping[Norm, Sequence[Radius]]) -> list[str]:
+    """One line for each radius at which more than 5 % of the OOD images can be turned into an ID image."""
+    worst: dict[tuple[Norm, float], CellMeta] = {}
+    for meta in table.metas:
+        if meta.norm is not None and meta.eps is not None and reach(meta) > REACHABLE_LIMIT:
+            worst.setdefault((meta.norm, meta.eps), meta)
+    lines = []
+    for (norm, eps), meta in sorted(worst.items()):
+        ceiling = meta.mean.ceiling if meta.mean else None
+        bound = f", so no detector can exceed an AUROC of {ceiling:.3f} there" if ceiling is not None else ""
+        lines.append(
+            f"{norm} eps {numbers.radius(eps)} is too large to tell detectors apart: {numbers.percent(reach(meta))} of "
+            f"the OOD images can be turned into an ID image within it{bound}; "
+            f"{_proposal(norm, table, radii.get(norm, ()))}"
+        )
+    return lines
+
+
+def needs_radii(table: Table) -> set[Norm]:
+    """The norms in which some radius of the table is too large."""
+    return {m.norm for m in table.metas if m.norm is not None and m.eps is not None and reach(m) > REACHABLE_LIMIT}
+
+
+def reach(meta: CellMeta) -> float:
+    """Share of OOD images that can be turned into an ID image: mean over the sets that count, or over all sets."""
+    if meta.mean is not None:
+        return meta.mean.reachable or 0.0
+    return sum(m.reachable or 0.0 for m in meta.sets.values()) / max(1, len(meta.sets))
+
+
+def _proposal(norm: Norm, table: Table, radii: Sequence[Radius]) -> str:
+    if radii:
+        values = ",".join(numbers.radius(r.eps) for r in sorted(radii, key=lambda r: r.eps))
+        shares = ", ".join(numbers.percent(r.share) for r in sorted(radii, key=lambda r: r.eps))
+        return f"try `--eps {norm}:{values}`, where at most {shares} can."
+    fine = sorted({m.eps for m in table.metas if m.norm is norm and m.eps is not None and reach(m) <= REACHABLE_LIMIT})
+    if fine:
+        return f"of the radii shown, {', '.join(numbers.radius(value) for value in fine)} are small enough."
+    return "compare it with a smaller radius."
+
+
+def _images(table: Table) -> str:
+    first = table.metas[0]
+    by_count: dict[int, list[str]] = {}
+    for column in table.columns:
+        holder = next(meta for meta in table.metas if column.name in meta.sets)
+        by_count.setdefault(holder.sets[column.name].n_ood, []).append(column.name)
+    if len(by_count) == 1:
+        ood = f"{next(iter(by_count))} of each OOD set"
+    else:
+        ood = "; ".join(f"{count} of {', '.join(names)}" for count, names in sorted(by_count.items(), reverse=True))
+    n_id = next(iter(first.sets.values())).n_id
+    limit = "no limit" if table.limit is None else f"limit {table.limit}"
+    seeds = sorted({meta.seed for meta in table.metas})
+    return f"{n_id} ID test images against {ood}; {limit}; seed {', '.join(map(str, seeds))}"
+
+
+def _status_lines(table: Table) -> list[str]:
+    """One line for each detector and unusual ending of attacks, over all its cells."""
+    ended: dict[tuple[str, str], list[CellMeta]] = {}
+    for meta in table.metas:
+        for status in sorted(status for status, count in meta.statuses.items() if count):
+            if status not in QUIET_STATUSES:
+                ended.setdefault((meta.detector, status), []).append(meta)
+    lines = []
+    for (detector, status), metas in ended.items():
+        images = sum(meta.statuses[status] for meta in metas)
+        total = sum(count for meta in metas for name, count in meta.statuses.items() if name)
+        where = sorted({f"{meta.threat}{_radius(meta)}" for meta in metas})
+        lines.append(f"{detector}: the attack on {images} of {total} images ended as {status} ({', '.join(where)}).")
+    return lines
+
+
+def _note_lines(table: Table) -> list[str]:
+    told: dict[str, str] = {}
+    for meta in table.metas:
+        for note in meta.notes:
+            told.setdefault(note, _cell_name(meta))
+    return [f"{where}: {note}" for note, where in told.items()]
+
+
+def _cell_name(meta: CellMeta) -> str:
+    return f"{meta.detector} under {meta.threat}{_radius(meta)}"
+
+
+def _radius(meta: CellMeta) -> str:
+    return f" eps {numbers.radius(meta.eps)}" if meta.eps is not None else ""

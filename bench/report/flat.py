@@ -1,0 +1,96 @@
+"""A table as one flat grid of words, for formats without a width: a row a cell, or a row a cell and set."""
+
+from dataclasses import dataclass
+
+from bench.evaluation.results import CellMeta
+from bench.report import numbers
+from bench.report.table import Row, Section, Table, is_attack
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Words to be escaped by whoever prints them.
+
+    Attributes:
+        header: The columns' titles.
+        texts: How many of the first columns hold names (set to the left); the others hold figures.
+        blocks: The rows, one block a threat and radius.
+    """
+
+    header: list[str]
+    texts: int
+    blocks: list[list[list[str]]]
+
+
+def flat_grid(table: Table, *, full: bool = False) -> Grid:
+    """The table as a grid.
+
+    Args:
+        table: The table.
+        full: A row for each set of each cell, with standard errors, instead of a row for each cell.
+    """
+    return _by_set(table) if full else _by_cell(table)
+
+
+def _by_cell(table: Table) -> Grid:
+    sets = [column.title for column in table.columns]
+    header = ["detector", "threat", "eps", "mean AUROC", *sets, "FPR95", "ceiling", "gradients", "seconds"]
+    blocks = [[_cell_words(section, row, table) for row in section.rows] for section in table.sections]
+    return Grid(header, 3, blocks)
+
+
+def _cell_words(section: Section, row: Row, table: Table) -> list[str]:
+    meta = row.meta
+    sets = [_change(meta, column.name, with_se=False) for column in table.columns]
+    return [
+        row.label,
+        section.threat,
+        numbers.both_scales(section.norm, section.eps) or numbers.ABSENT,
+        _mean_change(meta),
+        *sets,
+        numbers.share(meta.mean.fpr95 if meta.mean else None),
+        numbers.share(meta.mean.ceiling if meta.mean else None),
+        numbers.amount(meta.gradients),
+        numbers.seconds(meta.seconds),
+    ]
+
+
+def _by_set(table: Table) -> Grid:
+    header = ["detector", "threat", "eps", "set", "AUROC", "ties lost", "AUPR in", "AUPR out", "FPR95", "detected"]
+    blocks = []
+    for section in table.sections:
+        radius = numbers.both_scales(section.norm, section.eps) or numbers.ABSENT
+        block = []
+        for row in section.rows:
+            names = [row.label, section.threat, radius]
+            block.append([*names, "mean", _mean_change(row.meta), *[numbers.ABSENT] * 3, *_mean_tail(row.meta)])
+            for column in table.columns:
+                if (m := row.meta.sets.get(column.name)) is None:
+                    continue
+                figures = (m.conservative_auroc, m.aupr_in, m.aupr_out, m.fpr95, m.detection_rate, m.ceiling)
+                change = _change(row.meta, column.name, with_se=True)
+                block.append([*names, column.title, change, *map(numbers.share, figures)])
+        blocks.append(block)
+    return Grid([*header, "ceiling"], 4, blocks)
+
+
+def _mean_tail(meta: CellMeta) -> list[str]:
+    if meta.mean is None:
+        return [numbers.ABSENT] * 3
+    return [numbers.share(meta.mean.fpr95), numbers.ABSENT, numbers.share(meta.mean.ceiling)]
+
+
+def _mean_change(meta: CellMeta) -> str:
+    if not is_attack(meta):
+        return numbers.clean_mean(meta.mean, meta.sets, with_se=True)
+    if meta.mean is None:
+        return numbers.ABSENT
+    return f"{numbers.clean_mean(meta.mean, meta.sets)} → {numbers.attacked_mean(meta.mean, meta.sets)}"
+
+
+def _change(meta: CellMeta, name: str, *, with_se: bool) -> str:
+    metrics = meta.sets.get(name)
+    if metrics is None:
+        return numbers.ABSENT
+    attacked = numbers.attacked_set(metrics, with_se=with_se)
+    return f"{numbers.clean_set(metrics)} → {attacked}" if is_attack(meta) else attacked

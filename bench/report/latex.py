@@ -1,0 +1,62 @@
+"""A table as LaTeX with booktabs rules."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench.report.captions import Radius, caption, heading, remarks
+from bench.report.flat import flat_grid
+from bench.report.table import Table
+from bench.specs import Norm
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    "±": r"$\pm$",
+    "→": r"$\to$",
+}
+
+
+def render_latex(table: Table, *, full: bool = False, radii: Mapping[Norm, Sequence[Radius]] | None = None) -> str:
+    r"""A `table` environment that needs `\usepackage{booktabs}` and nothing else.
+
+    Args:
+        table: The table.
+        full: A row for each set of each cell.
+        radii: For each norm, radii to propose where one is too large.
+    """
+    grid = flat_grid(table, full=full)
+    alignment = "l" * grid.texts + "r" * (len(grid.header) - grid.texts)
+    said = ". ".join(escape_latex(line.rstrip(".")) for line in [heading(table), *caption(table)])
+    lines = [
+        *(f"% {' '.join(line.split())}" for line in remarks(table, radii)),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{said}.}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        _row(grid.header),
+    ]
+    for block in grid.blocks:
+        lines += [r"\midrule", *map(_row, block)]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """The text with LaTeX's special characters, and the arrows and signs of a table, written as commands."""
+    return "".join(_ESCAPES.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def _row(words: Iterable[str]) -> str:
+    return f"{' & '.join(map(escape_latex, words))} \\\\"

@@ -1,0 +1,34 @@
+"""A table as GitHub-flavoured Markdown."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench.report.captions import Radius, caption, heading, remarks
+from bench.report.flat import flat_grid
+from bench.report.table import Table
+from bench.specs import Norm
+
+
+def render_markdown(table: Table, *, full: bool = False, radii: Mapping[Norm, Sequence[Radius]] | None = None) -> str:
+    """Heading, table, and what the figures mean.
+
+    Args:
+        table: The table.
+        full: A row for each set of each cell.
+        radii: For each norm, radii to propose where one is too large.
+    """
+    grid = flat_grid(table, full=full)
+    rules = [":--"] * grid.texts + ["--:"] * (len(grid.header) - grid.texts)
+    lines = [f"**{escape_markdown(heading(table))}**", "", _row(map(escape_markdown, grid.header)), _row(rules)]
+    lines += [_row(map(escape_markdown, words)) for block in grid.blocks for words in block]
+    lines += ["", *(f"- {escape_markdown(line)}" for line in [*caption(table), *remarks(table, radii)])]
+    return "\n".join(lines) + "\n"
+
+
+def escape_markdown(text: str) -> str:
+    """The text with everything escaped that Markdown, or a cell of its tables, would take as markup."""
+    return re.sub(r"([\\`*_|<>\[\]#~])", r"\\\1", " ".join(text.split()))
+
+
+def _row(words: Iterable[str]) -> str:
+    return f"| {' | '.join(words)} |"

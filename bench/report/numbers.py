@@ -1,0 +1,100 @@
+"""How figures are written: one manner for every table."""
+
+import math
+
+from bench.evaluation.results import MeanMetrics, SetMetrics
+from bench.specs import Norm
+
+ABSENT = "-"
+"""What stands where there is no figure."""
+
+
+def clean_set(metrics: SetMetrics, *, with_se: bool = False) -> str:
+    """The clean AUROC of one set; at 0 or 1 its interval, since the standard error vanishes there."""
+    low, high = _interval(metrics.clean_auroc, min(metrics.n_id, metrics.n_ood))
+    return _estimate(metrics.clean_auroc, metrics.clean_se, low, high, with_se)
+
+
+def attacked_set(metrics: SetMetrics, *, with_se: bool = False) -> str:
+    """The attacked AUROC of one set; at 0 or 1 its interval."""
+    return _estimate(metrics.auroc, metrics.se, metrics.low, metrics.high, with_se)
+
+
+def clean_mean(mean: MeanMetrics | None, sets: dict[str, SetMetrics], *, with_se: bool = False) -> str:
+    """The clean AUROC, mean over the sets that count; at 0 or 1 its interval."""
+    if mean is None:
+        return ABSENT
+    counted = [sets[name] for name in mean.sets]
+    bounds = [_interval(m.clean_auroc, min(m.n_id, m.n_ood)) for m in counted]
+    low, high = (sum(values) / len(bounds) for values in zip(*bounds, strict=True))
+    return _estimate(mean.clean_auroc, mean.clean_se, low, high, with_se)
+
+
+def attacked_mean(mean: MeanMetrics | None, sets: dict[str, SetMetrics]) -> str:
+    """The attacked AUROC, mean over the sets that count, with its se; at 0 or 1 the mean of the sets' intervals."""
+    if mean is None:
+        return ABSENT
+    counted = [sets[name] for name in mean.sets]
+    low = sum(m.low for m in counted) / len(counted)
+    high = sum(m.high for m in counted) / len(counted)
+    return _estimate(mean.auroc, mean.se, low, high, with_se=True)
+
+
+def share(value: float | None) -> str:
+    """A share or an AUROC without an error: three digits."""
+    return ABSENT if value is None else f"{value:.3f}"
+
+
+def percent(value: float) -> str:
+    """A share in per cent, never rounded to a misleading 0 or 100."""
+    if 0 < value < 0.01:
+        return "under 1 %"
+    if 0.99 < value < 1:
+        return "over 99 %"
+    return f"{100 * value:.0f} %"
+
+
+def amount(value: int) -> str:
+    """A count in at most five characters: 950, 12.3k, 1.25M."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}" if value < 999.5 * size else f"{value / size:.0f}{letter}"
+    return str(value)
+
+
+def seconds(value: float) -> str:
+    """A duration: tenths below ten seconds, whole seconds above."""
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def radius(eps: float) -> str:
+    """A radius in [0, 1] pixel units, as short as three digits allow."""
+    return f"{eps:.3g}"
+
+
+def both_scales(norm: Norm | None, eps: float | None) -> str:
+    """A radius in [0, 1] pixel units and on the 0 to 255 scale: `0.0314 = 8/255` or `1 (255 on the 0-255 scale)`."""
+    if eps is None or norm is None:
+        return ""
+    scaled = f"{eps * 255:.4g}"
+    return f"{radius(eps)} = {scaled}/255" if norm is Norm.LINF else f"{radius(eps)} ({scaled} on the 0-255 scale)"
+
+
+def _estimate(value: float, se: float, low: float, high: float, with_se: bool) -> str:
+    if not math.isfinite(value):
+        return ABSENT
+    if value <= 0:
+        return f"0-{high:.3f}"
+    if value >= 1:
+        return f"{low:.3f}-1"
+    return f"{value:.3f} ± {se:.3f}" if with_se else f"{value:.3f}"
+
+
+def _interval(value: float, smaller_side: int) -> tuple[float, float]:
+    """At 0 or 1 the rule of three, elsewhere the value itself."""
+    reach = min(1.0, 3 / max(1, smaller_side))
+    if value <= 0:
+        return 0.0, reach
+    if value >= 1:
+        return 1.0 - reach, 1.0
+    return value, value

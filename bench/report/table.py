@@ -1,0 +1,188 @@
+"""From cells to tables: which cells stand together, in which order, under which names.
+
+Pure functions of the cells' metadata; how a table looks is known to `text`, `markdown`, `latex` and `records`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from bench.evaluation.results import CellMeta
+from bench.specs import Norm, Side, content_hash
+
+
+@dataclass(frozen=True)
+class SetColumn:
+    """One OOD set, and whether it enters the mean."""
+
+    name: str
+    counts: bool
+
+    @property
+    def title(self) -> str:
+        """The name, with a star where the set does not enter the mean."""
+        return self.name if self.counts else f"{self.name}*"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell under the name that tells it from its neighbours."""
+
+    label: str
+    meta: CellMeta
+
+
+@dataclass(frozen=True)
+class Section:
+    """The cells of one threat at one radius, best attacked mean first."""
+
+    threat: str
+    norm: Norm | None
+    eps: float | None
+    attacked: bool
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of one track that can be compared: one attacked side, one choice of images.
+
+    Attributes:
+        track: The track's name.
+        side: The attacked side; None where no cell is an attack.
+        limit: The most images that were taken of a set; None where all were.
+        columns: The OOD sets, those that enter the mean first.
+        sections: Unattacked cells first, then by norm, threat and radius.
+    """
+
+    track: str
+    side: Side | None
+    limit: int | None
+    columns: tuple[SetColumn, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def metas(self) -> list[CellMeta]:
+        """Every cell of the table, in the order of its rows."""
+        return [row.meta for section in self.sections for row in section.rows]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which cells to show; an empty choice shows all."""
+
+    tracks: Sequence[str] = field(default=())
+    detectors: Sequence[str] = field(default=())
+    threats: Sequence[str] = field(default=())
+
+    def __call__(self, meta: CellMeta) -> bool:
+        """Whether the cell is to be shown; the unattacked cells of a chosen detector always are."""
+        return (
+            (not self.tracks or meta.track in self.tracks)
+            and (not self.detectors or meta.detector in self.detectors)
+            and (not self.threats or meta.threat in self.threats or not is_attack(meta))
+        )
+
+
+def is_attack(meta: CellMeta) -> bool:
+    """Whether anything was spent on the cell: a clean cell has no radius, no gradients and no queries."""
+    return meta.eps is not None or meta.gradients > 0 or meta.queries > 0
+
+
+def build_tables(metas: Iterable[CellMeta]) -> tuple[Table, ...]:
+    """The tables of these cells, one a track, side and limit; clean cells stand in each that they belong to."""
+    unique = list({meta.key: meta for meta in metas}.values())
+    places: dict[tuple[str, str, str], list[CellMeta]] = {}
+    for meta in unique:
+        places.setdefault((meta.track, meta.track_hash, str(meta.limit)), []).append(meta)
+    tables = []
+    for _, together in sorted(places.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
+        clean = [meta for meta in together if not is_attack(meta)]
+        sides = [side for side in Side if any(is_attack(meta) and meta.side is side for meta in together)]
+        if not sides:
+            tables.append(_table(clean, None))
+        for side in sides:
+            attacks = [meta for meta in together if is_attack(meta) and meta.side is side]
+            tables.append(_table([*clean, *attacks], side))
+    return tuple(tables)
+
+
+def mean_auroc(meta: CellMeta) -> float:
+    """What rows are ranked by: the attacked AUROC, mean over the sets that count (over all sets where none does)."""
+    if meta.mean is not None:
+        return meta.mean.auroc
+    return sum(m.auroc for m in meta.sets.values()) / max(1, len(meta.sets))
+
+
+def _table(metas: list[CellMeta], side: Side | None) -> Table:
+    first = metas[0]
+    found: dict[str, bool] = {}
+    for meta in metas:
+        for name, metrics in meta.sets.items():
+            found.setdefault(name, metrics.counts)
+    columns = sorted((SetColumn(name, counts) for name, counts in found.items()), key=lambda c: not c.counts)
+    return Table(first.track, side, first.limit, tuple(columns), _sections(metas))
+
+
+def _sections(metas: list[CellMeta]) -> tuple[Section, ...]:
+    by_attack: dict[tuple[bool, str, str, str, float], list[CellMeta]] = {}
+    for meta in metas:
+        attack = (True, str(meta.norm or ""), meta.threat, _settings_of(meta), meta.eps or 0.0)
+        by_attack.setdefault(attack if is_attack(meta) else (False, "", "", "", 0.0), []).append(meta)
+    names = _threat_names(metas)
+    sections = []
+    for attack in sorted(by_attack, key=lambda a: tuple(map(_sortable, a))):
+        cells = by_attack[attack] if attack[0] else _once_a_detector(by_attack[attack])
+        first = cells[0]
+        name = names[first.threat, _settings_of(first)]
+        sections.append(Section(name, first.norm, first.eps, is_attack(first), _rows(cells)))
+    return tuple(sections)
+
+
+def _sortable(part: object) -> tuple[float, str]:
+    return (float(part), "") if isinstance(part, int | float) else (0.0, str(part))
+
+
+def _settings_of(meta: CellMeta) -> str:
+    return content_hash([meta.threat_hash, meta.threat_params])
+
+
+def _threat_names(metas: list[CellMeta]) -> dict[tuple[str, str], str]:
+    """Threats by name; where one was run with several settings, what differs stands beside it."""
+    variants: dict[str, dict[str, CellMeta]] = {}
+    for meta in metas:
+        variants.setdefault(meta.threat, {}).setdefault(_settings_of(meta), meta)
+    names = {}
+    for threat, by_settings in variants.items():
+        params = [meta.threat_params for meta in by_settings.values()]
+        keys = sorted({key for p in params for key in p})
+        differing = [key for key in keys if len({repr(p.get(key)) for p in params}) > 1]
+        taken: dict[str, int] = {}
+        for settings, meta in by_settings.items():
+            words = ", ".join(f"{key.replace('_', ' ')} {meta.threat_params.get(key)}" for key in differing)
+            name = f"{threat} ({words})" if words else threat
+            taken[name] = taken.get(name, 0) + 1
+            names[threat, settings] = name if taken[name] == 1 else f"{name} #{meta.threat_hash[:6]}"
+    return names
+
+
+def _once_a_detector(clean: list[CellMeta]) -> list[CellMeta]:
+    """Clean scores depend on no seed and no side: one cell for each state of a detector."""
+    return list({(m.detector, m.detector_hash, m.weights_sha256): m for m in clean}.values())
+
+
+def _rows(metas: list[CellMeta]) -> tuple[Row, ...]:
+    ranked = sorted(metas, key=lambda m: (-mean_auroc(m), m.detector, m.seed, m.key))
+    return tuple(Row(_label(meta, [m for m in metas if m.detector == meta.detector]), meta) for meta in ranked)
+
+
+def _label(meta: CellMeta, namesakes: list[CellMeta]) -> str:
+    """The detector's name, and of seed, early stop and key what is needed to tell it from its namesakes."""
+    words = []
+    if len({m.seed for m in namesakes}) > 1:
+        words.append(f"seed {meta.seed}")
+    if len({m.early_stop for m in namesakes}) > 1 and not meta.early_stop:
+        words.append("no early stop")
+    alike = [m for m in namesakes if (m.seed, m.early_stop) == (meta.seed, meta.early_stop)]
+    if len(alike) > 1:
+        words.append(f"#{meta.key[:6]}")
+    return " ".join([meta.detector, *words])

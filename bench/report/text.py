@@ -1,0 +1,177 @@
+"""A table as lines for a terminal."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.evaluation.results import SetMetrics
+from bench.report import numbers
+from bench.report.captions import Radius, caption, heading, remarks
+from bench.report.table import Row, Section, Table, is_attack
+from bench.specs import Norm
+
+_GAP = "  "
+_NARROW = 8
+"""A set's name is broken into two lines where it is longer."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line, and what kind of thing it says: "heading", "caption", "header", "section", "row" or "remark"."""
+
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class _Column:
+    header: tuple[str, ...]
+    cell: Callable[[Row, str], str]  # of a row and, in the full view, the set that the line is about
+    left: bool = False
+
+
+def text_lines(
+    table: Table, *, width: int = 120, full: bool = False, radii: Mapping[Norm, Sequence[Radius]] | None = None
+) -> list[Line]:
+    """The table as lines.
+
+    Where the OOD sets do not fit beside the mean they follow in panels of their own.
+
+    Args:
+        table: The table.
+        width: Columns of the terminal.
+        full: One line for each set of each cell, with every figure.
+        radii: For each norm, radii to propose where one is too large.
+    """
+    lines = [Line(heading(table), "heading")]
+    lines += [Line(part, "caption") for sentence in caption(table) for part in _wrapped(sentence, width)]
+    if full:
+        lines += _panel(table, _full_columns(), [column.name for column in table.columns])
+    else:
+        for columns in _panels(table, width):
+            lines += _panel(table, columns, [""])
+    lines += [Line("", "remark")] if (said := remarks(table, radii)) else []
+    lines += [Line(part, "remark") for sentence in said for part in _wrapped(sentence, width)]
+    return lines
+
+
+def render_text(
+    table: Table, *, width: int = 120, full: bool = False, radii: Mapping[Norm, Sequence[Radius]] | None = None
+) -> str:
+    """`text_lines` as one string."""
+    lines = text_lines(table, width=width, full=full, radii=radii)
+    return "\n".join(line.text.rstrip() for line in lines) + "\n"
+
+
+def _panels(table: Table, width: int) -> list[list[_Column]]:
+    """Everything side by side where it fits; else the means first, then the sets, as many at a time as fit."""
+    label, mean, sets, rest = _LABEL, _mean_column(table), [_set_column(c.name, c.title) for c in table.columns], _REST
+    if _width(table, [label, mean, *sets, *rest]) <= width:
+        return [[label, mean, *sets, *rest]]
+    panels = [[label, mean, *rest]]
+    current = [label]
+    for column in sets:
+        if len(current) > 1 and _width(table, [*current, column]) > width:
+            panels.append(current)
+            current = [label]
+        current.append(column)
+    return [*panels, current]
+
+
+def _panel(table: Table, columns: list[_Column], sets: list[str]) -> list[Line]:
+    sizes = [_size(table, column, sets) for column in columns]
+    height = max(len(column.header) for column in columns)
+    lines = [Line("", "caption")]
+    for level in range(height):
+        words = [(("",) * (height - len(c.header)) + c.header)[level] for c in columns]
+        lines.append(Line(_row(words, columns, sizes), "header"))
+    for section in table.sections:
+        lines.append(Line(_section_title(section), "section"))
+        for row in section.rows:
+            shown = [name for name in sets if not name or name in row.meta.sets]
+            lines += [Line(_row([c.cell(row, name) for c in columns], columns, sizes), "row") for name in shown]
+    return lines
+
+
+def _row(words: list[str], columns: list[_Column], sizes: list[int]) -> str:
+    padded = [w.ljust(n) if c.left else w.rjust(n) for w, c, n in zip(words, columns, sizes, strict=True)]
+    return _GAP.join(padded).rstrip()
+
+
+def _section_title(section: Section) -> str:
+    radius = numbers.both_scales(section.norm, section.eps)
+    return f"-- {section.threat}, {section.norm} eps {radius}" if radius else f"-- {section.threat}"
+
+
+def _width(table: Table, columns: list[_Column]) -> int:
+    return sum(_size(table, column, [""]) for column in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _size(table: Table, column: _Column, sets: list[str]) -> int:
+    rows = (row for section in table.sections for row in section.rows)
+    cells = (column.cell(row, name) for row in rows for name in sets if not name or name in row.meta.sets)
+    return max(map(len, (*column.header, *cells)))
+
+
+def _mean_column(table: Table) -> _Column:
+    attacks = any(section.attacked for section in table.sections)
+    return _Column(("mean AUROC", "clean → attacked ± se") if attacks else ("mean AUROC ± se",), _mean_cell)
+
+
+def _mean_cell(row: Row, _: str) -> str:
+    meta = row.meta
+    if not is_attack(meta):
+        return numbers.clean_mean(meta.mean, meta.sets, with_se=True)
+    attacked = numbers.attacked_mean(meta.mean, meta.sets)
+    return f"{numbers.clean_mean(meta.mean, meta.sets)} → {attacked}" if meta.mean else attacked
+
+
+def _set_column(name: str, title: str) -> _Column:
+    def cell(row: Row, _: str) -> str:
+        metrics = row.meta.sets.get(name)
+        return numbers.attacked_set(metrics) if metrics else numbers.ABSENT
+
+    return _Column(_broken(title), cell)
+
+
+def _broken(title: str) -> tuple[str, ...]:
+    """A long name in two lines: after a hyphen where there is one, else in the middle."""
+    if len(title) <= _NARROW + 1:
+        return (title,)
+    hyphens = [i + 1 for i, letter in enumerate(title) if letter == "-"]
+    middle = (len(title) + 1) // 2
+    at = min(hyphens, key=lambda i: abs(i - middle)) if hyphens else middle
+    return (title[:at] if hyphens else f"{title[:at]}-", title[at:])
+
+
+def _wrapped(sentence: str, width: int) -> list[str]:
+    return textwrap.wrap(sentence, width, subsequent_indent=_GAP, break_long_words=False, break_on_hyphens=False)
+
+
+_LABEL = _Column(("detector",), lambda row, _: row.label, left=True)
+_REST = [
+    _Column(("FPR95",), lambda row, _: numbers.share(row.meta.mean.fpr95 if row.meta.mean else None)),
+    _Column(("ceiling",), lambda row, _: numbers.share(row.meta.mean.ceiling if row.meta.mean else None)),
+    _Column(("grads",), lambda row, _: numbers.amount(row.meta.gradients)),
+    _Column(("s",), lambda row, _: numbers.seconds(row.meta.seconds)),
+]
+
+
+def _full_columns() -> list[_Column]:
+    def figure(*header: str, of: Callable[[SetMetrics], str]) -> _Column:
+        return _Column(header, lambda row, name: of(row.meta.sets[name]))
+
+    return [
+        _LABEL,
+        _Column(("set",), lambda row, name: name if row.meta.sets[name].counts else f"{name}*", left=True),
+        figure("clean", "AUROC ± se", of=lambda m: numbers.clean_set(m, with_se=True)),
+        figure("attacked", "AUROC ± se", of=lambda m: numbers.attacked_set(m, with_se=True)),
+        figure("ties", "lost", of=lambda m: numbers.share(m.conservative_auroc)),
+        figure("AUPR", "in", of=lambda m: numbers.share(m.aupr_in)),
+        figure("AUPR", "out", of=lambda m: numbers.share(m.aupr_out)),
+        figure("clean", "FPR95", of=lambda m: numbers.share(m.clean_fpr95)),
+        figure("FPR95", of=lambda m: numbers.share(m.fpr95)),
+        figure("detec-", "ted", of=lambda m: numbers.share(m.detection_rate)),
+        figure("ceiling", of=lambda m: numbers.share(m.ceiling)),
+        figure("grads", of=lambda m: numbers.amount(m.gradients)),
+    ]
