@@ -1,0 +1,1 @@
+"""Plan the grid, compute its cells, store them, and run what is missing."""

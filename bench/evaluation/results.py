@@ -1,11 +1,14 @@
 """What a cell is once it has been computed: plain values, read by the store, the tables and the checks."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from bench.specs import Norm, Side
+
+if TYPE_CHECKING:  # pandas takes half a second, and a table needs no samples
+    import pandas as pd
 
 FORMAT = 1
 """Version of the cells' layout; part of every key."""
@@ -109,4 +112,4 @@ class Cell:
     """One detector x one threat x one eps x one track x one seed."""
 
     meta: CellMeta
-    samples: pd.DataFrame  # columns: SAMPLE_COLUMNS
+    samples: "pd.DataFrame"  # columns: SAMPLE_COLUMNS

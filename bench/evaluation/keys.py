@@ -1,0 +1,143 @@
+"""What a cell's numbers depend on, as one hash: planning a run must not import torch, so neither does this module."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench import __version__
+from bench.errors import WeightsError
+from bench.evaluation.results import FORMAT
+from bench.evaluation.sources import source_hash
+from bench.specs import DetectorSpec, Norm, Side, ThreatCard, TrackCard, content_hash
+
+_HARNESS = "bench.evaluation.cell"
+_CHUNK = 2**20
+
+
+class Cards(Protocol):
+    """What planning asks of the catalog."""
+
+    def detector_spec(self, name: str, track: str) -> DetectorSpec:
+        """A detector's settings on one track."""
+
+    def track(self, name: str) -> TrackCard:
+        """A track's card."""
+
+    def threat(self, name: str) -> ThreatCard:
+        """A threat's card."""
+
+    def weights_path(self, file: str) -> Path | None:
+        """Where a weights file lies, None where it does not."""
+
+    def content_roots(self) -> list[Path]:
+        """The folders whose cards are read, the workspace first."""
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """Everything that changes a cell's numbers.
+
+    Attributes:
+        detector_hash: Of the resolved settings on the track.
+        weights_sha256: Of the files that are there, in the card's order.
+        source_hash: Of the code of method, network, threat and harness.
+        threat_hash: Of method, version and parameters in force.
+        track_hash: Of the card.
+        set_digests: Content of the ID test, the calibration and the OOD sets.
+        limit: The most images of a set; None for all.
+    """
+
+    detector_hash: str
+    weights_sha256: tuple[str, ...]
+    source_hash: str
+    threat_hash: str
+    track_hash: str
+    set_digests: dict[str, str]
+    norm: Norm | None
+    eps: float | None
+    side: Side
+    seed: int
+    limit: int | None
+    micro_batch: int
+    early_stop: bool
+
+    def key(self) -> str:
+        """The cell's key: sha256 of all of this, the version and the layout of stored cells."""
+        return content_hash({"format": FORMAT, "version": __version__, **asdict(self)})
+
+
+def threat_hash(card: ThreatCard, params: Mapping[str, Any]) -> str:
+    """Of what a threat does; its summary and its default radii have no part in a cell."""
+    content = card.model_dump(mode="json", include={"name", "version", "method", "norm"})
+    return content_hash({**content, "params": dict(params)})
+
+
+def track_hash(card: TrackCard) -> str:
+    """Of what a track holds and how it is counted, without the words about it."""
+    content = card.model_dump(mode="json", exclude={"summary"})
+    for ood in content["ood"].values():
+        ood.pop("note")
+    return content_hash(content)
+
+
+def code_hash(detector: DetectorSpec, threat: ThreatCard, search: Sequence[Path]) -> str:
+    """Of the source of a detector's method and network, a threat's method and the harness itself."""
+    paths = [detector.method, threat.method, *([detector.network.method] if detector.network else [])]
+    return source_hash([_HARNESS, *(path.partition(":")[0] for path in paths)], search)
+
+
+def weights_hashes(spec: DetectorSpec, cards: Cards) -> tuple[str, ...]:
+    """The sha256 of every weights file of a detector, as the files are.
+
+    Raises:
+        WeightsError: A file is missing, or differs from the card's sha256.
+    """
+    found = []
+    for weights in spec.weights:
+        path = cards.weights_path(weights.file)
+        if path is None or not path.is_file():
+            base = spec.name.partition(".")[0]
+            how = f"make it with `bench train --detector {base} --track {spec.track}`"
+            if spec.training is None:
+                source = f" from {weights.source}" if weights.source else " from the published checkpoint"
+                how = f"make it with `bench convert`{source}"
+            raise WeightsError(
+                f"weights '{weights.file}' of detector '{spec.name}' on {spec.track} are missing; {how}."
+            )
+        status = path.stat()
+        digest = _file_hash(path, status.st_mtime_ns, status.st_size)
+        if weights.sha256 is not None and digest != weights.sha256:
+            raise WeightsError(
+                f"weights '{path}' have sha256 {digest[:16]}..., and the card of detector '{spec.name}' expects "
+                f"{weights.sha256[:16]}...; restore the file or train it again and write its sha256 into the card."
+            )
+        found.append(digest)
+    return tuple(found)
+
+
+def set_digests(card: TrackCard, data_dir: Path | None) -> dict[str, str]:
+    """The content digest of every set that a cell uses; only a set whose card does not fix it is loaded."""
+    sets = {"test": card.test, "calibration": card.calibration, **card.ood}
+    digests = {}
+    for name, spec in sets.items():
+        accepted = spec.digests()
+        digests[name] = accepted[0] if len(accepted) == 1 else _loaded_digest(card, data_dir, name)
+    return digests
+
+
+def _loaded_digest(card: TrackCard, data_dir: Path | None, name: str) -> str:
+    from bench.datasets.track import Track
+
+    return str(Track(card, data_dir).digest(name))
+
+
+@cache
+def _file_hash(path: Path, _changed: int, _size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
