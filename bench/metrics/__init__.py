@@ -1,0 +1,50 @@
+"""Pure functions on score arrays: higher score = more in-distribution, and ID is the positive class."""
+
+from bench.metrics.auroc import (
+    AurocEstimate,
+    auroc,
+    conservative_auroc,
+    delong,
+    delong_components,
+    mean_over_sets,
+)
+from bench.metrics.ceiling import Ceiling, ceiling_at, distance_ceiling, nearest_distances, radii_for_reach
+from bench.metrics.differences import Difference, paired_difference, paired_mean_difference
+from bench.metrics.precision_recall import aupr_in, aupr_out
+from bench.metrics.scores import MetricError, clip_beyond_targets, iqr
+from bench.metrics.thresholds import (
+    ThresholdSource,
+    detection_rate,
+    detection_rate_by_class,
+    fpr_at_tpr,
+    threshold_at_tpr,
+    thresholds_by_class,
+)
+
+__all__ = [
+    "AurocEstimate",
+    "Ceiling",
+    "Difference",
+    "MetricError",
+    "ThresholdSource",
+    "aupr_in",
+    "aupr_out",
+    "auroc",
+    "ceiling_at",
+    "clip_beyond_targets",
+    "conservative_auroc",
+    "delong",
+    "delong_components",
+    "detection_rate",
+    "detection_rate_by_class",
+    "distance_ceiling",
+    "fpr_at_tpr",
+    "iqr",
+    "mean_over_sets",
+    "nearest_distances",
+    "paired_difference",
+    "paired_mean_difference",
+    "radii_for_reach",
+    "threshold_at_tpr",
+    "thresholds_by_class",
+]
