@@ -1,0 +1,1 @@
+"""Methods that score images, and the networks behind them."""
