@@ -1,0 +1,127 @@
+"""The command `bench`: one subcommand a module, found by name; examples at the end of every help text."""
+
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import bench
+from bench.cli import common
+
+MODULES = {
+    "run": "run",
+    "table": "table",
+    "list": "list_",
+    "show": "show",
+    "validate": "validate",
+    "train": "train",
+    "data": "data",
+    "convert": "convert",
+}
+"""Subcommand -> module of `bench.cli`: it has `EXAMPLES`, and `command` or, with subcommands of its own, `app`."""
+
+EXAMPLES = (
+    "bench run --detector gat --threat pgd-l2 --eps 1",
+    "bench table",
+    "bench list detectors",
+    "bench show gat",
+    "bench validate",
+)
+
+
+class _Command(TyperCommand):
+    """A subcommand whose help ends in examples, one a line and never wrapped, so that they can be copied."""
+
+    examples: tuple[str, ...] = ()
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        _print_examples(self.examples)
+
+
+class _Group(TyperGroup):
+    """A group of subcommands whose help ends in examples."""
+
+    examples: tuple[str, ...] = ()
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        _print_examples(self.examples)
+
+
+def build() -> typer.Typer:
+    """The typer application with every subcommand that is there."""
+    app = typer.Typer(
+        name="bench",
+        cls=_with_examples(_Group, EXAMPLES),
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name, file in MODULES.items():
+        if find_spec(f"bench.cli.{file}") is not None:
+            _mount(app, name, import_module(f"bench.cli.{file}"))
+    return app
+
+
+def main() -> None:
+    """Run `bench` with the arguments of this process and exit."""
+    code: int | str | None = 0
+    try:
+        try:
+            app()
+        except SystemExit as end:
+            code = end.code
+        except (Exception, KeyboardInterrupt) as error:
+            common.fail(error)
+        sys.stdout.flush()
+    except typer.Exit as end:
+        code = end.exit_code
+    except BrokenPipeError:
+        common.silence_stdout()
+    sys.exit(code)
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; BENCH_DEBUG=1 does so too.")
+    ] = False,
+) -> None:
+    """How much of an out-of-distribution detector's AUROC is left when the detector itself is attacked?"""
+    common.settings.debug = debug or os.environ.get("BENCH_DEBUG", "0") not in ("", "0")
+    if version:
+        typer.echo(f"bench {bench.__version__}")
+        raise typer.Exit
+
+
+def _mount(app: typer.Typer, name: str, module: ModuleType) -> None:
+    examples: tuple[str, ...] = module.EXAMPLES
+    if not hasattr(module, "app"):
+        app.command(name, cls=_with_examples(_Command, examples))(common.guarded(module.command))
+        return
+    inner: typer.Typer = module.app
+    for info in inner.registered_commands:
+        if info.callback is not None and not hasattr(info.callback, "__wrapped__"):
+            info.callback = common.guarded(info.callback)
+    app.add_typer(inner, name=name, cls=_with_examples(_Group, examples), no_args_is_help=True)
+
+
+def _with_examples(base: Any, examples: tuple[str, ...]) -> Any:
+    return type(base.__name__, (base,), {"examples": examples})
+
+
+def _print_examples(examples: tuple[str, ...]) -> None:
+    typer.echo("\n".join([" Examples:", *(f"   {line}" for line in examples)]))
+
+
+app = build()
+"""The application, for `typer.testing` and for documentation tools; `main` runs it."""

@@ -1,0 +1,61 @@
+"""`bench show`: one card as it is in force."""
+
+import difflib
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from bench.catalog import Catalog, Kind
+from bench.cli.common import WorkspaceOption, catalog
+from bench.errors import UsageError
+from bench.specs import DetectorCard, content_hash
+from bench.yaml_cards import shorten
+
+EXAMPLES = ("bench show gat", "bench show gat --track digits", "bench show pgd-l2", "bench show digits")
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="A detector, NAME.VARIANT of one, a threat or a track.")],
+    track: Annotated[str | None, typer.Option(help="Show a detector's settings in force on this track.")] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Print a card as YAML with every default written out, its hash, and the file it was found in."""
+    found = catalog(workspace)
+    kinds = _kinds(found, name)
+    if track is not None and Kind.DETECTOR not in kinds:
+        raise UsageError(f"{shorten(name)} is a {kinds[0]}, and --track goes with a detector; leave it out.")
+    for kind in kinds if track is None else [Kind.DETECTOR]:
+        content = found.detector_spec(name, track).model_dump(mode="json") if track else resolved(found, kind, name)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+        typer.echo(f"# {kind} {name}{f' on {track}' if track else ''}")
+        typer.echo(f"# hash: {content_hash(content)}")
+        typer.echo(f"# file: {found.where(kind, name)}")
+        typer.echo(f"# origin: {found.origin(kind, name)}")
+        typer.echo(text)
+
+
+def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
+    """The content of a card with its defaults; of `NAME.VARIANT`, the detector's with the variant's laid over it."""
+    card = found.read(kind, found.where(kind, name))
+    content = card.model_dump(mode="json")
+    variant = found.detector(name)[1] if isinstance(card, DetectorCard) else None
+    if variant is not None:
+        chosen = content["variants"][variant]
+        content["name"] = name
+        content["summary"] = chosen["summary"]
+        content["params"] |= chosen["params"]
+        content["tracks"] |= chosen["tracks"]
+        content["variants"] = {}
+    return content
+
+
+def _kinds(found: Catalog, name: str) -> list[Kind]:
+    """The kinds of card that have this name: nearly always one."""
+    stem = name.partition(".")[0]
+    kinds = [kind for kind in Kind if (stem if kind is Kind.DETECTOR else name) in found.names(kind)]
+    if not kinds:
+        near = difflib.get_close_matches(name[:80], [other for kind in Kind for other in found.names(kind)], cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "give one of the names that `bench list` shows."
+        raise UsageError(f"there is no detector, threat or track {shorten(name)}; {hint}")
+    return kinds
