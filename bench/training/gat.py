@@ -1,0 +1,91 @@
+"""Unconstrained Generative Adversarial Training: Algorithm 3 of the GAT paper (anonymous authors, 2020)."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from bench.datasets.base import ImageSet
+from bench.metrics import auroc
+from bench.training.augment import affine, dihedral
+from bench.training.base import GradientRecipe, RecipeArgs, batches, pick, required_outliers
+
+
+class GATArgs(RecipeArgs):
+    """Arguments of `GAT`; lengths in [0, 1] pixel units (L2)."""
+
+    max_k: int = 20  # N of Algorithm 3: the last number of ascent steps
+    iterations: int = 100  # optimiser steps for each K
+    last_iterations: int = 1000  # further optimiser steps at the last K
+    step_size: float = 0.3  # gamma (lambda in the text) of line 4
+    batch_size: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    degrees: float = 8.0
+    shift: float = 2.0
+    scale: float = 0.1
+
+
+class GAT(GradientRecipe):
+    """One binary D told to accept ID images and to reject outliers after K steps of normalised ascent on D.
+
+    K grows from 0; every step has L2 length `step_size`, there is no projection onto a ball or the box. As the
+    logit of D rises wherever log(1 - D) falls and the step is normalised, ascent on the logit is line 4 of the
+    algorithm without its underflow.
+
+    Deviations: AdamW with warm-up and cosine decay in place of SGD with momentum 0.9, no pretrained D (K = 0 comes
+    first, as in the algorithm), and more iterations at the last K.
+    """
+
+    Args = GATArgs
+    args: GATArgs
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps over all K."""
+        return (self.args.max_k + 1) * self.args.iterations + self.args.last_iterations
+
+    def prepare(self) -> None:
+        """Build the optimiser and find the outliers."""
+        self.use_adam(self.args.lr, self.args.weight_decay)
+        self.outliers = required_outliers(self.data, "GAT")
+
+    def k_at(self, number: int) -> int:
+        """The number of ascent steps at optimiser step `number`."""
+        return min(number // self.args.iterations, self.args.max_k)
+
+    def ascend(self, x: Tensor, k: int) -> Tensor:
+        """Line 4: k steps of normalised steepest ascent on the logit of D."""
+        for parameter in self.detector.parameters():
+            parameter.requires_grad_(False)
+        for _ in range(k):
+            x = x.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(self.detector.score(x).sum(), x)
+            length = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+            x = x.detach() + self.args.step_size * gradient / length
+        for parameter in self.detector.parameters():
+            parameter.requires_grad_(True)
+        return x.detach()
+
+    def step(self, number: int, generator: torch.Generator) -> dict[str, float]:
+        """Lines 3 to 5."""
+        args = self.args
+        inside, _ = pick(self.data.train, args.batch_size, generator, self.device)
+        inside = affine(inside, generator, degrees=args.degrees, shift=args.shift, scale=args.scale)
+        outside, _ = pick(self.outliers, args.batch_size, generator, self.device)
+        k = self.k_at(number)
+        outside = self.ascend(dihedral(outside, generator), k)
+        logits = self.detector.score(torch.cat([inside, outside]))
+        loss = (softplus(-logits[: len(inside)]) + softplus(logits[len(inside) :])).mean()
+        done = number / self.total_steps
+        self.update(loss, args.lr * (done / 0.02 if done < 0.02 else 0.5 * (1 + math.cos(math.pi * done))))
+        return {"loss": float(loss.detach()), "K": float(k)}
+
+    def evaluate(self) -> dict[str, float]:
+        """AUROC of calibration images against clean training outliers."""
+        return {"AUROC": auroc(self._scores(self.data.calibration), self._scores(self.outliers.limited(500)))}
+
+    @torch.no_grad()
+    def _scores(self, images: ImageSet) -> list[float]:
+        return [float(s) for x, _ in batches(images, 256, self.device) for s in self.detector.score(x)]

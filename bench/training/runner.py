@@ -1,0 +1,132 @@
+"""Run a recipe from the first step, or from where an interrupted run left off, to a safetensors file."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from bench.detectors.base import Progress, silent
+from bench.detectors.weights import save_tensors
+from bench.errors import WeightsError
+from bench.training.base import Recipe, seeded
+
+CHECKPOINT_EVERY_S = 20.0
+REPORT_EVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What came of a training.
+
+    Attributes:
+        figures: The last step's figures and the recipe's evaluation on held-out data.
+        steps: Optimiser steps taken in this run.
+        resumed_at: The step at which this run took over, 0 for a fresh one.
+        seconds: Wall clock of this run.
+    """
+
+    figures: dict[str, float]
+    steps: int
+    resumed_at: int
+    seconds: float
+
+
+def train(recipe: Recipe, *, checkpoint: Path, identity: str, progress: Progress = silent) -> TrainingReport:
+    """Take all steps of a recipe; the detector inside it is trained in place.
+
+    A checkpoint is written every few seconds and when the run is interrupted. A run with the same identity goes on
+    from it and ends with the same weights as one that was never interrupted.
+
+    Args:
+        recipe: The recipe, freshly built.
+        checkpoint: Where the state is kept until the run is complete; removed by `discard`.
+        identity: Hash of everything the weights depend on; a checkpoint of another identity is not used.
+        progress: Called with (step, total, figures).
+    """
+    began = last_saved = last_told = time.monotonic()
+    first = number = _resume(recipe, checkpoint, identity)
+    if first == 0:
+        _initialise(recipe)
+    figures: dict[str, float] = {}
+    evaluated: dict[str, float] = {}
+    recipe.detector.train()
+    try:
+        while number < recipe.total_steps:
+            figures = recipe.step(number, seeded(recipe.seed, "step", number))
+            number += 1
+            now = time.monotonic()
+            if now - last_told > REPORT_EVERY_S:
+                evaluated, last_told = _evaluated(recipe), now
+                progress(number, recipe.total_steps, _told(figures, evaluated))
+            if now - last_saved > CHECKPOINT_EVERY_S:
+                _save(recipe, checkpoint, identity, number)
+                last_saved = now
+    except KeyboardInterrupt:
+        _save(recipe, checkpoint, identity, number)
+        raise
+    recipe.finish(progress)
+    evaluated = _evaluated(recipe)
+    progress(max(recipe.total_steps, 1), max(recipe.total_steps, 1), _told(figures, evaluated))
+    return TrainingReport({**figures, **evaluated}, number - first, first, time.monotonic() - began)
+
+
+def discard(checkpoint: Path) -> None:
+    """Remove a checkpoint that is no longer needed."""
+    checkpoint.unlink(missing_ok=True)
+
+
+def _evaluated(recipe: Recipe) -> dict[str, float]:
+    recipe.detector.eval()
+    figures = recipe.evaluate()
+    recipe.detector.train()
+    return figures
+
+
+def _told(figures: dict[str, float], evaluated: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in {**figures, **evaluated}.items())
+
+
+def _initialise(recipe: Recipe) -> None:
+    """Draw all weights that a recipe trains anew from the recipe's seed, leaving the global generator alone."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seeded(recipe.seed, "weights").initial_seed())
+    try:
+        if recipe.total_steps:
+            for module in recipe.detector.modules():
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+    finally:
+        torch.set_rng_state(state)
+
+
+def _save(recipe: Recipe, checkpoint: Path, identity: str, number: int) -> None:
+    tensors = {f"detector.{k}": v for k, v in recipe.detector.state_dict().items()}
+    tensors |= {f"recipe.{k}": v for k, v in recipe.state().items()}
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(checkpoint, tensors, metadata={"progress": json.dumps({"identity": identity, "step": number})})
+
+
+def _resume(recipe: Recipe, checkpoint: Path, identity: str) -> int:
+    """Load a checkpoint of this very training and return its step; 0 where there is none that fits."""
+    if not checkpoint.is_file():
+        return 0
+    try:
+        with safe_open(checkpoint, framework="pt") as file:
+            told = json.loads((file.metadata() or {}).get("progress", "{}"))
+            if told.get("identity") != identity:
+                return 0
+            tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise WeightsError(f"checkpoint {checkpoint} cannot be read ({error}); remove it to start afresh.") from error
+    recipe.detector.load_state_dict(_part(tensors, "detector."))
+    recipe.load_state(_part(tensors, "recipe."))
+    return int(told["step"])
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
