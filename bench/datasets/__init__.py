@@ -1,0 +1,1 @@
+"""Sets of images: what a track is made of, and where its images come from."""
