@@ -85,7 +85,8 @@ def describe(
         found.setdefault((location, detail["type"] == "missing"), []).append(
             detail
         )  # the arms of a union are one error
-    return [_sentence(location, details, model, document) for (location, _), details in found.items()]
+    by_line = sorted(found.items(), key=lambda item: document.line(item[0][0]))
+    return [_sentence(location, details, model, document) for (location, _), details in by_line]
 
 
 def _best_place(loc: Location, places: list[Location], document: Document) -> Location:
@@ -125,7 +126,7 @@ def _allowed(detail: ErrorDetails) -> str:
     if kind in ("enum", "literal_error"):
         return f"one of {context['expected']}"
     if kind == "value_error":
-        return str(context["error"])
+        return str(context["error"]).removeprefix("must be ")
     if kind in _WORDS:
         return _WORDS[kind]
     message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")

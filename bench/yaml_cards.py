@@ -47,9 +47,13 @@ class Document:
             location = location[:-1]
         return location
 
+    def line(self, location: Location = ()) -> int:
+        """The line of a location, or of the nearest thing around it that the file has."""
+        return self.lines.get(self.known(location), 1)
+
     def place(self, location: Location = ()) -> str:
-        """`FILE:LINE` of a location, or of the nearest thing around it that the file has."""
-        return f"{self.path}:{self.lines.get(self.known(location), 1)}"
+        """`FILE:LINE` of a location."""
+        return f"{self.path}:{self.line(location)}"
 
 
 def read_document(path: Path) -> Document:

@@ -27,7 +27,7 @@ def command(
         raise UsageError(f"{shorten(name)} is a {kinds[0]}, and --track goes with a detector; leave it out.")
     for kind in kinds if track is None else [Kind.DETECTOR]:
         content = found.detector_spec(name, track).model_dump(mode="json") if track else resolved(found, kind, name)
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
         typer.echo(f"# {kind} {name}{f' on {track}' if track else ''}")
         typer.echo(f"# hash: {content_hash(content)}")
         typer.echo(f"# file: {found.where(kind, name)}")

@@ -1,0 +1,277 @@
+"""Whether a card can be used: its fields, what it refers to, the code it names, and its weights.
+
+Checking a card imports the code that it names; nothing is run, and no weights are loaded.
+"""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bench.card_errors import card_from, describe
+from bench.catalog import Catalog, Kind
+from bench.errors import BenchError, CardError
+from bench.methods import import_method
+from bench.specs import Card, DetectorCard, DetectorSpec, SetSpec, ThreatCard, TrackCard, WeightsSpec
+from bench.yaml_cards import Document, Location, read_document, shorten
+
+EMBEDDED_TRACK = "digits"
+"""The track whose data and weights are part of the built-in content: there, a missing file is a failure."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found in one card.
+
+    Attributes:
+        path: The file.
+        kind: What the card describes; None where that cannot be told.
+        problems: One sentence for everything that makes the card unusable.
+        notes: One sentence for everything that is worth knowing and no failure.
+    """
+
+    path: Path
+    kind: Kind | None
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the card can be used."""
+        return not self.problems
+
+
+def check_catalog(catalog: Catalog) -> Iterator[Checked]:
+    """Check every card in force, tracks first: detectors refer to them."""
+    for kind in (Kind.TRACK, Kind.THREAT, Kind.DETECTOR):
+        for name in catalog.names(kind):
+            yield check_file(catalog.where(kind, name), catalog)
+
+
+def check_file(path: Path, catalog: Catalog) -> Checked:
+    """Check one card, which need not lie in the catalog; what it refers to must."""
+    try:
+        document = read_document(path)
+    except CardError as error:
+        return Checked(path, None, (str(error),))
+    kind = _kind(document)
+    try:
+        card = card_from(document, kind.model)
+    except CardError as error:
+        return Checked(path, kind, tuple(str(error).splitlines()))
+    check = _Check(document, catalog)
+    if card.name != path.stem:
+        check.problem(("name",), f"field 'name': given '{card.name}', allowed: the file's own; rename one")
+    check.card(card)
+    return Checked(path, kind, tuple(dict.fromkeys(check.problems)), tuple(dict.fromkeys(check.notes)))
+
+
+def _kind(document: Document) -> Kind:
+    """By the folder where there is one of the three, else by what only such cards have."""
+    for kind in Kind:
+        if document.path.resolve().parent.name == kind.folder:
+            return kind
+    if document.content.keys() & {"ood", "calibration", "shape"}:
+        return Kind.TRACK
+    return Kind.THREAT if document.content.keys() & {"knowledge", "norm", "eps", "sides"} else Kind.DETECTOR
+
+
+class _Check:
+    """The checks of one card, and what they found."""
+
+    def __init__(self, document: Document, catalog: Catalog) -> None:
+        self.document = document
+        self.catalog = catalog
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+
+    def problem(self, location: Location, sentence: str) -> None:
+        self.problems.append(f"{self.document.place(location)}: {sentence}.")
+
+    def card(self, card: Card) -> None:
+        if isinstance(card, TrackCard):
+            self.track(card)
+        elif isinstance(card, ThreatCard):
+            self.threat(card)
+        elif isinstance(card, DetectorCard):
+            self.detector(card)
+
+    # ------------------------------------------------------------------ tracks
+
+    def track(self, card: TrackCard) -> None:
+        parts: list[tuple[Location, SetSpec]] = [
+            (("train",), card.train), (("calibration",), card.calibration), (("test",), card.test),
+            *((("ood", name), spec) for name, spec in card.ood.items()),
+            *((("outliers", number), spec) for number, spec in enumerate(card.outliers)),
+        ]  # fmt: skip
+        for location, spec in parts:
+            self.source((*location, "source"), spec.source)
+            if spec.stop is not None and spec.stop <= spec.start:
+                self.problem((*location, "stop"), f"stop is {spec.stop}; allowed is more than start, {spec.start}")
+            if not spec.digests():
+                self.notes.append(f"{self.document.place(location)}: no digest is given, so any content is accepted.")
+        if not card.natural():
+            self.notes.append(f"{self.document.place(('ood',))}: no OOD set enters the mean.")
+
+    def source(self, location: Location, source: str) -> None:
+        from bench.datasets.sources import source_names
+
+        if source.startswith("folder:"):
+            return
+        if ":" in source:
+            self.imported(location, source, callable, "a function (args, data_dir) -> RawImages")
+        elif source not in source_names():
+            known = ", ".join(source_names())
+            self.problem(location, f"unknown source '{source}'; allowed: {known}, folder:PATH, package.module:function")
+
+    # ----------------------------------------------------------------- threats
+
+    def threat(self, card: ThreatCard) -> None:
+        from bench.threat_models.base import Threat
+
+        def fits(found: Any) -> bool:
+            return isinstance(found, type) and issubclass(found, Threat) and not inspect.isabstract(found)
+
+        method = self.imported(("method",), card.method, fits, "a subclass of bench.threat_models.base.Threat")
+        if method is not None:
+            self.settings(method.Params, card.params, [("params",)])
+
+    # --------------------------------------------------------------- detectors
+
+    def detector(self, card: DetectorCard) -> None:
+        from bench.detectors.base import Detector
+
+        def fits(found: Any) -> bool:
+            return isinstance(found, type) and issubclass(found, Detector) and found.score is not Detector.score
+
+        method = self.imported(("method",), card.method, fits, "a subclass of bench.detectors.base.Detector")
+        for variant in (None, *card.variants):
+            own = card.variants[variant].tracks if variant is not None else {}
+            for track in dict.fromkeys((*card.tracks, *own)):
+                here: Location = ("tracks", track)
+                if variant is not None and track in own:
+                    here = ("variants", variant, *here)
+                if track not in self.catalog.names(Kind.TRACK):
+                    known = ", ".join(self.catalog.names(Kind.TRACK)) or "none"
+                    self.problem(here, f"field '{'.'.join(map(str, here))}': unknown track; the catalog has: {known}")
+                    continue
+                self.on_track(card.on_track(track, variant), variant, here, method)
+        if not card.tracks and not any(variant.tracks for variant in card.variants.values()):
+            self.notes.append(f"{self.document.place(())}: the detector has no track, so it cannot be run.")
+
+    def on_track(self, spec: DetectorSpec, variant: str | None, here: Location, method: Any) -> None:
+        if method is not None:
+            places: list[Location] = [(*here, "params")]
+            if variant is not None:
+                places.append(("variants", variant, "params"))
+            self.settings(method.Params, spec.params, [*places, ("params",)])
+            if method.info.classifier and spec.network is None:
+                self.problem(here, f"the method needs a classifier; give field '{'.'.join(map(str, here))}.network'")
+        self.network(spec, here)
+        if spec.training is not None:
+            recipe = self.imported((*here, "training", "recipe"), spec.training.recipe, callable, "a training recipe")
+            if recipe is not None and hasattr(recipe, "Args"):
+                self.settings(recipe.Args, spec.training.args, [(*here, "training", "args")])
+        for number, weights in enumerate(spec.weights):
+            last = number == len(spec.weights) - 1
+            maker = spec.name if last and spec.training is not None else self.maker(weights.file, spec.track)
+            self.weights(spec, weights, (*here, "weights", number), maker)
+
+    def network(self, spec: DetectorSpec, here: Location) -> None:
+        from bench.detectors.networks.base import Network
+
+        network = spec.network
+        if network is None:
+            return
+        at: Location = (*here, "network")
+
+        def fits(found: Any) -> bool:
+            return callable(found) and not (isinstance(found, type) and not issubclass(found, Network))
+
+        made_by = self.imported(
+            (*at, "method"), network.method, fits, "a subclass of bench.detectors.networks.base.Network"
+        )
+        if made_by is not None:
+            try:
+                inspect.signature(made_by).bind(**network.args)
+            except TypeError as error:
+                self.problem((*at, "args"), f"'{network.method}' does not take these args ({error}); correct them")
+        try:
+            channels, height, width = self.catalog.track(spec.track).shape
+        except BenchError:
+            return  # the track's own check says what is wrong with it
+        if network.crop is not None and network.crop > min(height, width):
+            self.problem((*at, "crop"), f"crop is {network.crop}; allowed is at most the track's {min(height, width)}")
+        for name, values in (("mean", network.mean), ("std", network.std)):
+            if values is not None and len(values) != channels:
+                self.problem((*at, name), f"{name} has {len(values)} numbers; allowed is one a channel, {channels}")
+        if network.std is not None and min(network.std) <= 0:
+            self.problem((*at, "std"), f"std is {list(network.std)}; allowed are numbers above 0")
+
+    def weights(self, spec: DetectorSpec, weights: WeightsSpec, location: Location, maker: str | None) -> None:
+        from bench.detectors.weights import file_sha256
+
+        path = self.catalog.weights_path(weights.file)
+        if path is None:
+            self.missing(spec, weights, location, maker)
+        elif weights.sha256 is None:
+            self.notes.append(f"{self.document.place(location)}: weights '{weights.file}' have no sha256 in the card.")
+        elif (got := file_sha256(path)) != weights.sha256:
+            self.problem(
+                (*location, "sha256"),
+                f"weights {path} have sha256 {got}, the card says {weights.sha256}; "
+                "put the right file there, or correct the card if the weights were made anew",
+            )
+
+    def missing(self, spec: DetectorSpec, weights: WeightsSpec, location: Location, maker: str | None) -> None:
+        """A failure where the file should be part of the built-in content or nothing says where it comes from."""
+        ways = []
+        if maker is not None:
+            ways.append(f"run `bench train --detector {maker} --track {spec.track}`")
+        if weights.source is not None:
+            ways.append(f"run `bench convert` on the file from {weights.source}")
+        todo = " or ".join(ways) or "put the file into detectors/weights"
+        ships = self.document.path.resolve().parent.parent == self.catalog.builtin and spec.track == EMBEDDED_TRACK
+        if ships or not ways:
+            self.problem(location, f"weights '{weights.file}' are not here; {todo}")
+        else:
+            self.notes.append(f"{self.document.place(location)}: weights '{weights.file}' are not here; {todo}.")
+
+    def maker(self, file: str, track: str) -> str | None:
+        """The detector whose training makes this file; None where no card says so."""
+        for name in self.catalog.names(Kind.DETECTOR):
+            try:
+                spec = self.catalog.detector_spec(name, track)
+            except BenchError:
+                continue  # a card that is broken or has no such track
+            if spec.training is not None and spec.weights and spec.weights[-1].file == file:
+                return name
+        return None
+
+    # ------------------------------------------------------------------ shared
+
+    def imported(self, location: Location, path: str, fits: Any, wanted: str) -> Any:
+        """The object that a path names; None, and a problem, where there is none or it is not what is wanted."""
+        try:
+            found = import_method(path, self.catalog.workspace)
+        except CardError as error:
+            self.problem(location, str(error).rstrip("."))
+            return None
+        if not fits(found):
+            self.problem(location, f"{shorten(path)} is {_article(found)}; allowed: {wanted}")
+            return None
+        return found
+
+    def settings(self, model: type[BaseModel], given: dict[str, Any], places: list[Location]) -> None:
+        """Check settings that lie, field by field, in one of several places of the card."""
+        try:
+            model.model_validate(given)
+        except ValidationError as error:
+            self.problems.extend(describe(error, model, self.document, within=places))
+
+
+def _article(found: Any) -> str:
+    return f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
