@@ -43,7 +43,7 @@ def text_lines(
         full: One line for each set of each cell, with every figure.
         radii: For each norm, radii to propose where one is too large.
     """
-    lines = [Line(heading(table), "heading")]
+    lines = [Line(part, "heading") for part in _wrapped(heading(table), width)]
     lines += [Line(part, "caption") for sentence in caption(table) for part in _wrapped(sentence, width)]
     if full:
         lines += _panel(table, _full_columns(), [column.name for column in table.columns])

@@ -1,0 +1,138 @@
+"""`bench table`: the tables of a folder of cells, again."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from bench.cli.common import console, say
+from bench.cli.options import comma_separated
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from bench.evaluation.results import CellMeta
+    from bench.report.captions import Radius
+    from bench.report.table import Choice, Table
+    from bench.specs import Norm
+
+EXAMPLES = (
+    "bench table",
+    "bench table runs --format markdown --out table.md",
+    "bench table runs --detector gat,msp --threat pgd-l2 --full",
+)
+
+_STYLES = {"heading": "bold", "caption": "dim", "header": "bold", "section": "cyan", "remark": "yellow", "row": ""}
+_PLAIN = str.maketrans({"→": "->", "±": "+-"})
+_PIPE_WIDTH = 120
+
+
+class TableFormat(StrEnum):
+    """How a table is written."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    LATEX = "latex"
+
+
+def command(
+    run_dir: Annotated[Path, typer.Argument(help="The folder that `bench run --out` wrote.")] = Path("runs"),
+    *,
+    format_: Annotated[TableFormat, typer.Option("--format", "-f", help="text, markdown, csv or latex.")] = (
+        TableFormat.TEXT
+    ),
+    track: Annotated[list[str] | None, typer.Option(help="Only these tracks; repeatable, or with commas.")] = None,
+    detector: Annotated[list[str] | None, typer.Option(help="Only these detectors.")] = None,
+    threat: Annotated[list[str] | None, typer.Option(help="Only these threats, beside the clean scores.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="A row for each OOD set, with every figure.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+) -> None:
+    """Print the tables of the cells that are stored, computing nothing."""
+    from bench.evaluation.store import Store
+    from bench.report.radii import stored_radii
+    from bench.report.table import Choice, build_tables
+
+    if not run_dir.is_dir():
+        raise UsageError(f"'{run_dir}' is not a folder; name the one that `bench run --out` wrote.")
+    store = Store(run_dir)
+    every = store.metas()
+    for notice in store.notices:
+        say(f"notice: {notice}")
+    if not every:
+        raise UsageError(f"'{run_dir}' holds no cells; `bench run --out {run_dir}` writes them there.")
+    choice = Choice(comma_separated(track), comma_separated(detector), comma_separated(threat))
+    _check_names(choice, every)
+    metas = [meta for meta in every if choice(meta)]
+    if not metas:
+        raise UsageError(f"no cell in '{run_dir}' fits these options together; leave one out.")
+    if format_ is TableFormat.CSV:
+        from bench.report.records import render_csv
+
+        _deliver([render_csv(metas)], out)
+        return
+    tables = build_tables(metas)
+    if format_ is TableFormat.TEXT and out is None:
+        terminal = console()
+        for table in tables:
+            print_table(terminal, table, full=full, radii=stored_radii(run_dir, table))
+        return
+    _deliver([_rendered(format_, table, full, stored_radii(run_dir, table)) for table in tables], out)
+
+
+def print_table(
+    out: "Console", table: "Table", *, full: bool = False, radii: "Mapping[Norm, Sequence[Radius]] | None" = None
+) -> None:
+    """Print one table for a person, as wide as the terminal is."""
+    from bench.report.text import text_lines
+
+    width = out.width if out.is_terminal or "COLUMNS" in os.environ else _PIPE_WIDTH
+    plain = not (out.encoding or "").lower().startswith("utf")
+    for line in text_lines(table, width=width, full=full, radii=radii):
+        words = line.text.translate(_PLAIN) if plain else line.text
+        out.print(Text(words.rstrip(), style=_STYLES[line.kind]), soft_wrap=True)
+    out.print()
+
+
+def _rendered(format_: TableFormat, table: "Table", full: bool, radii: "Mapping[Norm, Sequence[Radius]]") -> str:
+    if format_ is TableFormat.MARKDOWN:
+        from bench.report.markdown import render_markdown
+
+        return render_markdown(table, full=full, radii=radii)
+    if format_ is TableFormat.LATEX:
+        from bench.report.latex import render_latex
+
+        return render_latex(table, full=full, radii=radii)
+    from bench.report.text import render_text
+
+    return render_text(table, full=full, radii=radii)
+
+
+def _deliver(texts: list[str], out: Path | None) -> None:
+    """To a file, or as it is to standard output."""
+    text = "\n".join(texts)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write '{out}': {error.strerror}; choose another file (--out).") from error
+
+
+def _check_names(choice: "Choice", metas: "list[CellMeta]") -> None:
+    """Raise for a name that no stored cell has."""
+    for kind, asked, known in (
+        ("track", choice.tracks, {meta.track for meta in metas}),
+        ("detector", choice.detectors, {meta.detector for meta in metas}),
+        ("threat", choice.threats, {meta.threat for meta in metas}),
+    ):
+        if wrong := [name for name in asked if name not in known]:
+            raise UsageError(f"no stored cell has the {kind} '{wrong[0]}'; stored: {', '.join(sorted(known))}.")

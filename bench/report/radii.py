@@ -1,0 +1,71 @@
+"""Radii to propose where one is too large: found once for the images of a track, and kept beside the cells."""
+
+import json
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bench.report.captions import Radius
+from bench.report.table import Table
+from bench.specs import Norm, content_hash
+
+SHARES = (0.0, 0.01, 0.05)
+"""Shares of reachable OOD images for which a radius is proposed."""
+
+_FILE = "radii.json"
+_MAX_BYTES = 2**20
+
+
+def stored_radii(root: Path, table: Table) -> dict[Norm, tuple[Radius, ...]]:
+    """The radii that `keep_radii` kept for the images of this table; empty where there are none."""
+    found = _read(root).get(_images_key(table), {})
+    return {Norm(norm): tuple(Radius(*pair) for pair in pairs) for norm, pairs in found.items()}
+
+
+def keep_radii(root: Path, table: Table, radii: Mapping[Norm, Sequence[Radius]]) -> None:
+    """Keep radii for the images of this table; where the folder cannot be written they are only not kept."""
+    content = _read(root)
+    content[_images_key(table)] = {str(norm): [(r.share, r.eps) for r in found] for norm, found in radii.items()}
+    aside = root / f"{_FILE}.{uuid.uuid4().hex}"
+    with suppress(OSError):
+        try:
+            aside.write_text(json.dumps(content, indent=1))
+            aside.replace(root / _FILE)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def _images_key(table: Table) -> str:
+    """The images that are compared: where they are the same, so are the distances between them."""
+    meta = table.metas[0]
+    counted = sorted(column.name for column in table.columns if column.counts)
+    return content_hash([meta.track_hash, meta.set_digests, table.limit, counted])
+
+
+def _read(root: Path) -> dict[str, Any]:
+    """The content of the file; what cannot be used counts as absent, since it can be found again."""
+    try:
+        path = root / _FILE
+        content = json.loads(path.read_bytes()) if path.stat().st_size <= _MAX_BYTES else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: norms for key, norms in content.items() if _usable(norms)}
+
+
+def _usable(norms: object) -> bool:
+    return isinstance(norms, dict) and all(
+        norm in set(Norm) and isinstance(pairs, list) and all(map(_is_pair, pairs)) for norm, pairs in norms.items()
+    )
+
+
+def _is_pair(pair: object) -> bool:
+    return (
+        isinstance(pair, list)
+        and len(pair) == 2
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in pair)
+    )

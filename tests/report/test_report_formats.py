@@ -1,0 +1,89 @@
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.report.latex import escape_latex, render_latex
+from bench.report.markdown import escape_markdown, render_markdown
+from bench.report.records import COLUMNS, render_csv
+from bench.report.table import build_tables
+
+HOSTILE = r"a|b_c&d%e$f#g{h}i~j^k\l<m>[n](o)*p`q"
+
+
+def small(make_meta):
+    return [make_meta(threat="clean", eps=None), make_meta(reachable=0.0)]
+
+
+def test_markdown_reads_as_written_here(make_meta):
+    lines = render_markdown(build_tables(small(make_meta))[0]).splitlines()
+    assert lines[2:6] == [
+        "| detector | threat | eps | mean AUROC | letters | uniform\\* | FPR95 | ceiling | gradients | seconds |",
+        "| :-- | :-- | :-- | --: | --: | --: | --: | --: | --: | --: |",
+        "| gat | clean | - | 0.950 ± 0.010 | 0.800 | 0.990 | 0.300 | - | 0 | 3.2 |",
+        "| gat | pgd-l2 | 1 (255 on the 0-255 scale) | 0.950 → 0.800 ± 0.020 | 0.950 → 0.800 | 0.950 → 0.990 | 0.300 "
+        "| 1.000 | 12.3k | 3.2 |",
+    ]
+
+
+def test_latex_reads_as_written_here(make_meta):
+    lines = render_latex(build_tables(small(make_meta))[0]).splitlines()
+    start = lines.index(r"\toprule")
+    assert lines[start - 1 :] == [
+        r"\begin{tabular}{lllrrrrrrr}",
+        r"\toprule",
+        r"detector & threat & eps & mean AUROC & letters & uniform* & FPR95 & ceiling & gradients & seconds \\",
+        r"\midrule",
+        r"gat & clean & - & 0.950 $\pm$ 0.010 & 0.800 & 0.990 & 0.300 & - & 0 & 3.2 \\",
+        r"\midrule",
+        r"gat & pgd-l2 & 1 (255 on the 0-255 scale) & 0.950 $\to$ 0.800 $\pm$ 0.020 & 0.950 $\to$ 0.800 & 0.950 $\to$ "
+        r"0.990 & 0.300 & 1.000 & 12.3k & 3.2 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_hostile_name_adds_no_column_and_no_row_to_markdown(make_meta, full):
+    plain = render_markdown(build_tables([make_meta("gat")])[0], full=full)
+    nasty = render_markdown(build_tables([make_meta(HOSTILE + "\n| x |")])[0], full=full)
+    assert [unescaped_pipes(line) for line in plain.splitlines()] == [
+        unescaped_pipes(line) for line in nasty.splitlines()
+    ]
+
+
+def unescaped_pipes(line: str) -> int:
+    return line.replace("\\\\", "").replace("\\|", "").count("|")
+
+
+def test_latex_specials_are_commands():
+    assert escape_latex("50 % of a_b & c\\d {x}") == r"50 \% of a\_b \& c\textbackslash{}d \{x\}"
+
+
+@given(st.text(max_size=40))
+def test_escaped_markdown_never_holds_a_bare_pipe(text):
+    assert unescaped_pipes(escape_markdown(text)) == 0
+
+
+def test_csv_has_a_row_for_each_cell_and_set_and_one_for_the_mean(make_meta):
+    rows = list(csv.DictReader(io.StringIO(render_csv(small(make_meta)))))
+    assert [(row["threat"], row["set"]) for row in rows] == [
+        (threat, name) for threat in ("clean", "pgd-l2") for name in ("letters", "uniform", "mean")
+    ]
+    assert tuple(rows[0]) == COLUMNS
+
+
+def test_csv_loses_no_digit_and_leaves_absent_figures_empty(make_meta, make_set):
+    value = 0.1 + 0.2  # not representable in few digits
+    rows = list(csv.DictReader(io.StringIO(render_csv([make_meta(sets={"letters": make_set(value)})]))))
+    assert float(rows[0]["auroc"]) == value
+    assert rows[0]["ceiling"] == ""
+
+
+def test_csv_survives_quotes_commas_and_line_breaks(make_meta):
+    name = 'a,"b"\nc'
+    rows = list(csv.DictReader(io.StringIO(render_csv([make_meta(name)]))))
+    assert {row["detector"] for row in rows} == {name}

@@ -1,0 +1,54 @@
+import pytest
+
+from bench.report import numbers
+from bench.specs import Norm
+
+
+def test_an_auroc_stands_with_three_digits_and_its_standard_error(make_set):
+    assert numbers.attacked_set(make_set(0.81239), with_se=True) == "0.812 ± 0.012"
+    assert numbers.attacked_set(make_set(0.81239)) == "0.812"
+
+
+def test_at_0_and_1_the_interval_of_the_rule_of_three_is_printed(make_set):
+    assert numbers.attacked_set(make_set(0.0)) == "0-0.015"
+    assert numbers.attacked_set(make_set(1.0), with_se=True) == "0.985-1"
+    assert numbers.clean_set(make_set(0.5, clean=1.0, n_ood=100)) == "0.970-1"
+
+
+def test_the_mean_at_0_has_the_mean_of_the_sets_intervals(make_meta, make_set):
+    meta = make_meta(sets={"a": make_set(0.0, n_ood=100), "b": make_set(0.0, n_ood=300)})
+    assert numbers.attacked_mean(meta.mean, meta.sets) == "0-0.020"
+
+
+def test_a_track_without_counting_sets_has_no_mean(make_meta, make_set):
+    meta = make_meta(sets={"uniform": make_set(0.9, counts=False)})
+    assert meta.mean is None
+    assert numbers.attacked_mean(meta.mean, meta.sets) == numbers.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("norm", "eps", "expected"),
+    [
+        (Norm.LINF, 8 / 255, "0.0314 = 8/255"),
+        (Norm.LINF, 0.1, "0.1 = 25.5/255"),
+        (Norm.L2, 1.0, "1 (255 on the 0-255 scale)"),
+        (None, None, ""),
+    ],
+)
+def test_a_radius_is_written_on_both_scales(norm, eps, expected):
+    assert numbers.both_scales(norm, eps) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "0"), (999, "999"), (1000, "1k"), (12345, "12.3k"), (999_999, "1000k"), (1_250_000, "1.25M")],
+)
+def test_counts_are_short(value, expected):
+    assert numbers.amount(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.97, "97 %"), (0.999, "over 99 %"), (1.0, "100 %"), (0.001, "under 1 %")]
+)
+def test_per_cent_is_never_rounded_to_all_or_nothing(value, expected):
+    assert numbers.percent(value) == expected

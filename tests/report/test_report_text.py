@@ -1,0 +1,93 @@
+from bench.report.captions import Radius
+from bench.report.table import build_tables
+from bench.report.text import render_text, text_lines
+from bench.specs import Norm, Side
+
+GOLDEN = """\
+digits, side evade: the OOD images are attacked to look in-distribution, the ID images stay as they are
+400 ID test images against 200 of each OOD set; limit 200; seed 0
+mean: AUROC clean → attacked ± one standard error over the samples (DeLong; the ID images are shared by the sets); other
+  columns: AUROC under attack; at 0 or 1 the interval of the rule of three
+mean over letters (* does not enter it)
+FPR95: mean share of OOD images accepted where 95 % of ID images are; ceiling: mean AUROC that no detector can exceed at
+  this radius; grads: gradients spent; s: seconds
+
+                     mean AUROC
+detector  clean → attacked ± se  letters  uniform*  FPR95  ceiling  grads    s
+-- clean
+gat               0.950 ± 0.010    0.940     0.990  0.300        -      0  3.2
+-- pgd-l2, l2 eps 1 (255 on the 0-255 scale)
+gat       0.950 → 0.800 ± 0.020    0.800     0.990  0.300    1.000  12.3k  3.2
+msp             0.950 → 0-0.015  0-0.015     0.990  0.300    1.000  12.3k  3.2
+"""
+
+
+def small_table(make_meta, make_set):
+    noise = make_set(0.99, counts=False)
+    metas = [
+        make_meta("gat", "clean", eps=None, sets={"letters": make_set(0.94), "uniform": noise}),
+        make_meta("msp", sets={"letters": make_set(0.0), "uniform": noise}, reachable=0.0),
+        make_meta("gat", reachable=0.0),
+    ]
+    return build_tables(metas)[0]
+
+
+def test_a_small_table_reads_as_written_here(make_meta, make_set):
+    assert render_text(small_table(make_meta, make_set)) == GOLDEN
+
+
+def test_sets_that_do_not_fit_follow_in_panels_and_no_line_is_wider_than_the_terminal(make_meta, make_set):
+    names = ["cifar100", "tiny-imagenet", "svhn", "dtd", "gtsrb", "xray", "retina", "uniform", "gaussian"]
+    sets = {name: make_set(0.5) for name in names}
+    (table,) = build_tables(
+        [make_meta("mahalanobis.logistic", sets=sets), make_meta(threat="clean", eps=None, sets=sets)]
+    )
+    for width in (80, 100, 120):
+        lines = text_lines(table, width=width)
+        assert max(len(line.text) for line in lines) <= width
+        headers = " ".join(line.text for line in lines if line.kind == "header")
+        assert all(name.split("-")[-1] in headers for name in names)
+
+
+def test_the_full_view_has_a_row_for_each_set(make_meta, make_set):
+    lines = text_lines(small_table(make_meta, make_set), full=True)
+    rows = [line.text.split()[:2] for line in lines if line.kind == "row"]
+    assert rows == [[d, s] for d in ("gat", "gat", "msp") for s in ("letters", "uniform*")]
+
+
+def test_the_heading_names_the_attacked_side(make_meta):
+    for side, words in ((Side.ALARM, "ID images are attacked"), (Side.BOTH, "ID and OOD images are attacked")):
+        assert words in render_text(build_tables([make_meta(side=side)])[0]).splitlines()[0]
+
+
+def test_a_radius_that_reaches_id_images_is_said_with_radii_to_use_instead(make_meta):
+    (table,) = build_tables([make_meta(eps=10.0, reachable=0.97), make_meta("msp", eps=10.0, reachable=0.97)])
+    radii = {Norm.L2: [Radius(0.05, 1.8), Radius(0.01, 1.2)]}
+    said = [line.text for line in text_lines(table, width=1000, radii=radii) if line.kind == "remark" and line.text]
+    assert said == [
+        "l2 eps 10 is too large to tell detectors apart: 97 % of the OOD images can be turned into an ID image within "
+        "it, so no detector can exceed an AUROC of 0.515 there; try `--eps l2:1.2,1.8`, where at most 1 %, 5 % can."
+    ]
+
+
+def test_without_proposals_the_smaller_radii_of_the_table_are_named(make_meta):
+    (table,) = build_tables([make_meta(eps=10.0, reachable=0.97), make_meta(eps=1.0, reachable=0.0)])
+    assert "of the radii shown, 1 are small enough" in render_text(table, width=1000)
+
+
+def test_a_reach_of_5_per_cent_needs_no_word(make_meta):
+    (table,) = build_tables([make_meta(reachable=0.05)])
+    assert "too large" not in render_text(table)
+
+
+def test_attacks_that_ended_badly_are_counted(make_meta):
+    (table,) = build_tables([make_meta(statuses={"completed": 90, "no-gradient": 10})])
+    said = render_text(table)
+    assert "gat: the attack on 10 of 100 images ended as no-gradient (pgd-l2 eps 1)." in said
+
+
+def test_a_note_of_a_cell_is_printed_once(make_meta):
+    (table,) = build_tables(
+        [make_meta(notes=("ID accuracy is low.",)), make_meta(eps=2.0, notes=("ID accuracy is low.",))]
+    )
+    assert render_text(table, width=1000).count("ID accuracy is low.") == 1
