@@ -19,7 +19,7 @@ LETTERS = "AaCcdEeFfGHhJjKkLMmNnPpRrTtUuVvWwXxYy"
 
 FONTS = (
     "DejaVuSans", "DejaVuSans-Oblique", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "STIXGeneral",
-    "STIXGeneralItalic", "STIXGeneralBol", "cmss10", "cmtt10", "cmr10", "cmti10", "cmb10",
+    "STIXGeneralItalic", "STIXGeneralBol", "cmss10", "cmtt10", "cmr10", "DejaVuSerif-Italic", "cmb10",
 )  # fmt: skip
 
 MAX_ANGLE = 20.0
