@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -14,16 +15,37 @@ from bench.errors import WeightsError
 SIZE_LIMIT = 4 << 30
 """Bytes; larger files are refused unread."""
 
+NAMES_SHOWN = 3
+"""How many tensor names an error lists."""
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> str:
+
+def save_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: dict[str, str] | None = None,
+    *,
+    expected_sha256: str | None = None,
+) -> str:
     """Write named tensors as safetensors, all or nothing, and return the file's sha256.
 
     The same tensors give the same bytes. Folders are made as needed.
 
+    Args:
+        path: The file; one that is there is replaced.
+        tensors: The tensors by name, on any device.
+        metadata: Texts for the file's header.
+        expected_sha256: What the file's sha256 must become; None accepts any.
+
     Raises:
-        WeightsError: The file cannot be written.
+        WeightsError: The file cannot be written, or would have another sha256; then nothing is written.
     """
     data = save_bytes({k: v.detach().cpu().contiguous().clone() for k, v in sorted(tensors.items())}, metadata)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise WeightsError(
+            f"weights for {path} have sha256 {sha256} and the card expects {expected_sha256}; "
+            "use the checkpoint that the card means, or name another file with --out."
+        )
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +59,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
         raise WeightsError(
             f"weights cannot be written to {path} ({error.strerror}); choose a folder with space that is writable."
         ) from error
-    return hashlib.sha256(data).hexdigest()
+    return sha256
 
 
 def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -84,6 +106,41 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"weights {path} cannot be read ({error.strerror}); check the file.") from error
+
+
+def check_state(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
+    """Raise unless a state has exactly the expected names and shapes, and only finite numbers.
+
+    Args:
+        expected: Tensors by name, of the shapes that are needed.
+        given: Tensors by name, as read.
+        what: What is given, for the sentence.
+
+    Raises:
+        WeightsError: In one sentence, what is missing, too much, or of another shape.
+    """
+    faults = []
+    if missing := [name for name in expected if name not in given]:
+        faults.append(f"missing {_some(missing)}")
+    if unexpected := [name for name in given if name not in expected]:
+        faults.append(f"unexpected {_some(unexpected)}")
+    shared = [name for name in expected if name in given]
+    if reshaped := [name for name in shared if given[name].shape != expected[name].shape]:
+        first = reshaped[0]
+        faults.append(
+            f"another shape of {_some(reshaped)} ({first} is {tuple(given[first].shape)} "
+            f"and must be {tuple(expected[first].shape)})"
+        )
+    if faults:
+        raise WeightsError(f"{what} do not fit: {'; '.join(faults)}; use the weights made for this network.")
+    broken = [name for name in shared if given[name].is_floating_point() and not bool(given[name].isfinite().all())]
+    if broken:
+        raise WeightsError(f"{what} hold NaN or infinite numbers in {_some(broken)}; make the weights anew.")
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:NAMES_SHOWN])
+    return f"{shown} and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else shown
 
 
 def _first_line(error: BaseException) -> str:

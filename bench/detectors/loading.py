@@ -1,0 +1,202 @@
+"""From a resolved card to a detector that can score: method, network, parameters and weights."""
+
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from bench.catalog import Catalog, Kind, import_method
+from bench.detectors.base import Detector, DetectorParams
+from bench.detectors.networks.base import FromPixels, Network
+from bench.detectors.weights import check_state, load_tensors
+from bench.errors import BenchError, CardError, UsageError, WeightsError
+from bench.specs import DetectorSpec, NetworkSpec, TrackCard
+
+
+def load_detector(
+    spec: DetectorSpec, track: TrackCard, catalog: Catalog, device: str = "cpu", *, check_weights: bool = True
+) -> Detector:
+    """A detector with its weights, frozen and in evaluation mode.
+
+    All weights files of the card together make the state; where two hold a tensor of the same name, the later file's
+    is taken.
+
+    Args:
+        spec: The card's settings for the track.
+        track: The track's card.
+        catalog: Where weights lie, and the workspace whose modules may be imported.
+        device: Where to put it, e.g. "cpu" or "cuda".
+        check_weights: Compare each file with the sha256 that the card declares.
+
+    Raises:
+        CardError: Method, network or parameters of the card cannot be used.
+        WeightsError: A weights file is missing, differs from its sha256 or does not fit.
+        UsageError: There is no such device.
+    """
+    detector = build_detector(spec, track, catalog)
+    if spec.weights:
+        state = _read_weights(spec, catalog, len(spec.weights), check_weights)
+        check_state(detector.state_dict(), state, f"the weights of {_name(spec)}")
+        detector.load_state_dict(state)
+    detector.eval().requires_grad_(False)
+    return to_device(detector, device)
+
+
+def load_for_training(spec: DetectorSpec, track: TrackCard, catalog: Catalog, device: str = "cpu") -> Detector:
+    """A detector whose last weights file is still to be made: the earlier files of the card are loaded.
+
+    Its own weights are as its network initialises them, from a fixed seed.
+
+    Raises:
+        CardError: Method, network or parameters of the card cannot be used.
+        WeightsError: An earlier weights file is missing, differs from its sha256 or does not fit.
+        UsageError: There is no such device.
+    """
+    detector = build_detector(spec, track, catalog)
+    earlier = _read_weights(spec, catalog, len(spec.weights) - 1, check=True)
+    own = detector.state_dict()
+    check_state({k: v for k, v in own.items() if k in earlier}, earlier, f"the earlier weights of {_name(spec)}")
+    detector.load_state_dict(own | earlier)
+    return to_device(detector, device)
+
+
+def last_weights(detector: Detector, spec: DetectorSpec, catalog: Catalog) -> dict[str, Tensor]:
+    """The part of a trained detector's state that is for the last weights file: what earlier files do not hold.
+
+    Raises:
+        WeightsError: An earlier weights file is missing or cannot be read.
+    """
+    earlier = _read_weights(spec, catalog, len(spec.weights) - 1, check=True)
+    return {key: value for key, value in detector.state_dict().items() if key not in earlier}
+
+
+def build_detector(spec: DetectorSpec, track: TrackCard, catalog: Catalog) -> Detector:
+    """A detector without its weights: initialised from a fixed seed, and the global generator left alone.
+
+    Raises:
+        CardError: Method, network or parameters of the card cannot be used.
+    """
+    method = import_method(spec.method, catalog.workspace)
+    if not (isinstance(method, type) and issubclass(method, Detector)):
+        raise CardError(
+            f"method '{spec.method}' of {_name(spec)} is no bench.detectors.base.Detector; name a subclass."
+        )
+    params = _checked_params(method, spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = _build_network(spec, spec.network, track, catalog) if spec.network is not None else None
+        if network is not None:
+            _check_logits(network, method.info.classifier, spec, track)
+        return method(network, shape=track.shape, classes=track.classes, params=params)
+
+
+def to_device(detector: Detector, device: str) -> Detector:
+    """The detector on a device.
+
+    Raises:
+        UsageError: There is no such device here.
+    """
+    try:
+        return detector.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise UsageError(f"device '{device}' cannot be used ({reason}); 'cpu' always can.") from error
+
+
+def _read_weights(spec: DetectorSpec, catalog: Catalog, count: int, check: bool) -> dict[str, Tensor]:
+    """The merged tensors of the first `count` weights files."""
+    state: dict[str, Tensor] = {}
+    for weights in spec.weights[: max(count, 0)]:
+        path = catalog.weights_path(weights.file)
+        if path is None:
+            raise WeightsError(
+                f"weights '{weights.file}' of {_name(spec)} are missing; "
+                f"`{_command_that_makes(weights.file, spec, catalog)}` makes them."
+            )
+        state |= load_tensors(path, weights.sha256 if check else None)
+    return state
+
+
+def _command_that_makes(file: str, spec: DetectorSpec, catalog: Catalog) -> str:
+    """The command whose result is a weights file: the training of whichever detector has it last, or a conversion."""
+    if spec.training is not None and spec.weights[-1].file == file:
+        return f"bench train --detector {spec.name} --track {spec.track}"
+    for name in catalog.names(Kind.DETECTOR):
+        try:
+            other = catalog.detector_spec(name, spec.track)
+        except BenchError:
+            continue
+        if other.training is not None and other.weights and other.weights[-1].file == file:
+            return f"bench train --detector {name} --track {spec.track}"
+    return f"bench convert FILE --detector {spec.name} --track {spec.track}"
+
+
+def _checked_params(method: type[Detector], spec: DetectorSpec) -> DetectorParams:
+    try:
+        return method.Params(**spec.params)
+    except (ValidationError, TypeError) as error:
+        if not isinstance(error, ValidationError):
+            raise CardError(f"params of {_name(spec)} must be named by words; correct the card ({error}).") from error
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "params"
+        allowed = ", ".join(sorted(method.Params.model_fields)) or "none"
+        if first["type"] == "extra_forbidden":
+            raise CardError(
+                f"{_name(spec)} has no parameter '{field}'; allowed: {allowed}; correct the card."
+            ) from error
+        raise CardError(
+            f"parameter '{field}' of {_name(spec)} is {str(first['input'])[:80]!r}: {first['msg']}; correct the card."
+        ) from error
+
+
+def _build_network(spec: DetectorSpec, settings: NetworkSpec, track: TrackCard, catalog: Catalog) -> FromPixels:
+    """The network behind its steps from pixels."""
+    make: Any = import_method(settings.method, catalog.workspace)
+    try:
+        network = make(**settings.args)
+    except (TypeError, ValueError, RuntimeError, BenchError) as error:
+        raise CardError(
+            f"network '{settings.method}' of {_name(spec)} cannot be made from its args ({error}); correct the card."
+        ) from error
+    if not isinstance(network, Network):
+        raise CardError(
+            f"network '{settings.method}' of {_name(spec)} makes a {type(network).__name__}; "
+            "name a subclass of bench.detectors.networks.base.Network."
+        )
+    channels, height, width = track.shape
+    for name, values in (("mean", settings.mean), ("std", settings.std)):
+        if values is not None and len(values) != channels:
+            raise CardError(
+                f"network.{name} of {_name(spec)} has {len(values)} numbers; give one for each of {channels} channels."
+            )
+    if settings.std is not None and not all(value > 0 for value in settings.std):
+        raise CardError(f"network.std of {_name(spec)} is {settings.std}; every number must be above 0.")
+    if settings.crop is not None and settings.crop > min(height, width):
+        raise CardError(
+            f"network.crop of {_name(spec)} is {settings.crop}; images are {height} x {width}: choose at most that."
+        )
+    return FromPixels(network, crop=settings.crop, mean=settings.mean, std=settings.std)
+
+
+def _check_logits(network: FromPixels, classifier: bool, spec: DetectorSpec, track: TrackCard) -> None:
+    """Raise unless the network takes the track's images and gives one logit a class, or one without classes."""
+    wanted = track.classes if classifier else 1
+    network.eval()
+    try:
+        with torch.no_grad():
+            given = network.activations(torch.zeros(1, *track.shape))["logits"].shape[1]
+    except (RuntimeError, IndexError, KeyError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CardError(
+            f"the network of {_name(spec)} cannot take images of shape {track.shape} ({reason}); "
+            "correct its args or crop."
+        ) from error
+    if wanted == 1 and classifier:
+        raise CardError(f"{_name(spec)} needs a classifier of 2 classes or more, and the track has {track.classes}.")
+    if given != wanted:
+        raise CardError(f"the network of {_name(spec)} has {given} logits and must have {wanted}; correct its args.")
+
+
+def _name(spec: DetectorSpec) -> str:
+    return f"detector '{spec.name}' on track '{spec.track}'"
