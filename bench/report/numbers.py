@@ -30,14 +30,14 @@ def clean_mean(mean: MeanMetrics | None, sets: dict[str, SetMetrics], *, with_se
     return _estimate(mean.clean_auroc, mean.clean_se, low, high, with_se)
 
 
-def attacked_mean(mean: MeanMetrics | None, sets: dict[str, SetMetrics]) -> str:
-    """The attacked AUROC, mean over the sets that count, with its se; at 0 or 1 the mean of the sets' intervals."""
+def attacked_mean(mean: MeanMetrics | None, sets: dict[str, SetMetrics], *, with_se: bool = True) -> str:
+    """The attacked AUROC, mean over the sets that count; at 0 or 1 the mean of the sets' intervals."""
     if mean is None:
         return ABSENT
     counted = [sets[name] for name in mean.sets]
     low = sum(m.low for m in counted) / len(counted)
     high = sum(m.high for m in counted) / len(counted)
-    return _estimate(mean.auroc, mean.se, low, high, with_se=True)
+    return _estimate(mean.auroc, mean.se, low, high, with_se)
 
 
 def share(value: float | None) -> str:

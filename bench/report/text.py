@@ -1,26 +1,18 @@
 """A table as lines for a terminal."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.evaluation.results import SetMetrics
 from bench.report import numbers
 from bench.report.captions import Radius, caption, heading, remarks
+from bench.report.lines import Line, header_lines, sentence_lines, set_line, total_width
+from bench.report.overview import overview_lines
 from bench.report.table import Row, Section, Table, is_attack
 from bench.specs import Norm
 
-_GAP = "  "
 _NARROW = 8
 """A set's name is broken into two lines where it is longer."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line, and what kind of thing it says: "heading", "caption", "header", "section", "row" or "remark"."""
-
-    text: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -43,15 +35,19 @@ def text_lines(
         full: One line for each set of each cell, with every figure.
         radii: For each norm, radii to propose where one is too large.
     """
-    lines = [Line(part, "heading") for part in _wrapped(heading(table), width)]
-    lines += [Line(part, "caption") for sentence in caption(table) for part in _wrapped(sentence, width)]
+    lines = sentence_lines(heading(table), width, "heading")
+    for sentence in caption(table):
+        lines += sentence_lines(sentence, width, "caption")
     if full:
         lines += _panel(table, _full_columns(), [column.name for column in table.columns])
     else:
         for columns in _panels(table, width):
             lines += _panel(table, columns, [""])
-    lines += [Line("", "remark")] if (said := remarks(table, radii)) else []
-    lines += [Line(part, "remark") for sentence in said for part in _wrapped(sentence, width)]
+        lines += overview_lines(table, width)
+    said = remarks(table, radii)
+    lines += [Line("", "remark")] if said else []
+    for sentence in said:
+        lines += sentence_lines(sentence, width, "remark")
     return lines
 
 
@@ -80,22 +76,14 @@ def _panels(table: Table, width: int) -> list[list[_Column]]:
 
 def _panel(table: Table, columns: list[_Column], sets: list[str]) -> list[Line]:
     sizes = [_size(table, column, sets) for column in columns]
-    height = max(len(column.header) for column in columns)
-    lines = [Line("", "caption")]
-    for level in range(height):
-        words = [(("",) * (height - len(c.header)) + c.header)[level] for c in columns]
-        lines.append(Line(_row(words, columns, sizes), "header"))
+    left = [column.left for column in columns]
+    lines = [Line("", "caption"), *header_lines([column.header for column in columns], sizes, left)]
     for section in table.sections:
         lines.append(Line(_section_title(section), "section"))
         for row in section.rows:
             shown = [name for name in sets if not name or name in row.meta.sets]
-            lines += [Line(_row([c.cell(row, name) for c in columns], columns, sizes), "row") for name in shown]
+            lines += [Line(set_line([c.cell(row, name) for c in columns], sizes, left), "row") for name in shown]
     return lines
-
-
-def _row(words: list[str], columns: list[_Column], sizes: list[int]) -> str:
-    padded = [w.ljust(n) if c.left else w.rjust(n) for w, c, n in zip(words, columns, sizes, strict=True)]
-    return _GAP.join(padded).rstrip()
 
 
 def _section_title(section: Section) -> str:
@@ -104,7 +92,7 @@ def _section_title(section: Section) -> str:
 
 
 def _width(table: Table, columns: list[_Column]) -> int:
-    return sum(_size(table, column, [""]) for column in columns) + len(_GAP) * (len(columns) - 1)
+    return total_width([_size(table, column, [""]) for column in columns])
 
 
 def _size(table: Table, column: _Column, sets: list[str]) -> int:
@@ -142,10 +130,6 @@ def _broken(title: str) -> tuple[str, ...]:
     middle = (len(title) + 1) // 2
     at = min(hyphens, key=lambda i: abs(i - middle)) if hyphens else middle
     return (title[:at] if hyphens else f"{title[:at]}-", title[at:])
-
-
-def _wrapped(sentence: str, width: int) -> list[str]:
-    return textwrap.wrap(sentence, width, subsequent_indent=_GAP, break_long_words=False, break_on_hyphens=False)
 
 
 _LABEL = _Column(("detector",), lambda row, _: row.label, left=True)

@@ -91,3 +91,24 @@ def test_a_note_of_a_cell_is_printed_once(make_meta):
         [make_meta(notes=("ID accuracy is low.",)), make_meta(eps=2.0, notes=("ID accuracy is low.",))]
     )
     assert render_text(table, width=1000).count("ID accuracy is low.") == 1
+
+
+def test_three_attacks_or_more_have_an_overview_ranked_by_the_average(make_meta, make_set):
+    metas = [make_meta(d, "clean", eps=None) for d in ("gat", "msp")]
+    for eps, gat, msp in ((0.5, 0.9, 0.95), (1.0, 0.8, 0.2), (2.0, 0.7, 0.1)):
+        metas += [make_meta(d, eps=eps, sets={"letters": make_set(v)}) for d, v in (("gat", gat), ("msp", msp))]
+    lines = [line.text for line in text_lines(build_tables(metas)[0])]
+    start = lines.index("mean AUROC under each attack, by eps")
+    assert [line.split() for line in lines[start + 1 : start + 5]] == [
+        ["pgd-l2", "pgd-l2", "pgd-l2"],
+        ["detector", "clean", "0.5", "1", "2"],
+        ["gat", "0.800", "0.900", "0.800", "0.700"],
+        ["msp", "0.800", "0.950", "0.200", "0.100"],
+    ]
+
+
+def test_an_overview_that_does_not_fit_is_broken_into_panels(make_meta):
+    metas = [make_meta(eps=float(eps)) for eps in range(1, 30)]
+    lines = text_lines(build_tables(metas)[0], width=80)
+    assert max(len(line.text) for line in lines) <= 80
+    assert sum(line.text.startswith("detector  clean") and "ceiling" not in line.text for line in lines) == 4

@@ -1,0 +1,72 @@
+"""The curve of each detector at one glance: its attacked mean for every threat and radius, side by side."""
+
+from dataclasses import dataclass
+
+from bench.evaluation.results import CellMeta
+from bench.report import numbers
+from bench.report.lines import Line, header_lines, set_line, total_width
+from bench.report.table import Section, Table, mean_auroc
+
+FROM_SECTIONS = 3
+"""With fewer attacks than this the table itself is the overview."""
+
+
+@dataclass(frozen=True)
+class _Curve:
+    label: str
+    clean: str
+    words: tuple[str, ...]
+    average: float
+
+
+def overview_lines(table: Table, width: int) -> list[Line]:
+    """Rows: detectors, best average first; columns: clean and every attack; in panels where they do not fit."""
+    attacks = [section for section in table.sections if section.attacked]
+    if len(attacks) < FROM_SECTIONS:
+        return []
+    curves = _curves(table, attacks)
+    headers = [_title(section) for section in attacks]
+    columns = [(header, [curve.words[i] for curve in curves]) for i, header in enumerate(headers)]
+    lead = [(("", "detector"), [c.label for c in curves]), (("", "clean"), [c.clean for c in curves])]
+    lines = [Line("", "caption"), Line("mean AUROC under each attack, by eps", "section")]
+    while columns:
+        count = next((n for n in range(len(columns), 1, -1) if _width([*lead, *columns[:n]]) <= width), 1)
+        shown, columns = [*lead, *columns[:count]], columns[count:]
+        sizes, left = _sizes(shown), [True, *[False] * (len(shown) - 1)]
+        lines += header_lines([header for header, _ in shown], sizes, left)
+        lines += [Line(set_line(list(words), sizes, left), "row") for words in zip(*[w for _, w in shown], strict=True)]
+    return lines
+
+
+def _curves(table: Table, attacks: list[Section]) -> list[_Curve]:
+    clean = {row.meta.detector: row.meta for s in table.sections if not s.attacked for row in s.rows}
+    labels = sorted({row.label for section in attacks for row in section.rows})
+    curves = []
+    for label in labels:
+        metas = [next((row.meta for row in section.rows if row.label == label), None) for section in attacks]
+        there = [meta for meta in metas if meta is not None]
+        unattacked = clean.get(there[0].detector)
+        words = tuple(_figure(meta) for meta in metas)
+        average = sum(map(mean_auroc, there)) / len(there)
+        curves.append(_Curve(label, _figure(unattacked), words, average))
+    return sorted(curves, key=lambda curve: -curve.average)
+
+
+def _figure(meta: CellMeta | None) -> str:
+    """The mean, at 0 or 1 its interval; over all sets where none counts."""
+    if meta is None:
+        return numbers.ABSENT
+    return numbers.attacked_mean(meta.mean, meta.sets, with_se=False) if meta.mean else numbers.share(mean_auroc(meta))
+
+
+def _title(section: Section) -> tuple[str, ...]:
+    radius = numbers.ABSENT if section.eps is None else numbers.radius(section.eps)
+    return section.threat, radius
+
+
+def _sizes(columns: list[tuple[tuple[str, ...], list[str]]]) -> list[int]:
+    return [max(map(len, (*header, *words))) for header, words in columns]
+
+
+def _width(columns: list[tuple[tuple[str, ...], list[str]]]) -> int:
+    return total_width(_sizes(columns))
