@@ -1,0 +1,28 @@
+"""Where a source's files lie, and the sentence for one that does not."""
+
+import re
+from pathlib import Path
+
+from bench.errors import DataError
+
+
+def data_file(data_dir: Path, name: str) -> Path:
+    """A file below the data folder.
+
+    Raises:
+        DataError: The name leaves the folder, or there is no such file.
+    """
+    if not all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", part) for part in name.split("/")):
+        raise DataError(f"file '{name}' is not a relative path of letters, digits, '.', '_' and '-': rename it.")
+    path = data_dir / name
+    if not path.is_file():
+        raise missing(path.name, path.parent)
+    return path
+
+
+def missing(what: str, folder: Path) -> DataError:
+    """The error for data that is not there."""
+    return DataError(
+        f"{what} is missing, looked for in {folder}: `bench data check` lists what each track needs, `bench data "
+        "download` fetches what can be fetched, --data-dir or ROBUSTOOD_DATA names another folder."
+    )
