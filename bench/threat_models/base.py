@@ -1,6 +1,5 @@
 """The interface of every threat, and the bookkeeping that none of them has to do itself."""
 
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,0 +1,216 @@
+"""Projected steepest ascent of the detector's objective with restarts: the core of every gradient threat."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bench.detectors.base import Detector
+from bench.errors import UsageError
+from bench.specs import Norm
+from bench.threat_models import geometry
+from bench.threat_models.base import AttackResult, Budget, Context
+from bench.threat_models.gradient import Oracle
+from bench.threat_models.tracking import Tracker
+
+_HELD_BYTES = 64 * 2**20
+"""Rows are attacked together as long as one tensor of them stays within this size."""
+
+_REPORTS = 50
+"""How often, about, a chunk of rows reports its progress."""
+
+
+def ascend(
+    detector: Detector,
+    x: Tensor,
+    *,
+    ids: Tensor,
+    budget: Budget,
+    context: Context,
+    sizes: tuple[float, ...],
+    restarts: int,
+) -> AttackResult:
+    """Attack every image from `restarts` starts; the score chooses among the iterates, the objective directs.
+
+    Restart 0 starts at the clean image, the others at points uniform in the ball. Restart 0 of all samples runs first;
+    then the other restarts of the samples that it did not bring beyond the stop target, all at once: a sample's
+    restarts go in step, and stop together as soon as one of them is beyond the target. A stop target therefore cuts
+    trajectories short but never changes them, and no sample's result depends on which others are present.
+
+    A point whose score or gradient is not finite is counted and never kept: the restart goes back to its best iterate.
+    A restart whose gradient is exactly zero can never move again and ends there.
+
+    Args:
+        detector: Frozen, in evaluation mode.
+        x: (N, C, H, W) float32 images in [0, 1].
+        ids: (N,) int64 sample ids.
+        budget: Norm and radius, both given.
+        context: Side, seed, stop target, batch shape.
+        sizes: Length of every step, in units of eps.
+        restarts: Number of starts, at least 1.
+
+    Returns:
+        Gradients: one a step and restart; queries: one a restart, for its last iterate.
+
+    Raises:
+        UsageError: The budget has no norm or no radius.
+    """
+    norm, eps = ball_of(budget)
+    tracker = Tracker(x, moments=len(sizes) + 1, context=context)
+    oracle = Oracle(detector, sign=context.sign, micro_batch=context.micro_batch)
+    search = _Search(oracle, tracker, x, ids, norm, eps, context, tuple(eps * size for size in sizes), restarts)
+    everyone = torch.arange(len(x), device=x.device)
+    search.wave(everyone, range(1), later=restarts - 1)
+    if restarts > 1:
+        search.wave(everyone[~tracker.beyond()], range(1, restarts), later=0)
+    tracker.report(1.0)
+    return tracker.result(budget)
+
+
+def ball_of(budget: Budget) -> tuple[Norm, float]:
+    """Norm and radius of a budget that needs both.
+
+    Raises:
+        UsageError: One of them is missing.
+    """
+    if budget.norm is None or budget.eps is None:
+        raise UsageError("this threat needs a norm and an eps; give one, for example `--eps l2:1`.")
+    return budget.norm, budget.eps
+
+
+@dataclass
+class _Rows:
+    """Restarts under way, one a row."""
+
+    sample: Tensor  # (R,) position of the image in x
+    restart: Tensor  # (R,)
+    y: Tensor  # (R, C, H, W) current iterate
+    best: Tensor  # (R, C, H, W) best iterate so far, the clean image before there is one
+    score: Tensor  # (R,) of the best iterate
+    objective: Tensor  # (R,) of the best iterate
+    stuck: Tensor  # (R,) its gradient was zero
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    def choose(self, keep: Tensor) -> "_Rows":
+        return replace(self, **{name: value[keep] for name, value in vars(self).items()})
+
+
+@dataclass
+class _Search:
+    oracle: Oracle
+    tracker: Tracker
+    x: Tensor
+    ids: Tensor
+    norm: Norm
+    eps: float
+    context: Context
+    steps: tuple[float, ...]
+    restarts: int
+    spent: int = 0  # rows times steps, to tell how far the attack is
+
+    def wave(self, samples: Tensor, restarts: range, *, later: int) -> None:
+        """Run these restarts of these samples, as many rows at once as memory allows."""
+        rows_held = max(self.context.micro_batch, _HELD_BYTES // (4 * max(1, self.x[0].numel() if len(self.x) else 1)))
+        per_chunk = max(1, rows_held // len(restarts))
+        for start in range(0, len(samples), per_chunk):
+            chunk = samples[start : start + per_chunk]
+            waiting = (len(samples) - start - len(chunk)) * (len(restarts) + later)
+            self._climb(self._start(chunk, restarts), waiting=waiting, later=later)
+
+    def _start(self, samples: Tensor, restarts: range) -> _Rows:
+        sample = samples.repeat(len(restarts))
+        restart = torch.tensor(restarts, device=samples.device).repeat_interleave(len(samples))
+        clean = self.x[sample]
+        start = clean.clone()
+        for batch in self.oracle.batches(len(samples)):
+            at, ids = self.oracle.pad(clean[batch]), self.oracle.pad(self.ids[samples[batch]])
+            for turn, draw in enumerate(restarts):
+                if draw > 0:
+                    drawn = geometry.uniform_in_ball(
+                        at, self.norm, self.eps, ids=ids, draw=draw, context=self.context
+                    )  # fmt: skip
+                    offset = turn * len(samples)
+                    start[offset + batch.start : offset + batch.stop] = drawn[: batch.stop - batch.start]
+        nothing = clean.new_full((len(sample),), -torch.inf)
+        return _Rows(
+            sample, restart, start, clean, nothing, nothing.clone(), torch.zeros_like(sample, dtype=torch.bool)
+        )  # fmt: skip
+
+    def _climb(self, rows: _Rows, *, waiting: int, later: int) -> None:
+        """All steps of these rows in step with each other; rows that are done leave, the rest closes ranks."""
+        tracker, last = self.tracker, len(self.steps)
+        every = max(1, last // _REPORTS)
+        for moment in range(last + 1):
+            for batch in self.oracle.batches(len(rows)):
+                self._advance(rows, batch, moment)
+            self.spent += len(rows)
+            tracker.saw(moment, rows.sample, rows.score)
+            beyond = tracker.beyond()
+            done = rows.stuck | beyond[rows.sample] if moment < last else torch.ones_like(rows.stuck)
+            if bool(done.any()):
+                self._retire(rows.choose(done), stopped=beyond)
+                rows = rows.choose(~done)
+            if moment % every == 0:
+                ahead = len(rows) * (last - moment) + (waiting + later * int((~beyond).sum())) * (last + 1)
+                tracker.report(self.spent / max(1, self.spent + ahead))
+            if len(rows) == 0:
+                break
+
+    def _advance(self, rows: _Rows, batch: slice, moment: int) -> None:
+        """Judge the iterates of one micro-batch and, unless they are the last ones, take the next step."""
+        count, samples = batch.stop - batch.start, rows.sample[batch]
+        y = self.oracle.pad(rows.y[batch])
+        moves = moment < len(self.steps)
+        if moves:
+            score, objective, gradient = self.oracle.ascend(y)
+        else:
+            score, objective = self.oracle.ask(y)
+        score, objective = score[:count], objective[:count]
+        finite = torch.isfinite(score) & torch.isfinite(objective)
+        self._keep_best(rows, batch, score, objective, finite)
+        if not moves:
+            self._count(samples, queries=True, non_finite=~finite)
+            return
+        largest = torch.linalg.vector_norm(gradient.flatten(1), ord=torch.inf, dim=1)[:count]
+        lost = ~(finite & torch.isfinite(largest))
+        flat = largest == 0
+        rows.stuck[batch] = flat & ~lost
+        self._count(samples, non_finite=lost, flat=flat)
+        if bool(lost.any()):
+            y, gradient = y.clone(), gradient.clone()
+            y[:count][lost] = rows.best[batch][lost]
+            gradient[:count][lost] = 0.0
+        center = self.x[self.oracle.pad(samples)]
+        moved = geometry.step(y, gradient, center, self.norm, eps=self.eps, size=self.steps[moment])[:count]
+        rows.y[batch] = torch.where(flat.view(-1, 1, 1, 1), y[:count], moved) if bool(flat.any()) else moved
+
+    def _keep_best(self, rows: _Rows, batch: slice, score: Tensor, objective: Tensor, finite: Tensor) -> None:
+        old, tie_break = rows.score[batch], rows.objective[batch]
+        better = finite & ((score > old) | ((score == old) & (objective > tie_break)))
+        if bool(better.all()):
+            rows.best[batch] = rows.y[batch]
+        else:
+            rows.best[batch][better] = rows.y[batch][better]
+        rows.score[batch] = torch.where(better, score, old)
+        rows.objective[batch] = torch.where(better, objective, tie_break)
+
+    def _count(self, samples: Tensor, *, non_finite: Tensor, flat: Tensor | None = None, queries: bool = False) -> None:
+        tracker, ones = self.tracker, torch.ones_like(samples)
+        (tracker.queries if queries else tracker.gradients).index_add_(0, samples, ones)
+        if bool(non_finite.any()):
+            tracker.non_finite.index_add_(0, samples, non_finite.long())
+        if flat is not None and bool(flat.any()):
+            tracker.flat.index_add_(0, samples, flat.long())
+
+    def _retire(self, rows: _Rows, *, stopped: Tensor) -> None:
+        """Hand over what these rows found, restart by restart, so that samples are distinct in every offer."""
+        # A restart that passed the target has already taken its next step; where it stopped is its best iterate.
+        gone = stopped[rows.sample].view(-1, *(1,) * (rows.y.ndim - 1))
+        ends = torch.where(gone, rows.best, rows.y)
+        for restart in sorted(set(rows.restart.tolist())):
+            turn = rows.restart == restart
+            self.tracker.offer(
+                rows.sample[turn], rows.score[turn], rows.objective[turn], rows.best[turn], ends[turn]
+            )  # fmt: skip

@@ -1,0 +1,21 @@
+"""The attacker who does nothing: what every other threat is compared with."""
+
+import torch
+from torch import Tensor
+
+from bench.detectors.base import Detector
+from bench.threat_models.base import AttackResult, Budget, Context, Threat
+from bench.threat_models.gradient import Oracle
+from bench.threat_models.tracking import Tracker
+
+
+class Clean(Threat):
+    """Returns the images as they are, with one query each for the score trace."""
+
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        """One query an image; any budget is left unspent."""
+        tracker = Tracker(x, moments=1, context=context)
+        oracle = Oracle(detector, sign=context.sign, micro_batch=context.micro_batch)
+        tracker.try_images(0, torch.arange(len(x), device=x.device), oracle.scores(x), x)
+        tracker.report(1.0)
+        return tracker.result(budget)

@@ -1,0 +1,19 @@
+"""One step of full size: the fast gradient method, the sign method where the norm is L-infinity."""
+
+from torch import Tensor
+
+from bench.detectors.base import Detector
+from bench.threat_models.ascent import ascend
+from bench.threat_models.base import AttackResult, Budget, Context, Threat
+
+
+class FGM(Threat):
+    """FGSM (Goodfellow et al. 2015, section 4) and its L2 form, directed at the detector's objective.
+
+    One step of length eps from the clean image along the unit gradient (L2) or its sign (L-infinity), clipped to the
+    box. Deviation: where the step makes matters worse for the attacker, the clean image stays.
+    """
+
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        """One gradient and one query an image."""
+        return ascend(detector, x, ids=ids, budget=budget, context=context, sizes=(1.0,), restarts=1)

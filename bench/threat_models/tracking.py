@@ -1,0 +1,89 @@
+"""What an attack has found so far, sample by sample."""
+
+import torch
+from torch import Tensor
+
+from bench.specs import Norm
+from bench.threat_models import geometry
+from bench.threat_models.base import TRACE_LENGTH, AttackResult, Budget, Context, Status
+
+
+class Tracker:
+    """Best image, score trace, costs and troubles of every sample; scores are signed, higher = better for the attack.
+
+    Args:
+        x: (N, C, H, W) clean images, the answer for a sample until something better is offered.
+        moments: How many moments (steps, rounds) the attack has; the trace holds at most TRACE_LENGTH of them.
+        context: Side and stop target.
+    """
+
+    def __init__(self, x: Tensor, *, moments: int, context: Context) -> None:
+        count = len(x)
+        self.clean = x
+        self.context = context
+        self.images, self.last_images = x.clone(), x.clone()
+        self.score = x.new_full((count,), -torch.inf)  # of `images`
+        self.objective = x.new_full((count,), -torch.inf)
+        self.live = self.score.clone()  # best score so far, also of rows that are still under way
+        self.gradients = torch.zeros(count, dtype=torch.int64, device=x.device)
+        self.queries = torch.zeros_like(self.gradients)
+        self.non_finite = torch.zeros_like(self.gradients)  # points whose score or gradient was not finite
+        self.flat = torch.zeros_like(self.gradients)  # points whose gradient was zero
+        self._points = torch.linspace(0, moments - 1, min(TRACE_LENGTH, moments)).round().long()
+        self._trace = x.new_full((count, len(self._points)), -torch.inf)
+
+    def beyond(self) -> Tensor:
+        """(N,) whether a sample needs no further step."""
+        if self.context.stop_target is None:
+            return torch.zeros_like(self.score, dtype=torch.bool)
+        return self.live > self.context.sign * self.context.stop_target
+
+    def saw(self, moment: int, samples: Tensor, score: Tensor) -> None:
+        """Note the best scores (rows,) that these samples (rows,), each once or often, have reached at a moment."""
+        self.live.scatter_reduce_(0, samples, score, "amax")
+        column = int(torch.searchsorted(self._points, moment))  # the first point of the trace that is not earlier
+        self._trace[:, column].scatter_reduce_(0, samples, score, "amax")
+
+    def offer(self, samples: Tensor, score: Tensor, objective: Tensor, images: Tensor, last: Tensor) -> None:
+        """Keep what is strictly better: by score, then by objective; `samples` are distinct."""
+        old, tie_break = self.score[samples], self.objective[samples]
+        better = (score > old) | ((score == old) & (objective > tie_break))
+        chosen = samples[better]
+        self.score[chosen], self.objective[chosen] = score[better], objective[better]
+        self.images[chosen], self.last_images[chosen] = images[better], last[better]
+
+    def try_images(self, moment: int, samples: Tensor, score: Tensor, images: Tensor) -> None:
+        """One query for each of these distinct samples: count it, skip what is not finite, keep what is better."""
+        finite = torch.isfinite(score)
+        signed = torch.where(finite, score, -torch.inf)
+        self.queries[samples] += 1
+        self.non_finite[samples] += (~finite).long()
+        self.offer(samples, signed, signed, images, images)
+        self.saw(moment, samples, signed)
+
+    def report(self, share: float) -> None:
+        """Tell the harness how far the attack is."""
+        self.context.progress(min(share, 1.0), self.context.sign * self.live)
+
+    def result(self, budget: Budget) -> AttackResult:
+        """Everything found, in the detector's sign; a score that was never finite is NaN in the trace."""
+        trace = self._trace.cummax(dim=1).values
+        trace = torch.where(torch.isfinite(trace), self.context.sign * trace, torch.nan)
+        norm = geometry.distance(self.images, self.clean, budget.norm or Norm.L2)
+        return AttackResult(
+            images=self.images, last_images=self.last_images, score_trace=trace, gradients=self.gradients,
+            queries=self.queries, norm=norm, status=self._statuses(),
+        )  # fmt: skip
+
+    def _statuses(self) -> list[Status]:
+        flat = (self.gradients > 0) & (self.flat == self.gradients)
+        status = [Status.COMPLETED] * len(self.clean)
+        for mask, value in (  # later ones win
+            (flat, Status.NO_GRADIENT),
+            (self.non_finite > 0, Status.NON_FINITE),
+            (~torch.isfinite(self.score), Status.FAILED),
+            (self.beyond(), Status.STOPPED),
+        ):
+            for index in mask.nonzero().flatten().tolist():
+                status[index] = value
+        return status
