@@ -1,6 +1,9 @@
 """Pure functions on score arrays: higher score = more in-distribution, and ID is the positive class."""
 
-from bench.metrics.auroc import (
+from bench.metrics.ceiling import Ceiling, ceiling_at, distance_ceiling, nearest_distances, radii_for_reach
+from bench.metrics.differences import Difference, paired_difference, paired_mean_difference
+from bench.metrics.precision_recall import aupr_in, aupr_out
+from bench.metrics.roc import (
     AurocEstimate,
     auroc,
     conservative_auroc,
@@ -8,9 +11,6 @@ from bench.metrics.auroc import (
     delong_components,
     mean_over_sets,
 )
-from bench.metrics.ceiling import Ceiling, ceiling_at, distance_ceiling, nearest_distances, radii_for_reach
-from bench.metrics.differences import Difference, paired_difference, paired_mean_difference
-from bench.metrics.precision_recall import aupr_in, aupr_out
 from bench.metrics.scores import MetricError, clip_beyond_targets, iqr
 from bench.metrics.thresholds import (
     ThresholdSource,

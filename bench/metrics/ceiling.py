@@ -13,6 +13,9 @@ from bench.specs import Norm
 _SLACK = 1.0 + 1e-6
 """A pixel k / 255 in float32 is off by up to 3e-8: an image at distance eps counts as reachable."""
 
+_COPY = 1e-9
+"""Images nearer than this are the same image: float64 rounding over a million pixels stays below it."""
+
 _CHUNK_BYTES = 32 * 2**20
 """Size of one temporary array; at most three of them live at a time."""
 
@@ -106,8 +109,8 @@ def radii_for_reach(distances: ArrayLike, shares: Sequence[float]) -> tuple[floa
 
 
 def _cut_below(bound: float) -> float:
-    """The largest number of two significant digits strictly below a bound; 0 for 0."""
-    if bound <= 0.0:
+    """The largest number of two significant digits strictly below a bound; 0 where that is rounding error."""
+    if bound < _COPY:
         return 0.0
     exponent = math.floor(math.log10(bound)) - 1
     digits = math.ceil(bound / 10.0**exponent)

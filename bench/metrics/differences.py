@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.metrics.auroc import combined_variance, components_over_sets
+from bench.metrics.roc import combined_variance, components_over_sets
 from bench.metrics.scores import FloatArray, MetricError
 
 _ZERO = 1e-12
