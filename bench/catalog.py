@@ -128,7 +128,7 @@ class Catalog:
             UsageError: There is no such card or variant, or the card cannot be used.
         """
         stem, dot, variant = name.partition(".")
-        card = self._card(Kind.DETECTOR, stem if dot else name)
+        card = self._card(Kind.DETECTOR, name)
         assert isinstance(card, DetectorCard)
         if dot and variant not in card.variants:
             raise unknown_name("detector", name[:80], [stem, *(f"{stem}.{v}" for v in card.variants)])
@@ -240,9 +240,7 @@ class Catalog:
         if path not in self._cards:
             card = read_card(path, Kind(kind).model)
             if card.name != path.stem:
-                raise CardError(
-                    f"{path}:1: field 'name' is '{card.name}', allowed is the file's '{path.stem}'; rename one."
-                )
+                raise CardError(f"{path}:1: field 'name': given '{card.name}', allowed: the file's own; rename one.")
             self._cards[path] = card
         return self._cards[path]
 

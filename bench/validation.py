@@ -176,8 +176,9 @@ class _Check:
             if recipe is not None and hasattr(recipe, "Args"):
                 self.settings(recipe.Args, spec.training.args, [(*here, "training", "args")])
         for number, weights in enumerate(spec.weights):
-            last = number == len(spec.weights) - 1
-            maker = spec.name if last and spec.training is not None else self.maker(weights.file, spec.track)
+            maker = self.maker(weights.file, spec.track)
+            if maker is None and spec.training is not None and number == len(spec.weights) - 1:
+                maker = spec.name
             self.weights(spec, weights, (*here, "weights", number), maker)
 
     def network(self, spec: DetectorSpec, here: Location) -> None:

@@ -17,6 +17,7 @@ from bench.errors import CardError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_DIGITS = 30
 
 Location = tuple[str | int, ...]
 """Where a value lies in a document: keys of mappings and positions in lists, from the outside in."""
@@ -172,12 +173,14 @@ def _mapping(node: yaml.MappingNode, location: Location, lines: dict[Location, i
 def _scalar(node: yaml.ScalarNode, path: Path) -> str | int | float | bool | None:
     """The value that YAML 1.2 gives: `no` and `on` are text, `1e-3` is a number, `010` and `1:30` are no numbers."""
     text, tag, line = node.value, node.tag.removeprefix(_TAG), node.start_mark.line + 1
+    if len(text) > MAX_DIGITS and text.isalnum():
+        return str(text)  # a hash may consist of digits
     plain = not node.style  # None from the Python loader, '' from the C one
     if tag == "null":
         return None
     if tag == "bool" and text.lower() in ("true", "false"):
         return bool(text.lower() == "true")
-    if plain and _INTEGER.fullmatch(text) and len(text) <= 400:
+    if plain and _INTEGER.fullmatch(text):
         return int(text)
     if plain and (_FLOAT.fullmatch(text) or tag == "float"):
         number = float(text) if _FLOAT.fullmatch(text) else math.nan

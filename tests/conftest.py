@@ -1,0 +1,104 @@
+"""Small workspaces for the tests of cards, catalog and command line."""
+
+import itertools
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_numbers = itertools.count()
+
+TRACK = """
+    name: toy
+    summary: two classes of small images
+    shape: [1, 8, 8]
+    classes: 2
+    train: {source: "METHODS:images"}
+    calibration: {source: "METHODS:images"}
+    test: {source: "METHODS:images"}
+    ood:
+      noise: {source: "METHODS:images"}
+"""
+THREAT = """
+    name: shove
+    summary: a step that any image survives
+    method: METHODS:Shove
+    norm: l2
+    eps: [8/255, 0.5]
+    knowledge: none
+    params: {steps: 3}
+"""
+DETECTOR = """
+    name: flat
+    summary: the mean of an image
+    method: METHODS:Flat
+    params: {scale: 2.0}
+    tracks:
+      toy: {}
+    variants:
+      steep: {summary: ten times the mean, params: {scale: 10.0}}
+"""
+METHODS = """
+    from bench.detectors.base import Detector, DetectorInfo, DetectorParams
+    from bench.threat_models.base import Threat, ThreatParams
+
+    class FlatParams(DetectorParams):
+        scale: float = 1.0
+
+    class Flat(Detector):
+        info = DetectorInfo(classifier=False)
+        Params = FlatParams
+
+        def score(self, x, *, noise=None):
+            return self.params.scale * x.flatten(1).mean(1)
+
+    class ShoveParams(ThreatParams):
+        steps: int = 1
+
+    class Shove(Threat):
+        Params = ShoveParams
+
+        def attack(self, detector, x, *, ids, budget, context):
+            raise NotImplementedError
+
+    def images(args, data_dir):
+        raise NotImplementedError
+"""
+
+
+class CardFolder:
+    """A workspace in a temporary folder, and a module of its own with the methods that its cards name."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.module = f"methods_{next(_numbers)}"
+        for folder in ("datasets", "detectors", "threat_models"):
+            (root / folder).mkdir(parents=True)
+        (root / "robustood.toml").write_text("[workspace]\n")
+
+    def card(self, path: str, text: str) -> Path:
+        """Write a card; METHODS in it stands for the workspace's module."""
+        file = self.root / path
+        file.write_text(textwrap.dedent(text).lstrip().replace("METHODS", self.module))
+        return file
+
+    def with_toys(self) -> "CardFolder":
+        """Add a track `toy`, a threat `shove` and a detector `flat` with a variant `steep`."""
+        (self.root / f"{self.module}.py").write_text(textwrap.dedent(METHODS))
+        self.card("datasets/toy.yaml", TRACK)
+        self.card("threat_models/shove.yaml", THREAT)
+        self.card("detectors/flat.yaml", DETECTOR)
+        return self
+
+
+@pytest.fixture
+def empty_cards(tmp_path: Path) -> Callable[[str], CardFolder]:
+    """Makes workspaces without cards, by name."""
+    return lambda name: CardFolder(tmp_path / name)
+
+
+@pytest.fixture
+def toy_cards(empty_cards: Callable[[str], CardFolder]) -> CardFolder:
+    """A workspace with one card of each kind, all of them valid."""
+    return empty_cards("workspace").with_toys()

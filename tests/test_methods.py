@@ -1,0 +1,71 @@
+import sys
+
+import pytest
+
+from bench.errors import CardError
+from bench.methods import import_method
+
+
+@pytest.fixture
+def module(empty_cards):
+    """Writes a module with the given code into a workspace; gives its name and the workspace."""
+
+    def write(code):
+        folder = empty_cards("ws")
+        (folder.root / f"{folder.module}.py").write_text(code)
+        return folder.module, folder.root
+
+    return write
+
+
+def test_a_method_of_a_workspace_is_imported_and_the_path_left_as_it_was(module):
+    name, root = module("class Mine: pass\n")
+    before = list(sys.path)
+    assert import_method(f"{name}:Mine", root).__name__ == "Mine"
+    assert sys.path == before
+
+
+def test_a_workspace_replaces_nothing_that_is_installed(empty_cards):
+    folder = empty_cards("ws")
+    (folder.root / "colorsys.py").write_text("def rgb_to_hsv(): return 'replaced'\n")
+    sys.modules.pop("colorsys", None)
+    assert import_method("colorsys:rgb_to_hsv", folder.root).__code__.co_argcount == 3
+
+
+def test_a_module_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(CardError, match=r"there is no module 'nowhere_at_all'; allowed is what is installed or below"):
+        import_method("nowhere_at_all.x:Y", tmp_path)
+
+
+def test_a_module_that_is_not_there_inside_a_package_is_named():
+    with pytest.raises(
+        CardError, match=r"there is no module 'bench\.detectors\.nothing'; allowed is what is installed;"
+    ):
+        import_method("bench.detectors.nothing:Y")
+
+
+def test_a_dependency_that_is_missing_is_named(module):
+    name, root = module("import some_missing_dependency\n")
+    with pytest.raises(CardError, match="its module needs 'some_missing_dependency', which is not here; install it"):
+        import_method(f"{name}:Mine", root)
+
+
+def test_a_wrong_attribute_proposes_the_nearest(module):
+    name, root = module("class Detector: pass\n")
+    with pytest.raises(CardError, match=r"has no 'Detektor'; did you mean Detector\?"):
+        import_method(f"{name}:Detektor", root)
+
+
+@pytest.mark.parametrize("code", ["raise ValueError('no good')", "import sys; sys.exit('no good')", "x = ("])
+def test_a_module_that_fails_is_named_with_its_line(module, code):
+    name, root = module(f"\n{code}\n")
+    with pytest.raises(CardError) as caught:
+        import_method(f"{name}:Mine", root)
+    assert f"importing '{name}' failed in" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["os", "os:", ":system", "os:path.join", "../x:Y", "a b:c", "os.:path"])
+def test_what_is_no_method_path_is_refused(path):
+    with pytest.raises(CardError, match=r"give package\.module:attribute"):
+        import_method(path)
