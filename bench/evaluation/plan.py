@@ -109,7 +109,7 @@ def plan(
     choice = eps if isinstance(eps, EpsChoice) else parse_eps(eps)
     choice.check(cards)
     options = RunOptions(seed, limit, side, _given(overrides), early_stop, micro_batch, data_dir)
-    _check(options, cards)
+    check_options(options, cards)
     planned: list[PlannedCell] = []
     for track in (catalog.track(name) for name in dict.fromkeys(tracks)):
         digests = set_digests(track, data_dir)
@@ -174,7 +174,12 @@ def _given(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (overrides or {}).items() if value is not None}
 
 
-def _check(options: RunOptions, threats: Sequence[ThreatCard]) -> None:
+def check_options(options: RunOptions, threats: Sequence[ThreatCard]) -> None:
+    """Raise unless the options can be used with these threats.
+
+    Raises:
+        UsageError: A limit, batch shape, side or parameter that is not allowed.
+    """
     if options.limit is not None and options.limit < 2:
         raise UsageError(f"limit is {options.limit}; allowed is 2 or more images of each set.")
     if options.micro_batch < 1:

@@ -33,6 +33,10 @@ _STALE_SECONDS = 24 * 3600  # leftovers of another machine's writer are younger 
 _MAX_META_BYTES = 16 * 2**20
 
 
+class StoreError(UsageError):
+    """The store cannot be read or written; what it holds already is kept."""
+
+
 class CellStore(Protocol):
     """Where an engine finds the cells that are there already, and puts the new ones."""
 
@@ -117,7 +121,7 @@ class Store:
 
         Raises:
             CellError: A figure is not a finite number, or a column is missing.
-            UsageError: The folder cannot be written, or the disk is full.
+            StoreError: The folder cannot be written, or the disk is full.
         """
         samples = _parquet(cell)
         meta = cell.meta.model_copy(update={"samples_sha256": hashlib.sha256(samples).hexdigest()})
@@ -138,7 +142,7 @@ class Store:
         """Raise unless a cell could be written here, and clear what dead writers left behind.
 
         Raises:
-            UsageError: The folder cannot be made or written.
+            StoreError: The folder cannot be made or written.
         """
         with _said(self.root, "write"):
             probe = self._new_aside()
@@ -238,10 +242,10 @@ _SENTENCES = {
 }
 
 
-def _sentence(error: OSError, root: Path, doing: str) -> UsageError:
+def _sentence(error: OSError, root: Path, doing: str) -> StoreError:
     known = _SENTENCES.get(error.errno or 0, _Sentence(error.strerror or str(error), "choose another folder"))
     kept = "; the cells that are stored are kept" if doing == "write" else ""
-    return UsageError(f"cannot {doing} the store '{root}': {known.cause}; {known.remedy} (--out){kept}.")
+    return StoreError(f"cannot {doing} the store '{root}': {known.cause}; {known.remedy} (--out){kept}.")
 
 
 @contextmanager

@@ -1,0 +1,160 @@
+"""Let a threat craft images, and believe none of what it says: every image is measured and scored afresh."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.detectors.base import Detector
+from bench.errors import CellError
+from bench.evaluation.scoring import Scores, score_images
+from bench.specs import Norm
+from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat
+
+_ROWS = 1024  # distances are measured in float64, so many images at a time
+
+
+@dataclass
+class Crafted:
+    """What an attack came to, one entry an image, as the harness measured it.
+
+    Attributes:
+        images: (N, C, H, W) inside ball and box, never worse than the clean image.
+        scores: (N,) float32, scored afresh.
+        norm: (N,) distance from the clean image in the budget's norm.
+        gradients: (N,) spent, by the threat's own count.
+        queries: (N,) scores asked for, by the threat's own count.
+        status: How each image's attack ended.
+        notes: One sentence for everything that was not as it should be.
+    """
+
+    images: Tensor
+    scores: Scores
+    norm: Scores
+    gradients: NDArray[np.int64]
+    queries: NDArray[np.int64]
+    status: NDArray[np.str_]
+    notes: list[str] = field(default_factory=list)
+
+
+def craft(
+    detector: Detector, threat: Threat, x: Tensor, clean: Scores, *, ids: Tensor, budget: Budget, context: Context
+) -> Crafted:
+    """Attack images and check what comes back.
+
+    An image outside ball or box, or not finite, counts as failed, and an image that scores worse than the clean one
+    counts as the clean one. A stop that the fresh score does not confirm is taken back: that image is attacked again
+    without a stop target.
+
+    Args:
+        detector: The detector under attack.
+        threat: The attacker.
+        x: (N, C, H, W) clean images on the detector's device.
+        clean: (N,) their scores.
+        ids: (N,) sample ids, on the same device.
+        budget: Norm and radius.
+        context: Side, seed, stop target and what the attacker may use.
+
+    Raises:
+        CellError: The threat returned something else than one entry an image, or a score is not finite.
+    """
+
+    def attempt(rows: Tensor, chosen: Context) -> Crafted:
+        return _attempt(detector, threat, x[rows], ids=ids[rows], budget=budget, context=chosen)
+
+    done = attempt(torch.arange(len(x), device=x.device), context)
+    if context.stop_target is not None:
+        unconfirmed = (done.status == Status.STOPPED) & ~_beyond(done.scores, context, context.stop_target)
+        if unconfirmed.any():
+            _again(done, unconfirmed, context, attempt)
+    if bad := int(np.sum(~np.isfinite(done.scores))):
+        raise CellError(
+            f"{bad} of {len(x)} attacked images have a score that is not finite; the detector must give one."
+        )
+    worse = context.sign * (done.scores - clean) <= 0
+    done.images[torch.from_numpy(worse).to(x.device)] = x[torch.from_numpy(worse).to(x.device)]
+    done.scores = np.where(worse, clean, done.scores)
+    done.norm = np.where(worse, np.float32(0), done.norm)
+    return done
+
+
+def _again(
+    done: Crafted, which: NDArray[np.bool_], context: Context, attempt: Callable[[Tensor, Context], Crafted]
+) -> None:
+    """Attack some images without a stop target, and put the outcome in the place of the earlier one."""
+    rows = np.flatnonzero(which)
+    chosen = torch.from_numpy(rows).to(done.images.device)
+    unstopped = replace(
+        context,
+        stop_target=None,
+        labels=None if context.labels is None else context.labels[chosen],
+        progress=lambda share, scores: None,
+    )
+    second = attempt(chosen, unstopped)
+    done.images[chosen] = second.images
+    done.scores[rows], done.norm[rows], done.status[rows] = second.scores, second.norm, second.status
+    done.gradients[rows] += second.gradients
+    done.queries[rows] += second.queries
+    done.notes += [f"{len(rows)} early stops were not confirmed; those images were attacked again.", *second.notes]
+
+
+def _attempt(
+    detector: Detector, threat: Threat, x: Tensor, *, ids: Tensor, budget: Budget, context: Context
+) -> Crafted:
+    """One run of the threat, measured; infeasible images become the clean ones."""
+    result = threat.run(detector, x.clone(), ids=ids, budget=budget, context=context)
+    _check_entries(result, x, type(threat).__name__)
+    images = result.images.detach().to(device=x.device, dtype=torch.float32)
+    norm, reasons = _measure(images, x, budget)
+    feasible = torch.from_numpy(~np.any(list(reasons.values()), axis=0)).to(x.device)
+    images = torch.where(feasible[:, None, None, None], images, x)
+    failed = ~feasible.cpu().numpy()
+    status = np.array([str(entry) for entry in result.status])
+    return Crafted(
+        images=images,
+        scores=score_images(detector, images, context.micro_batch),
+        norm=np.where(failed, np.float32(0), norm),
+        gradients=result.gradients.detach().cpu().numpy().astype(np.int64),
+        queries=result.queries.detach().cpu().numpy().astype(np.int64),
+        status=np.where(failed, str(Status.FAILED), status),
+        notes=[
+            f"{int(np.sum(rows))} of {len(x)} images {reason}; they count as failed, with their clean image."
+            for reason, rows in reasons.items()
+            if rows.any()
+        ],
+    )
+
+
+def _measure(images: Tensor, x: Tensor, budget: Budget) -> tuple[Scores, dict[str, NDArray[np.bool_]]]:
+    """(N,) distances from the clean images, and for each kind of fault which images have it."""
+    norms, unfinite, outside = [], [], []
+    for start in range(0, len(x), _ROWS):
+        mine = images[start : start + _ROWS].flatten(1)
+        finite = torch.isfinite(mine).all(dim=1)
+        delta = (mine - x[start : start + _ROWS].flatten(1)).double()
+        distance = delta.abs().amax(dim=1) if budget.norm is Norm.LINF else delta.norm(dim=1)
+        norms.append(torch.where(finite, distance, 0.0).cpu().numpy())
+        unfinite.append((~finite).cpu().numpy())
+        outside.append((finite & ((mine < 0) | (mine > 1)).any(dim=1)).cpu().numpy())
+    norm = np.concatenate(norms)
+    reasons = {"were not finite": np.concatenate(unfinite), "left the box [0, 1]": np.concatenate(outside)}
+    if budget.eps is not None:
+        # 1e-5 for the projection's rounding, and one unit in the last place of a pixel near 1.
+        reasons[f"left the ball of radius {budget.eps:g}"] = norm > budget.eps * (1 + 1e-5) + 2.0**-23
+    return norm.astype(np.float32), reasons
+
+
+def _check_entries(result: AttackResult, x: Tensor, name: str) -> None:
+    if result.images.shape != x.shape:
+        raise CellError(f"{name} returned images {tuple(result.images.shape)} for {tuple(x.shape)}; give one an image.")
+    lengths = {"gradients": len(result.gradients), "queries": len(result.queries), "status": len(result.status)}
+    for what, length in lengths.items():
+        if length != len(x):
+            raise CellError(f"{name} returned {length} entries of {what} for {len(x)} images; give one an image.")
+
+
+def _beyond(scores: Scores, context: Context, target: float) -> NDArray[np.bool_]:
+    return np.asarray(context.sign * scores > context.sign * np.float32(target))

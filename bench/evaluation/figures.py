@@ -1,0 +1,115 @@
+"""From the scores of one cell to its figures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import metrics
+from bench.evaluation.results import MeanMetrics, SetMetrics
+from bench.evaluation.scoring import Scores
+from bench.evaluation.targets import Targets
+
+THRESHOLD = "calibration_tpr95"
+"""The threshold that accepts 95 % of the held-out clean ID images."""
+
+TPR = 0.95
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """Scores of one set before and after the attack, the same images in the same order."""
+
+    clean: Scores
+    attacked: Scores
+
+
+@dataclass(frozen=True)
+class OodScores(SetScores):
+    """An OOD set's scores, and what else its figures need.
+
+    Attributes:
+        counts: Whether the set enters the mean.
+        gradients: Spent on the set.
+        queries: Spent on the set.
+        distances: (N,) to the nearest ID calibration image in the budget's norm; None where no ceiling is asked for.
+    """
+
+    counts: bool
+    gradients: int = 0
+    queries: int = 0
+    distances: NDArray[np.float64] | None = None
+
+
+def set_metrics(
+    in_distribution: SetScores, ood: OodScores, *, targets: Targets, threshold: float, eps: float | None, name: str
+) -> SetMetrics:
+    """Figures of one OOD set.
+
+    Attacked scores beyond an early-stop target are set to it first, whether or not the run stopped early, so that
+    both give the same figures.
+
+    Args:
+        in_distribution: The ID test images.
+        ood: The OOD set.
+        targets: The cell's early-stop targets.
+        threshold: An image below it is detected.
+        eps: Radius in the norm of the distances.
+        name: The cell, for errors.
+    """
+    id_scores = metrics.clip_beyond_targets(in_distribution.attacked, targets.low, targets.high, name=name)
+    ood_scores = metrics.clip_beyond_targets(ood.attacked, targets.low, targets.high, name=name)
+    clean = metrics.delong(in_distribution.clean, ood.clean, name=name)
+    attacked = metrics.delong(id_scores, ood_scores, name=name)
+    reachable = ceiling = None
+    if ood.distances is not None and eps is not None:
+        found = metrics.ceiling_at(ood.distances, eps)
+        reachable, ceiling = found.reachable, found.auroc
+    return SetMetrics(
+        n_id=len(id_scores), n_ood=len(ood_scores),
+        clean_auroc=clean.auroc, clean_se=clean.se,
+        auroc=attacked.auroc, se=attacked.se, low=attacked.low, high=attacked.high,
+        conservative_auroc=metrics.conservative_auroc(id_scores, ood_scores, name=name),
+        aupr_in=metrics.aupr_in(id_scores, ood_scores, name=name),
+        aupr_out=metrics.aupr_out(id_scores, ood_scores, name=name),
+        fpr95=metrics.fpr_at_tpr(id_scores, ood_scores, TPR, name=name),
+        clean_fpr95=metrics.fpr_at_tpr(in_distribution.clean, ood.clean, TPR, name=name),
+        detection_rate=metrics.detection_rate(ood_scores, threshold, name=name),
+        ceiling=ceiling, reachable=reachable,
+        counts=ood.counts, gradients=ood.gradients, queries=ood.queries,
+    )  # fmt: skip
+
+
+def mean_metrics(
+    in_distribution: SetScores,
+    sides: Mapping[str, OodScores],
+    figures: Mapping[str, SetMetrics],
+    *,
+    targets: Targets,
+    name: str,
+) -> MeanMetrics | None:
+    """Mean over the sets that count; None where none does. Arguments as in `set_metrics`."""
+    chosen = [set_name for set_name, side in sides.items() if side.counts]
+    if not chosen:
+        return None
+
+    def clip(scores: Scores) -> NDArray[np.float64]:
+        return metrics.clip_beyond_targets(scores, targets.low, targets.high, name=name)
+
+    clean = metrics.mean_over_sets(in_distribution.clean, [sides[c].clean for c in chosen], name=name)
+    attacked = metrics.mean_over_sets(
+        clip(in_distribution.attacked), [clip(sides[c].attacked) for c in chosen], name=name
+    )
+    return MeanMetrics(
+        sets=tuple(chosen),
+        clean_auroc=clean.auroc, clean_se=clean.se, auroc=attacked.auroc, se=attacked.se,
+        fpr95=float(np.mean([figures[c].fpr95 for c in chosen])),
+        ceiling=_mean([figures[c].ceiling for c in chosen]),
+        reachable=_mean([figures[c].reachable for c in chosen]),
+    )  # fmt: skip
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None

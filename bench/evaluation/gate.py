@@ -1,0 +1,45 @@
+"""Whether a detector is the one that its card describes: asked before an attack is spent on it."""
+
+from bench.evaluation.plan import PlannedCell
+from bench.evaluation.results import CellMeta
+
+AUROC_TOLERANCE = 0.02
+ACCURACY_TOLERANCE = 0.01
+_ROUNDING = 1e-9  # recorded figures are decimals: a difference of exactly the tolerance passes
+
+
+def identity_problem(planned: PlannedCell, clean: CellMeta) -> str | None:
+    """The sentence that says how clean figures differ from those that the card records; None where they agree.
+
+    Asked only at the track's own limit, for which the figures were recorded.
+
+    Args:
+        planned: Any cell of the detector.
+        clean: The figures of its clean cell.
+    """
+    if planned.ingredients.limit != planned.track.default_limit:
+        return None
+    recorded = planned.detector.recorded
+    measured = clean.mean.clean_auroc if clean.mean is not None else None
+    checks = (
+        ("clean AUROC over natural sets", measured, recorded.clean_auroc, AUROC_TOLERANCE),
+        ("ID accuracy", clean.id_accuracy, recorded.id_accuracy, ACCURACY_TOLERANCE),
+    )
+    for what, now, then, tolerance in checks:
+        if now is not None and then is not None and abs(now - then) > tolerance + _ROUNDING:
+            return (
+                f"the {what} is {now:.4f} and the card of '{planned.detector.name}' records {then:.4f} (allowed is a "
+                f"difference of {tolerance:g}), so weights or data are not those of the card and nothing is attacked; "
+                "restore them, or correct what the card records."
+            )
+    return None
+
+
+def remarks(planned: PlannedCell, clean: CellMeta) -> list[str]:
+    """What a reader of the clean cell should know."""
+    notes = []
+    if problem := identity_problem(planned, clean):
+        notes.append(problem)
+    if clean.mean is not None and clean.mean.clean_auroc < 0.5:
+        notes.append(f"the clean AUROC over natural sets is {clean.mean.clean_auroc:.3f}: worse than chance.")
+    return notes

@@ -1,0 +1,71 @@
+"""The images of one cell: the sets of a track, cut to the limit in force."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench import metrics
+from bench.datasets.base import ImageSet
+from bench.datasets.track import Track
+from bench.specs import Norm, TrackCard
+
+TEST = "test"
+CALIBRATION = "calibration"
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a cell scores and attacks.
+
+    Attributes:
+        card: The track's card.
+        test: ID test images.
+        calibration: Held-out ID images, from which thresholds come and which an attacker may use. The track's own
+            limit cuts them, never that of a run, so that thresholds and ceilings are those of a full run.
+        ood: The OOD sets in the card's order.
+    """
+
+    card: TrackCard
+    test: ImageSet
+    calibration: ImageSet
+    ood: dict[str, ImageSet]
+
+    @classmethod
+    def of(cls, track: Track, limit: int | None) -> "Images":
+        """The sets of a track, at most `limit` images of each.
+
+        Raises:
+            DataError: Files are missing, or their content is not what the card says.
+        """
+        return cls(
+            card=track.card,
+            test=track.set(TEST).limited(limit),
+            calibration=track.set(CALIBRATION).limited(track.card.default_limit),
+            ood={name: track.set(name).limited(limit) for name in track.card.ood},
+        )
+
+    def sets(self) -> dict[str, ImageSet]:
+        """Every set by name, in the order of a cell's samples."""
+        return {TEST: self.test, CALIBRATION: self.calibration, **self.ood}
+
+    def skipped(self) -> list[str]:
+        """One sentence for every file that could not be read."""
+        return [sentence for images in self.sets().values() for sentence in images.skipped]
+
+    def distances(self, name: str, norm: Norm) -> NDArray[np.float64]:
+        """(N,) distances of an OOD set's images to the nearest calibration image, computed once."""
+        if (name, norm) not in self._distances:
+            pool, ood = self.calibration.images.numpy(), self.ood[name].images.numpy()
+            self._distances[name, norm] = metrics.nearest_distances(ood, pool, norm)
+        return self._distances[name, norm]
+
+    def pool(self) -> Tensor:
+        """(M, C, H, W) float32 ID images that an attacker may use."""
+        return self.calibration.pixels()
+
+    @cached_property
+    def _distances(self) -> dict[tuple[str, Norm], NDArray[np.float64]]:
+        return {}

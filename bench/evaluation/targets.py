@@ -1,0 +1,58 @@
+"""Where an attack may stop without changing any rank: beyond every opposing clean score and every threshold in use."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.evaluation.scoring import Scores
+from bench.metrics import iqr
+from bench.specs import Side
+
+MARGIN = 1e-3
+"""How far beyond the last opponent a target lies, in interquartile ranges of the clean ID scores."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A raised score strictly above `high`, or a lowered one strictly below `low`, can change no rank any more.
+
+    Both are float32 numbers, so that comparing float32 scores with them rounds nothing.
+
+    Attributes:
+        high: For images whose score is raised; None where none is.
+        low: For images whose score is lowered; None where none is.
+    """
+
+    high: float | None
+    low: float | None
+
+
+def stop_targets(side: Side, id_clean: Scores, ood_clean: Sequence[Scores], thresholds: Iterable[float]) -> Targets:
+    """The targets of one cell.
+
+    With both sides attacked each one goes past the other's clean scores; that stays exact, since no attacked ID score
+    lies above its clean one and no attacked OOD score below. The two targets never cross: the thresholds lie between.
+
+    Args:
+        side: The attacked side.
+        id_clean: Clean scores of the ID test images.
+        ood_clean: Clean scores of each OOD set.
+        thresholds: Every threshold at which a rate is reported, at least one.
+    """
+    margin = MARGIN * iqr(id_clean)
+    limits = [float(threshold) for threshold in thresholds]
+    high = max(float(np.max(id_clean)), *limits)
+    low = min(*(float(np.min(scores)) for scores in ood_clean), *limits)
+    return Targets(
+        high=_outward(high, margin) if side is not Side.ALARM else None,
+        low=-_outward(-low, margin) if side is not Side.EVADE else None,
+    )
+
+
+def _outward(extreme: float, margin: float) -> float:
+    """The float32 number at or just above extreme + margin."""
+    rounded = np.float32(extreme + margin)
+    if float(rounded) < extreme + margin:
+        rounded = np.nextafter(rounded, np.float32(np.inf))
+    return float(rounded)

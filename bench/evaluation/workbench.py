@@ -1,0 +1,129 @@
+"""What cells share while they are computed: loaded tracks, the detector at hand, clean cells."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bench.catalog import Catalog
+from bench.datasets.track import Track
+from bench.detectors.base import Detector
+from bench.detectors.loading import load_detector
+from bench.errors import BenchError, CardError, CellError
+from bench.evaluation.cell import Watcher, attacked_cell, clean_cell
+from bench.evaluation.images import Images
+from bench.evaluation.plan import PlannedCell
+from bench.evaluation.results import Cell
+from bench.evaluation.store import CellStore, StoreError
+from bench.methods import import_method
+from bench.specs import ThreatCard
+from bench.threat_models.base import Threat
+
+
+@dataclass(frozen=True)
+class Given:
+    """Detectors, threats and tracks that were given as objects, by the names of their cells."""
+
+    detectors: Mapping[str, Detector] = field(default_factory=dict)
+    threats: Mapping[str, Threat] = field(default_factory=dict)
+    tracks: Mapping[str, Track] = field(default_factory=dict)
+
+
+class Workbench:
+    """Computes cells one by one; what one loads, the next one uses.
+
+    Args:
+        catalog: Where cards, weights and modules are found.
+        store: Where clean cells are found and kept.
+        device: Where to compute.
+        data_dir: Where data files lie; None for the default.
+        given: Objects that take the place of what would be loaded.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: CellStore,
+        *,
+        device: str = "cpu",
+        data_dir: Path | None = None,
+        given: Given | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._device = device
+        self._data_dir = data_dir
+        self._given = given or Given()
+        self._tracks = dict(self._given.tracks)
+        self._images: dict[tuple[str, int | None], Images] = {}
+        self._loaded: tuple[str, Detector] | None = None  # one at a time: a device's memory may hold no more
+        self._clean: dict[str, Cell | BenchError] = {}
+
+    def compute(self, planned: PlannedCell, watch: Watcher) -> Cell:
+        """Compute one cell, and the clean cell that it needs, and store both.
+
+        Raises:
+            StoreError: Nothing can be stored.
+            BenchError: In one sentence, why it cannot be computed.
+        """
+        if planned.clean is None:
+            return self._clean_cell(planned)
+        clean = self._clean_cell(planned.clean)
+        threat = self._threat(planned.threat, planned)
+        detector, images = self._detector(planned), self._sets(planned)
+        cell = attacked_cell(planned, detector, threat, images=images, clean=clean, watch=watch)
+        return self._store.put(cell)
+
+    def _clean_cell(self, planned: PlannedCell) -> Cell:
+        known = self._clean.get(planned.key) or self._store.get(planned.key)
+        if known is None:
+            try:
+                known = clean_cell(planned, self._detector(planned), self._sets(planned))
+                known = self._store.put(known)
+            except StoreError:
+                raise
+            except BenchError as error:
+                known = error  # every cell of the detector fails for the same reason: it is found out once
+        self._clean[planned.key] = known
+        if isinstance(known, BenchError):
+            raise known
+        return known
+
+    def _sets(self, planned: PlannedCell) -> Images:
+        name, limit = planned.track.name, planned.ingredients.limit
+        if name not in self._tracks:
+            self._tracks[name] = Track(planned.track, self._data_dir)
+        if (name, limit) not in self._images:
+            self._images[name, limit] = Images.of(self._tracks[name], limit)
+        return self._images[name, limit]
+
+    def _detector(self, planned: PlannedCell) -> Detector:
+        if planned.detector.name in self._given.detectors:
+            return self._given.detectors[planned.detector.name]
+        token = planned.ingredients.detector_hash
+        if self._loaded is None or self._loaded[0] != token:
+            self._loaded = None
+            self._loaded = token, load_detector(planned.detector, planned.track, self._catalog, self._device)
+        return self._loaded[1]
+
+    def _threat(self, card: ThreatCard, planned: PlannedCell) -> Threat:
+        if card.name in self._given.threats:
+            return self._given.threats[card.name]
+        kind = import_method(card.method, self._catalog.workspace)
+        if not (isinstance(kind, type) and issubclass(kind, Threat)):
+            raise CardError(f"threat '{card.name}': {card.method} is no Threat; name a subclass of bench's Threat.")
+        if unlisted := [name for name in planned.ignored if name in kind.Params.model_fields]:
+            raise CellError(
+                f"threat '{card.name}' has the parameter '{unlisted[0]}', but its card does not list it, so it cannot "
+                "be set for a run; write its default into the card."
+            )
+        try:
+            return kind(kind.Params.model_validate(planned.params))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise CardError(
+                f"threat '{card.name}': parameter '{field}' is {first['input']!r}: {first['msg']}; correct the card "
+                "or the option."
+            ) from None
