@@ -8,15 +8,50 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.report.captions import Radius
+from bench.report.captions import Radius, needs_radii
 from bench.report.table import Table
-from bench.specs import Norm, content_hash
+from bench.specs import Norm, TrackCard, content_hash
 
 SHARES = (0.0, 0.01, 0.05)
 """Shares of reachable OOD images for which a radius is proposed."""
 
 _FILE = "radii.json"
 _MAX_BYTES = 2**20
+
+
+def radii_for(table: Table, card: TrackCard, *, root: Path, data_dir: Path | None) -> dict[Norm, tuple[Radius, ...]]:
+    """Radii for the norms in which one of the table is too large: those that are kept, or found now and kept.
+
+    Args:
+        table: The table.
+        card: The card of its track.
+        root: The folder of the cells.
+        data_dir: Where data files lie; None for the default.
+    """
+    needed = needs_radii(table)
+    known = stored_radii(root, table)
+    if needed <= set(known):
+        return known
+    found = known | {norm: _find(table, card, norm, data_dir) for norm in sorted(needed - set(known))}
+    keep_radii(root, table, found)
+    return found
+
+
+def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None) -> tuple[Radius, ...]:
+    import numpy as np
+
+    from bench.datasets.track import Track
+    from bench.evaluation.images import Images
+    from bench.metrics import radii_for_reach
+
+    images = Images.of(Track(card, data_dir), table.limit)
+    names = [column.name for column in table.columns if column.counts] or list(images.ood)
+    distances = np.concatenate([images.distances(name, norm) for name in names])
+    radii: dict[float, Radius] = {}
+    for share, eps in zip(SHARES, radii_for_reach(distances, SHARES), strict=True):
+        if eps > 0:
+            radii.setdefault(eps, Radius(share, eps))
+    return tuple(radii.values())
 
 
 def stored_radii(root: Path, table: Table) -> dict[Norm, tuple[Radius, ...]]:

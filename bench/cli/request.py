@@ -1,0 +1,126 @@
+"""What `bench run` is asked to do: the options of the command line over those of a grid file over the defaults."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from bench.card_errors import describe
+from bench.cli.options import comma_separated
+from bench.errors import CardError, UsageError
+from bench.specs import Norm, Side
+from bench.yaml_cards import Document, read_document
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+
+
+def _names(value: Any) -> Any:
+    """Names in a list, or in one text between commas."""
+    parts = [value] if isinstance(value, str) else value
+    return (
+        comma_separated(parts) if isinstance(parts, list | tuple) and all(isinstance(p, str) for p in parts) else parts
+    )
+
+
+def _radii(value: Any) -> Any:
+    """Radii as texts that `bench.evaluation.eps` reads: `1`, `8/255`, `l2:0.5,1`, or a mapping from norm to radii."""
+    if isinstance(value, Mapping):
+        if wrong := [str(norm) for norm in value if norm not in set(Norm)]:
+            raise ValueError(f"must be the norms {' and '.join(Norm)} before their radii, not {wrong[0]!r}")
+        return [f"{norm}:{','.join(map(str, _listed(radii)))}" for norm, radii in value.items()]
+    return [str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for v in _listed(value)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _device(value: str) -> str:
+    if not _DEVICE.fullmatch(value):
+        raise ValueError("must be auto, cpu, mps, cuda or cuda:NUMBER")
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Radii = Annotated[tuple[str, ...], BeforeValidator(_radii)]
+Device = Annotated[str, Field(max_length=20), BeforeValidator(_device)]
+
+
+class RunRequest(BaseModel):
+    """Every setting of a run, with the default of each; a grid file may hold any of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    detector: Names = ()
+    threat: Names = ("pgd-l2",)
+    eps: Radii = ()
+    track: Names = ("digits",)
+    side: Side = Side.EVADE
+    limit: int | None = Field(default=None, ge=2)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    restarts: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    step_size: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    early_stop: bool = True
+    device: Device = "auto"
+    workspace: Path | None = None
+    data_dir: Path | None = None
+    out: Path = Path("runs")
+
+    def overrides(self) -> dict[str, int | float | None]:
+        """Parameters that take the place of those of the threats' cards; None keeps a card's own."""
+        return {"steps": self.steps, "restarts": self.restarts, "step_size": self.step_size}
+
+
+def read_request(options: Mapping[str, Any], grid: Path | None = None) -> RunRequest:
+    """The request of a command line and, under it, a grid file.
+
+    Args:
+        options: Fields of `RunRequest`; None where the option was not given.
+        grid: A YAML file of the same fields; `-` and `_` are the same in their names.
+
+    Raises:
+        UsageError: An option or a field of the file is unknown or has a value that is not allowed.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    from_file = _read_grid(grid) if grid is not None else {}
+    try:
+        request = RunRequest.model_validate({**from_file, **given})
+    except ValidationError as error:
+        raise UsageError("; ".join(_option_error(detail) for detail in error.errors(include_url=False))) from None
+    if not request.detector:
+        raise UsageError("no detector is named; give --detector NAME, as `bench list detectors` shows them, or 'all'.")
+    return request
+
+
+def _read_grid(path: Path) -> dict[str, Any]:
+    try:
+        document = _with_underscores(read_document(path))
+    except CardError as error:
+        raise UsageError(_about_a_grid(str(error))) from None
+    try:
+        RunRequest.model_validate(document.content)
+    except ValidationError as error:
+        raise UsageError(_about_a_grid("\n".join(describe(error, RunRequest, document)))) from None
+    return document.content
+
+
+def _with_underscores(document: Document) -> Document:
+    def renamed(key: str | int) -> str | int:
+        return key.replace("-", "_") if isinstance(key, str) else key
+
+    lines = {(renamed(place[0]), *place[1:]): line for place, line in document.lines.items() if place}
+    return replace(document, content={str(renamed(k)): v for k, v in document.content.items()}, lines=lines)
+
+
+def _about_a_grid(sentence: str) -> str:
+    return sentence.replace("; see `bench show` for one", "").replace("a card", "a grid file").replace("card", "file")
+
+
+def _option_error(detail: Any) -> str:
+    option = "--" + str(detail["loc"][0]).replace("_", "-")
+    message = str(detail["msg"]).removeprefix("Value error, must be ").removeprefix("Input should be ")
+    return f"{option} is {str(detail['input'])[:80]!r}; allowed is {message[:1].lower() + message[1:]}."

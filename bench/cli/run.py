@@ -1,0 +1,162 @@
+"""`bench run`: attack detectors, keep the cells, print a table a track."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say
+from bench.cli.options import comma_separated
+from bench.cli.request import RunRequest, read_request
+from bench.specs import Side
+
+if TYPE_CHECKING:
+    from bench.catalog import Catalog
+    from bench.evaluation.engine import CellDone, CellFailure
+    from bench.evaluation.plan import PlannedCell
+    from bench.evaluation.store import Store
+
+EXAMPLES = (
+    "bench run --detector gat --threat pgd-l2 --eps 10",
+    "bench run --detector msp,gat --threat clean,pgd-l2,pgd-linf --eps l2:0.5,1 --eps linf:8/255",
+    "bench run --detector gat --threat pgd-l2 --eps 1 --side both --limit 50 --steps 20 --restarts 1",
+)
+
+
+def command(
+    *,
+    detector: Annotated[
+        list[str] | None, typer.Option(help="Detectors by name, NAME.VARIANT, wildcard or 'all'; repeatable or commas.")
+    ] = None,
+    threat: Annotated[list[str] | None, typer.Option(help="Threats; pgd-l2 where none is named.")] = None,
+    eps: Annotated[
+        list[str] | None,
+        typer.Option(help="Radii in [0,1] pixel units: 1, 8/255, l2:0.5,1 or linf:4/255; else those of the cards."),
+    ] = None,
+    track: Annotated[list[str] | None, typer.Option(help="Tracks; digits where none is named.")] = None,
+    side: Annotated[
+        Side | None, typer.Option(help="Attacked images: evade (OOD, the default), alarm (ID) or both.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="The most images of each set; else the track's own limit.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the attacks; 0 where none is given.")] = None,
+    restarts: Annotated[int | None, typer.Option(help="Random starts, in place of the card's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a start, in place of the card's.")] = None,
+    step_size: Annotated[float | None, typer.Option(help="Step size in units of eps, in place of the card's.")] = None,
+    early_stop: Annotated[
+        bool | None,
+        typer.Option("--early-stop/--no-early-stop", help="Stop an image once no rank can change (the default)."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1 or mps.")] = None,
+    workspace: WorkspaceOption = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder that keeps the cells; runs where none is named.")] = None,
+    grid: Annotated[Path | None, typer.Option(help="YAML file of these options; the command line wins.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only tables, notices and errors.")] = False,
+) -> None:
+    """Attack detectors on tracks and print how much AUROC is left.
+
+    Clean scores are always computed too. A cell that the folder of --out holds is not computed again.
+    """
+    options = {
+        "detector": comma_separated(detector) or None, "threat": comma_separated(threat) or None, "eps": eps,
+        "track": comma_separated(track) or None, "side": side, "limit": limit, "seed": seed, "restarts": restarts,
+        "steps": steps, "step_size": step_size, "early_stop": early_stop, "device": device, "workspace": workspace,
+        "data_dir": data_dir, "out": out,
+    }  # fmt: skip
+    raise typer.Exit(execute(read_request(options, grid), quiet=quiet))
+
+
+def execute(request: RunRequest, *, quiet: bool = False) -> int:
+    """Run a request, print tables and failures, and give the exit code.
+
+    Raises:
+        UsageError: A name, radius or device is wrong, or nothing can be stored.
+    """
+    from bench.evaluation.engine import CellDone
+    from bench.evaluation.store import Store
+
+    cards = catalog(request.workspace)
+    planned = _planned(request, cards)
+    store = Store(request.out)
+    outcomes = _computed(request, cards, store, planned, quiet)
+    done = [outcome for outcome in outcomes if isinstance(outcome, CellDone)]
+    failures = [outcome for outcome in outcomes if not isinstance(outcome, CellDone)]
+    _print_tables(request, cards, done)
+    for notice in store.notices:
+        say(f"notice: {notice}")
+    _say_failures(failures)
+    stored = sum(outcome.from_store for outcome in done)
+    counts = f"{len(done) - stored} computed, {stored} from the store"
+    if failures:
+        counts += f", {len(failures)} failed"
+    console().print(f"{len(done)} cells in '{request.out}': {counts}.", soft_wrap=True)
+    if not failures:
+        return 0
+    return USAGE if all(failure.usage for failure in failures) else FAILED
+
+
+def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
+    from bench.evaluation.plan import plan
+
+    planned = plan(
+        cards,
+        cards.expand("detector", ",".join(request.detector)),
+        cards.expand("threat", ",".join(request.threat)),
+        request.eps or None,
+        cards.expand("track", ",".join(request.track)),
+        seed=request.seed,
+        limit=request.limit,
+        side=request.side,
+        overrides=request.overrides(),
+        early_stop=request.early_stop,
+        data_dir=request.data_dir,
+    )
+    ignored = {(cell.threat.name, name): None for cell in planned if cell.clean is not None for name in cell.ignored}
+    for threat, name in ignored:
+        say(f"notice: threat '{threat}' has no parameter '{name}'; it runs as its card says.")
+    return planned
+
+
+def _computed(
+    request: RunRequest, cards: "Catalog", store: "Store", planned: "list[PlannedCell]", quiet: bool
+) -> "list[CellDone | CellFailure]":
+    from bench.cli.progress import RunProgress
+    from bench.evaluation.engine import run_plan
+
+    stored = set(store.keys())
+    missing = [cell for cell in planned if cell.key not in stored]
+    device = "cpu"
+    if missing:  # only then is torch needed
+        from bench.cli.devices import resolve_device
+
+        device = resolve_device(request.device)
+    outcomes = []
+    with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
+        for outcome in run_plan(
+            planned, store, cards, device=device, data_dir=request.data_dir, progress=progress.watch
+        ):
+            progress.finished(outcome)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _print_tables(request: RunRequest, cards: "Catalog", done: "Sequence[CellDone]") -> None:
+    from bench.cli.table import print_table
+    from bench.report.radii import radii_for
+    from bench.report.table import build_tables
+
+    out = console()
+    for table in build_tables(outcome.meta for outcome in done):
+        radii = radii_for(table, cards.track(table.track), root=request.out, data_dir=request.data_dir)
+        print_table(out, table, radii=radii)
+
+
+def _say_failures(failures: "Sequence[CellFailure]") -> None:
+    """Each reason once, with the first cell it stopped."""
+    by_reason: dict[str, list[CellFailure]] = {}
+    for failure in failures:
+        by_reason.setdefault(str(failure.error), []).append(failure)
+    for stopped in by_reason.values():
+        more = f" ({len(stopped) - 1} more cells failed for this reason)" if len(stopped) > 1 else ""
+        say(f"error: {stopped[0].sentence}{more}")
