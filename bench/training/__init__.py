@@ -1,0 +1,1 @@
+"""Recipes that make a detector's weights, and what runs them."""

@@ -25,6 +25,7 @@ class GATArgs(RecipeArgs):
     degrees: float = 8.0
     shift: float = 2.0
     scale: float = 0.1
+    turn_outliers: bool = True  # by the symmetries of the square; off where a turned outlier may be ID
 
 
 class GAT(GradientRecipe):
@@ -74,8 +75,10 @@ class GAT(GradientRecipe):
         inside, _ = pick(self.data.train, args.batch_size, generator, self.device)
         inside = affine(inside, generator, degrees=args.degrees, shift=args.shift, scale=args.scale)
         outside, _ = pick(self.outliers, args.batch_size, generator, self.device)
+        if args.turn_outliers:
+            outside = dihedral(outside, generator)
         k = self.k_at(number)
-        outside = self.ascend(dihedral(outside, generator), k)
+        outside = self.ascend(outside, k)
         logits = self.detector.score(torch.cat([inside, outside]))
         loss = (softplus(-logits[: len(inside)]) + softplus(logits[len(inside) :])).mean()
         done = number / self.total_steps

@@ -12,6 +12,7 @@ class OutlierExposureArgs(ClassifierArgs):
     """Arguments of `OutlierExposure`."""
 
     weight: float = 0.5  # lambda of the paper
+    turn_outliers: bool = True  # by the symmetries of the square; off where a turned outlier may be ID
 
 
 class OutlierExposure(Classifier):
@@ -34,7 +35,9 @@ class OutlierExposure(Classifier):
         """One step on as many outliers as ID images."""
         x, y = self.labelled(generator)
         outliers, _ = pick(self.outliers, self.args.batch_size, generator, self.device)
-        logits = self.logits(torch.cat([x, dihedral(outliers, generator)]))
+        if self.args.turn_outliers:
+            outliers = dihedral(outliers, generator)
+        logits = self.logits(torch.cat([x, outliers]))
         inside, outside = logits[: len(x)], logits[len(x) :]
         exposure = (outside.logsumexp(1) - outside.mean(1)).mean()
         classification = cross_entropy(inside, y)

@@ -1,0 +1,64 @@
+"""`bench train`: make a card's weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.common import WorkspaceOption, catalog, console
+
+EXAMPLES = (
+    "bench train --detector gat --track digits --out weights",
+    "bench train --detector mahalanobis --track digits --out weights",
+)
+
+
+def command(
+    detector: Annotated[str, typer.Option("--detector", "-d", help="A detector, or NAME.VARIANT of one.")],
+    track: Annotated[str, typer.Option("--track", help="The track whose images are seen.")] = "digits",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the weights [default: the workspace's detectors/weights, or a cache]."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed than the card's.")] = None,
+    device: Annotated[str, typer.Option(help="Where to train, e.g. cpu or cuda.")] = "cpu",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted training.")] = False,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the data files.")] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Train the weights of a detector by its card's recipe.
+
+    An interrupted training goes on where it was when the same command is given again. The end is a safetensors file
+    and its sha256, for the card.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from bench.training.job import train_weights
+
+    found = catalog(workspace)
+    screen = console()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
+    with Progress(*columns, *times, TextColumn("{task.fields[note]}"), console=screen) as bar:
+        task = bar.add_task(f"{detector} on {track}", total=None, note="")
+
+        def tell(done: int, total: int, note: str) -> None:
+            bar.update(task, completed=done, total=total, note=note)
+
+        made = train_weights(
+            found, detector, track, data_dir=data_dir, out=out, seed=seed, device=device, fresh=fresh, progress=tell
+        )  # fmt: skip
+    report = made.report
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in report.figures.items())
+    resumed = f" (went on from step {report.resumed_at})" if report.resumed_at else ""
+    screen.print(f"{report.steps} steps in {report.seconds:.0f} s{resumed}{': ' if figures else ''}{figures}")
+    screen.print(f"{made.path}\nsha256: {made.sha256}", soft_wrap=True)
+    if made.expected is None:
+        screen.print("The card declares no sha256; write this one under its weights to pin them.")
+    elif made.expected == made.sha256:
+        screen.print("The same bytes as the card's weights.")
+    else:
+        screen.print(
+            f"The card declares {made.expected}: other bits. Another processor or torch version does that; "
+            "compare the figures, and write the new sha256 into the card to use these weights."
+        )  # fmt: skip

@@ -1,0 +1,105 @@
+"""Make the weights of one detector on one track: the card's recipe, run to a safetensors file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bench
+from bench.catalog import Catalog, import_method
+from bench.datasets.track import Track
+from bench.detectors.base import Progress, silent
+from bench.detectors.loading import last_weights, load_for_training
+from bench.detectors.weights import save_tensors
+from bench.errors import CardError, UsageError
+from bench.specs import DetectorSpec, content_hash
+from bench.training.base import Recipe
+from bench.training.runner import TrainingReport, discard, train
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """What `train_weights` made.
+
+    Attributes:
+        path: The safetensors file.
+        sha256: Of that file.
+        expected: The sha256 that the card declares, None where it declares none.
+        report: Steps, seconds and figures.
+    """
+
+    path: Path
+    sha256: str
+    expected: str | None
+    report: TrainingReport
+
+
+def train_weights(
+    catalog: Catalog,
+    name: str,
+    track_name: str,
+    *,
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    seed: int | None = None,
+    device: str = "cpu",
+    fresh: bool = False,
+    progress: Progress = silent,
+) -> TrainedWeights:
+    """Run the training recipe of a card.
+
+    Args:
+        catalog: Where cards and weights are found.
+        name: A detector, `NAME` or `NAME.VARIANT`.
+        track_name: The track.
+        data_dir: Where data files lie; None for the default.
+        out: Folder of the weights; None for the workspace's, or the cache without one.
+        seed: Another seed than the card's.
+        device: Where to train.
+        fresh: Start anew even where an interrupted training could go on.
+        progress: Called with (done, total, figures).
+
+    Raises:
+        UsageError: The card has no recipe for this track, or data or earlier weights are missing.
+    """
+    spec = catalog.detector_spec(name, track_name)
+    if spec.training is None or not spec.weights:
+        raise UsageError(
+            f"detector '{name}' has no training recipe for track '{track_name}'; `bench show {name}` prints its card."
+        )
+    track = Track(catalog.track(track_name), data_dir)
+    seed = spec.training.seed if seed is None else seed
+    recipe = build_recipe(spec, track, catalog, seed=seed, device=device)
+    target = (out if out is not None else catalog.weights_dir_for_writing()) / spec.weights[-1].file
+    checkpoint = target.with_name(f"{target.stem}.checkpoint.safetensors")
+    if fresh:
+        discard(checkpoint)
+    report = train(recipe, checkpoint=checkpoint, identity=_identity(spec, track, seed), progress=progress)
+    sha256 = save_tensors(target, last_weights(recipe.detector, spec, catalog))
+    discard(checkpoint)
+    return TrainedWeights(target, sha256, spec.weights[-1].sha256, report)
+
+
+def build_recipe(spec: DetectorSpec, track: Track, catalog: Catalog, *, seed: int, device: str = "cpu") -> Recipe:
+    """The card's recipe on a detector whose earlier weights are loaded.
+
+    Raises:
+        CardError: The recipe is not one, or its arguments are wrong.
+    """
+    assert spec.training is not None
+    kind: Any = import_method(spec.training.recipe, catalog.workspace)
+    if not (isinstance(kind, type) and issubclass(kind, Recipe)):
+        raise CardError(f"recipe '{spec.training.recipe}' of '{spec.name}' is no bench.training.base.Recipe.")
+    try:
+        kind.Args.model_validate(spec.training.args)
+    except ValueError as error:
+        first = str(error).splitlines()[1:3]
+        raise CardError(f"training.args of '{spec.name}' on '{spec.track}': {' '.join(first).strip()}.") from error
+    detector = load_for_training(spec, track.card, catalog, device)
+    return kind(detector, track.training_data(), spec.training.args, seed=seed, device=device)
+
+
+def _identity(spec: DetectorSpec, track: Track, seed: int) -> str:
+    """Hash of everything that the weights depend on, so that no training goes on from another one's checkpoint."""
+    digests = [track.digest(name) for name in ("train", "calibration", "outliers")]
+    content = spec.model_dump(mode="json", exclude={"weights": {-1: {"sha256"}}, "recorded": True})
+    return content_hash([content, digests, seed, bench.__version__])
