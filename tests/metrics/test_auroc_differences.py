@@ -48,6 +48,19 @@ def test_where_all_samples_moved_alike_p_is_that_of_the_sign_test():
     assert result.p_value == 2 ** (1 - 6)
 
 
+def test_one_sample_on_a_side_counts_with_the_largest_variance_it_can_have():
+    result = paired_difference([0.5], [0.0, 1.0], [2.0], [0.0, 1.0])
+    # The ID side: components in [-1, 1] with mean -1/2, so 3/2 * 1/2; the OOD side: var(0, -1) / 2 = 1/4.
+    assert (result.difference, result.se) == (-0.5, pytest.approx(np.sqrt(0.75 + 0.25)))
+
+
+def test_means_that_are_equal_but_for_rounding_differ_by_nothing():
+    below = np.arange(10.0)  # a single OOD score of 9.5 - k has k tenths of these above it
+    result = paired_mean_difference(below, [[8.5], [6.5], [5.5]], below, [[5.5], [7.5], [7.5]])
+    assert (0.1 - 0.4) + (0.3 - 0.2) + (0.4 - 0.2) != 0
+    assert (result.difference, result.p_value) == (0.0, 1.0)
+
+
 def test_swapping_the_detectors_changes_only_the_sign():
     id_a, ood_a, id_b, ood_b = two_detectors(np.random.default_rng(2))
     one, other = paired_difference(id_a, ood_a, id_b, ood_b), paired_difference(id_b, ood_b, id_a, ood_a)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.metrics import MetricError, auroc, delong, delong_components, mean_over_sets
+from bench.metrics.roc import combined_variance
 
 tied_scores = st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.0, 3.0, np.inf]), min_size=2, max_size=30)
 
@@ -64,6 +65,12 @@ def test_the_rule_of_three_never_leaves_the_unit_interval():
 def test_one_sample_on_a_side_counts_with_the_largest_variance_it_can_have():
     estimate = delong([0.5], [0.0, 1.0])  # AUROC 1/2; the ID side: 1/2 * 1/2; the OOD side: var(1, 0) / 2 = 1/4
     assert estimate.se == pytest.approx(np.sqrt(0.25 + 0.25))
+
+
+def test_components_that_differ_by_rounding_alone_have_no_variance():
+    shared = np.array([[0.1, 0.3], [0.2, 0.2], [0.3, 0.1]])
+    assert np.ptp(shared.mean(axis=0)) > 0
+    assert combined_variance(shared, [np.ones(5)] * 3, lowest=0.0) == 0.0
 
 
 def test_agrees_with_the_bootstrap():

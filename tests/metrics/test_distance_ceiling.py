@@ -97,6 +97,10 @@ def test_proposed_radii_have_two_digits():
     assert radii_for_reach(np.linspace(1.0, 3.0, 100), [0.0, 0.05, 0.5]) == (0.99, 1.1, 2.0)
 
 
+def test_a_decimal_share_of_a_hundred_images_is_a_whole_number_of_them():
+    assert radii_for_reach(np.arange(1.0, 101.0), [0.29]) == (29.0,)  # the 30th image is at 30
+
+
 def test_copies_leave_no_radius():
     assert radii_for_reach([0.0, 0.0, 5.0], [0.5, 0.7]) == (0.0, 4.9)
 

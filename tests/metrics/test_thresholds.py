@@ -89,6 +89,10 @@ def test_detection_by_class_asks_the_threshold_of_the_predicted_class():
     assert rate == 0.5
 
 
+def test_a_sample_at_the_threshold_of_its_class_is_not_detected():
+    assert detection_rate_by_class([1.0, 1.0], [0, 1], {0: 1.0, 1: 2.0}) == 0.5
+
+
 def test_one_threshold_for_all_classes_is_the_overall_rate():
     rng = np.random.default_rng(0)
     values, predicted = rng.normal(size=60), rng.integers(0, 4, 60)
