@@ -84,7 +84,7 @@ class Paper(Card):
 class SetSpec(Card):
     """One set of images: a source, the part of it that is taken, and the digests that are accepted."""
 
-    source: Annotated[str, StringConstraints(max_length=200)]  # a module of bench.datasets.sources, or package.module:function
+    source: Annotated[str, StringConstraints(max_length=200)]  # in bench.datasets.sources, or package.module:function
     args: dict[str, Any] = {}
     start: int = Field(default=0, ge=0)
     stop: int | None = Field(default=None, ge=1)
@@ -190,7 +190,10 @@ class DetectorOnTrack(Card):
 
 
 class VariantSpec(Card):
-    """Another form of the same detector: `NAME.VARIANT` on the command line."""
+    """Another form of the same detector: `NAME.VARIANT` on the command line.
+
+    One that names tracks stands on those alone; one that names none is the detector with other parameters.
+    """
 
     summary: Text
     params: dict[str, Any] = {}
@@ -225,12 +228,13 @@ class DetectorCard(Card):
             known = ", ".join(f"{self.name}.{v}" for v in self.variants) or "none"
             raise UsageError(f"detector '{self.name}' has no variant '{variant}'; its variants: {known}.")
         chosen = self.variants[variant] if variant else None
-        here = (chosen.tracks.get(track) if chosen else None) or self.tracks.get(track)
-        if here is None:
-            known = ", ".join({**self.tracks, **(chosen.tracks if chosen else {})}) or "none"
-            raise UsageError(f"detector '{self.name}' has no settings for track '{track}'; its tracks: {known}.")
-        params = {**self.params, **(chosen.params if chosen else {}), **here.params}
         name = f"{self.name}.{variant}" if variant else self.name
+        tracks = chosen.tracks if chosen and chosen.tracks else self.tracks
+        if track not in tracks:
+            known = ", ".join(tracks) or "none"
+            raise UsageError(f"detector '{name}' has no settings for track '{track}'; its tracks: {known}.")
+        here = tracks[track]
+        params = {**self.params, **(chosen.params if chosen else {}), **here.params}
         return DetectorSpec(
             name=name, track=track, version=self.version, method=self.method, params=params,
             network=here.network, weights=here.weights, training=here.training, recorded=here.recorded,

@@ -1,13 +1,24 @@
 """The recipe of detectors whose weights are statistics alone."""
 
+from dataclasses import replace
+
 import torch
 
 from bench.detectors.base import Progress, silent
-from bench.training.base import Recipe
+from bench.training.base import Recipe, RecipeArgs
+
+
+class FitArgs(RecipeArgs):
+    """Arguments of `Fit`: at most `limit` training images are seen, all of them where it is None."""
+
+    limit: int | None = None
 
 
 class Fit(Recipe):
     """Calls the detector's own `fit` on the training data; there are no gradient steps."""
+
+    Args = FitArgs
+    args: FitArgs
 
     @property
     def total_steps(self) -> int:
@@ -20,4 +31,6 @@ class Fit(Recipe):
 
     def finish(self, progress: Progress = silent) -> None:
         """Estimate the statistics."""
-        self.detector.fit(self.data, progress=progress)
+        data = replace(self.data, train=self.data.train.limited(self.args.limit))
+        self.detector.eval()
+        self.detector.fit(data, progress=progress)
