@@ -90,17 +90,22 @@ def main() -> None:
     sys.exit(code)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bench {bench.__version__}")
+        raise typer.Exit
+
+
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; BENCH_DEBUG=1 does so too.")
     ] = False,
 ) -> None:
     """How much of an out-of-distribution detector's AUROC is left when the detector itself is attacked?"""
     common.settings.debug = debug or os.environ.get("BENCH_DEBUG", "0") not in ("", "0")
-    if version:
-        typer.echo(f"bench {bench.__version__}")
-        raise typer.Exit
 
 
 def _mount(app: typer.Typer, name: str, module: ModuleType) -> None:

@@ -1,0 +1,149 @@
+import hashlib
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from bench.catalog import Catalog
+from bench.cli.app import app
+from bench.specs import TrackCard
+
+
+@pytest.fixture
+def run(toy_cards, monkeypatch):
+    """Runs `bench` in the toy workspace, in a wide terminal."""
+    monkeypatch.chdir(toy_cards.root)
+    monkeypatch.setenv("COLUMNS", "300")
+    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+
+
+def rows(text):
+    return [line.split() for line in text.splitlines() if line.strip()]
+
+
+def test_list_shows_all_kinds_with_their_origin(run):
+    result = run("list")
+    assert result.exit_code == 0
+    shown = rows(result.stdout)
+    assert ["flat", "toy", "the", "mean", "of", "an", "image", "workspace"] in shown
+    assert ["flat.steep", "ten", "times", "the", "mean"] in shown
+    assert ["shove", "l2:", "0.03137,", "0.5", "a", "step", "that", "any", "image", "survives", "workspace"] in shown
+    assert ["toy", "1x8x8:", "noise", "two", "classes", "of", "small", "images", "workspace"] in shown
+
+
+@pytest.mark.parametrize(("what", "there", "not_there"), [("detectors", "flat", "shove"), ("threats", "shove", "flat")])
+def test_list_of_one_kind_shows_only_that(run, what, there, not_there):
+    names = [line[0] for line in rows(run("list", what).stdout)]
+    assert there in names
+    assert not_there not in names
+
+
+def test_list_shows_a_broken_card_with_its_sentence_and_goes_on(run, toy_cards):
+    toy_cards.card("detectors/broken.yaml", "name: broken\nnmae: x\n")
+    result = run("list", "detectors")
+    assert result.exit_code == 0
+    assert "broken" in result.stdout
+    assert "broken.yaml:2: unknown field 'nmae'; did you mean 'name'?" in result.stdout
+    assert "flat" in [line[0] for line in rows(result.stdout)]
+
+
+def test_markup_in_a_card_is_shown_as_it_is(run, toy_cards):
+    text = (toy_cards.root / "detectors" / "flat.yaml").read_text()
+    toy_cards.card("detectors/flat.yaml", text.replace("the mean of an image", '"[red]:smile:[/] of"'))
+    assert "[red]:smile:[/] of" in run("list", "detectors").stdout
+
+
+def test_a_card_that_takes_the_place_of_a_builtin_one_is_named(run, toy_cards, empty_cards, monkeypatch):
+    builtin = empty_cards("builtin")
+    text = (toy_cards.root / "detectors" / "flat.yaml").read_text()
+    builtin.card("detectors/flat.yaml", text.replace("2.0", "3.0"))
+    monkeypatch.setattr("bench.catalog.builtin_content", lambda: builtin.root)
+    result = run("list", "detectors")
+    assert result.stderr.startswith("notice: detector 'flat' is the workspace's own card")
+
+
+def test_show_prints_the_whole_card_as_yaml_with_hash_file_and_origin(run, toy_cards):
+    result = run("show", "toy")
+    assert result.exit_code == 0
+    card = Catalog(toy_cards.root).track("toy")
+    assert TrackCard.model_validate(yaml.safe_load(result.stdout)) == card
+    assert result.stdout.splitlines()[:4] == [
+        "# track toy",
+        f"# hash: {card.content_hash()}",
+        f"# file: {toy_cards.root.resolve() / 'datasets' / 'toy.yaml'}",
+        "# origin: workspace",
+    ]
+
+
+def test_show_of_a_variant_lays_it_over_the_detector(run):
+    shown = yaml.safe_load(run("show", "flat.steep").stdout)
+    assert (shown["name"], shown["summary"], shown["params"]) == ("flat.steep", "ten times the mean", {"scale": 10.0})
+    assert yaml.safe_load(run("show", "flat").stdout)["params"] == {"scale": 2.0}
+
+
+def test_show_on_a_track_prints_the_settings_in_force_and_their_hash(run, toy_cards):
+    result = run("show", "flat.steep", "--track", "toy")
+    spec = Catalog(toy_cards.root).detector_spec("flat.steep", "toy")
+    assert yaml.safe_load(result.stdout) == spec.model_dump(mode="json")
+    assert f"# hash: {spec.content_hash()}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["show", "flta"], "error: there is no detector, threat or track 'flta'; did you mean flat?"),
+        (["show", "flat.x"], "error: unknown detector 'flat.x'"),
+        (["show", "../flat"], "error: there is no detector, threat or track '../flat'"),
+        (["show", "../../../etc/passwd"], "error: there is no detector, threat or track"),
+        (["show", "flat", "--track", "mnist"], "error: detector 'flat' has no settings for track 'mnist'"),
+        (["show", "shove", "--track", "toy"], "error: 'shove' is a threat, and --track goes with a detector"),
+        (["list", "--workspace", "nowhere"], "error: workspace 'nowhere' is not a folder"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence_and_exit_code_2(run, arguments, said):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(said)
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
+def test_show_of_a_broken_card_names_every_error(run, toy_cards):
+    toy_cards.card("detectors/broken.yaml", "name: broken\nversion: 0\nnmae: x\n")
+    result = run("show", "broken")
+    assert result.exit_code == 2
+    fields = [line.partition("field '")[2].partition("'")[0] for line in result.stderr.splitlines()]
+    assert fields == ["summary", "method", "version", "nmae"]
+
+
+def test_validate_of_valid_cards_says_so(run):
+    result = run("validate", "detectors/flat.yaml", "threat_models/shove.yaml", "datasets/toy.yaml")
+    assert result.exit_code == 0
+    assert ["flat", "detector", "ok"] in rows(result.stdout)
+    assert "3 of 3 cards are usable." in result.stdout
+
+
+def test_validate_without_files_checks_the_whole_catalog(run, toy_cards, empty_cards, monkeypatch):
+    monkeypatch.setattr("bench.catalog.builtin_content", lambda: empty_cards("builtin").root)
+    toy_cards.card("detectors/broken.yaml", "name: [")
+    result = run("validate")
+    assert result.exit_code == 2
+    assert "3 of 4 cards are usable." in result.stdout
+    assert "is not YAML" in result.stdout
+
+
+def test_validate_names_a_wrong_sha256(run, toy_cards):
+    (toy_cards.root / "detectors" / "weights").mkdir()
+    (toy_cards.root / "detectors" / "weights" / "w.safetensors").write_bytes(b"abc")
+    text = (toy_cards.root / "detectors" / "flat.yaml").read_text()
+    entry = "toy: {weights: [{file: w.safetensors, sha256: " + hashlib.sha256(b"abd").hexdigest() + "}]}"
+    toy_cards.card("detectors/flat.yaml", text.replace("toy: {}", entry))
+    result = run("validate", "detectors/flat.yaml")
+    assert result.exit_code == 2
+    assert f"have sha256 {hashlib.sha256(b'abc').hexdigest()}, the card says" in result.stdout
+
+
+def test_validate_prints_each_sentence_on_one_line_in_a_narrow_terminal(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = run("validate", "nothing.yaml").stdout.splitlines()
+    assert "error: nothing.yaml: is not a file; give the path of a YAML card." in lines
