@@ -90,7 +90,7 @@ def read_request(options: Mapping[str, Any], grid: Path | None = None) -> RunReq
     try:
         request = RunRequest.model_validate({**from_file, **given})
     except ValidationError as error:
-        raise UsageError("; ".join(_option_error(detail) for detail in error.errors(include_url=False))) from None
+        raise UsageError("\n".join(_option_error(detail) for detail in error.errors(include_url=False))) from None
     if not request.detector:
         raise UsageError("no detector is named; give --detector NAME, as `bench list detectors` shows them, or 'all'.")
     return request
@@ -122,5 +122,5 @@ def _about_a_grid(sentence: str) -> str:
 
 def _option_error(detail: Any) -> str:
     option = "--" + str(detail["loc"][0]).replace("_", "-")
-    message = str(detail["msg"]).removeprefix("Value error, must be ").removeprefix("Input should be ")
-    return f"{option} is {str(detail['input'])[:80]!r}; allowed is {message[:1].lower() + message[1:]}."
+    allowed = str(detail["msg"]).removeprefix("Value error, ").removeprefix("must be ").removeprefix("Input should be ")
+    return f"{option} is {str(detail['input'])[:80]}; allowed is {allowed[:1].lower() + allowed[1:]}."

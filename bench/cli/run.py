@@ -1,12 +1,13 @@
 """`bench run`: attack detectors, keep the cells, print a table a track."""
 
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say
+from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say, settings
 from bench.cli.options import comma_separated
 from bench.cli.request import RunRequest, read_request
 from bench.specs import Side
@@ -158,5 +159,7 @@ def _say_failures(failures: "Sequence[CellFailure]") -> None:
     for failure in failures:
         by_reason.setdefault(str(failure.error), []).append(failure)
     for stopped in by_reason.values():
-        more = f" ({len(stopped) - 1} more cells failed for this reason)" if len(stopped) > 1 else ""
+        more = f" ({len(stopped)} cells failed for this reason)" if len(stopped) > 1 else ""
         say(f"error: {stopped[0].sentence}{more}")
+        if settings.debug and stopped[0].error.__cause__ is not None:
+            say("".join(traceback.format_exception(stopped[0].error.__cause__)))

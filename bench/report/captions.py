@@ -100,7 +100,7 @@ def reach(meta: CellMeta) -> float:
 def _proposal(norm: Norm, table: Table, radii: Sequence[Radius]) -> str:
     if radii:
         values = ",".join(numbers.radius(r.eps) for r in sorted(radii, key=lambda r: r.eps))
-        shares = ", ".join(numbers.percent(r.share) for r in sorted(radii, key=lambda r: r.eps))
+        shares = " and ".join(numbers.percent(r.share) for r in sorted(radii, key=lambda r: r.eps))
         return f"try `--eps {norm}:{values}`, where at most {shares} can."
     fine = sorted({m.eps for m in table.metas if m.norm is norm and m.eps is not None and reach(m) <= REACHABLE_LIMIT})
     if fine:

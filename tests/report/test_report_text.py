@@ -66,7 +66,7 @@ def test_a_radius_that_reaches_id_images_is_said_with_radii_to_use_instead(make_
     said = [line.text for line in text_lines(table, width=1000, radii=radii) if line.kind == "remark" and line.text]
     assert said == [
         "l2 eps 10 is too large to tell detectors apart: 97 % of the OOD images can be turned into an ID image within "
-        "it, so no detector can exceed an AUROC of 0.515 there; try `--eps l2:1.2,1.8`, where at most 1 %, 5 % can."
+        "it, so no detector can exceed an AUROC of 0.515 there; try `--eps l2:1.2,1.8`, where at most 1 % and 5 % can."
     ]
 
 

@@ -1,0 +1,170 @@
+import subprocess
+import sys
+
+import pytest
+from toy_runs import bench, make_workspace, run
+
+from bench.evaluation.store import Store
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    return make_workspace(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def first(workspace):
+    return run(workspace, "--detector", "dark,corner", "--threat", "pgd-l2", "--eps", "0.2,3")
+
+
+def rows(output: str) -> list[str]:
+    return [line.split()[0] for line in output.splitlines() if line.startswith(("dark ", "corner "))]
+
+
+def test_a_run_prints_a_line_a_cell_and_a_ranked_table(first):
+    assert first.exit_code == 0, first.output
+    assert "[6/6] corner x pgd-l2 l2 3 on toy: AUROC" in first.stderr
+    assert "toy, side evade" in first.stdout
+    assert rows(first.stdout) == ["dark", "corner"] * 3
+
+
+def test_the_last_line_says_where_the_cells_are_and_how_many_were_computed(first, workspace):
+    assert first.stdout.splitlines()[-1] == f"6 cells in '{workspace / 'runs'}': 6 computed, 0 from the store."
+
+
+def test_a_radius_that_reaches_id_images_is_named_with_radii_to_use_instead(first):
+    assert "l2 eps 3 is too large" in first.stdout
+    assert "try `--eps l2:" in first.stdout
+
+
+def test_the_proposed_radii_reach_no_more_than_they_say(first, workspace):
+    proposed = first.stdout.split("try `--eps ")[1].split("`")[0]
+    again = run(workspace, "--detector", "dark", "--threat", "pgd-l2", "--eps", proposed)
+    assert again.exit_code == 0
+    assert "too large" not in again.stdout
+
+
+def test_a_second_run_comes_from_the_store_with_the_same_table(first, workspace):
+    again = run(workspace, "--detector", "dark,corner", "--threat", "pgd-l2", "--eps", "0.2,3")
+    assert again.stderr == ""
+    assert again.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
+    assert "0 computed, 6 from the store" in again.stdout
+
+
+def test_a_run_that_is_served_from_the_store_imports_no_torch(first, workspace):
+    options = ["--detector", "dark,corner", "--eps", "0.2,3", "--track", "toy", "--steps", "2", "--restarts", "1"]
+    places = ["--workspace", str(workspace), "--out", str(workspace / "runs")]
+    script = (
+        "import sys\nfrom bench.cli.app import app\n"
+        "app(standalone_mode=False)\nassert not {'torch', 'pandas', 'pyarrow'} & set(sys.modules), sys.modules.keys()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", *options, *places], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "6 from the store" in done.stdout
+
+
+def test_without_a_threat_it_is_pgd_l2_beside_the_clean_scores(workspace):
+    done = run(workspace, "--detector", "dark", "--limit", "4", "--quiet")
+    assert {meta.threat for meta in Store(workspace / "runs").metas() if meta.limit == 4} == {"clean", "pgd-l2"}
+    assert done.stderr == ""
+
+
+def test_a_failed_cell_stops_no_other_and_ends_with_1(tmp_path):
+    done = run(make_workspace(tmp_path), "--detector", "nan,dark", "--eps", "0.2")
+    assert done.exit_code == 1
+    assert done.stderr.count("a score that is not finite") == 1
+    assert "2 cells failed for this reason" in done.stderr
+    assert "2 computed, 0 from the store, 2 failed" in done.stdout
+    assert rows(done.stdout) == ["dark", "dark"]
+
+
+def test_an_interruption_keeps_the_cells_and_ends_with_130(tmp_path):
+    workspace = make_workspace(tmp_path)
+    done = run(workspace, "--detector", "dark,interrupted", "--eps", "0.2")
+    assert done.exit_code == 130
+    assert "cells that were finished are kept" in done.stderr
+    kept = {(meta.detector, meta.threat) for meta in Store(workspace / "runs").metas()}
+    assert kept == {("dark", "clean"), ("dark", "pgd-l2"), ("interrupted", "clean")}
+
+
+def test_a_damaged_cell_is_named_and_run_again(tmp_path):
+    workspace = make_workspace(tmp_path)
+    options = ("--detector", "dark", "--eps", "0.2")
+    run(workspace, *options)
+    next((workspace / "runs").glob("cells/*/*/samples.parquet")).write_bytes(b"cut")
+    done = run(workspace, *options)
+    assert done.exit_code == 0
+    assert "notice: a damaged cell" in done.stderr
+    assert "1 computed, 1 from the store" in done.stdout
+
+
+def test_a_card_in_place_of_a_built_in_one_is_named(tmp_path):
+    workspace = make_workspace(tmp_path)
+    (workspace / "threat_models").mkdir()
+    (workspace / "threat_models" / "fgm-l2.yaml").write_text(
+        "{name: fgm-l2, summary: mine, method: 'bench.threat_models.fgm:FGM', norm: l2, eps: [1], knowledge: gradients}"
+    )
+    assert "notice: threat 'fgm-l2' is the workspace's own card" in run(workspace, "--detector", "dark").stderr
+
+
+def test_the_other_side_has_a_table_that_says_so(workspace):
+    done = run(workspace, "--detector", "dark", "--eps", "0.2", "--side", "alarm")
+    assert "toy, side alarm: the ID images are attacked" in done.stdout
+
+
+def test_a_parameter_that_a_threat_lacks_is_noticed(workspace):
+    done = run(workspace, "--detector", "dark", "--threat", "pgd-l2,noise-l2", "--eps", "0.2")
+    assert "notice: threat 'noise-l2' has no parameter 'steps'; it runs as its card says." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--detector", "drak"], "unknown detector 'drak': did you mean dark?"),
+        (["--detector", "dark", "--threat", "pgd"], "unknown threat 'pgd'"),
+        (["--detector", "dark", "--track", "toys"], "unknown track 'toys': did you mean toy?"),
+        (["--detector", "dark", "--eps", "-1"], "eps '-1' holds -1"),
+        (["--detector", "dark", "--eps", "nan"], "eps 'nan' holds nan"),
+        (["--detector", "dark", "--eps", ""], "eps '' has an empty entry"),
+        (["--detector", "dark", "--eps", "linf:0.1"], "no chosen threat has that norm"),
+        (["--detector", "dark", "--threat", "pgd-l2,pgd-linf", "--eps", "1"], "without a norm"),
+        (["--detector", "dark", "--limit", "0"], "--limit is 0; allowed is greater than or equal to 2."),
+        (["--detector", "dark", "--seed", "-1"], "--seed is -1"),
+        (["--detector", "dark", "--steps", "0"], "--steps is 0"),
+        (["--detector", "dark", "--step-size", "inf"], "--step-size is inf"),
+        (["--detector", "dark", "--device", "gpu"], "--device is gpu; allowed is auto, cpu, mps, cuda or cuda:NUMBER."),
+        (["--detector", "dark", "--device", "cuda:97", "--seed", "97"], "device 'cuda:97' is not available"),
+        (["--workspace", "/nowhere-at-all", "--detector", "dark"], "workspace '/nowhere-at-all' is not a folder"),
+        ([], "no detector is named"),
+    ],
+)
+def test_a_wrong_request_is_answered_by_one_sentence_and_2(workspace, options, sentence):
+    done = run(workspace, *options)
+    assert done.exit_code == 2, done.output
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_a_missing_weights_file_ends_with_2(tmp_path):
+    workspace = make_workspace(tmp_path)
+    card = workspace / "detectors" / "dark.yaml"
+    card.write_text(card.read_text().replace("{toy: {}}", "{toy: {weights: [{file: none.safetensors}]}}"))
+    done = run(workspace, "--detector", "dark", "--eps", "0.2")
+    assert done.exit_code == 2
+    assert "none.safetensors" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_ends_with_2(tmp_path):
+    workspace = make_workspace(tmp_path)
+    (workspace / "runs").write_text("a file is in the way")
+    done = run(workspace, "--detector", "dark", "--eps", "0.2")
+    assert done.exit_code == 2
+    assert "a file is in the way of a folder" in done.stderr
+
+
+def test_help_ends_in_examples():
+    output = bench("run", "--help").output
+    assert "   bench run --detector gat --threat pgd-l2 --eps 10" in output

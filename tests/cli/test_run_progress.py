@@ -1,0 +1,49 @@
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from toy_runs import make_workspace
+
+from bench.catalog import Catalog
+from bench.cli.progress import RunProgress, expected_cost
+from bench.errors import CellError
+from bench.evaluation.engine import CellFailure
+from bench.evaluation.plan import plan
+
+
+@pytest.fixture
+def cells(tmp_path):
+    return plan(Catalog(make_workspace(tmp_path)), ["dark"], ["pgd-l2", "fgm-l2"], "1", ["toy"])
+
+
+def test_a_terminal_sees_the_cell_at_hand_the_count_and_the_auroc_so_far(cells):
+    out = Console(file=io.StringIO(), force_terminal=True, width=200)
+    with RunProgress(out, cells) as progress:
+        progress.watch(cells[1], 0.5, 0.625)
+        progress._bar.refresh()
+    shown = out.file.getvalue()
+    assert "dark x pgd-l2 l2 1 on toy" in shown
+    assert "0/3 cells" in shown
+    assert "AUROC 0.625" in shown
+
+
+def test_elsewhere_a_failed_cell_is_a_line(cells, capsys):
+    with RunProgress(Console(file=io.StringIO()), cells) as progress:
+        progress.watch(cells[0], 0.5, None)
+        progress.finished(CellFailure(cells[0], CellError("no.")))
+    assert capsys.readouterr().err == "[1/3] dark x clean on toy: failed\n"
+
+
+def test_quiet_says_nothing_even_on_a_terminal(cells, capsys):
+    out = Console(file=io.StringIO(), force_terminal=True)
+    with RunProgress(out, cells, quiet=True) as progress:
+        progress.finished(CellFailure(cells[0], CellError("no.")))
+    assert (out.file.getvalue(), capsys.readouterr().err) == ("", "")
+
+
+def test_long_attacks_weigh_more_in_the_time_that_is_left(cells):
+    clean, pgd, fgm = cells
+    assert expected_cost(clean) <= expected_cost(fgm) < expected_cost(pgd)
+    longer = replace(pgd, params={**pgd.params, "steps": 2 * pgd.params["steps"]})
+    assert expected_cost(longer) - 1 == pytest.approx(2 * (expected_cost(pgd) - 1))

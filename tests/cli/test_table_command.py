@@ -1,0 +1,95 @@
+import csv
+import io
+
+import pytest
+from rich.console import Console
+from toy_runs import bench, make_workspace, run
+
+from bench.cli.table import print_table
+from bench.evaluation.store import Store
+from bench.report.table import build_tables
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    workspace = make_workspace(tmp_path_factory.mktemp("toy"))
+    return run(workspace, "--detector", "dark,corner", "--threat", "pgd-l2,fgm-l2", "--eps", "0.2,3")
+
+
+@pytest.fixture(scope="module")
+def folder(ran, tmp_path_factory):
+    return ran.stdout.splitlines()[-1].split("'")[1]
+
+
+def test_the_table_is_the_one_that_the_run_printed(ran, folder):
+    assert bench("table", folder).stdout.splitlines() == ran.stdout.splitlines()[:-1]
+
+
+def test_csv_has_a_row_for_each_cell_and_set_with_every_digit(folder):
+    rows = list(csv.DictReader(io.StringIO(bench("table", folder, "--format", "csv").stdout)))
+    assert len(rows) == 2 * 5 * 4
+    metas = {meta.key: meta for meta in Store(folder).metas()}
+    assert all(float(r["auroc"]) == metas[r["key"]].sets[r["set"]].auroc for r in rows if r["set"] != "mean")
+
+
+@pytest.mark.parametrize(
+    ("name", "sign"), [("markdown", "| detector |"), ("latex", r"\toprule"), ("text", "detector ")]
+)
+def test_every_format_can_go_to_a_file(folder, tmp_path, name, sign):
+    file = tmp_path / "table"
+    done = bench("table", folder, "--format", name, "--out", file)
+    assert (done.exit_code, done.output) == (0, "")
+    assert sign in file.read_text(encoding="utf-8")
+
+
+def test_only_the_chosen_detectors_and_threats_are_shown(folder):
+    output = bench("table", folder, "--detector", "dark", "--threat", "fgm-l2").stdout
+    assert "corner" not in output
+    assert "pgd-l2" not in output
+    assert "-- clean" in output
+
+
+def test_the_full_view_shows_every_set(folder):
+    output = bench("table", folder, "--full", "--detector", "dark", "--threat", "fgm-l2").stdout
+    assert [line.split()[1] for line in output.splitlines() if line.startswith("dark ")] == [
+        "bright", "mixed", "noise*",
+    ] * 3  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--detector", "drak"], "no stored cell has the detector 'drak'; stored: corner, dark."),
+        (["--threat", "fgsm"], "no stored cell has the threat 'fgsm'; stored: clean, fgm-l2, pgd-l2."),
+        (["--track", "digits"], "no stored cell has the track 'digits'; stored: toy."),
+        (["--out", "/nowhere-at-all/table"], "cannot write '/nowhere-at-all/table'"),
+        (["--format", "html"], "html"),
+    ],
+)
+def test_a_wrong_request_is_answered_by_a_sentence_and_2(folder, options, sentence):
+    done = bench("table", folder, *options)
+    assert done.exit_code == 2
+    assert sentence in done.output
+
+
+def test_a_folder_without_cells_is_answered_by_a_sentence_and_2(tmp_path):
+    assert "holds no cells" in bench("table", tmp_path).stderr
+    absent = bench("table", tmp_path / "absent")
+    assert (absent.exit_code, "is not a folder" in absent.stderr) == (2, True)
+
+
+def test_markup_in_a_name_is_printed_as_it_is(folder):
+    metas = [meta.model_copy(update={"detector": "[red]x[/red] :smile:"}) for meta in Store(folder).metas()]
+    out = Console(file=io.StringIO(), force_terminal=False, width=200)
+    for table in build_tables(metas):
+        print_table(out, table)
+    assert "[red]x[/red] :smile:" in out.file.getvalue()
+
+
+def test_a_terminal_without_unicode_gets_plain_signs(folder):
+    raw = io.BytesIO()
+    out = Console(file=io.TextIOWrapper(raw, encoding="ascii"), width=200)
+    for table in build_tables(Store(folder).metas()):
+        print_table(out, table)
+    out.file.flush()
+    assert b"clean -> attacked +- se" in raw.getvalue()
