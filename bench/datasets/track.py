@@ -24,16 +24,22 @@ def default_data_dir() -> Path:
     return Path(platformdirs.user_cache_dir("robustood")) / "data"
 
 
+class WrongContentError(DataError):
+    """Data whose digest is not the card's."""
+
+
 class Track:
     """The sets of one track.
 
     Args:
         card: The track's card.
         data_dir: Where data files lie; `default_data_dir` where it is None. Embedded sets need none.
+        workspace: A folder that is searched for the modules of a user's own sources.
     """
 
-    def __init__(self, card: TrackCard, data_dir: Path | None = None) -> None:
+    def __init__(self, card: TrackCard, data_dir: Path | None = None, *, workspace: Path | None = None) -> None:
         self.card = card
+        self.workspace = workspace
         self.data_dir = data_dir if data_dir is not None else default_data_dir()
         self._sets: dict[str, ImageSet] = {}
 
@@ -97,12 +103,12 @@ class Track:
     def _load(self, name: str, spec: SetSpec) -> ImageSet:
         where = f"set '{name}' of track '{self.card.name}'"
         try:
-            raw = load_source(spec.source, spec.args, self.data_dir)
+            raw = load_source(spec.source, spec.args, self.data_dir, self.workspace)
         except DataError as error:
-            raise DataError(f"{where}: {error}") from error
+            raise type(error)(f"{where}: {error}") from error
         digest = content_digest(raw.images, raw.labels)
         if (accepted := spec.digests()) and digest not in accepted:
-            raise DataError(
+            raise WrongContentError(
                 f"{where} has content {digest}, expected {' or '.join(accepted)}: replace its files "
                 "(`bench data check` names them), or make a track card of your own that accepts this content."
             )

@@ -3,14 +3,16 @@
 A card's `source` is the name of a module here, `folder:PATH`, or `package.module:function` for a user's own.
 """
 
-import importlib
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from bench.datasets.base import RawImages
-from bench.errors import DataError
+from bench.errors import CardError, DataError
+from bench.methods import import_method
 
 Loader = Callable[[dict[str, Any], Path], RawImages]
 """Called with a card's `args` and the data folder."""
@@ -21,33 +23,49 @@ def source_names() -> tuple[str, ...]:
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 
 
-def load_source(source: str, args: dict[str, Any], data_dir: Path) -> RawImages:
+def load_source(source: str, args: dict[str, Any], data_dir: Path, workspace: Path | None = None) -> RawImages:
     """The images of one source.
 
     Args:
         source: A name of `source_names`, `folder:PATH`, or `package.module:function`.
         args: What the card gives to the source.
         data_dir: Where data files lie.
+        workspace: A folder that is searched for a user's module after everything that is installed.
 
     Raises:
-        DataError: There is no such source, its arguments are wrong, or its files are missing or unreadable.
+        DataError: There is no such source, its arguments are wrong, its files are missing or unreadable, or what it
+            returns is no set of images.
     """
     if source.startswith("folder:"):
         source, args = "folder", {**args, "path": source.removeprefix("folder:")}
-    return _find(source)(args, data_dir)
+    raw = _find(source, workspace)(args, data_dir)
+    _check(raw, source)
+    return raw
 
 
-def _find(source: str) -> Loader:
-    module, _, function = source.partition(":")
-    if not function:
-        if module not in source_names():
+def _find(source: str, workspace: Path | None) -> Loader:
+    if ":" not in source:
+        if source not in source_names():
             known = ", ".join(source_names())
             raise DataError(f"unknown source '{source}': allowed are {known}, folder:PATH and package.module:function.")
-        module, function = f"{__name__}.{module}", "load"
+        source = f"{__name__}.{source}:load"
     try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise DataError(f"source '{source}' cannot be imported ({error}): check the name and the workspace.") from error
+        found = import_method(source, workspace)
+    except CardError as error:
+        raise DataError(f"the source cannot be used: {error}") from error
     if not callable(found):
         raise DataError(f"source '{source}' is not a function: give package.module:function.")
     return cast(Loader, found)
+
+
+def _check(raw: RawImages, source: str) -> None:
+    """What a user's own source may have got wrong."""
+    images, labels = getattr(raw, "images", None), getattr(raw, "labels", None)
+    if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
+        raise DataError(f"source '{source}' returned {type(raw).__name__}: it must return RawImages with arrays.")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise DataError(
+            f"source '{source}' gave {images.dtype} {images.shape}: images must be uint8 (N, H, W, 1 or 3)."
+        )
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise DataError(f"source '{source}' gave {labels.dtype} {labels.shape}: labels must be int64 ({len(images)},).")

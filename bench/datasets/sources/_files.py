@@ -6,6 +6,10 @@ from pathlib import Path
 from bench.errors import DataError
 
 
+class MissingDataError(DataError):
+    """Data that is not there, as against data that is damaged."""
+
+
 def data_file(data_dir: Path, name: str) -> Path:
     """A file below the data folder.
 
@@ -20,9 +24,9 @@ def data_file(data_dir: Path, name: str) -> Path:
     return path
 
 
-def missing(what: str, folder: Path) -> DataError:
+def missing(what: str, folder: Path) -> MissingDataError:
     """The error for data that is not there."""
-    return DataError(
+    return MissingDataError(
         f"{what} is missing, looked for in {folder}: `bench data check` lists what each track needs, `bench data "
         "download` fetches what can be fetched, --data-dir or ROBUSTOOD_DATA names another folder."
     )

@@ -1,0 +1,95 @@
+"""`bench data`: whether the images of the tracks are there, and fetching them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from bench.catalog import Catalog, Kind
+from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
+from bench.errors import DataError
+from bench.specs import SetSpec, TrackCard
+
+EXAMPLES = (
+    "bench data check",
+    "bench data check --track digits",
+    "bench data download --track mnist",
+)
+
+app = typer.Typer(help="Whether the images of the tracks are there, and fetching them.")
+
+TrackOption = Annotated[list[str] | None, typer.Option("--track", help="A track; all of them without this option.")]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", help="Folder of data files; default: ROBUSTOOD_DATA, else a folder in the user's cache."
+    ),
+]
+
+
+@app.command()
+def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: WorkspaceOption = None) -> None:
+    """Load every set and compare its content with the card's digest; exit code 1 unless all are present."""
+    from bench.datasets.check import State, check_track
+
+    found = catalog(workspace)
+    cards, folder, out = _cards(found, track), _folder(data_dir), console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("track", "set", "state", "images", "MiB"):
+        table.add_column(column, no_wrap=True, justify="right" if column in ("images", "MiB") else "left")
+    problems: list[str] = []
+    notes: list[str] = []
+    for card in cards:
+        for each in check_track(card, folder, found.workspace):
+            count = "" if each.count is None else f"{each.count:,}"
+            size = "" if each.size is None else f"{each.size / 2**20:.1f}"
+            table.add_row(Text(each.track), Text(each.name), each.state, count, size)
+            if each.state is not State.PRESENT:
+                problems.append(each.problem)
+            notes.extend(f"{each.track}, {each.name}: {sentence}" for sentence in each.skipped)
+    out.print(f"data folder: {folder}", soft_wrap=True)
+    out.print(table)
+    for sentence in notes:
+        out.print(Text(f"note: {sentence}"), soft_wrap=True)
+    for sentence in dict.fromkeys(problems):
+        out.print(Text(f"error: {sentence}"), soft_wrap=True)
+    if problems:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def download(track: TrackOption = None, data_dir: DataDirOption = None, workspace: WorkspaceOption = None) -> None:
+    """Fetch what can be fetched, and say of the rest what to put where; exit code 1 if a download fails."""
+    from bench.datasets.download import distinct, fetch
+
+    folder, out = _folder(data_dir), console()
+    failed = False
+    for spec in distinct(spec for card in _cards(catalog(workspace), track) for spec in _specs(card)):
+        if spec.source not in ("torchvision", "npz"):
+            continue  # embedded, or a folder of the user's own
+        try:
+            out.print(Text(fetch(spec, folder)), soft_wrap=True)
+        except DataError as error:
+            say(f"error: {error}")
+            failed = True
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _cards(found: Catalog, names: list[str] | None) -> list[TrackCard]:
+    given = [part.strip() for name in names or () for part in name.split(",") if part.strip()]
+    return [found.track(name) for name in given or found.names(Kind.TRACK)]
+
+
+def _specs(card: TrackCard) -> Iterator[SetSpec]:
+    yield from (card.train, card.calibration, card.test, *card.ood.values(), *card.outliers)
+
+
+def _folder(data_dir: Path | None) -> Path:
+    from bench.datasets.track import default_data_dir
+
+    return data_dir.expanduser() if data_dir is not None else default_data_dir()

@@ -1,0 +1,71 @@
+"""Which sets of a track are there, and whether they are what the card says."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from bench.datasets.sources._files import MissingDataError
+from bench.datasets.track import Track, WrongContentError
+from bench.errors import DataError
+from bench.specs import TrackCard
+
+
+class State(StrEnum):
+    """What was found of one set."""
+
+    PRESENT = "present"
+    MISSING = "missing"
+    WRONG_DIGEST = "wrong digest"
+    UNUSABLE = "unusable"
+
+
+@dataclass(frozen=True)
+class SetCheck:
+    """One set of one track.
+
+    Attributes:
+        track: The track's name.
+        name: The set's name in it.
+        state: What was found.
+        count: Images that the track takes of it, None unless present.
+        size: Their bytes in memory, None unless present.
+        digest: sha256 of the source's content, None unless present.
+        problem: What is wrong and what to do, in one sentence; "" where nothing is.
+        skipped: One sentence for every file that could not be read.
+    """
+
+    track: str
+    name: str
+    state: State
+    count: int | None = None
+    size: int | None = None
+    digest: str | None = None
+    problem: str = ""
+    skipped: tuple[str, ...] = ()
+
+
+def check_track(card: TrackCard, data_dir: Path, workspace: Path | None = None) -> Iterator[SetCheck]:
+    """Load every set of a track once and say what was found; never more than one set is held in memory.
+
+    Args:
+        card: The track.
+        data_dir: Where data files lie.
+        workspace: A folder that is searched for the modules of a user's own sources.
+    """
+    for name in Track(card, data_dir).specs():
+        try:
+            found = Track(card, data_dir, workspace=workspace).set(name)
+        except DataError as error:
+            # The cause names the file and not the set: one sentence for all the sets that are parts of it.
+            yield SetCheck(card.name, name, _state(error), problem=str(error.__cause__ or error))
+            continue
+        yield SetCheck(
+            card.name, name, State.PRESENT, len(found), found.images.nbytes, found.digest, skipped=found.skipped
+        )  # fmt: skip
+
+
+def _state(error: DataError) -> State:
+    if isinstance(error, MissingDataError):
+        return State.MISSING
+    return State.WRONG_DIGEST if isinstance(error, WrongContentError) else State.UNUSABLE
