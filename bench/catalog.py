@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench.card_errors import read_card
 from bench.errors import CardError, UsageError, unknown_name
 from bench.methods import import_method
-from bench.specs import Card, DetectorCard, DetectorSpec, RelativeFile, ThreatCard, TrackCard, VariantSpec
+from bench.specs import Card, DetectorCard, DetectorSpec, RelativeFile, ThreatCard, TrackCard
 from bench.yaml_cards import shorten
 
 __all__ = ["Catalog", "Kind", "import_method", "weights_cache"]
@@ -133,11 +133,6 @@ class Catalog:
         if dot and variant not in card.variants:
             raise unknown_name("detector", name[:80], [stem, *(f"{stem}.{v}" for v in card.variants)])
         return card, variant if dot else None
-
-    def variant(self, name: str) -> VariantSpec | None:
-        """The variant that `NAME.VARIANT` names, None for a plain `NAME`; raises as `detector`."""
-        card, variant = self.detector(name)
-        return card.variants[variant] if variant is not None else None
 
     def detector_spec(self, name: str, track: str) -> DetectorSpec:
         """The settings in force for `NAME` or `NAME.VARIANT` on a track.

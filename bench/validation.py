@@ -150,9 +150,9 @@ class _Check:
         method = self.imported(("method",), card.method, fits, "a subclass of bench.detectors.base.Detector")
         for variant in (None, *card.variants):
             own = card.variants[variant].tracks if variant is not None else {}
-            for track in dict.fromkeys((*card.tracks, *own)):
+            for track in own or card.tracks:
                 here: Location = ("tracks", track)
-                if variant is not None and track in own:
+                if variant is not None and own:
                     here = ("variants", variant, *here)
                 if track not in self.catalog.names(Kind.TRACK):
                     known = ", ".join(self.catalog.names(Kind.TRACK)) or "none"
@@ -233,7 +233,7 @@ class _Check:
         if maker is not None:
             ways.append(f"run `bench train --detector {maker} --track {spec.track}`")
         if weights.source is not None:
-            ways.append(f"run `bench convert` on the file from {weights.source}")
+            ways.append(f"run `bench convert FILE --detector {spec.name} --track {spec.track}` with {weights.source}")
         todo = " or ".join(ways) or "put the file into detectors/weights"
         ships = self.document.path.resolve().parent.parent == self.catalog.builtin and spec.track == EMBEDDED_TRACK
         if ships or not ways:

@@ -117,7 +117,7 @@ def test_missing_weights_that_nothing_makes_are_a_failure(check):
 def test_missing_weights_that_have_a_source_are_a_note(check):
     checked = check("detectors/flat.yaml", replace=weights(file="w.safetensors", source="https://example.org/w.pt"))
     assert checked.ok
-    assert "run `bench convert` on the file from https://example.org/w.pt" in checked.notes[0]
+    assert "run `bench convert FILE --detector flat --track toy` with https://example.org/w.pt" in checked.notes[0]
 
 
 def test_missing_weights_that_training_makes_name_the_command(check):

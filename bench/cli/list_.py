@@ -1,5 +1,6 @@
 """`bench list`: the cards that are there."""
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -14,6 +15,12 @@ from bench.errors import CardError
 from bench.specs import Card, DetectorCard, ThreatCard, TrackCard
 
 EXAMPLES = ("bench list", "bench list detectors", "bench list threats")
+
+PIPED_WIDTH = 2000
+"""Columns where the output goes to a file or program: nothing is cut that a reader could search for."""
+
+THIRD_COLUMN = 28
+"""Columns that the third column keeps while the last one is cut."""
 
 
 class What(StrEnum):
@@ -32,28 +39,47 @@ def command(
     """List the detectors, threats and tracks that can be named, and where each comes from."""
     found = catalog(workspace)
     out = console()
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = PIPED_WIDTH
     for kind in Kind:
         if what in (What.ALL, f"{kind}s"):
-            out.print(_table(found, kind))
+            rows, broken = _rows(found, kind)
+            out.print(_table(kind, rows))
+            for sentences in broken:
+                out.print(sentences, soft_wrap=True)
 
 
-def _table(found: Catalog, kind: Kind) -> Table:
-    table = Table(title=f"{kind}s", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("name", no_wrap=True)
-    table.add_column({"detector": "tracks", "threat": "norm: eps", "track": "shape: OOD sets"}[kind.value])
-    table.add_column("what it is")
-    table.add_column("origin", no_wrap=True)
+def _rows(found: Catalog, kind: Kind) -> tuple[list[tuple[str, str, str, str]], list[str]]:
+    """One row a card and a variant, and the sentences of the cards that are broken."""
+    rows, broken = [], []
     for name in found.names(kind):
         origin = found.origin(kind, name)
         try:
             card = found.read(kind, found.where(kind, name))
         except CardError as error:
-            table.add_row(Text(name), Text("broken"), Text(str(error)), origin)
+            rows.append((name, origin, "broken", "see below"))
+            broken.append(str(error))
             continue
-        table.add_row(Text(name), Text(_brief(card)), Text(_summary(card)), origin)
+        rows.append((name, origin, _brief(card), _summary(card)))
         if isinstance(card, DetectorCard):
             for variant, spec in card.variants.items():
-                table.add_row(Text(f"  {name}.{variant}"), "", Text(spec.summary), "")
+                tracks = ", ".join(spec.tracks or card.tracks)
+                rows.append((f"  {name}.{variant}", origin, tracks, spec.summary))
+    return rows, broken
+
+
+def _table(kind: Kind, rows: list[tuple[str, str, str, str]]) -> Table:
+    """One line a row: a narrow terminal cuts the last column first, then the third, and never a name."""
+    third = {"detector": "tracks", "threat": "norm: eps", "track": "shape: OOD sets"}[kind]
+    table = Table(title=f"{kind}s", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    table.add_column("origin", no_wrap=True)
+    table.add_column(third, min_width=min(THIRD_COLUMN, max((len(row[2]) for row in rows), default=0)))
+    table.add_column("what it is")
+    for name, origin, brief, summary in rows:
+        # Columns that may wrap are the ones that shrink; texts that may not are cut there instead.
+        cut = [Text(text, no_wrap=True, overflow="ellipsis") for text in (brief, summary)]
+        table.add_row(Text(name), Text(origin), *cut)
     return table
 
 

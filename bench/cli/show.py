@@ -45,7 +45,7 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
         content["name"] = name
         content["summary"] = chosen["summary"]
         content["params"] |= chosen["params"]
-        content["tracks"] |= chosen["tracks"]
+        content["tracks"] = chosen["tracks"] or content["tracks"]
         content["variants"] = {}
     return content
 

@@ -25,10 +25,10 @@ def test_list_shows_all_kinds_with_their_origin(run):
     result = run("list")
     assert result.exit_code == 0
     shown = rows(result.stdout)
-    assert ["flat", "toy", "the", "mean", "of", "an", "image", "workspace"] in shown
-    assert ["flat.steep", "ten", "times", "the", "mean"] in shown
-    assert ["shove", "l2:", "0.03137,", "0.5", "a", "step", "that", "any", "image", "survives", "workspace"] in shown
-    assert ["toy", "1x8x8:", "noise", "two", "classes", "of", "small", "images", "workspace"] in shown
+    assert ["flat", "workspace", "toy", "the", "mean", "of", "an", "image"] in shown
+    assert ["flat.steep", "workspace", "toy", "ten", "times", "the", "mean"] in shown
+    assert ["shove", "workspace", "l2:", "0.03137,", "0.5", "a", "step", "that", "any", "image", "survives"] in shown
+    assert ["toy", "workspace", "1x8x8:", "noise", "two", "classes", "of", "small", "images"] in shown
 
 
 @pytest.mark.parametrize(("what", "there", "not_there"), [("detectors", "flat", "shove"), ("threats", "shove", "flat")])
@@ -36,6 +36,20 @@ def test_list_of_one_kind_shows_only_that(run, what, there, not_there):
     names = [line[0] for line in rows(run("list", what).stdout)]
     assert there in names
     assert not_there not in names
+
+
+def test_list_has_one_line_a_card_in_a_narrow_terminal(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = run("list", "threats").stdout.splitlines()
+    assert sum("shove" in line or "image" in line for line in lines) == 1
+    assert max(map(len, lines)) <= 60
+
+
+def test_list_cuts_nothing_where_it_is_piped(run, toy_cards, monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    text = (toy_cards.root / "detectors" / "flat.yaml").read_text()
+    toy_cards.card("detectors/flat.yaml", text.replace("the mean of an image", "long " * 100 + "end"))
+    assert "long " * 100 + "end" in run("list", "detectors").stdout
 
 
 def test_list_shows_a_broken_card_with_its_sentence_and_goes_on(run, toy_cards):
