@@ -1,0 +1,283 @@
+"""The contract of every detector, as small checks that a plug-in's own tests can run.
+
+    @pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)
+    def test_my_detector_keeps_the_contract(check):
+        check(DetectorCase(my_detector(), images, ood))
+
+A check that fails raises an AssertionError that says in one sentence what was expected.
+"""
+
+import copy
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.detectors.base import Detector
+from bench.detectors.weights import load_tensors, save_tensors
+from bench.errors import InputError
+
+SAME = 1e-5
+"""Of the scores' interquartile range: float32 convolutions depend on the shape of the batch by about 3e-7 relative,
+which is a few 1e-6 of the range after a deep network; an order of magnitude more would move ranks."""
+
+STEP = 1e-6
+"""Length of a finite-difference step in float64: its error is of second order, the rounding error about 1e-10."""
+
+GRADIENT_ERROR = 1e-3
+"""Relative error of a directional derivative; a gradient that is wrong in one term is off by far more."""
+
+AGREEING = 0.9
+"""Share of directions that must agree: steps across a kink, or a jump of the preprocessing, spoil the others."""
+
+
+@dataclass(frozen=True)
+class DetectorCase:
+    """What the checks look at.
+
+    Attributes:
+        detector: The detector, in evaluation mode.
+        images: (N >= 4, C, H, W) float32 in [0, 1], different images of the in-distribution set.
+        ood: (M, C, H, W) images that the detector ought to score lower; None leaves the sign unchecked.
+    """
+
+    detector: Detector
+    images: Tensor
+    ood: Tensor | None = None
+
+
+Check = Callable[[DetectorCase], None]
+
+
+def check_detector(detector: Detector, images: Tensor, *, ood: Tensor | None = None) -> None:
+    """Run all checks on a copy of a detector.
+
+    Args:
+        detector: The detector, with its weights.
+        images: (N >= 4, C, H, W) float32 in [0, 1], different images of the in-distribution set; eight are plenty.
+        ood: (M, C, H, W) images that the detector ought to score lower; None leaves the sign unchecked.
+
+    Raises:
+        AssertionError: One sentence a check that failed.
+    """
+    failures = []
+    for check in DETECTOR_CHECKS:
+        try:
+            check(DetectorCase(copy.deepcopy(detector).eval(), images, ood))
+        except AssertionError as error:
+            failures.append(f"{check.__name__}: {error}")
+    _require(not failures, "\n".join(failures))
+
+
+def check_scores_are_one_finite_number_an_image(case: DetectorCase) -> None:
+    """Shape, type and finiteness of scores and objectives."""
+    with torch.no_grad():
+        outputs = {"score": case.detector(case.images), "objective": case.detector.objective(case.images)}
+    for name, values in outputs.items():
+        _require(values.shape == (len(case.images),), f"{name} has shape {tuple(values.shape)}, not (N,)")
+        _require(values.dtype == case.images.dtype, f"{name} is {values.dtype} for {case.images.dtype} images")
+        _require(bool(values.isfinite().all()), f"{name} is not finite for {int((~values.isfinite()).sum())} images")
+
+
+def check_scores_differ_between_images(case: DetectorCase) -> None:
+    """A constant score says nothing."""
+    _require(_range(_scores(case)) > 0, "the scores of different images are all the same")
+
+
+def check_scores_are_the_same_without_gradients(case: DetectorCase) -> None:
+    """`no_grad` and `inference_mode` change nothing, also where a detector takes gradients itself."""
+    with_gradients = case.detector.score(case.images.clone().requires_grad_(True)).detach()
+    without = _scores(case)
+    with torch.inference_mode():
+        inference = case.detector.score(case.images)
+    _same(without, with_gradients, "scores under no_grad")
+    _same(inference, with_gradients, "scores under inference_mode")
+
+
+def check_scores_do_not_depend_on_batch_mates(case: DetectorCase) -> None:
+    """The same call again, a permuted batch, and batches of one give the same scores."""
+    whole = _scores(case)
+    _same(_scores(case), whole, "scores of a second call")
+    _same(_scores(case, case.images.flip(0)).flip(0), whole, "scores of a permuted batch")
+    _same(torch.cat([_scores(case, image[None]) for image in case.images]), whole, "scores of single images")
+
+
+def check_objective_orders_images_as_the_score_does(case: DetectorCase) -> None:
+    """Where two scores differ, the objectives differ the same way; `score_and_objective` is both."""
+    score, objective = (values.detach() for values in case.detector.score_and_objective(case.images))
+    _same(score, _scores(case), "the scores of score_and_objective")
+    with torch.no_grad():
+        _same(objective, case.detector.objective(case.images), "the objectives of score_and_objective")
+    by_score = score[:, None] - score[None, :]
+    by_objective = objective[:, None] - objective[None, :]
+    wrong = (by_score > SAME * _range(score)) & (by_objective < -SAME * _range(objective))
+    _require(not bool(wrong.any()), f"the objective reverses the order of {int(wrong.sum())} pairs of images")
+
+
+def check_gradient_is_the_gradient(case: DetectorCase) -> None:
+    """The gradient agrees with finite differences in float64, unless it is declared to be an approximation."""
+    if not case.detector.info.differentiable:
+        return
+    detector = copy.deepcopy(case.detector).double()
+    x = 0.05 + 0.9 * case.images.double()  # away from the box, whose clamping a step could meet
+    leaf = x.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(detector.score(leaf).sum(), leaf)
+    _require(bool(gradient.isfinite().all()), "the gradient of the score is not finite")
+    norms = gradient.flatten(1).norm(dim=1)
+    _require(bool((norms > 0).any()), "the gradient of the score is zero for every image")
+    if detector.info.approximate_gradient:
+        return
+    along = gradient / norms.clamp_min(1e-300).view(-1, 1, 1, 1)
+    agree = torch.cat([_agrees(detector, x, gradient, along, 1.0), *_agree_at_random(detector, x, gradient)])
+    share = float(agree[torch.isfinite(agree)].le(GRADIENT_ERROR).double().mean())
+    _require(
+        share >= AGREEING,
+        f"the gradient agrees with finite differences in {share:.0%} of directions, needed are {AGREEING:.0%}; "
+        "correct it, or declare info.approximate_gradient",
+    )
+
+
+def check_model_and_generator_are_untouched(case: DetectorCase) -> None:
+    """Scoring and its gradient leave state, mode, requires_grad, .grad and the global generator alone."""
+    detector = case.detector
+    state = {name: value.clone() for name, value in detector.state_dict().items()}
+    modes = [module.training for module in detector.modules()]
+    wanted = [parameter.requires_grad for parameter in detector.parameters()]
+    generator = torch.get_rng_state()
+    leaf = case.images.clone().requires_grad_(True)
+    for value in (detector.score(leaf), detector.objective(leaf), *detector.score_and_objective(leaf)):
+        if value.requires_grad:
+            torch.autograd.grad(value.sum(), leaf, retain_graph=True)
+    for name, value in detector.state_dict().items():
+        _require(torch.equal(value.nan_to_num(), state[name].nan_to_num()), f"scoring changed '{name}'")
+    _require(modes == [module.training for module in detector.modules()], "scoring changed train or eval mode")
+    _require(wanted == [p.requires_grad for p in detector.parameters()], "scoring changed requires_grad")
+    _require(all(p.grad is None for p in detector.parameters()), "scoring left gradients in parameters")
+    _require(torch.equal(generator, torch.get_rng_state()), "scoring drew from the global random generator")
+
+
+def check_images_are_untouched(case: DetectorCase) -> None:
+    """Scoring writes nothing into its input."""
+    for score in (case.detector.score, case.detector.objective, case.detector.score_and_objective):
+        given = case.images.clone()
+        score(given)
+        _require(torch.equal(given, case.images), "scoring changed the images it was given")
+        _require(not given.requires_grad, "scoring switched on the gradients of the images it was given")
+        leaf = case.images.clone().requires_grad_(True)
+        score(leaf)
+        _require(leaf.grad is None, "scoring left a gradient in the images it was given")
+
+
+def check_saved_and_loaded_it_gives_the_same_bits(case: DetectorCase) -> None:
+    """A newly built detector with the saved state gives bit-equal scores: the state is the whole of it."""
+    old = case.detector
+    new = type(old)(copy.deepcopy(old.network), shape=old.shape, classes=old.classes, params=old.params)
+    with torch.no_grad():
+        for value in new.state_dict().values():
+            value.zero_()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "state.safetensors"
+        save_tensors(file, old.state_dict())
+        new.load_state_dict(load_tensors(file))
+    new.eval()
+    with torch.no_grad():
+        _require(torch.equal(new.score(case.images), _scores(case)), "a saved and loaded detector scores otherwise")
+
+
+def check_logits_are_those_of_a_classifier(case: DetectorCase) -> None:
+    """A classifier has (N, classes) logits; a detector that declares none gives None."""
+    with torch.no_grad():
+        logits = case.detector.logits(case.images)
+    if not case.detector.info.classifier:
+        _require(logits is None, "info.classifier is False, and logits are given")
+        return
+    wanted = (len(case.images), case.detector.classes)
+    _require(logits is None or tuple(logits.shape) == wanted, f"logits do not have shape {wanted}")
+
+
+def check_in_distribution_scores_are_higher(case: DetectorCase) -> None:
+    """The sign: the mean score of in-distribution images is above that of the OOD images."""
+    if case.ood is None:
+        return
+    inside, outside = float(_scores(case).mean()), float(_scores(case, case.ood).mean())
+    _require(
+        inside > outside, f"in-distribution images score {inside:g} on average, OOD images {outside:g}: not higher"
+    )
+
+
+def check_bad_images_are_refused(case: DetectorCase) -> None:
+    """`forward` answers images of a wrong shape, range or type with an InputError."""
+    x = case.images
+    bad = {
+        "pixels above 1": x + 1.0,
+        "pixels below 0": x - 1.0,
+        "NaN": torch.full_like(x, torch.nan),
+        "one row too few": x[..., :-1, :],
+        "a missing batch dimension": x[0],
+        "bytes": (x * 255).to(torch.uint8),
+        "an empty batch": x[:0],
+    }
+    for what, images in bad.items():
+        try:
+            case.detector(images)
+        except InputError:
+            continue
+        raise AssertionError(f"images with {what} are scored, not refused with an InputError")
+
+
+DETECTOR_CHECKS: tuple[Check, ...] = (
+    check_scores_are_one_finite_number_an_image,
+    check_scores_differ_between_images,
+    check_scores_are_the_same_without_gradients,
+    check_scores_do_not_depend_on_batch_mates,
+    check_objective_orders_images_as_the_score_does,
+    check_gradient_is_the_gradient,
+    check_model_and_generator_are_untouched,
+    check_images_are_untouched,
+    check_saved_and_loaded_it_gives_the_same_bits,
+    check_logits_are_those_of_a_classifier,
+    check_in_distribution_scores_are_higher,
+    check_bad_images_are_refused,
+)
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise AssertionError(sentence)
+
+
+def _scores(case: DetectorCase, images: Tensor | None = None) -> Tensor:
+    with torch.no_grad():
+        return case.detector.score(case.images if images is None else images)
+
+
+def _range(values: Tensor) -> float:
+    quartiles = torch.quantile(values.double(), torch.tensor([0.25, 0.75], dtype=torch.float64))
+    return float(quartiles[1] - quartiles[0])
+
+
+def _same(given: Tensor, expected: Tensor, what: str) -> None:
+    worst, allowed = float((given - expected).abs().max()), SAME * _range(expected)
+    _require(worst <= allowed, f"{what} differ by {worst:g}; allowed is {allowed:g}, {SAME:g} of their range")
+
+
+def _agree_at_random(detector: Detector, x: Tensor, gradient: Tensor) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    errors = []
+    for _ in range(4):
+        direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        direction /= direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        errors.append(_agrees(detector, x, gradient, direction, x[0].numel() ** -0.5))
+    return errors
+
+
+def _agrees(detector: Detector, x: Tensor, gradient: Tensor, direction: Tensor, share: float) -> Tensor:
+    """(N,) error of the derivative along unit directions, relative to the `share` of the gradient's norm in them."""
+    with torch.no_grad():
+        difference = (detector.score(x + STEP * direction) - detector.score(x - STEP * direction)) / (2 * STEP)
+    predicted = (gradient * direction).flatten(1).sum(dim=1)
+    error: Tensor = (difference - predicted).abs() / (share * gradient.flatten(1).norm(dim=1))
+    return error

@@ -1,0 +1,156 @@
+"""Every detector keeps the contract, and the contract catches detectors that break it."""
+
+import pytest
+import torch
+
+from bench.detectors.base import DetectorInfo
+from bench.detectors.energy import Energy
+from bench.detectors.gat import GAT
+from bench.detectors.mahalanobis import Mahalanobis
+from bench.detectors.msp import MSP
+from bench.detectors.odin import ODIN
+from bench.detectors.oe import OE
+from bench.testing_detectors import DETECTOR_CHECKS, DetectorCase, check_detector
+
+SETTINGS = {
+    "msp": (MSP, {}),
+    "msp-probability": (MSP, {"score": "probability"}),
+    "energy": (Energy, {"temperature": 2.0}),
+    "odin": (ODIN, {}),
+    "odin-large-step": (ODIN, {"temperature": 10.0, "magnitude": 0.02}),
+    "mahalanobis": (Mahalanobis, {}),
+    "mahalanobis-step": (Mahalanobis, {"magnitude": 0.005}),
+    "mahalanobis-logistic": (Mahalanobis, {"layers": "logistic"}),
+    "oe": (OE, {}),
+    "oe-msp": (OE, {"score": "msp"}),
+    "gat": (GAT, {}),
+}
+
+
+@pytest.fixture(params=list(SETTINGS))
+def case(request, make_detector, training_data, images):
+    method, params = SETTINGS[request.param]
+    detector = make_detector(method, **params).fit(training_data)
+    ood = training_data.outliers.pixels()[:8] if method is Mahalanobis else None
+    inside = training_data.calibration.pixels()[:8] if method is Mahalanobis else images
+    return DetectorCase(detector, inside, ood)
+
+
+@pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)
+def test_every_detector_keeps_the_contract(check, case):
+    check(case)
+
+
+class Wrong(Energy):
+    """Breaks one rule at a time."""
+
+    info = DetectorInfo(components=("classifier",))
+
+
+class TwoColumns(Wrong):
+    def score(self, x, *, noise=None):
+        return self.network(x)[:, :2]
+
+
+class Constant(Wrong):
+    def score(self, x, *, noise=None):
+        return 0 * super().score(x)
+
+
+class LooksAtItsBatch(Wrong):
+    def score(self, x, *, noise=None):
+        score = super().score(x)
+        return score - score.mean()
+
+
+class ReversedObjective(Wrong):
+    def objective(self, x):
+        return -self.score(x)
+
+    def score_and_objective(self, x):
+        return self.score(x), self.objective(x)
+
+
+class DetachedHalf(Wrong):
+    def score(self, x, *, noise=None):
+        return super().score(x) + super().score(x).detach()
+
+
+class DrawsGlobally(Wrong):
+    def score(self, x, *, noise=None):
+        torch.rand(1)
+        return super().score(x)
+
+
+class SwitchesToTraining(Wrong):
+    def score(self, x, *, noise=None):
+        self.network.train()
+        return super().score(x)
+
+
+class WritesIntoImages(Wrong):
+    def score(self, x, *, noise=None):
+        score = super().score(x.detach().clone())
+        x.data.mul_(0.5)
+        return score + 0 * x.flatten(1).sum(1)
+
+
+class HiddenState(Wrong):
+    scale = 1.0
+
+    def score(self, x, *, noise=None):
+        return self.scale * super().score(x)
+
+
+class TakesAnything(Wrong):
+    def forward(self, x):
+        return x.float().flatten(1).sum(1)
+
+
+def case_of(detector, images):
+    if isinstance(detector, HiddenState):
+        detector.scale = 3.0
+    return DetectorCase(detector, images)
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        (TwoColumns, "check_scores_are_one_finite_number_an_image"),
+        (Constant, "check_scores_differ_between_images"),
+        (LooksAtItsBatch, "check_scores_do_not_depend_on_batch_mates"),
+        (ReversedObjective, "check_objective_orders_images_as_the_score_does"),
+        (DetachedHalf, "check_gradient_is_the_gradient"),
+        (DrawsGlobally, "check_model_and_generator_are_untouched"),
+        (SwitchesToTraining, "check_model_and_generator_are_untouched"),
+        (WritesIntoImages, "check_images_are_untouched"),
+        (HiddenState, "check_saved_and_loaded_it_gives_the_same_bits"),
+        (TakesAnything, "check_bad_images_are_refused"),
+    ],
+)
+def test_the_contract_catches_a_broken_detector(broken, check, make_detector, images):
+    case = case_of(make_detector(broken), images)
+    chosen = next(c for c in DETECTOR_CHECKS if c.__name__ == check)
+    with pytest.raises(AssertionError):
+        chosen(case)
+
+
+def test_the_contract_catches_a_score_of_the_wrong_sign(make_detector, training_data):
+    class Upside(Mahalanobis):
+        def score(self, x, *, noise=None):
+            return -super().score(x)
+
+    detector = make_detector(Upside).fit(training_data)
+    with pytest.raises(AssertionError, match="not higher"):
+        check_detector(detector, training_data.calibration.pixels()[:8], ood=training_data.outliers.pixels()[:8])
+
+
+def test_check_detector_names_every_check_that_failed(make_detector, images):
+    with pytest.raises(AssertionError, match="check_bad_images_are_refused: images with"):
+        check_detector(make_detector(TakesAnything), images)
+
+
+def test_check_detector_leaves_the_detector_in_its_mode(make_detector, images):
+    detector = make_detector(Energy).train()
+    check_detector(detector, images)
+    assert detector.training
