@@ -1,7 +1,7 @@
 """Letters from the fonts that ship with matplotlib, at the digits' resolution."""
 
 import logging
-from functools import cache
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,12 @@ def load(args: dict[str, Any], data_dir: Path) -> RawImages:
     angles = rng.uniform(-MAX_ANGLE, MAX_ANGLE, size=wanted.count)
     pens = rng.uniform(1.8, 2.8, size=wanted.count)
     widths = rng.uniform(20.0, WIDTH, size=wanted.count)
-    bitmaps = [
-        _bitmap(turn(_outline(FONTS[fonts[i]], LETTERS[labels[i]]), angles[i]), pens[i], widths[i])
-        for i in range(wanted.count)
-    ]
+    with ExitStack() as open_files:
+        opened = [open_files.enter_context(_font(name)) for name in FONTS]
+        bitmaps = [
+            _bitmap(turn(_outline(opened[fonts[i]], LETTERS[labels[i]]), angles[i]), pens[i], widths[i])
+            for i in range(wanted.count)
+        ]
     return RawImages(upscale(count_blocks(np.stack(bitmaps))), labels.astype(np.int64))
 
 
@@ -80,7 +82,6 @@ def _perimeter(contours: list[np.ndarray]) -> float:
     return float(sum(np.linalg.norm(np.roll(line, -1, axis=0) - line, axis=1).sum() for line in contours))
 
 
-@cache
 def _font(name: str) -> TTFont:
     import matplotlib
 
@@ -92,17 +93,16 @@ def _font(name: str) -> TTFont:
     return TTFont(path, lazy=True)
 
 
-def _outline(font: str, letter: str) -> list[np.ndarray]:
+def _outline(font: TTFont, letter: str) -> list[np.ndarray]:
     """Closed contours of a letter, (P, 2) in font units, y down."""
-    opened = _font(font)
-    glyphs = opened["glyf"]
+    glyphs = font["glyf"]
     pen = _Flattener(glyphs)
-    glyphs[opened.getBestCmap()[ord(letter)]].draw(pen, glyphs)
+    glyphs[font.getBestCmap()[ord(letter)]].draw(pen, glyphs)
     return [np.array(contour) * (1.0, -1.0) for contour in pen.contours]
 
 
 class _Flattener(BasePen):  # type: ignore[misc]  # fontTools is untyped
-    """Turns a letter's curves into short straight lines."""
+    """Turns a letter's curves, all quadratic in TrueType, into short straight lines."""
 
     steps = np.linspace(0.0, 1.0, 5)[1:, None]
 
@@ -119,7 +119,3 @@ class _Flattener(BasePen):  # type: ignore[misc]  # fontTools is untyped
     def _qCurveToOne(self, pt1: Any, pt2: Any) -> None:  # noqa: N802
         p, q, r, t = *np.array([self._getCurrentPoint(), pt1, pt2], dtype=float), self.steps
         self.contours[-1].extend((1 - t) ** 2 * p + 2 * t * (1 - t) * q + t**2 * r)
-
-    def _curveToOne(self, pt1: Any, pt2: Any, pt3: Any) -> None:  # noqa: N802
-        p, q, r, s, t = *np.array([self._getCurrentPoint(), pt1, pt2, pt3], dtype=float), self.steps
-        self.contours[-1].extend((1 - t) ** 3 * p + 3 * t * (1 - t) ** 2 * q + 3 * t**2 * (1 - t) * r + t**3 * s)
