@@ -17,7 +17,7 @@ from bench.errors import CellError, UsageError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
 from bench.evaluation.keys import set_digests
-from bench.evaluation.plan import MICRO_BATCH, RunOptions, check_options, plan_detector
+from bench.evaluation.plan import MICRO_BATCH, RunOptions, as_side, check_options, plan_detector
 from bench.evaluation.results import Cell
 from bench.evaluation.store import CellStore, MemoryStore, Store
 from bench.evaluation.workbench import Given
@@ -101,7 +101,7 @@ def evaluate(
     card = own_track.card if own_track else track if isinstance(track, TrackCard) else catalog.track(str(track))
     attacker = threat_card(threat, choice) if not isinstance(threat, str) else catalog.threat(threat)
     choice.check([attacker])
-    options = RunOptions(seed, limit, _side(side), params, early_stop, micro_batch, data_dir)
+    options = RunOptions(seed, limit, as_side(side), params, early_stop, micro_batch, data_dir)
     check_options(options, [attacker])
     objects = Given(
         detectors={} if isinstance(detector, str) else {_slug(detector): as_detector(detector, card).to(device)},
@@ -225,10 +225,3 @@ def _slug(thing: object) -> str:
 def _method(thing: object) -> str:
     kind = type(thing)
     return f"{kind.__module__}:{kind.__name__}"
-
-
-def _side(side: Side | str) -> Side:
-    try:
-        return Side(side)
-    except ValueError:
-        raise UsageError(f"side is '{side}'; allowed are {', '.join(Side)}.") from None

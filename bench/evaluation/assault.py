@@ -31,7 +31,7 @@ class Assault:
     norm: dict[str, Scores]
     gradients: dict[str, NDArray[np.int64]]
     queries: dict[str, NDArray[np.int64]]
-    status: dict[str, NDArray[np.str_]]
+    status: dict[str, NDArray[np.object_]]
     notes: list[str] = field(default_factory=list)
 
 
@@ -42,7 +42,7 @@ def untouched_assault(clean: Mapping[str, Scores]) -> Assault:
         norm={name: np.zeros(len(scores), np.float32) for name, scores in clean.items()},
         gradients={name: np.zeros(len(scores), np.int64) for name, scores in clean.items()},
         queries={name: np.zeros(len(scores), np.int64) for name, scores in clean.items()},
-        status={name: np.full(len(scores), "") for name, scores in clean.items()},
+        status={name: np.full(len(scores), "", dtype=object) for name, scores in clean.items()},
     )
 
 

@@ -175,7 +175,7 @@ def _samples(images: Images, clean: _Clean, assault: Assault) -> pd.DataFrame:
             "norm": assault.norm[name],
             "gradients": assault.gradients[name],
             "queries": assault.queries[name],
-            "status": assault.status[name].astype(object),
+            "status": assault.status[name],
         }
         parts.append(pd.DataFrame(columns)[list(SAMPLE_COLUMNS)])
     return pd.concat(parts, ignore_index=True)

@@ -36,7 +36,7 @@ class Crafted:
     norm: Scores
     gradients: NDArray[np.int64]
     queries: NDArray[np.int64]
-    status: NDArray[np.str_]
+    status: NDArray[np.object_]
     notes: list[str] = field(default_factory=list)
 
 
@@ -112,7 +112,7 @@ def _attempt(
     feasible = torch.from_numpy(~np.any(list(reasons.values()), axis=0)).to(x.device)
     images = torch.where(feasible[:, None, None, None], images, x)
     failed = ~feasible.cpu().numpy()
-    status = np.array([str(entry) for entry in result.status])
+    status = np.array([str(entry) for entry in result.status], dtype=object)  # text of any length
     return Crafted(
         images=images,
         scores=score_images(detector, images, context.micro_batch),

@@ -20,6 +20,10 @@ _CHUNK = 2**20
 class Cards(Protocol):
     """What planning asks of the catalog."""
 
+    @property
+    def workspace(self) -> Path | None:
+        """The folder whose own modules may be imported."""
+
     def detector_spec(self, name: str, track: str) -> DetectorSpec:
         """A detector's settings on one track."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.evaluation.eps import EpsChoice, parse_eps
 from bench.evaluation.keys import Cards, Ingredients, code_hash, set_digests, threat_hash, track_hash, weights_hashes
+from bench.methods import importable
 from bench.specs import DetectorSpec, Side, ThreatCard, TrackCard
 
 CLEAN = "clean"
@@ -77,7 +78,7 @@ def plan(
     *,
     seed: int = 0,
     limit: int | None = None,
-    side: Side = Side.EVADE,
+    side: Side | str = Side.EVADE,
     overrides: Mapping[str, Any] | None = None,
     early_stop: bool = True,
     micro_batch: int = MICRO_BATCH,
@@ -108,11 +109,12 @@ def plan(
     cards = [catalog.threat(name) for name in dict.fromkeys(threats)]
     choice = eps if isinstance(eps, EpsChoice) else parse_eps(eps)
     choice.check(cards)
-    options = RunOptions(seed, limit, side, _given(overrides), early_stop, micro_batch, data_dir)
+    options = RunOptions(seed, limit, as_side(side), _given(overrides), early_stop, micro_batch, data_dir)
     check_options(options, cards)
     planned: list[PlannedCell] = []
     for track in (catalog.track(name) for name in dict.fromkeys(tracks)):
-        digests = set_digests(track, data_dir)
+        with importable(catalog.workspace):  # a source may be the workspace's own
+            digests = set_digests(track, data_dir)
         for spec in (catalog.detector_spec(name, track.name) for name in dict.fromkeys(detectors)):
             planned += plan_detector(
                 catalog, spec, track, threats=cards, choice=choice, options=options, digests=digests
@@ -168,6 +170,18 @@ def plan_detector(
     clean = cell(catalog.threat(CLEAN), None, None)
     rest = [cell(card, radius, clean) for card in threats if card.name != CLEAN for radius in choice.of(card)]
     return [clean, *rest]
+
+
+def as_side(side: Side | str) -> Side:
+    """A side by its name.
+
+    Raises:
+        UsageError: There is no such side.
+    """
+    try:
+        return Side(side)
+    except ValueError:
+        raise UsageError(f"side is '{side}'; allowed are {', '.join(Side)}.") from None
 
 
 def _given(overrides: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bench.evaluation.images import Images
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.store import CellStore, StoreError
-from bench.methods import import_method
+from bench.methods import import_method, importable
 from bench.specs import ThreatCard
 from bench.threat_models.base import Threat
 
@@ -95,7 +95,8 @@ class Workbench:
         if name not in self._tracks:
             self._tracks[name] = Track(planned.track, self._data_dir)
         if (name, limit) not in self._images:
-            self._images[name, limit] = Images.of(self._tracks[name], limit)
+            with importable(self._catalog.workspace):  # a source may be the workspace's own
+                self._images[name, limit] = Images.of(self._tracks[name], limit)
         return self._images[name, limit]
 
     def _detector(self, planned: PlannedCell) -> Detector:

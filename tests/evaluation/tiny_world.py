@@ -1,0 +1,120 @@
+"""Sets, detectors and threats small enough to attack in milliseconds; the cards of the `world` fixture name them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.datasets.base import RawImages
+from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
+from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat, ThreatParams
+
+SIDE = 6
+
+
+def images(args: dict[str, Any], data_dir: Path) -> RawImages:
+    """Grey images around a level; two classes that differ by which half is brighter."""
+    rng = np.random.default_rng(args["seed"])
+    count, level = args["count"], args["level"]
+    labels = rng.integers(0, 2, count)
+    base = np.full((count, SIDE, SIDE, 1), float(level))
+    base[labels == 1, :, : SIDE // 2] += 20
+    base[labels == 0, :, SIDE // 2 :] += 20
+    noisy = base + rng.normal(0, args.get("noise", 25), base.shape)
+    return RawImages(noisy.clip(0, 255).astype(np.uint8), labels.astype(np.int64))
+
+
+class NetParams(DetectorParams):
+    """How the score is spoilt: rounded to `ties` levels a unit, or NaN for images brighter than `nan_above`."""
+
+    ties: float | None = None
+    nan_above: float | None = None
+    sign: float = 1.0
+    huge: float = 1.0
+
+
+class Net(Detector):
+    """A small convolutional network of fixed weights with a mean level on top, so that the sets are told apart."""
+
+    info = DetectorInfo(classifier=False)
+    Params = NetParams
+    params: NetParams
+
+    def __init__(self, network: None, *, shape: Any, classes: int, params: NetParams) -> None:
+        super().__init__(None, shape=shape, classes=classes, params=params)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            self.body = nn.Sequential(
+                nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(64, 1)
+            )
+
+    def smooth(self, x: Tensor) -> Tensor:
+        return self.params.sign * (self.body(x)[:, 0] - 4.0 * x.flatten(1).mean(1))
+
+    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
+        score = self.smooth(x)
+        if self.params.ties is not None:
+            score = torch.floor(score * self.params.ties) / self.params.ties
+        if self.params.nan_above is not None:
+            score = torch.where(x.flatten(1).mean(1) > self.params.nan_above, torch.nan, score)
+        return score
+
+    def objective(self, x: Tensor) -> Tensor:
+        return self.smooth(x)
+
+    def score_and_objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        smooth = self.smooth(x)
+        with torch.no_grad():
+            return self.score(x), smooth
+
+
+class Labelled(Net):
+    """The same with a classifier: which half is brighter."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        left, right = x[..., : SIDE // 2].mean((1, 2, 3)), x[..., SIDE // 2 :].mean((1, 2, 3))
+        return torch.stack([right, left], dim=1)
+
+
+class RogueParams(ThreatParams):
+    """What the rogue does wrong."""
+
+    how: str = "box"
+    steps: int = 1
+
+
+class Rogue(Threat):
+    """A threat that must not be believed; every second image is attacked as it should be."""
+
+    Params = RogueParams
+    params: RogueParams
+
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        eps = budget.eps or 0.0
+        honest = (x - context.sign * eps / SIDE).clamp(0, 1)
+        bad = {
+            "box": x - 2.0,
+            "ball": torch.zeros_like(x) if eps < 0.5 else x,
+            "nan": torch.full_like(x, torch.nan),
+            "worse": (x + context.sign * eps / SIDE).clamp(0, 1),
+            "stopped": honest,
+            "in-place": honest,
+        }
+        if self.params.how == "raise":
+            raise RuntimeError("the rogue\nwent home")
+        if self.params.how == "short":
+            x, honest, ids = x[:3], honest[:3], ids[:3]
+            bad = {"short": honest}
+        images = torch.where((ids % 2 == 0)[:, None, None, None], honest, bad[self.params.how])
+        if self.params.how == "in-place":
+            x.zero_()
+        status = (
+            Status.STOPPED if self.params.how == "stopped" and context.stop_target is not None else Status.COMPLETED
+        )
+        ones = torch.ones(len(x), dtype=torch.int64)
+        return AttackResult(
+            images, images, torch.zeros(len(x), 1), gradients=ones, queries=0 * ones, norm=0.0 * ones,
+            status=[status] * len(x),
+        )  # fmt: skip
