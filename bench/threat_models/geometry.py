@@ -77,10 +77,12 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
     if norm is Norm.LINF:
         return flat.sign().view_as(gradient)
     length = torch.linalg.vector_norm(flat, dim=1)
-    # The squares of a saturated score's gradient can leave float32's range while the gradient itself does not.
-    if bool(((length < 1e-15) | (length > 1e15)).any()):
+    # The squares of a saturated score's gradient can leave float32's range while the gradient itself does not. Only
+    # the samples concerned are scaled: the others must not feel them.
+    extreme = (length < 1e-15) | (length > 1e15)
+    if bool(extreme.any()):
         largest = torch.linalg.vector_norm(flat, ord=math.inf, dim=1)
-        flat = flat / torch.where(largest > 0, largest, 1.0)[:, None]
+        flat = flat / torch.where(extreme & (largest > 0), largest, 1.0)[:, None]
         length = torch.linalg.vector_norm(flat, dim=1)
     return (flat / torch.where(length > 0, length, 1.0)[:, None]).view_as(gradient)
 
