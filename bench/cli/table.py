@@ -14,12 +14,11 @@ from bench.cli.options import comma_separated
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from rich.console import Console
 
     from bench.evaluation.results import CellMeta
-    from bench.report.captions import Radius
     from bench.report.table import Choice, Table
     from bench.specs import Norm
 
@@ -88,7 +87,7 @@ def command(
 
 
 def print_table(
-    out: "Console", table: "Table", *, full: bool = False, radii: "Mapping[Norm, Sequence[Radius]] | None" = None
+    out: "Console", table: "Table", *, full: bool = False, radii: "Mapping[Norm, float] | None" = None
 ) -> None:
     """Print one table for a person, as wide as the terminal is."""
     from bench.report.text import text_lines
@@ -101,7 +100,7 @@ def print_table(
     out.print()
 
 
-def _rendered(format_: TableFormat, table: "Table", full: bool, radii: "Mapping[Norm, Sequence[Radius]]") -> str:
+def _rendered(format_: TableFormat, table: "Table", full: bool, radii: "Mapping[Norm, float]") -> str:
     if format_ is TableFormat.MARKDOWN:
         from bench.report.markdown import render_markdown
 

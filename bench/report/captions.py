@@ -1,7 +1,6 @@
 """The words around a table: what was attacked, what the figures mean, and what a reader must not overlook."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
@@ -20,14 +19,6 @@ _SIDES = {
     Side.ALARM: "side alarm: the ID images are attacked to look out-of-distribution, the OOD images stay as they are",
     Side.BOTH: "side both: ID and OOD images are attacked, each against the other's clean scores",
 }
-
-
-@dataclass(frozen=True)
-class Radius:
-    """The largest radius within which no more than this share of the OOD images can become an ID image."""
-
-    share: float
-    eps: float
 
 
 def heading(table: Table) -> str:
@@ -57,17 +48,17 @@ def caption(table: Table) -> list[str]:
     return lines
 
 
-def remarks(table: Table, radii: Mapping[Norm, Sequence[Radius]] | None = None) -> list[str]:
+def remarks(table: Table, radii: Mapping[Norm, float] | None = None) -> list[str]:
     """What a reader must not overlook: radii that prove nothing, attacks that failed, notes of the cells.
 
     Args:
         table: The table.
-        radii: For each norm, radii to propose where one is too large.
+        radii: For each norm, the largest radius that is not too large, where it is known.
     """
     return [*ceiling_lines(table, radii or {}), *_status_lines(table), *_note_lines(table)]
 
 
-def ceiling_lines(table: Table, radii: Mapping[Norm, Sequence[Radius]]) -> list[str]:
+def ceiling_lines(table: Table, radii: Mapping[Norm, float]) -> list[str]:
     """One line for each radius at which more than 5 % of the OOD images can be turned into an ID image."""
     worst: dict[tuple[Norm, float], CellMeta] = {}
     for meta in table.metas:
@@ -80,7 +71,7 @@ def ceiling_lines(table: Table, radii: Mapping[Norm, Sequence[Radius]]) -> list[
         lines.append(
             f"{norm} eps {numbers.radius(eps)} is too large to tell detectors apart: {numbers.percent(reach(meta))} of "
             f"the OOD images can be turned into an ID image within it{bound}; "
-            f"{_proposal(norm, table, radii.get(norm, ()))}"
+            f"{_proposal(norm, table, radii.get(norm))}"
         )
     return lines
 
@@ -97,11 +88,12 @@ def reach(meta: CellMeta) -> float:
     return sum(m.reachable or 0.0 for m in meta.sets.values()) / max(1, len(meta.sets))
 
 
-def _proposal(norm: Norm, table: Table, radii: Sequence[Radius]) -> str:
-    if radii:
-        values = ",".join(numbers.radius(r.eps) for r in sorted(radii, key=lambda r: r.eps))
-        shares = " and ".join(numbers.percent(r.share) for r in sorted(radii, key=lambda r: r.eps))
-        return f"try `--eps {norm}:{values}`, where at most {shares} can."
+def _proposal(norm: Norm, table: Table, largest: float | None) -> str:
+    """A sweep by halves below the largest radius that leaves the OOD images what they are, where that is known."""
+    if largest:
+        sweep = ",".join(f"{largest / part:.2g}" for part in (8, 4, 2, 1))
+        share = numbers.percent(REACHABLE_LIMIT)
+        return f"up to eps {numbers.radius(largest)} at most {share} can: try `--eps {norm}:{sweep}`."
     fine = sorted({m.eps for m in table.metas if m.norm is norm and m.eps is not None and reach(m) <= REACHABLE_LIMIT})
     if fine:
         return f"of the radii shown, {', '.join(numbers.radius(value) for value in fine)} are small enough."

@@ -1,8 +1,8 @@
 """A table as LaTeX with booktabs rules."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from bench.report.captions import Radius, caption, heading, remarks
+from bench.report.captions import caption, heading, remarks
 from bench.report.flat import flat_grid
 from bench.report.table import Table
 from bench.specs import Norm
@@ -27,13 +27,13 @@ _ESCAPES = {
 }
 
 
-def render_latex(table: Table, *, full: bool = False, radii: Mapping[Norm, Sequence[Radius]] | None = None) -> str:
+def render_latex(table: Table, *, full: bool = False, radii: Mapping[Norm, float] | None = None) -> str:
     r"""A `table` environment that needs `\usepackage{booktabs}` and nothing else.
 
     Args:
         table: The table.
         full: A row for each set of each cell.
-        radii: For each norm, radii to propose where one is too large.
+        radii: For each norm, the largest radius that is not too large, where it is known.
     """
     grid = flat_grid(table, full=full)
     alignment = "l" * grid.texts + "r" * (len(grid.header) - grid.texts)

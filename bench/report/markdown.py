@@ -1,21 +1,21 @@
 """A table as GitHub-flavoured Markdown."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from bench.report.captions import Radius, caption, heading, remarks
+from bench.report.captions import caption, heading, remarks
 from bench.report.flat import flat_grid
 from bench.report.table import Table
 from bench.specs import Norm
 
 
-def render_markdown(table: Table, *, full: bool = False, radii: Mapping[Norm, Sequence[Radius]] | None = None) -> str:
+def render_markdown(table: Table, *, full: bool = False, radii: Mapping[Norm, float] | None = None) -> str:
     """Heading, table, and what the figures mean.
 
     Args:
         table: The table.
         full: A row for each set of each cell.
-        radii: For each norm, radii to propose where one is too large.
+        radii: For each norm, the largest radius that is not too large, where it is known.
     """
     grid = flat_grid(table, full=full)
     rules = [":--"] * grid.texts + ["--:"] * (len(grid.header) - grid.texts)

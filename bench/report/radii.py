@@ -1,26 +1,23 @@
-"""Radii to propose where one is too large: found once for the images of a track, and kept beside the cells."""
+"""The largest radius that tells detectors apart: found once for the images of a track, and kept beside the cells."""
 
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.report.captions import Radius, needs_radii
+from bench.report.captions import REACHABLE_LIMIT, needs_radii
 from bench.report.table import Table
 from bench.specs import Norm, TrackCard, content_hash
-
-SHARES = (0.0, 0.01, 0.05)
-"""Shares of reachable OOD images for which a radius is proposed."""
 
 _FILE = "radii.json"
 _MAX_BYTES = 2**20
 
 
-def radii_for(table: Table, card: TrackCard, *, root: Path, data_dir: Path | None) -> dict[Norm, tuple[Radius, ...]]:
-    """Radii for the norms in which one of the table is too large: those that are kept, or found now and kept.
+def radii_for(table: Table, card: TrackCard, *, root: Path, data_dir: Path | None) -> dict[Norm, float]:
+    """The radii for the norms in which one of the table is too large: those that are kept, or found now and kept.
 
     Args:
         table: The table.
@@ -37,7 +34,8 @@ def radii_for(table: Table, card: TrackCard, *, root: Path, data_dir: Path | Non
     return found
 
 
-def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None) -> tuple[Radius, ...]:
+def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None) -> float:
+    """The largest radius at which at most 5 % of the OOD images are reachable; 0 where some are copies of ID images."""
     import numpy as np
 
     from bench.datasets.track import Track
@@ -47,23 +45,19 @@ def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None) -> t
     images = Images.of(Track(card, data_dir), table.limit)
     names = [column.name for column in table.columns if column.counts] or list(images.ood)
     distances = np.concatenate([images.distances(name, norm) for name in names])
-    radii: dict[float, Radius] = {}
-    for share, eps in zip(SHARES, radii_for_reach(distances, SHARES), strict=True):
-        if eps > 0:
-            radii.setdefault(eps, Radius(share, eps))
-    return tuple(radii.values())
+    return radii_for_reach(distances, [REACHABLE_LIMIT])[0]
 
 
-def stored_radii(root: Path, table: Table) -> dict[Norm, tuple[Radius, ...]]:
+def stored_radii(root: Path, table: Table) -> dict[Norm, float]:
     """The radii that `keep_radii` kept for the images of this table; empty where there are none."""
     found = _read(root).get(_images_key(table), {})
-    return {Norm(norm): tuple(Radius(*pair) for pair in pairs) for norm, pairs in found.items()}
+    return {Norm(norm): float(radius) for norm, radius in found.items()}
 
 
-def keep_radii(root: Path, table: Table, radii: Mapping[Norm, Sequence[Radius]]) -> None:
+def keep_radii(root: Path, table: Table, radii: Mapping[Norm, float]) -> None:
     """Keep radii for the images of this table; where the folder cannot be written they are only not kept."""
     content = _read(root)
-    content[_images_key(table)] = {str(norm): [(r.share, r.eps) for r in found] for norm, found in radii.items()}
+    content[_images_key(table)] = {str(norm): radius for norm, radius in radii.items()}
     aside = root / f"{_FILE}.{uuid.uuid4().hex}"
     with suppress(OSError):
         try:
@@ -94,13 +88,6 @@ def _read(root: Path) -> dict[str, Any]:
 
 def _usable(norms: object) -> bool:
     return isinstance(norms, dict) and all(
-        norm in set(Norm) and isinstance(pairs, list) and all(map(_is_pair, pairs)) for norm, pairs in norms.items()
-    )
-
-
-def _is_pair(pair: object) -> bool:
-    return (
-        isinstance(pair, list)
-        and len(pair) == 2
-        and all(isinstance(number, int | float) and math.isfinite(number) for number in pair)
+        norm in set(Norm) and isinstance(radius, int | float) and math.isfinite(radius)
+        for norm, radius in norms.items()
     )

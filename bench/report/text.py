@@ -1,11 +1,11 @@
 """A table as lines for a terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.evaluation.results import SetMetrics
 from bench.report import numbers
-from bench.report.captions import Radius, caption, heading, remarks
+from bench.report.captions import caption, heading, remarks
 from bench.report.lines import Line, header_lines, sentence_lines, set_line, total_width
 from bench.report.overview import overview_lines
 from bench.report.table import Row, Section, Table, is_attack
@@ -23,7 +23,7 @@ class _Column:
 
 
 def text_lines(
-    table: Table, *, width: int = 120, full: bool = False, radii: Mapping[Norm, Sequence[Radius]] | None = None
+    table: Table, *, width: int = 120, full: bool = False, radii: Mapping[Norm, float] | None = None
 ) -> list[Line]:
     """The table as lines.
 
@@ -33,7 +33,7 @@ def text_lines(
         table: The table.
         width: Columns of the terminal.
         full: One line for each set of each cell, with every figure.
-        radii: For each norm, radii to propose where one is too large.
+        radii: For each norm, the largest radius that is not too large, where it is known.
     """
     lines = sentence_lines(heading(table), width, "heading")
     for sentence in caption(table):
@@ -52,7 +52,7 @@ def text_lines(
 
 
 def render_text(
-    table: Table, *, width: int = 120, full: bool = False, radii: Mapping[Norm, Sequence[Radius]] | None = None
+    table: Table, *, width: int = 120, full: bool = False, radii: Mapping[Norm, float] | None = None
 ) -> str:
     """`text_lines` as one string."""
     lines = text_lines(table, width=width, full=full, radii=radii)

@@ -1,4 +1,3 @@
-from bench.report.captions import Radius
 from bench.report.table import build_tables
 from bench.report.text import render_text, text_lines
 from bench.specs import Norm, Side
@@ -62,11 +61,12 @@ def test_the_heading_names_the_attacked_side(make_meta):
 
 def test_a_radius_that_reaches_id_images_is_said_with_radii_to_use_instead(make_meta):
     (table,) = build_tables([make_meta(eps=10.0, reachable=0.97), make_meta("msp", eps=10.0, reachable=0.97)])
-    radii = {Norm.L2: [Radius(0.05, 1.8), Radius(0.01, 1.2)]}
+    radii = {Norm.L2: 1.8}
     said = [line.text for line in text_lines(table, width=1000, radii=radii) if line.kind == "remark" and line.text]
     assert said == [
         "l2 eps 10 is too large to tell detectors apart: 97 % of the OOD images can be turned into an ID image within "
-        "it, so no detector can exceed an AUROC of 0.515 there; try `--eps l2:1.2,1.8`, where at most 1 % and 5 % can."
+        "it, so no detector can exceed an AUROC of 0.515 there; up to eps 1.8 at most 5 % can: "
+        "try `--eps l2:0.23,0.45,0.9,1.8`."
     ]
 
 
