@@ -25,7 +25,8 @@ def test_a_run_prints_a_line_a_cell_and_a_ranked_table(first):
     assert first.exit_code == 0, first.output
     assert "[6/6] corner x pgd-l2 l2 3 on toy: AUROC" in first.stderr
     assert "toy, side evade" in first.stdout
-    assert rows(first.stdout) == ["dark", "corner"] * 3
+    assert rows(first.stdout)[:4] == ["dark", "corner"] * 2  # at eps 3 both may be at 0
+    assert sorted(rows(first.stdout)[4:]) == ["corner", "dark"]
 
 
 def test_the_last_line_says_where_the_cells_are_and_how_many_were_computed(first, workspace):
