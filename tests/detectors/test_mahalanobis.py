@@ -58,6 +58,12 @@ def test_dead_directions_have_no_say():
     assert int((gaussians.whitening.abs().sum(dim=0) > 0).sum()) == 88
 
 
+def test_directions_below_a_millionth_of_the_largest_variance_are_dropped():
+    gaussians = TiedGaussians(3, 1)
+    gaussians.set(torch.zeros(1, 3).double(), torch.diag(torch.tensor([1.0, 2e-6, 5e-7])).double())
+    assert gaussians(torch.tensor([[1.0, 0, 0], [0, 1e-3, 0], [0, 0, 1.0]])).tolist() == pytest.approx([-1, -0.5, 0])
+
+
 def test_the_distance_to_a_class_mean_is_zero():
     features, labels = hard_features(0.0)
     gaussians = fitted(features, labels)

@@ -63,7 +63,9 @@ def converted(checkpoint: str, network: dict[str, object], shape: tuple[int, int
 
 def logits_of(detector: Detector, images: Tensor, padding: int = 0) -> Tensor:
     with torch.no_grad():
-        batches = [pad(batch.float() / 255, (padding,) * 4) for batch in images.split(250)]
+        batches = [
+            pad(batch.float() / 255, (padding,) * 4) for batch in images.split(32)
+        ]  # small batches stay in the cache
         return torch.cat([detector.network(batch) for batch in batches])
 
 
