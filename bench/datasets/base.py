@@ -50,8 +50,12 @@ class ImageSet:
         return len(self.images)
 
     def pixels(self) -> Tensor:
-        """(N, C, H, W) float32 in [0, 1]."""
-        return self.images.to(torch.float32) / 255.0
+        """(N, C, H, W) float32 in [0, 1].
+
+        Always with the strides of a fresh tensor: with one channel they are ambiguous, and convolutions that choose
+        their kernel by them would differ in the last place.
+        """
+        return self.images.to(torch.float32, memory_format=torch.contiguous_format) / 255.0
 
     def limited(self, limit: int | None) -> "ImageSet":
         """At most `limit` images: the start of one fixed shuffle, so that a smaller choice lies in a larger one."""

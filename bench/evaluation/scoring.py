@@ -47,11 +47,13 @@ def _in_batches(detector: Detector, function: Callable[[Tensor], Tensor], images
     parts = []
     with untouched(detector), torch.no_grad():
         for start in range(0, len(images), size):
-            batch = images[start : start + size]
-            count = len(batch)
-            if count < size:
-                batch = torch.cat([batch, batch[-1:].expand(size - count, *batch.shape[1:])])
-            parts.append(function(batch)[:count])
+            chosen = images[start : start + size]
+            # A fresh tensor, for its strides: with one channel they are ambiguous, and convolutions choose their
+            # kernel by them, so that the same image would get scores that differ in the last place.
+            batch = images.new_empty((size, *images.shape[1:]))
+            batch[: len(chosen)] = chosen
+            batch[len(chosen) :] = chosen[-1]
+            parts.append(function(batch)[: len(chosen)])
     return torch.cat(parts)
 
 

@@ -59,7 +59,7 @@ def test_attacking_both_sides_is_worse_than_either(cells):
 FIGURES = ("auroc", "se", "low", "high", "conservative_auroc", "aupr_in", "aupr_out", "fpr95", "detection_rate")
 
 
-RADII = "0.3,1.5"  # one at which little stops early, one at which nearly all does
+RADII = "0.3,3"  # one at which little stops early, one at which nearly all does
 
 
 @pytest.mark.parametrize("side", list(Side))
