@@ -9,7 +9,7 @@ from bench.cli.common import WorkspaceOption, catalog
 
 EXAMPLES = (
     "bench convert resnet20.th --detector msp --track cifar10",
-    "bench convert baseline_epoch_9.pt --detector msp.published --track mnist --out baseline.safetensors",
+    "bench convert baseline_epoch_9.pt --detector msp.hendrycks-baseline --track mnist --out w.safetensors",
 )
 
 

@@ -29,7 +29,16 @@ class RunningMoments:
         Args:
             features: (N, D).
             labels: (N,) int64 in [0, C).
+
+        Raises:
+            UsageError: A label is outside.
         """
+        if bool(((labels < 0) | (labels >= len(self.counts))).any()):
+            low, high = int(labels.min()), int(labels.max())
+            raise UsageError(
+                f"training labels range from {low} to {high}; allowed are 0 to {len(self.counts) - 1}: "
+                "correct the track's training set or its number of classes."
+            )
         features = features.detach().to("cpu", torch.float64)
         if self.origin is None:
             # Sums are taken relative to the first batch's mean, so that a large common offset cancels nothing.

@@ -103,6 +103,12 @@ def test_a_class_without_images_is_named():
         moments.estimate()
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_outside_the_classes_is_a_sentence(label):
+    with pytest.raises(UsageError, match="allowed are 0 to 2"):
+        RunningMoments(2, 3).add(torch.randn(1, 2), torch.tensor([label]))
+
+
 def test_the_score_is_the_weighted_sum_over_pooled_layers(make_detector, training_data, images):
     detector = make_detector(Mahalanobis).fit(training_data)
     activations = detector.network.activations(training_data.train.pixels())
