@@ -48,7 +48,7 @@ THREATS: dict[str, dict[str, Any]] = {
     "fgm": {"method": "bench.threat_models.fgm:FGM", "norm": "l2", "eps": [0.3]},
     **{
         f"rogue-{how}": {
-            "method": "tiny_world:Rogue", "norm": "l2", "eps": [0.4], "params": {"how": how}, "sides": ["evade", "alarm"]
+            "method": "tiny_world:Rogue", "norm": "l2", "eps": [0.4], "params": {"how": how}, "sides": ["evade"]
         }
         for how in ("box", "ball", "nan", "worse", "stopped", "in-place", "raise", "short")
     },

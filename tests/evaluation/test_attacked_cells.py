@@ -108,7 +108,7 @@ def test_the_ceiling_is_one_at_a_small_radius_and_a_half_once_every_image_can_be
     ("how", "said"), [("box", "left the box"), ("ball", "left the ball of radius 0.4"), ("nan", "were not finite")]
 )
 def test_an_image_that_breaks_the_rules_counts_as_its_clean_one(cells, how, said):
-    clean, attacked = cells("net", f"rogue-{how}")
+    _, attacked = cells("net", f"rogue-{how}")
     bad, good = (rows(attacked, "far")[rows(attacked, "far")["id"] % 2 == odd] for odd in (1, 0))
     assert (bad["status"] == "failed").all()
     assert (bad["score"] == bad["clean_score"]).all()

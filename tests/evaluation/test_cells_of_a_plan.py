@@ -131,8 +131,16 @@ def package(root, **modules):
     return [root]
 
 
-@pytest.mark.parametrize("statement", ["import madeup.helper", "from madeup import helper", "from . import helper",
-                                       "from .helper import x", "def f():\n    from madeup.helper import x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import madeup.helper",
+        "from madeup import helper",
+        "from . import helper",
+        "from .helper import x",
+        "def f():\n    from madeup.helper import x",
+    ],
+)
 def test_the_code_of_a_method_counts_with_all_that_it_imports_from_its_package(tmp_path, statement):
     search = package(tmp_path, method=statement, helper="x = 1", other="y = 1")
     first = source_hash(["madeup.method"], search)
