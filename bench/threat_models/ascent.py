@@ -46,7 +46,7 @@ def ascend(
         ids: (N,) int64 sample ids.
         budget: Norm and radius, both given.
         context: Side, seed, stop target, batch shape.
-        sizes: Length of every step, in units of eps.
+        sizes: Length of every step in the budget's norm, in pixel units.
         restarts: Number of starts, at least 1.
 
     Returns:
@@ -58,7 +58,7 @@ def ascend(
     norm, eps = ball_of(budget)
     tracker = Tracker(x, moments=len(sizes) + 1, context=context)
     oracle = Oracle(detector, sign=context.sign, micro_batch=context.micro_batch)
-    search = _Search(oracle, tracker, x, ids, norm, eps, context, tuple(eps * size for size in sizes), restarts)
+    search = _Search(oracle, tracker, x, ids, norm, eps, context, sizes)
     everyone = torch.arange(len(x), device=x.device)
     search.wave(everyone, range(1), later=restarts - 1)
     if restarts > 1:
@@ -107,7 +107,6 @@ class _Search:
     eps: float
     context: Context
     steps: tuple[float, ...]
-    restarts: int
     spent: int = 0  # rows times steps, to tell how far the attack is
 
     def wave(self, samples: Tensor, restarts: range, *, later: int) -> None:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from bench.detectors.base import Detector
-from bench.threat_models.ascent import ascend
+from bench.threat_models.ascent import ascend, ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat
 
 
@@ -16,4 +16,5 @@ class FGM(Threat):
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One gradient and one query an image."""
-        return ascend(detector, x, ids=ids, budget=budget, context=context, sizes=(1.0,), restarts=1)
+        _, eps = ball_of(budget)
+        return ascend(detector, x, ids=ids, budget=budget, context=context, sizes=(eps,), restarts=1)
