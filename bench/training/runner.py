@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bench.detectors.base import Progress, silent
@@ -121,11 +121,12 @@ def _resume(recipe: Recipe, checkpoint: Path, identity: str) -> int:
             if told.get("identity") != identity:
                 return 0
             tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise WeightsError(f"checkpoint {checkpoint} cannot be read ({error}); remove it to start afresh.") from error
-    recipe.detector.load_state_dict(_part(tensors, "detector."))
-    recipe.load_state(_part(tensors, "recipe."))
-    return int(told["step"])
+        recipe.detector.load_state_dict(_part(tensors, "detector."))
+        recipe.load_state(_part(tensors, "recipe."))
+        return int(told["step"])
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"checkpoint {checkpoint} cannot be used ({reason}); remove it to start afresh.") from error
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from bench.detectors.msp import MSP, MSPParams
+from bench.detectors.weights import save_tensors
+from bench.errors import WeightsError
+from bench.training import runner
+from bench.training.base import Recipe
+from bench.training.classifier import Classifier
+from bench.training.runner import train
+
+
+@pytest.fixture
+def recipe(toy_data, tiny_network):
+    def build(seed: int = 0) -> Classifier:
+        detector = MSP(tiny_network(2), shape=(1, 8, 8), classes=2, params=MSPParams())
+        return Classifier(detector, toy_data, {"steps": 12, "batch_size": 8}, seed=seed)
+
+    return build
+
+
+class Interrupted:
+    """Lets a recipe take some steps and then presses Ctrl-C."""
+
+    def __init__(self, recipe: Recipe, after: int) -> None:
+        self.step, self.after = recipe.step, after
+        recipe.step = self  # type: ignore[method-assign]
+
+    def __call__(self, number: int, generator: torch.Generator) -> dict[str, float]:
+        if number == self.after:
+            raise KeyboardInterrupt
+        return self.step(number, generator)
+
+
+def states_equal(one: Recipe, other: Recipe) -> bool:
+    pairs = zip(one.detector.state_dict().values(), other.detector.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(recipe, tmp_path):
+    first, second, third = recipe(), recipe(), recipe(seed=1)
+    for number, one in enumerate((first, second, third)):
+        train(one, checkpoint=tmp_path / f"{number}.safetensors", identity="x")
+    assert states_equal(first, second)
+    assert not states_equal(first, third)
+
+
+def test_an_interrupted_training_ends_with_the_same_bits(recipe, tmp_path):
+    whole, broken, resumed = recipe(), recipe(), recipe()
+    train(whole, checkpoint=tmp_path / "whole.safetensors", identity="x")
+    Interrupted(broken, after=5)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, checkpoint=tmp_path / "broken.safetensors", identity="x")
+    report = train(resumed, checkpoint=tmp_path / "broken.safetensors", identity="x")
+    assert (report.resumed_at, report.steps) == (5, 7)
+    assert states_equal(whole, resumed)
+
+
+def test_a_checkpoint_of_another_training_is_not_used(recipe, tmp_path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    broken = recipe()
+    Interrupted(broken, after=5)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, checkpoint=checkpoint, identity="one")
+    assert train(recipe(), checkpoint=checkpoint, identity="another").resumed_at == 0
+
+
+def test_a_broken_checkpoint_is_one_sentence(recipe, tmp_path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint.write_bytes(b"\x80\x04not safetensors")
+    with pytest.raises(WeightsError, match="remove it to start afresh"):
+        train(recipe(), checkpoint=checkpoint, identity="x")
+
+
+def test_a_checkpoint_that_lacks_tensors_is_one_sentence(recipe, tmp_path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    save_tensors(checkpoint, {"a": torch.zeros(1)}, {"progress": '{"identity": "x", "step": 3}'})
+    with pytest.raises(WeightsError, match="remove it to start afresh"):
+        train(recipe(), checkpoint=checkpoint, identity="x")
+
+
+def test_checkpoints_are_written_on_the_way(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "CHECKPOINT_EVERY_S", 0.0)
+    train(recipe(), checkpoint=tmp_path / "checkpoint.safetensors", identity="x")
+    assert (tmp_path / "checkpoint.safetensors").is_file()
+
+
+def test_progress_is_told_with_loss_and_accuracy(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "REPORT_EVERY_S", 0.0)
+    heard: list[tuple[int, int, str]] = []
+    train(recipe(), checkpoint=tmp_path / "c.safetensors", identity="x", progress=lambda *told: heard.append(told))
+    assert heard[0][:2] == (1, 12)
+    assert "loss" in heard[0][2]
+    assert "ID accuracy" in heard[0][2]
+
+
+def test_training_leaves_the_global_generator_alone(recipe, tmp_path):
+    before = torch.get_rng_state()
+    train(recipe(), checkpoint=tmp_path / "c.safetensors", identity="x")
+    assert torch.equal(before, torch.get_rng_state())
