@@ -15,6 +15,6 @@ class FGM(Threat):
     """
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
-        """One gradient and one query an image."""
+        """One gradient and two queries an image: the clean one and the one after the step."""
         _, eps = ball_of(budget)
-        return ascend(detector, x, ids=ids, budget=budget, context=context, sizes=(eps,), restarts=1)
+        return ascend(detector, x, ids=ids, budget=budget, context=context, sizes=(eps,))

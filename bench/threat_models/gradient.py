@@ -34,10 +34,13 @@ class Oracle:
         missing = self.micro_batch - len(rows)
         return rows if missing == 0 else torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])
 
-    def scores(self, x: Tensor) -> Tensor:
-        """(N,) signed scores of any number of images; NaN stays NaN."""
-        parts = [self.ask(self.pad(x[batch]))[0][: batch.stop - batch.start] for batch in self.batches(len(x))]
-        return torch.cat(parts) if parts else x.new_zeros(0)
+    def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Signed scores and objectives, (N,) each, of any number of images; NaN stays NaN."""
+        score, objective = x.new_empty(len(x)), x.new_empty(len(x))
+        for batch in self.batches(len(x)):
+            own_score, own_objective = self.ask(self.pad(x[batch]))
+            score[batch], objective[batch] = own_score[: len(x[batch])], own_objective[: len(x[batch])]
+        return score, objective
 
     @torch.no_grad()
     def ask(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,5 @@
 """The best of some random points in the ball: what any attack with gradients has to beat."""
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -36,7 +35,7 @@ class Noise(Threat):
         norm, eps = ball_of(budget)
         tracker = Tracker(x, moments=self.params.points + 1, context=context)
         oracle = Oracle(detector, sign=context.sign, micro_batch=context.micro_batch)
-        tracker.try_images(0, torch.arange(len(x), device=x.device), oracle.scores(x), x)
+        tracker.try_clean(*oracle.scores(x))
         every = max(1, self.params.points // _REPORTS)
         for draw in range(self.params.points):
             left = (~tracker.beyond()).nonzero().flatten()
@@ -44,8 +43,8 @@ class Noise(Threat):
                 samples = left[batch]
                 padded = oracle.pad(samples)
                 points = geometry.uniform_in_ball(x[padded], norm, eps, ids=ids[padded], draw=draw, context=context)
-                score, _ = oracle.ask(points)
-                tracker.try_images(draw + 1, samples, score[: len(samples)], points[: len(samples)])
+                answers = (part[: len(samples)] for part in (*oracle.ask(points), points))
+                tracker.try_images(draw + 1, samples, *answers)
             if draw % every == 0:
                 tracker.report((draw + 1) / self.params.points)
         tracker.report(1.0)

@@ -24,7 +24,7 @@ class PGDParams(ThreatParams):
 
     Attributes:
         steps: Gradient steps of each restart.
-        restarts: Starts: the clean image first, then points uniform in the volume of the ball.
+        restarts: Starts, uniform in the volume of the ball; the clean image is a candidate besides.
         step_size: Length of the first step in units of eps (of the box's diameter where eps is larger than that).
         schedule: `cosine` shrinks the step to about zero, `constant` keeps it.
     """
@@ -40,7 +40,7 @@ class PGD(Threat):
 
     Deviations: the best iterate is returned instead of the last one, which is often worse. L2 steps have unit
     gradients. The projection is onto ball and box together, which clipping after a projection onto the ball is not. The
-    first start is the clean image. The steps shrink along a cosine, since a constant step circles the optimum; the
+    steps shrink along a cosine, since a constant step circles the optimum; the
     first ones span the ball, since on small networks a first step of 2 eps gained more than 0.1, 0.25, 0.5 or 1 eps.
     """
 
@@ -54,7 +54,7 @@ class PGD(Threat):
         box = math.sqrt(math.prod(x.shape[1:])) if norm is Norm.L2 else 1.0
         sizes = tuple(min(eps, box) * size for size in step_sizes(self.params))
         return ascend(
-            detector, x, ids=ids, budget=budget, context=context, sizes=sizes, restarts=self.params.restarts
+            detector, x, ids=ids, budget=budget, context=context, sizes=sizes, random_starts=self.params.restarts
         )  # fmt: skip
 
 

@@ -52,14 +52,18 @@ class Tracker:
         self.score[chosen], self.objective[chosen] = score[better], objective[better]
         self.images[chosen], self.last_images[chosen] = images[better], last[better]
 
-    def try_images(self, moment: int, samples: Tensor, score: Tensor, images: Tensor) -> None:
+    def try_images(self, moment: int, samples: Tensor, score: Tensor, objective: Tensor, images: Tensor) -> None:
         """One query for each of these distinct samples: count it, skip what is not finite, keep what is better."""
-        finite = torch.isfinite(score)
+        finite = torch.isfinite(score) & torch.isfinite(objective)
         signed = torch.where(finite, score, -torch.inf)
         self.queries[samples] += 1
         self.non_finite[samples] += (~finite).long()
-        self.offer(samples, signed, signed, images, images)
+        self.offer(samples, signed, torch.where(finite, objective, -torch.inf), images, images)
         self.saw(moment, samples, signed)
+
+    def try_clean(self, score: Tensor, objective: Tensor) -> None:
+        """One query for the clean image of every sample, before anything else."""
+        self.try_images(0, torch.arange(len(self.clean), device=self.clean.device), score, objective, self.clean)
 
     def report(self, share: float) -> None:
         """Tell the harness how far the attack is."""
