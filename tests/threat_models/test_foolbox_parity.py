@@ -66,8 +66,8 @@ def test_pgd_on_a_network_is_not_behind_foolbox_at_equal_budget(norm: Norm, step
     with torch.no_grad():
         clean, reference, reached = (detector.score(points) for points in (x, theirs, ours))
     assert (reached - reference).mean() >= 0
-    # One sample with one start may end in another local optimum; here that costs it less than a twentieth of the way.
-    assert ((reached - reference) >= -0.05 * (reference - clean)).all()
+    # One sample with one start may end in another local optimum; here that costs it less than a tenth of the way.
+    assert ((reached - reference) >= -0.1 * (reference - clean)).all()
 
 
 @pytest.mark.parametrize("norm", list(Norm))
