@@ -172,9 +172,9 @@ class _Search:
         if not moves:
             self._count(samples, queries=True, non_finite=~finite)
             return
-        largest = torch.linalg.vector_norm(gradient.flatten(1), ord=torch.inf, dim=1)[:count]
-        lost = ~(finite & torch.isfinite(largest))
-        flat = largest == 0
+        slope = geometry.magnitude(gradient)[:count]
+        lost = ~(finite & torch.isfinite(slope))
+        flat = slope == 0
         rows.stuck[batch] = flat & ~lost
         self._count(samples, non_finite=lost, flat=flat)
         if bool(lost.any()):

@@ -71,20 +71,32 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
         norm: L2 or L-infinity.
     """
     flat = gradient.flatten(1)
-    finite = torch.isfinite(torch.linalg.vector_norm(flat, ord=math.inf, dim=1))
-    if not bool(finite.all()):
-        flat = torch.where(finite[:, None], flat, 0.0)
+    length = torch.linalg.vector_norm(flat, dim=1)
+    odd = _odd(length)
+    if bool(odd.any()):
+        # The squares of a saturated score's gradient can leave float32's range while the gradient itself does not. Only
+        # the samples concerned are scaled: the others must not feel them.
+        largest = torch.linalg.vector_norm(flat, ord=math.inf, dim=1)
+        usable = torch.isfinite(largest) & (largest > 0)
+        flat = torch.where((odd & ~usable)[:, None], 0.0, flat / torch.where(odd & usable, largest, 1.0)[:, None])
+        length = torch.linalg.vector_norm(flat, dim=1)
     if norm is Norm.LINF:
         return flat.sign().view_as(gradient)
-    length = torch.linalg.vector_norm(flat, dim=1)
-    # The squares of a saturated score's gradient can leave float32's range while the gradient itself does not. Only
-    # the samples concerned are scaled: the others must not feel them.
-    extreme = (length < 1e-15) | (length > 1e15)
-    if bool(extreme.any()):
-        largest = torch.linalg.vector_norm(flat, ord=math.inf, dim=1)
-        flat = flat / torch.where(extreme & (largest > 0), largest, 1.0)[:, None]
-        length = torch.linalg.vector_norm(flat, dim=1)
     return (flat / torch.where(length > 0, length, 1.0)[:, None]).view_as(gradient)
+
+
+def magnitude(gradient: Tensor) -> Tensor:
+    """(N,) numbers that are 0 where a sample's gradient is zero, and not finite where any of its entries is not."""
+    flat = gradient.flatten(1)
+    length: Tensor = torch.linalg.vector_norm(flat, dim=1)
+    odd = _odd(length)
+    # The largest entry leaves no doubt, but takes many times as long.
+    return torch.where(odd, torch.linalg.vector_norm(flat, ord=math.inf, dim=1), length) if bool(odd.any()) else length
+
+
+def _odd(length: Tensor) -> Tensor:
+    """(N,) where a length may have been made 0 or infinite by squaring, or is NaN."""
+    return ~((length > 1e-15) & (length < 1e15))
 
 
 def distance(y: Tensor, x: Tensor, norm: Norm) -> Tensor:
