@@ -103,6 +103,9 @@ def _ignore(planned: PlannedCell, share: float, auroc: float | None) -> None:
 def _workbench(
     store: CellStore, catalog: "Catalog", device: str, data_dir: Path | None, given: "Given | None"
 ) -> "Workbench":
+    # Threads that spin while they wait make every operation twenty times slower where others use the same cores; what
+    # torch's OpenMP reads when it is loaded cannot be set later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench.evaluation.workbench import Workbench
 
     return Workbench(catalog, store, device=device, data_dir=data_dir, given=given)
