@@ -34,7 +34,7 @@ def test_names_do_what_the_shell_does(options, planned):
 
 def test_any_module_with_a_score_can_be_attacked(options):
     module = Darkness()
-    clean, attacked = bench.evaluate(module, "pgd", eps="l2:0.5", early_stop=False, **options).cells
+    clean, attacked = bench.evaluate(module, "pgd", eps="l2:0.5", steps=100, early_stop=False, **options).cells
     assert clean.meta.detector == "darkness"
     # The optimum of a linear score moves every pixel alike: eps / 6 a pixel where no pixel meets the box.
     far = attacked.samples[attacked.samples["set"] == "far"]
