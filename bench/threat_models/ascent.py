@@ -28,12 +28,13 @@ def ascend(
     budget: Budget,
     context: Context,
     sizes: tuple[float, ...],
-    random_starts: int = 0,
+    momentum: tuple[float, ...] = (0.0,),
+    restarts: int = 1,
 ) -> AttackResult:
-    """Attack every image from random starts, or once from the clean image; the score chooses, the objective directs.
+    """Attack every image from one or more starts; the score chooses, the objective directs.
 
-    Starts are uniform in the ball: on small networks a random start gained more than the clean one at the same cost.
-    The clean image is a candidate of its own. Restart 0 of all samples runs first; then the other restarts of those
+    Restart 0 starts at the clean image, since noise of the whole radius leads some detectors' scores so far down that
+    no budget makes up for it; the others start uniformly in the volume of the ball. Restart 0 of all samples runs first; then the other restarts of those
     samples that it did not bring beyond the stop target, all at once: a sample's restarts go in step, and stop
     together as soon as one of them is beyond the target. A stop target therefore cuts trajectories short but never
     changes them, and no sample's result depends on which others are present.
@@ -48,7 +49,9 @@ def ascend(
         budget: Norm and radius, both given.
         context: Side, seed, stop target, batch shape.
         sizes: Length of every step in the budget's norm, in pixel units.
-        random_starts: Number of restarts, each from a random point; 0 starts once, at the clean image.
+        momentum: Share of the earlier steps' direction in the next one, in [0, 1), for each restart in turn: a step
+            goes along the running mean of the unit directions of ascent, which cancels where they turn back and forth.
+        restarts: Number of starts, the clean image among them.
 
     Returns:
         Gradients: one a step and restart; queries: one for the clean image, one a restart for its last iterate.
@@ -59,12 +62,12 @@ def ascend(
     norm, eps = ball_of(budget)
     tracker = Tracker(x, moments=len(sizes) + 1, context=context)
     oracle = Oracle(detector, sign=context.sign, micro_batch=context.micro_batch)
-    search = _Search(oracle, tracker, x, ids, norm, eps, context, sizes, random_starts > 0)
+    search = _Search(oracle, tracker, x, ids, norm, eps, context, sizes, momentum)
     everyone = torch.arange(len(x), device=x.device)
     tracker.try_clean(*oracle.scores(x))
-    search.wave(everyone[~tracker.beyond()], range(1), later=max(0, random_starts - 1))
-    if random_starts > 1:
-        search.wave(everyone[~tracker.beyond()], range(1, random_starts), later=0)
+    search.wave(everyone[~tracker.beyond()], range(1), later=restarts - 1)
+    if restarts > 1:
+        search.wave(everyone[~tracker.beyond()], range(1, restarts), later=0)
     tracker.report(1.0)
     return tracker.result(budget)
 
@@ -87,6 +90,7 @@ class _Rows:
     sample: Tensor  # (R,) position of the image in x
     restart: Tensor  # (R,)
     y: Tensor  # (R, C, H, W) current iterate
+    course: Tensor  # (R, C, H, W) running mean of the unit directions of ascent
     best: Tensor  # (R, C, H, W) best iterate so far, the clean image before there is one
     score: Tensor  # (R,) of the best iterate
     objective: Tensor  # (R,) of the best iterate
@@ -109,7 +113,7 @@ class _Search:
     eps: float
     context: Context
     steps: tuple[float, ...]
-    random: bool  # whether starts are random
+    momentum: tuple[float, ...]
     spent: int = 0  # rows times steps, to tell how far the attack is
 
     def wave(self, samples: Tensor, restarts: range, *, later: int) -> None:
@@ -126,16 +130,19 @@ class _Search:
         restart = torch.tensor(restarts, device=samples.device).repeat_interleave(len(samples))
         best = self.x[sample]
         start = best.clone()
-        for batch in self.oracle.batches(len(samples) if self.random else 0):
+        for batch in self.oracle.batches(len(samples)):
             padded = self.oracle.pad(samples[batch])
             for turn, draw in enumerate(restarts):
+                if draw == 0:
+                    continue
                 drawn = geometry.uniform_in_ball(
                     self.x[padded], self.norm, self.eps, ids=self.ids[padded], draw=draw, context=self.context
                 )  # fmt: skip
                 first = turn * len(samples)
                 start[first + batch.start : first + batch.stop] = drawn[: batch.stop - batch.start]
         none = start.new_full((len(sample),), -torch.inf)
-        return _Rows(sample, restart, start, best, none, none.clone(), torch.zeros_like(sample, dtype=torch.bool))
+        stuck = torch.zeros_like(sample, dtype=torch.bool)
+        return _Rows(sample, restart, start, torch.zeros_like(start), best, none, none.clone(), stuck)
 
     def _climb(self, rows: _Rows, *, waiting: int, later: int) -> None:
         """All steps of these rows in step with each other; rows that are done leave, the rest closes ranks."""
@@ -181,9 +188,22 @@ class _Search:
             y, gradient = y.clone(), gradient.clone()
             y[:count][lost] = rows.best[batch][lost]
             gradient[:count][lost] = 0.0
+            rows.course[batch][lost] = 0.0
         center = self.x[self.oracle.pad(samples)]
-        moved = geometry.step(y, gradient, center, self.norm, eps=self.eps, size=self.steps[moment])[:count]
+        course = self._course(rows, batch, gradient)
+        moved = geometry.project(torch.add(y, course, alpha=self.steps[moment]), center, self.norm, self.eps)[:count]
         rows.y[batch] = torch.where(flat.view(-1, 1, 1, 1), y[:count], moved) if bool(flat.any()) else moved
+
+    def _course(self, rows: _Rows, batch: slice, gradient: Tensor) -> Tensor:
+        """The direction of the next step of a padded micro-batch, remembered for the step after it."""
+        ahead = geometry.direction(gradient, self.norm)
+        if not any(self.momentum):
+            return ahead
+        share = ahead.new_tensor(self.momentum)[rows.restart[batch] % len(self.momentum)]
+        share = self.oracle.pad(share).view(-1, *(1,) * (ahead.ndim - 1))
+        course = torch.lerp(ahead, self.oracle.pad(rows.course[batch]), share)
+        rows.course[batch] = course[: batch.stop - batch.start]
+        return course
 
     def _keep_best(self, rows: _Rows, batch: slice, score: Tensor, objective: Tensor, finite: Tensor) -> None:
         old, tie_break = rows.score[batch], rows.objective[batch]

@@ -46,23 +46,6 @@ def project(z: Tensor, x: Tensor, norm: Norm, eps: float) -> Tensor:
     return _project_l2(z.flatten(1), x.flatten(1), eps).view_as(z)
 
 
-def step(y: Tensor, gradient: Tensor, x: Tensor, norm: Norm, *, eps: float, size: float) -> Tensor:
-    """One projected step of steepest ascent from y; a sample without a usable gradient only gets projected.
-
-    Args:
-        y: (N, ...) float32 iterates.
-        gradient: (N, ...) float32 gradients of what is to rise.
-        x: (N, ...) float32 centres in [0, 1].
-        norm: The norm of the ball and of the step.
-        eps: Radius of the ball.
-        size: Length of the step in that norm.
-
-    Returns:
-        (N, ...) new iterates in ball and box.
-    """
-    return project(torch.add(y, direction(gradient, norm), alpha=size), x, norm, eps)
-
-
 def direction(gradient: Tensor, norm: Norm) -> Tensor:
     """Steepest ascent of unit length: g / ||g|| for L2, sign(g) for L-infinity.
 

@@ -68,7 +68,7 @@ def test_restarts_can_only_help() -> None:
 def test_another_seed_gives_other_images() -> None:
     x, ids = images()
     runs = [
-        PGD(PGDParams(steps=2, restarts=1)).run(
+        PGD(PGDParams(steps=2, restarts=3)).run(
             QuadraticScore(), x, ids=ids, budget=BALL.budget, context=Context(Side.EVADE, seed=seed, micro_batch=4)
         )
         for seed in (1, 2)

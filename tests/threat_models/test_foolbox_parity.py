@@ -59,15 +59,17 @@ def test_pgd_on_a_network_is_not_behind_foolbox_at_equal_budget(norm: Norm, step
     detector = Curved().eval()
     attack, _, eps = ATTACKS[norm]
     torch.manual_seed(0)
-    theirs = foolbox_images(on_score(attack, detector, rel_stepsize=step_size, steps=40), eps)
+    starts = range(5)
+    theirs = [foolbox_images(on_score(attack, detector, rel_stepsize=step_size, steps=40), eps) for _ in starts]
     x, ids = images()
-    threat = PGD(PGDParams(steps=40, restarts=1))
+    threat = PGD(PGDParams(steps=40, restarts=len(starts)))
     ours = threat.run(detector, x, ids=ids, budget=Budget(norm, eps), context=Context(Side.EVADE, micro_batch=8)).images
     with torch.no_grad():
-        clean, reference, reached = (detector.score(points) for points in (x, theirs, ours))
+        clean, reached = detector.score(x), detector.score(ours)
+        reference = torch.stack([detector.score(points) for points in theirs]).amax(0)
     assert (reached - reference).mean() >= 0
-    # One sample with one start may end in another local optimum; here that costs it less than a tenth of the way.
-    assert ((reached - reference) >= -0.1 * (reference - clean)).all()
+    # A sample may end in another local optimum; here that costs it less than a twentieth of the way.
+    assert ((reached - reference) >= -0.05 * (reference - clean)).all()
 
 
 @pytest.mark.parametrize("norm", list(Norm))
