@@ -34,10 +34,10 @@ def ascend(
     """Attack every image from one or more starts; the score chooses, the objective directs.
 
     Restart 0 starts at the clean image, since noise of the whole radius leads some detectors' scores so far down that
-    no budget makes up for it; the others start uniformly in the volume of the ball. Restart 0 of all samples runs first; then the other restarts of those
-    samples that it did not bring beyond the stop target, all at once: a sample's restarts go in step, and stop
-    together as soon as one of them is beyond the target. A stop target therefore cuts trajectories short but never
-    changes them, and no sample's result depends on which others are present.
+    no budget makes up for it; the others start uniformly in the volume of the ball. Restart 0 of all samples runs
+    first; then the other restarts of those samples that it did not bring beyond the stop target, all at once: a
+    sample's restarts go in step, and stop together as soon as one of them is beyond the target. A stop target therefore
+    cuts trajectories short but never changes them, and no sample's result depends on which others are present.
 
     A point whose score or gradient is not finite is counted and never kept: the restart goes back to its best iterate.
     A restart whose gradient is exactly zero can never move again and ends there.

@@ -12,7 +12,6 @@ from bench.specs import Norm
 from bench.threat_models.ascent import ascend, ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
 
-
 Momentum = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
@@ -49,9 +48,9 @@ class PGD(Threat):
     gradients. The projection is onto ball and box together, which clipping after a projection onto the ball is not. The
     first start is the clean image. Steps shrink along a cosine, since a constant step circles the optimum. Every second
     restart, the first one included, follows a running mean of the directions (momentum, after Dong et al. 2018): on
-    scores that are narrow valleys, such as Mahalanobis distances, steepest ascent turns back and forth across the valley
-    and stays far above the AUROC that the same budget reaches with momentum. The others are steepest ascent, whose
-    large first steps visit more of the local optima of a network's score.
+    scores that are narrow valleys, such as Mahalanobis distances, steepest ascent turns back and forth across the
+    valley and stays far above the AUROC that the same budget reaches with momentum. The others are steepest ascent,
+    whose large first steps visit more of the local optima of a network's score.
     """
 
     Params = PGDParams
