@@ -10,7 +10,7 @@ from bench.detectors.mahalanobis import Mahalanobis
 from bench.detectors.msp import MSP
 from bench.detectors.odin import ODIN
 from bench.detectors.oe import OE
-from bench.testing_detectors import DETECTOR_CHECKS, DetectorCase, check_detector
+from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase, check_detector
 
 SETTINGS = {
     "msp": (MSP, {}),

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from bench.errors import UsageError
 from bench.specs import Norm, Side
-from bench.testing_threats import LinearScore, PoisonedScore, QuadraticScore, Setting, attack, images
+from bench.testing.threats import LinearScore, PoisonedScore, QuadraticScore, Setting, attack, images
 from bench.threat_models import ascent
 from bench.threat_models.base import TRACE_LENGTH, Budget, Context, Status
 from bench.threat_models.fgm import FGM

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
 from bench.specs import Norm, Side
-from bench.testing_threats import SHAPE, LinearScore, images
+from bench.testing.threats import SHAPE, LinearScore, images
 from bench.threat_models.base import Budget, Context
 from bench.threat_models.fgm import FGM
 from bench.threat_models.pgd import PGD, PGDParams

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from bench.specs import Knowledge, Norm, ThreatCard
-from bench.testing_threats import QuadraticScore, Setting, attack, stays_inside_ball_and_box
+from bench.testing.threats import QuadraticScore, Setting, attack, stays_inside_ball_and_box
 from bench.threat_models.base import Threat
 
 FOLDER = Path(__file__).parents[2] / "threat_models"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.specs import Norm, Side
-from bench.testing_threats import Check, QuadraticScore, Setting, attack, check_threat, threat_checks
+from bench.testing.threats import Check, QuadraticScore, Setting, attack, check_threat, threat_checks
 from bench.threat_models.base import Status, Threat
 from bench.threat_models.clean import Clean
 from bench.threat_models.fgm import FGM

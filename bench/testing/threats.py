@@ -12,15 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
+from bench.detectors.base import Detector
 from bench.specs import Norm, Side
+from bench.testing.closed_forms import (
+    SHAPE,
+    FlatScore,
+    LinearScore,
+    PoisonedScore,
+    QuadraticScore,
+    RoundedScore,
+    fixed_numbers,
+)
 from bench.threat_models import geometry
 from bench.threat_models.base import TRACE_LENGTH, AttackResult, Budget, Context, Status, Threat
 
-SHAPE = (1, 6, 6)
-_PIXELS = 36
 _SAMPLES = 7
 _MICRO_BATCH = 4  # two batches, the last one padded
 
@@ -42,70 +49,6 @@ class Setting:
 
 
 Check = Callable[[Threat, Setting], None]
-
-
-class _ClosedForm(Detector):
-    """A score without a network."""
-
-    info = DetectorInfo(classifier=False)
-
-    def __init__(self) -> None:
-        super().__init__(None, shape=SHAPE, classes=2, params=DetectorParams())
-
-
-class LinearScore(_ClosedForm):
-    """<w, x>: its optimum over ball and box is the projection of a point far along w."""
-
-    def __init__(self, weight: Tensor | None = None) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(_numbers(1) - 0.5 if weight is None else weight)
-        self.dropout = nn.Dropout(0.5)  # shows whether the threat left evaluation mode
-
-    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
-        """(N,) inner products."""
-        kept: Tensor = self.dropout(x)
-        return (kept.flatten(1) * self.weight).sum(dim=1)
-
-
-class QuadraticScore(_ClosedForm):
-    """-||x - c||^2 with c in the box: its optimum over ball and box is the projection of c."""
-
-    def __init__(self, center: Tensor | None = None) -> None:
-        super().__init__()
-        self.register_buffer("center", _numbers(2) if center is None else center)
-        self.center: Tensor
-
-    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
-        """(N,) negative squared distances."""
-        return -(x.flatten(1) - self.center).square().sum(dim=1)
-
-
-class RoundedScore(LinearScore):
-    """A linear score on a coarse grid, so that many images tie; the objective is the smooth one."""
-
-    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
-        """(N,) rounded inner products."""
-        return (super().score(x) * 4.0).round() / 4.0
-
-    def objective(self, x: Tensor) -> Tensor:
-        """(N,) inner products."""
-        return super().score(x)
-
-
-class PoisonedScore(LinearScore):
-    """NaN for every image whose first pixel is above one half; linear for the others."""
-
-    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
-        """(N,) inner products or NaN."""
-        return torch.where(x[:, 0, 0, 0] > 0.5, torch.nan, super().score(x))
-
-
-class FlatScore(_ClosedForm):
-    """The same score everywhere, without any gradient."""
-
-    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
-        """(N,) zeros."""
-        return x.new_zeros(len(x))
 
 
 def check_threat(threat: Threat, *, norm: Norm | None, eps: float | None, gradient: bool = False) -> None:
@@ -258,7 +201,7 @@ def survives_scores_without_gradient(threat: Threat, setting: Setting) -> None:
 
 def lowers_scores_as_it_raises_them(threat: Threat, setting: Setting) -> None:
     """An alarm on s is an evasion on -s, bit for bit."""
-    weight = _numbers(1) - 0.5
+    weight = fixed_numbers(1) - 0.5
     alarm = attack(threat, LinearScore(weight), setting, side=Side.ALARM)
     evade = attack(threat, LinearScore(-weight), setting, side=Side.EVADE)
     assert torch.equal(alarm.images, evade.images), "lowering s must give the same images as raising -s."
@@ -339,11 +282,6 @@ def attack(
         x, ids = x[choice], ids[choice]
     context = Context(side, seed=7, stop_target=target, micro_batch=_MICRO_BATCH)
     return threat.run(detector, x, ids=ids, budget=setting.budget, context=context)
-
-
-def _numbers(draw: int) -> Tensor:
-    """(36,) fixed numbers in (0, 1)."""
-    return Context(Side.EVADE, seed=11).uniform(torch.zeros(1, dtype=torch.int64), draw, (_PIXELS,))[0]
 
 
 def _ball(setting: Setting) -> tuple[Norm, float]:
