@@ -1,11 +1,14 @@
 """Small workspaces for the tests of cards, catalog and command line."""
 
 import itertools
+import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: waiting threads must not spin
 
 _numbers = itertools.count()
 

@@ -74,6 +74,9 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Run `bench` with the arguments of this process and exit."""
+    # Threads that spin while they wait slow every operation down where others use the same cores; OpenMP reads this
+    # when torch is first imported, which no module of the command line does before it needs it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code: int | str | None = 0
     try:
         try:

@@ -41,6 +41,7 @@ class DetectorInfo:
         random: Its score draws random numbers.
         differentiable: The score has a useful gradient in x.
         approximate_gradient: The sentence that says where the gradient is an approximation; empty where it is exact.
+        jumps: The sentence that says where the score is discontinuous, so that roundings show; empty where nowhere.
         components: What an adaptive attacker must cover, e.g. ("classifier", "preprocessing").
     """
 
@@ -49,6 +50,7 @@ class DetectorInfo:
     random: bool = False
     differentiable: bool = True
     approximate_gradient: str = ""
+    jumps: str = ""
     components: tuple[str, ...] = ()
 
 

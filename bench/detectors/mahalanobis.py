@@ -50,7 +50,10 @@ class Mahalanobis(Detector):
     taken at each layer's own preprocessed point.
     """
 
-    info: ClassVar[DetectorInfo] = DetectorInfo(components=("features", "preprocessing"))
+    info: ClassVar[DetectorInfo] = DetectorInfo(
+        jumps="where a pixel's gradient is 0, the preprocessing step of that pixel changes its sign",
+        components=("features", "preprocessing"),
+    )
     Params = MahalanobisParams
 
     def __init__(

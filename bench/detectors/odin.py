@@ -33,7 +33,10 @@ class ODIN(Detector):
     `backward` gives; at the boundaries between pieces, of measure zero, the score jumps.
     """
 
-    info: ClassVar[DetectorInfo] = DetectorInfo(components=("classifier", "preprocessing"))
+    info: ClassVar[DetectorInfo] = DetectorInfo(
+        jumps="where a pixel's gradient is 0, the preprocessing step of that pixel changes its sign",
+        components=("classifier", "preprocessing"),
+    )
     Params = ODINParams
 
     def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
