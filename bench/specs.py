@@ -53,6 +53,13 @@ class SetKind(StrEnum):
     SYNTHETIC = "synthetic"
 
 
+class ThresholdSource(StrEnum):
+    """Which clean ID images a threshold is taken from; never test images."""
+
+    CALIBRATION = "calibration"
+    TRAIN = "train"
+
+
 class Card(BaseModel):
     """What all cards, and all parts of cards, have in common: unknown fields are errors and nothing changes."""
 
@@ -179,6 +186,13 @@ class RecordedSpec(Card):
     clean_auroc: float | None = Field(default=None, ge=0, le=1)  # mean over natural OOD sets
 
 
+class ThresholdSpec(Card):
+    """At which threshold detection rates are taken: the one that accepts 95 % of some clean ID images."""
+
+    source: ThresholdSource = ThresholdSource.CALIBRATION  # train: only where a paper does so
+    per_class: bool = False  # one threshold for each class that the detector predicts
+
+
 class DetectorOnTrack(Card):
     """What a detector needs on one track."""
 
@@ -211,6 +225,7 @@ class DetectorCard(Card):
     params: dict[str, Any] = {}
     tuned_on: Text = "nothing"
     extra_data: Text = "none"
+    thresholds: ThresholdSpec = ThresholdSpec()
     tracks: dict[Name, DetectorOnTrack] = {}
     variants: dict[Name, VariantSpec] = {}
 
@@ -238,6 +253,7 @@ class DetectorCard(Card):
         return DetectorSpec(
             name=name, track=track, version=self.version, method=self.method, params=params,
             network=here.network, weights=here.weights, training=here.training, recorded=here.recorded,
+            thresholds=self.thresholds,
         )  # fmt: skip
 
 
@@ -253,6 +269,7 @@ class DetectorSpec(Card):
     weights: tuple[WeightsSpec, ...]
     training: TrainingSpec | None
     recorded: RecordedSpec
+    thresholds: ThresholdSpec = ThresholdSpec()
 
 
 # --------------------------------------------------------------------------- threats

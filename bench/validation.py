@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,9 @@ from bench.errors import BenchError, CardError
 from bench.methods import import_method
 from bench.specs import Card, DetectorCard, DetectorSpec, SetSpec, ThreatCard, TrackCard, WeightsSpec
 from bench.yaml_cards import Document, Location, read_document, shorten
+
+if TYPE_CHECKING:  # torch takes seconds
+    from bench.detectors.base import Detector
 
 EMBEDDED_TRACK = "digits"
 """The track whose data and weights are part of the built-in content: there, a missing file is a failure."""
@@ -170,6 +173,11 @@ class _Check:
             self.settings(method.Params, spec.params, [*places, ("params",)])
             if method.info.classifier and spec.network is None:
                 self.problem(here, f"the method needs a classifier; give field '{'.'.join(map(str, here))}.network'")
+            if spec.thresholds.per_class and not _predicts_classes(method):
+                self.problem(
+                    ("thresholds", "per_class"),
+                    "field 'thresholds.per_class': given true, and the method predicts no classes; leave it out",
+                )
         self.network(spec, here)
         if spec.training is not None:
             recipe = self.imported((*here, "training", "recipe"), spec.training.recipe, callable, "a training recipe")
@@ -272,6 +280,13 @@ class _Check:
             model.model_validate(given)
         except ValidationError as error:
             self.problems.extend(describe(error, model, self.document, within=places))
+
+
+def _predicts_classes(method: "type[Detector]") -> bool:
+    """Whether a detector of this class has a classifier inside, or logits of its own."""
+    from bench.detectors.base import Detector
+
+    return method.info.classifier or method.logits is not Detector.logits
 
 
 def _article(found: Any) -> str:

@@ -90,6 +90,14 @@ def weights(extra="", **settings):
     return ("  toy: {}\n", f"  toy:\n    weights: [{{{fields}}}]\n{extra}")
 
 
+def test_thresholds_by_class_need_a_method_that_predicts_classes(check):
+    by_class = ("params: {scale: 2.0}", "params: {scale: 2.0}\nthresholds: {per_class: true}")
+    blind = only(check("detectors/flat.yaml", replace=by_class))
+    assert "flat.yaml:5: field 'thresholds.per_class': given true, and the method predicts no classes" in blind
+    card = "name: flat\nsummary: s\nmethod: bench.detectors.msp:MSP\nthresholds: {per_class: true}\ntracks: {toy: {}}\n"
+    assert "needs a classifier; give field 'tracks.toy.network'" in only(check("detectors/flat.yaml", card))
+
+
 def test_weights_with_another_sha256_are_refused(check, toy_cards):
     folder = toy_cards.root / "detectors" / "weights"
     folder.mkdir()

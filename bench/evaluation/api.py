@@ -17,7 +17,7 @@ from bench.errors import CellError, UsageError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
 from bench.evaluation.keys import set_digests
-from bench.evaluation.plan import MICRO_BATCH, RunOptions, as_side, check_options, plan_detector
+from bench.evaluation.plan import MICRO_BATCH, RunOptions, as_side, check_options, needs_train, plan_detector
 from bench.evaluation.results import Cell
 from bench.evaluation.store import CellStore, MemoryStore, Store
 from bench.evaluation.workbench import Given
@@ -109,7 +109,11 @@ def evaluate(
         tracks={card.name: own_track} if own_track else {},
     )
     spec = catalog.detector_spec(detector, card.name) if isinstance(detector, str) else _spec(detector, card)
-    digests = {n: own_track.digest(n) for n in _set_names(card)} if own_track else set_digests(card, data_dir)
+    train = needs_train(spec)
+    if own_track:
+        digests = {name: own_track.digest(name) for name in _set_names(card, train=train)}
+    else:
+        digests = set_digests(card, data_dir, train=train)
     # What is given as an object has no content that could be hashed for certain: a name used once stands for it.
     once = (uuid.uuid4().hex,) if not isinstance(detector, str) or isinstance(threat, Threat) else None
     planned = plan_detector(
@@ -213,8 +217,8 @@ def _spec(module: nn.Module, track: TrackCard) -> DetectorSpec:
     )  # fmt: skip
 
 
-def _set_names(card: TrackCard) -> list[str]:
-    return ["test", "calibration", *card.ood]
+def _set_names(card: TrackCard, *, train: bool) -> list[str]:
+    return ["test", "calibration", *card.ood, *(["train"] if train else [])]
 
 
 def _slug(thing: object) -> str:

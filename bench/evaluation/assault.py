@@ -15,7 +15,7 @@ from bench.detectors.base import Detector
 from bench.evaluation.crafting import craft
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.plan import PlannedCell
-from bench.evaluation.scoring import Scores, device_of
+from bench.evaluation.scoring import Scores, device_of, predict_classes
 from bench.evaluation.targets import Targets
 from bench.specs import Side
 from bench.threat_models.base import Budget, Context, Threat
@@ -25,9 +25,13 @@ _SECONDS_BETWEEN_FIGURES = 0.5
 
 @dataclass
 class Assault:
-    """Attacked scores and costs by set; sets that were not attacked have their clean scores and an empty status."""
+    """Attacked scores and costs by set; sets that were not attacked have their clean scores and an empty status.
+
+    `predicted` holds the classes of the clean images, and of the attacked OOD images where thresholds go by class.
+    """
 
     scores: dict[str, Scores]
+    predicted: dict[str, NDArray[np.int64]]
     norm: dict[str, Scores]
     gradients: dict[str, NDArray[np.int64]]
     queries: dict[str, NDArray[np.int64]]
@@ -35,10 +39,11 @@ class Assault:
     notes: list[str] = field(default_factory=list)
 
 
-def untouched_assault(clean: Mapping[str, Scores]) -> Assault:
+def untouched_assault(clean: Mapping[str, Scores], predicted: Mapping[str, NDArray[np.int64]]) -> Assault:
     """No attack at all."""
     return Assault(
         scores=dict(clean),
+        predicted=dict(predicted),
         norm={name: np.zeros(len(scores), np.float32) for name, scores in clean.items()},
         gradients={name: np.zeros(len(scores), np.int64) for name, scores in clean.items()},
         queries={name: np.zeros(len(scores), np.int64) for name, scores in clean.items()},
@@ -56,6 +61,7 @@ class Order:
         threat: The attacker.
         images: The track's sets.
         clean: Clean scores by set.
+        predicted: The classes of the clean images by set.
         targets: Where the attack may stop, if the cell allows it.
         watch: Hears (share done, AUROC so far).
     """
@@ -65,13 +71,14 @@ class Order:
     threat: Threat
     images: Images
     clean: Mapping[str, Scores]
+    predicted: Mapping[str, NDArray[np.int64]]
     targets: Targets
     watch: Callable[[float, float | None], None]
 
 
 def attack_sides(order: Order) -> Assault:
     """Raise the scores of all OOD sets, lower those of the ID test set, or both."""
-    assault = untouched_assault(order.clean)
+    assault = untouched_assault(order.clean, order.predicted)
     side = order.planned.ingredients.side
     runs: list[tuple[Side, list[str], float | None]] = []
     if side is not Side.ALARM:
@@ -111,10 +118,14 @@ def _attack(order: Order, names: Sequence[str], context: Context, assault: Assau
         budget=Budget(order.planned.ingredients.norm, order.planned.ingredients.eps),
         context=context,
     )
+    by_class = order.planned.detector.thresholds.per_class and context.side is Side.EVADE
+    predicted = predict_classes(order.detector, done.images, context.micro_batch) if by_class else None
     for name, rows in _slices(names, chosen).items():
         assault.scores[name], assault.norm[name] = done.scores[rows], done.norm[rows]
         assault.gradients[name], assault.queries[name] = done.gradients[rows], done.queries[rows]
         assault.status[name] = done.status[rows]
+        if predicted is not None:
+            assault.predicted[name] = predicted[rows]
     assault.notes += done.notes
 
 

@@ -11,16 +11,18 @@ import torch
 from numpy.typing import NDArray
 
 from bench import __version__, metrics
+from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
-from bench.errors import CellError
+from bench.errors import CardError, CellError
 from bench.evaluation.assault import Assault, Order, attack_sides, untouched_assault
-from bench.evaluation.figures import THRESHOLD, TPR, OodScores, SetScores, mean_metrics, set_metrics
+from bench.evaluation.figures import OodScores, SetScores, mean_metrics, set_metrics
 from bench.evaluation.gate import identity_problem, remarks
-from bench.evaluation.images import CALIBRATION, TEST, Images
+from bench.evaluation.images import CALIBRATION, TEST, TRAIN, Images
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta, SetMetrics
 from bench.evaluation.scoring import Scores, device_of, predict_classes, score_images
 from bench.evaluation.targets import Targets, stop_targets
+from bench.evaluation.thresholds import Thresholds
 from bench.specs import Side
 from bench.threat_models.base import Threat
 
@@ -28,33 +30,31 @@ Watcher = Callable[[float, float | None], None]
 """Called with (share done in [0, 1], AUROC so far or None)."""
 
 
-def clean_cell(planned: PlannedCell, detector: Detector, images: Images) -> Cell:
+def clean_cell(planned: PlannedCell, detector: Detector, images: Images, train: ImageSet | None = None) -> Cell:
     """Score every set as it is.
 
     Args:
         planned: The clean cell to compute.
         detector: On the device on which to compute.
         images: The track's sets.
+        train: Training images, where thresholds come from them: they are scored, and only the thresholds are kept.
 
     Raises:
         CellError: A score is not finite.
+        CardError: Thresholds by class are asked of a detector that predicts no classes.
     """
     started = time.monotonic()
-    scores: dict[str, Scores] = {}
-    predicted: dict[str, NDArray[np.int64]] = {}
-    for name, chosen in images.sets().items():
-        pixels = chosen.pixels().to(device_of(detector))
-        scores[name] = score_images(detector, pixels, planned.ingredients.micro_batch)
-        predicted[name] = predict_classes(detector, pixels, planned.ingredients.micro_batch)
-        if bad := int(np.sum(~np.isfinite(scores[name]))):
-            raise CellError(
-                f"{planned.label}: {bad} of {len(chosen)} images of '{name}' have a score that is not finite; "
-                "the detector must give a finite number for every image in [0, 1]."
-            )
-    nothing = untouched_assault(scores)
-    meta = _figures(planned, images, _Clean(scores, predicted), nothing, Targets(None, None))
-    meta = _signed(meta, detector, started, (*images.skipped(), *remarks(planned, meta)))
-    return Cell(meta, _samples(images, _Clean(scores, predicted), nothing))
+    extra = {} if train is None else {TRAIN: train}
+    scored = {name: _scored(planned, detector, chosen) for name, chosen in {**images.sets(), **extra}.items()}
+    clean = _Clean({name: scored[name][0] for name in images.sets()}, {name: scored[name][1] for name in images.sets()})
+    thresholds = Thresholds.of(
+        planned.detector.thresholds, *scored[CALIBRATION if train is None else TRAIN], label=planned.label
+    )
+    nothing = untouched_assault(clean.scores, clean.predicted)
+    meta = _figures(planned, images, clean, nothing, Targets(None, None), thresholds)
+    skipped = (*images.skipped(), *(train.skipped if train is not None else ()))
+    meta = _signed(meta, detector, started, (*skipped, *remarks(planned, meta)))
+    return Cell(meta, _samples(images, clean, nothing))
 
 
 def attacked_cell(
@@ -78,12 +78,14 @@ def attacked_cell(
     started = time.monotonic()
     before = _Clean.read(clean, images)
     ood = [before.scores[name] for name in images.ood]
-    targets = stop_targets(planned.ingredients.side, before.scores[TEST], ood, clean.meta.thresholds.values())
+    thresholds = Thresholds.read(planned.detector.thresholds, clean.meta.thresholds)
+    targets = stop_targets(planned.ingredients.side, before.scores[TEST], ood, thresholds.named().values())
+    order = Order(planned, detector, threat, images, before.scores, before.predicted, targets, watch)
     try:
-        assault = attack_sides(Order(planned, detector, threat, images, before.scores, targets, watch))
+        assault = attack_sides(order)
     except CellError as error:
         raise CellError(f"{planned.label}: {error}") from error
-    meta = _figures(planned, images, before, assault, targets)
+    meta = _figures(planned, images, before, assault, targets, thresholds)
     return Cell(_signed(meta, detector, started, tuple(assault.notes)), _samples(images, before, assault))
 
 
@@ -107,15 +109,34 @@ class _Clean:
         )
 
 
-def _figures(planned: PlannedCell, images: Images, clean: _Clean, assault: Assault, targets: Targets) -> CellMeta:
+def _scored(planned: PlannedCell, detector: Detector, chosen: ImageSet) -> tuple[Scores, NDArray[np.int64]]:
+    """Scores and predicted classes of one set."""
+    pixels = chosen.pixels().to(device_of(detector))
+    scores = score_images(detector, pixels, planned.ingredients.micro_batch)
+    predicted = predict_classes(detector, pixels, planned.ingredients.micro_batch)
+    if bad := int(np.sum(~np.isfinite(scores))):
+        raise CellError(
+            f"{planned.label}: {bad} of {len(chosen)} images of '{chosen.name}' have a score that is not finite; "
+            "the detector must give a finite number for every image in [0, 1]."
+        )
+    if planned.detector.thresholds.per_class and (predicted < 0).any():
+        raise CardError(
+            f"detector '{planned.detector.name}': thresholds.per_class is true and the detector predicts no classes; "
+            "give it a classifier, or leave per_class out of the card."
+        )
+    return scores, predicted
+
+
+def _figures(
+    planned: PlannedCell, images: Images, clean: _Clean, assault: Assault, targets: Targets, thresholds: Thresholds
+) -> CellMeta:
     """Everything that the scores and the plan say; `_signed` adds the circumstances."""
     ingredients = planned.ingredients
-    threshold = metrics.threshold_at_tpr(clean.scores[CALIBRATION], TPR, name=planned.label)
     sides = {name: _ood_scores(planned, images, name, clean, assault) for name in images.ood}
     test = SetScores(clean.scores[TEST], assault.scores[TEST])
     figures: dict[str, SetMetrics] = {
         name: set_metrics(
-            test, side, targets=targets, threshold=threshold, eps=ingredients.eps, name=f"{planned.label}, '{name}'"
+            test, side, targets=targets, thresholds=thresholds, eps=ingredients.eps, name=f"{planned.label}, '{name}'"
         )
         for name, side in sides.items()
     }
@@ -131,7 +152,7 @@ def _figures(planned: PlannedCell, images: Images, clean: _Clean, assault: Assau
         micro_batch=ingredients.micro_batch, early_stop=ingredients.early_stop,
         id_accuracy=_accuracy(images.test.labels.numpy(), clean.predicted[TEST]),
         iqr=metrics.iqr(clean.scores[TEST]), stop_high=targets.high, stop_low=targets.low,
-        thresholds={THRESHOLD: threshold},
+        thresholds=thresholds.named(),
         sets=figures, mean=mean_metrics(test, sides, figures, targets=targets, name=planned.label),
         statuses={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
         gradients=sum(int(part.sum()) for part in assault.gradients.values()),
@@ -153,6 +174,7 @@ def _ood_scores(planned: PlannedCell, images: Images, name: str, clean: _Clean, 
     return OodScores(
         clean=clean.scores[name],
         attacked=assault.scores[name],
+        predicted=assault.predicted[name],
         counts=planned.track.ood[name].counts,
         gradients=int(assault.gradients[name].sum()),
         queries=int(assault.queries[name].sum()),

@@ -10,11 +10,7 @@ from bench import metrics
 from bench.evaluation.results import MeanMetrics, SetMetrics
 from bench.evaluation.scoring import Scores
 from bench.evaluation.targets import Targets
-
-THRESHOLD = "calibration_tpr95"
-"""The threshold that accepts 95 % of the held-out clean ID images."""
-
-TPR = 0.95
+from bench.evaluation.thresholds import TPR, Thresholds
 
 
 @dataclass(frozen=True)
@@ -30,12 +26,14 @@ class OodScores(SetScores):
     """An OOD set's scores, and what else its figures need.
 
     Attributes:
+        predicted: (N,) classes that the detector predicts for the attacked images; -1 without a classifier.
         counts: Whether the set enters the mean.
         gradients: Spent on the set.
         queries: Spent on the set.
         distances: (N,) to the nearest ID calibration image in the budget's norm; None where no ceiling is asked for.
     """
 
+    predicted: NDArray[np.int64]
     counts: bool
     gradients: int = 0
     queries: int = 0
@@ -43,7 +41,13 @@ class OodScores(SetScores):
 
 
 def set_metrics(
-    in_distribution: SetScores, ood: OodScores, *, targets: Targets, threshold: float, eps: float | None, name: str
+    in_distribution: SetScores,
+    ood: OodScores,
+    *,
+    targets: Targets,
+    thresholds: Thresholds,
+    eps: float | None,
+    name: str,
 ) -> SetMetrics:
     """Figures of one OOD set.
 
@@ -54,7 +58,7 @@ def set_metrics(
         in_distribution: The ID test images.
         ood: The OOD set.
         targets: The cell's early-stop targets.
-        threshold: An image below it is detected.
+        thresholds: Below which images are detected.
         eps: Radius in the norm of the distances.
         name: The cell, for errors.
     """
@@ -75,7 +79,7 @@ def set_metrics(
         aupr_out=metrics.aupr_out(id_scores, ood_scores, name=name),
         fpr95=metrics.fpr_at_tpr(id_scores, ood_scores, TPR, name=name),
         clean_fpr95=metrics.fpr_at_tpr(in_distribution.clean, ood.clean, TPR, name=name),
-        detection_rate=metrics.detection_rate(ood_scores, threshold, name=name),
+        detection_rate=thresholds.detection_rate(ood_scores, ood.predicted, label=name),
         ceiling=ceiling, reachable=reachable,
         counts=ood.counts, gradients=ood.gradients, queries=ood.queries,
     )  # fmt: skip

@@ -14,6 +14,10 @@ from bench.specs import Norm, TrackCard
 
 TEST = "test"
 CALIBRATION = "calibration"
+TRAIN = "train"
+
+MAX_THRESHOLD_IMAGES = 5000
+"""The most training images that are scored for thresholds where the track has no limit of its own."""
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,13 @@ class Images:
     @cached_property
     def _distances(self) -> dict[tuple[str, Norm], NDArray[np.float64]]:
         return {}
+
+
+def threshold_images(track: Track) -> ImageSet:
+    """The training images from which thresholds come where a detector's card says so; no run's limit cuts them.
+
+    Raises:
+        DataError: As `Images.of`.
+    """
+    limit = track.card.default_limit
+    return track.set(TRAIN).limited(MAX_THRESHOLD_IMAGES if limit is None else limit)

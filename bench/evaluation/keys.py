@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import __version__
+from bench.catalog import Kind
+from bench.detectors.missing import missing_weights
 from bench.errors import WeightsError
 from bench.evaluation.results import FORMAT
 from bench.evaluation.sources import source_hash
@@ -23,6 +25,9 @@ class Cards(Protocol):
     @property
     def workspace(self) -> Path | None:
         """The folder whose own modules may be imported."""
+
+    def names(self, kind: Kind | str) -> list[str]:
+        """The names of all cards of a kind."""
 
     def detector_spec(self, name: str, track: str) -> DetectorSpec:
         """A detector's settings on one track."""
@@ -50,7 +55,8 @@ class Ingredients:
         source_hash: Of the code of method, network, threat and harness.
         threat_hash: Of method, version and parameters in force.
         track_hash: Of the card.
-        set_digests: Content of the ID test, the calibration and the OOD sets.
+        set_digests: Content of the ID test, the calibration and the OOD sets, and of the training set where
+            thresholds come from it.
         limit: The most images of a set; None for all.
     """
 
@@ -103,14 +109,7 @@ def weights_hashes(spec: DetectorSpec, cards: Cards) -> tuple[str, ...]:
     for weights in spec.weights:
         path = cards.weights_path(weights.file)
         if path is None or not path.is_file():
-            base = spec.name.partition(".")[0]
-            how = f"make it with `bench train --detector {base} --track {spec.track}`"
-            if spec.training is None:
-                source = f" from {weights.source}" if weights.source else " from the published checkpoint"
-                how = f"make it with `bench convert`{source}"
-            raise WeightsError(
-                f"weights '{weights.file}' of detector '{spec.name}' on {spec.track} are missing; {how}."
-            )
+            raise missing_weights(weights, spec, cards)
         status = path.stat()
         digest = _file_hash(path, status.st_mtime_ns, status.st_size)
         if weights.sha256 is not None and digest != weights.sha256:
@@ -122,9 +121,15 @@ def weights_hashes(spec: DetectorSpec, cards: Cards) -> tuple[str, ...]:
     return tuple(found)
 
 
-def set_digests(card: TrackCard, data_dir: Path | None) -> dict[str, str]:
-    """The content digest of every set that a cell uses; only a set whose card does not fix it is loaded."""
-    sets = {"test": card.test, "calibration": card.calibration, **card.ood}
+def set_digests(card: TrackCard, data_dir: Path | None, *, train: bool = False) -> dict[str, str]:
+    """The content digest of every set that a cell uses; only a set whose card does not fix it is loaded.
+
+    Args:
+        card: The track's card.
+        data_dir: Where data files lie; None for the default.
+        train: With the training images too, from which some detectors take their thresholds.
+    """
+    sets = {"test": card.test, "calibration": card.calibration, **card.ood, **({"train": card.train} if train else {})}
     digests = {}
     for name, spec in sets.items():
         accepted = spec.digests()

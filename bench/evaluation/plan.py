@@ -9,7 +9,7 @@ from bench.errors import UsageError
 from bench.evaluation.eps import EpsChoice, parse_eps
 from bench.evaluation.keys import Cards, Ingredients, code_hash, set_digests, threat_hash, track_hash, weights_hashes
 from bench.methods import importable
-from bench.specs import DetectorSpec, Side, ThreatCard, TrackCard
+from bench.specs import DetectorSpec, Side, ThreatCard, ThresholdSource, TrackCard
 
 CLEAN = "clean"
 """The threat that attacks nothing: its cell holds the clean scores that every other cell of a detector needs."""
@@ -113,9 +113,10 @@ def plan(
     check_options(options, cards)
     planned: list[PlannedCell] = []
     for track in (catalog.track(name) for name in dict.fromkeys(tracks)):
+        specs = [catalog.detector_spec(name, track.name) for name in dict.fromkeys(detectors)]
         with importable(catalog.workspace):  # a source may be the workspace's own
-            digests = set_digests(track, data_dir)
-        for spec in (catalog.detector_spec(name, track.name) for name in dict.fromkeys(detectors)):
+            digests = set_digests(track, data_dir, train=any(map(needs_train, specs)))
+        for spec in specs:
             planned += plan_detector(
                 catalog, spec, track, threats=cards, choice=choice, options=options, digests=digests
             )
@@ -142,14 +143,15 @@ def plan_detector(
         threats: The threats' cards.
         choice: The radii.
         options: What all cells share.
-        digests: Content digests of the track's sets.
+        digests: Content digests of the track's sets; that of the training set counts only where it is needed.
         weights: The sha256 of the weights where they are no files; None reads the files.
     """
+    used = {name: digest for name, digest in digests.items() if name != "train" or needs_train(spec)}
     base = Ingredients(
         detector_hash=spec.content_hash(),
         weights_sha256=weights_hashes(spec, catalog) if weights is None else weights,
         source_hash="", threat_hash="",
-        track_hash=track_hash(track), set_digests=digests,
+        track_hash=track_hash(track), set_digests=used,
         norm=None, eps=None, side=Side.EVADE,
         seed=options.seed, limit=track.default_limit if options.limit is None else options.limit,
         micro_batch=options.micro_batch, early_stop=options.early_stop,
@@ -170,6 +172,11 @@ def plan_detector(
     clean = cell(catalog.threat(CLEAN), None, None)
     rest = [cell(card, radius, clean) for card in threats if card.name != CLEAN for radius in choice.of(card)]
     return [clean, *rest]
+
+
+def needs_train(spec: DetectorSpec) -> bool:
+    """Whether a detector's figures depend on the training images themselves: its thresholds come from them."""
+    return spec.thresholds.source is ThresholdSource.TRAIN
 
 
 def as_side(side: Side | str) -> Side:

@@ -48,7 +48,7 @@ class SetMetrics(_Value):
     aupr_out: float
     fpr95: float
     clean_fpr95: float
-    detection_rate: float  # share of OOD images below the calibration threshold that accepts 95 % of ID images
+    detection_rate: float  # share of OOD images below the threshold in force for them, one of `CellMeta.thresholds`
     ceiling: float | None  # AUROC that no detector can exceed at this radius; None without a radius
     reachable: float | None  # share of OOD images that can be turned into an ID calibration image within eps
     counts: bool  # whether the set enters the mean
@@ -94,7 +94,7 @@ class CellMeta(_Value):
     iqr: float  # of the clean scores of the ID test images
     stop_high: float | None  # target of images whose score is raised, None where none was
     stop_low: float | None
-    thresholds: dict[str, float]
+    thresholds: dict[str, float]  # "SOURCE_tpr95", and with "/CLASS" where classes have their own
     sets: dict[str, SetMetrics]
     mean: MeanMetrics | None  # None where the track has no natural OOD set
     statuses: dict[str, int]

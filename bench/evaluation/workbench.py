@@ -7,13 +7,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.catalog import Catalog
+from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, CardError, CellError
 from bench.evaluation.cell import Watcher, attacked_cell, clean_cell
-from bench.evaluation.images import Images
-from bench.evaluation.plan import PlannedCell
+from bench.evaluation.images import Images, threshold_images
+from bench.evaluation.plan import PlannedCell, needs_train
 from bench.evaluation.results import Cell
 from bench.evaluation.store import CellStore, StoreError
 from bench.methods import import_method, importable
@@ -79,7 +80,7 @@ class Workbench:
         known = self._clean.get(planned.key) or self._store.get(planned.key)
         if known is None:
             try:
-                known = clean_cell(planned, self._detector(planned), self._sets(planned))
+                known = clean_cell(planned, self._detector(planned), self._sets(planned), self._train(planned))
                 known = self._store.put(known)
             except StoreError:
                 raise
@@ -92,12 +93,22 @@ class Workbench:
 
     def _sets(self, planned: PlannedCell) -> Images:
         name, limit = planned.track.name, planned.ingredients.limit
-        if name not in self._tracks:
-            self._tracks[name] = Track(planned.track, self._data_dir)
         if (name, limit) not in self._images:
             with importable(self._catalog.workspace):  # a source may be the workspace's own
-                self._images[name, limit] = Images.of(self._tracks[name], limit)
+                self._images[name, limit] = Images.of(self._track(planned), limit)
         return self._images[name, limit]
+
+    def _train(self, planned: PlannedCell) -> ImageSet | None:
+        if not needs_train(planned.detector):
+            return None
+        with importable(self._catalog.workspace):
+            return threshold_images(self._track(planned))
+
+    def _track(self, planned: PlannedCell) -> Track:
+        name = planned.track.name
+        if name not in self._tracks:
+            self._tracks[name] = Track(planned.track, self._data_dir)
+        return self._tracks[name]
 
     def _detector(self, planned: PlannedCell) -> Detector:
         if planned.detector.name in self._given.detectors:

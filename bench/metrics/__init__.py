@@ -13,7 +13,6 @@ from bench.metrics.roc import (
 )
 from bench.metrics.scores import MetricError, clip_beyond_targets, iqr
 from bench.metrics.thresholds import (
-    ThresholdSource,
     detection_rate,
     detection_rate_by_class,
     fpr_at_tpr,
@@ -26,7 +25,6 @@ __all__ = [
     "Ceiling",
     "Difference",
     "MetricError",
-    "ThresholdSource",
     "aupr_in",
     "aupr_out",
     "auroc",

@@ -2,20 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from enum import StrEnum
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.metrics.scores import FloatArray, MetricError, checked, checked_sides
-
-
-class ThresholdSource(StrEnum):
-    """Which clean ID images a threshold was taken from; never test images."""
-
-    CALIBRATION = "calibration"
-    TRAIN = "train"
 
 
 def threshold_at_tpr(scores: ArrayLike, tpr: float = 0.95, *, name: str = "scores") -> float:

@@ -26,8 +26,13 @@ def heading(table: Table) -> str:
     return f"{table.track}, {_SIDES[table.side]}"
 
 
-def caption(table: Table) -> list[str]:
-    """What the figures are made of and what they mean, one line each."""
+def caption(table: Table, *, full: bool = False) -> list[str]:
+    """What the figures are made of and what they mean, one line each.
+
+    Args:
+        table: The table.
+        full: For the view with every figure: also at which threshold images count as detected.
+    """
     counted = [column.name for column in table.columns if column.counts]
     lines = [_images(table)]
     if any(section.attacked for section in table.sections):
@@ -45,7 +50,7 @@ def caption(table: Table) -> list[str]:
         "FPR95: mean share of OOD images accepted where 95 % of ID images are; ceiling: mean AUROC that no detector "
         "can exceed at this radius; grads: gradients spent; s: seconds"
     )
-    return lines
+    return [*lines, _detection(table)] if full else lines
 
 
 def remarks(table: Table, radii: Mapping[Norm, float] | None = None) -> list[str]:
@@ -98,6 +103,26 @@ def _proposal(norm: Norm, table: Table, largest: float | None) -> str:
     if fine:
         return f"of the radii shown, {', '.join(numbers.radius(value) for value in fine)} are small enough."
     return "compare it with a smaller radius."
+
+
+def threshold_source(meta: CellMeta) -> str:
+    """Where the thresholds of a cell's detection rates come from, as its card says it: "train per_class"."""
+    sources = sorted({name.partition("_")[0] for name in meta.thresholds})
+    return " ".join([*sources, *(["per_class"] if any("/" in name for name in meta.thresholds) else [])])
+
+
+def _detection(table: Table) -> str:
+    by_source: dict[str, list[str]] = {}
+    for meta in table.metas:
+        users = by_source.setdefault(threshold_source(meta), [])
+        users += [meta.detector] if meta.detector not in users else []
+    told = []
+    for source, detectors in by_source.items():
+        words = f"{source.partition(' ')[0]} images"
+        if source.endswith("per_class"):
+            words += " predicted to be of the same class"
+        told.append(words if len(by_source) == 1 else f"{words} for {', '.join(sorted(detectors))}")
+    return f"detected: share of OOD images below the threshold that accepts 95 % of the clean ID {'; '.join(told)}"
 
 
 def _images(table: Table) -> str:

@@ -37,7 +37,7 @@ def render_latex(table: Table, *, full: bool = False, radii: Mapping[Norm, float
     """
     grid = flat_grid(table, full=full)
     alignment = "l" * grid.texts + "r" * (len(grid.header) - grid.texts)
-    said = ". ".join(escape_latex(line.rstrip(".")) for line in [heading(table), *caption(table)])
+    said = ". ".join(escape_latex(line.rstrip(".")) for line in [heading(table), *caption(table, full=full)])
     lines = [
         *(f"% {' '.join(line.split())}" for line in remarks(table, radii)),
         r"\begin{table}",

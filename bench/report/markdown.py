@@ -21,7 +21,7 @@ def render_markdown(table: Table, *, full: bool = False, radii: Mapping[Norm, fl
     rules = [":--"] * grid.texts + ["--:"] * (len(grid.header) - grid.texts)
     lines = [f"**{escape_markdown(heading(table))}**", "", _row(map(escape_markdown, grid.header)), _row(rules)]
     lines += [_row(map(escape_markdown, words)) for block in grid.blocks for words in block]
-    lines += ["", *(f"- {escape_markdown(line)}" for line in [*caption(table), *remarks(table, radii)])]
+    lines += ["", *(f"- {escape_markdown(line)}" for line in [*caption(table, full=full), *remarks(table, radii)])]
     return "\n".join(lines) + "\n"
 
 

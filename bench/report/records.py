@@ -5,13 +5,17 @@ import io
 from collections.abc import Iterable
 
 from bench.evaluation.results import CellMeta, MeanMetrics, SetMetrics
+from bench.report.captions import threshold_source
 
 _OF_CELL = (
     "track", "detector", "threat", "norm", "eps", "side", "limit", "seed", "early_stop", "micro_batch", "id_accuracy",
     "device", "key",
 )  # fmt: skip
 
-COLUMNS = (*_OF_CELL[:8], "set", *SetMetrics.model_fields, "cell_gradients", "cell_queries", "seconds", *_OF_CELL[8:])
+COLUMNS = (
+    *_OF_CELL[:8], "set", *SetMetrics.model_fields, "threshold_source", "cell_gradients", "cell_queries", "seconds",
+    *_OF_CELL[8:],
+)  # fmt: skip
 """The columns of `records`; a figure that a row does not have is None."""
 
 
@@ -21,6 +25,7 @@ def records(metas: Iterable[CellMeta]) -> list[dict[str, object]]:
     rows = []
     for meta in ordered:
         shared = meta.model_dump(mode="json", include=set(_OF_CELL))
+        shared["threshold_source"] = threshold_source(meta)
         shared |= {"cell_gradients": meta.gradients, "cell_queries": meta.queries, "seconds": meta.seconds}
         of_sets: dict[str, SetMetrics | MeanMetrics] = dict(meta.sets)
         if meta.mean is not None:

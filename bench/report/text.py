@@ -36,7 +36,7 @@ def text_lines(
         radii: For each norm, the largest radius that is not too large, where it is known.
     """
     lines = sentence_lines(heading(table), width, "heading")
-    for sentence in caption(table):
+    for sentence in caption(table, full=full):
         lines += sentence_lines(sentence, width, "caption")
     if full:
         lines += _panel(table, _full_columns(), [column.name for column in table.columns])

@@ -38,6 +38,11 @@ DETECTORS: dict[str, dict[str, Any]] = {
     "ties": {"method": "tiny_world:Net", "params": {"ties": 3.0}},
     "inverted": {"method": "tiny_world:Net", "params": {"sign": -1.0}},
     "labelled": {"method": "tiny_world:Labelled"},
+    "by-class": {"method": "tiny_world:Labelled", "thresholds": {"per_class": True}},
+    "halves": {"method": "tiny_world:Halves", "thresholds": {"per_class": True}},
+    "train-by-class": {"method": "tiny_world:Halves", "thresholds": {"source": "train", "per_class": True}},
+    "train": {"method": "tiny_world:Net", "thresholds": {"source": "train"}},
+    "blind": {"method": "tiny_world:Net", "thresholds": {"per_class": True}},
     "nan": {"method": "tiny_world:Net", "params": {"nan_above": 0.5}},
     "misrecorded": {"method": "tiny_world:Net", "tracks": {"tiny": {"recorded": {"clean_auroc": 0.1}}}},
 }
@@ -45,6 +50,7 @@ PGD = {"steps": 12, "restarts": 5, "step_size": 0.5}
 THREATS: dict[str, dict[str, Any]] = {
     "pgd": {"method": "bench.threat_models.pgd:PGD", "norm": "l2", "eps": [0.3, 0.6], "params": PGD},
     "pgd-inf": {"method": "bench.threat_models.pgd:PGD", "norm": "linf", "eps": [0.05], "params": PGD},
+    "mirror": {"method": "tiny_world:Mirror", "norm": "l2", "eps": [4.0], "sides": ["evade"]},
     "fgm": {"method": "bench.threat_models.fgm:FGM", "norm": "l2", "eps": [0.3]},
     **{
         f"rogue-{how}": {

@@ -78,6 +78,25 @@ class Labelled(Net):
         return torch.stack([right, left], dim=1)
 
 
+class Halves(Labelled):
+    """The same classifier, and a score that counts the left half more: it differs between the classes."""
+
+    def smooth(self, x: Tensor) -> Tensor:
+        return -0.8 * x[..., : SIDE // 2].mean((1, 2, 3)) - 0.2 * x[..., SIDE // 2 :].mean((1, 2, 3))
+
+
+class Mirror(Threat):
+    """Darkens images and mirrors them, so that `Halves` scores each higher and sees it as of the other class."""
+
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        images = (x.flip(-1) - 0.1).clamp(0, 1)
+        none = torch.zeros(len(x), dtype=torch.int64)
+        return AttackResult(
+            images, images, torch.zeros(len(x), 1), gradients=none, queries=none, norm=0.0 * none,
+            status=[Status.COMPLETED] * len(x),
+        )  # fmt: skip
+
+
 class RogueParams(ThreatParams):
     """What the rogue does wrong."""
 

@@ -83,6 +83,17 @@ def test_csv_loses_no_digit_and_leaves_absent_figures_empty(make_meta, make_set)
     assert rows[0]["ceiling"] == ""
 
 
+def test_csv_names_the_source_of_the_thresholds(make_meta):
+    metas = [
+        make_meta("a", thresholds={"calibration_tpr95": 0.5}),
+        make_meta("b", thresholds={"train_tpr95": 0.5, "train_tpr95/0": 0.5}),
+    ]
+    rows = csv.DictReader(io.StringIO(render_csv(metas)))
+    assert {(row["detector"], row["threshold_source"]) for row in rows} == {
+        ("a", "calibration"), ("b", "train per_class")
+    }  # fmt: skip
+
+
 def test_csv_survives_quotes_commas_and_line_breaks(make_meta):
     name = 'a,"b"\nc'
     rows = list(csv.DictReader(io.StringIO(render_csv([make_meta(name)]))))

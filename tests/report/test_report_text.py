@@ -54,6 +54,20 @@ def test_the_full_view_has_a_row_for_each_set(make_meta, make_set):
     assert rows == [[d, s] for d in ("gat", "gat", "msp") for s in ("letters", "uniform*")]
 
 
+def test_the_full_view_says_which_threshold_the_detection_rates_are_of(make_meta):
+    def said(*metas):
+        lines = render_text(build_tables(metas)[0], full=True, width=400).splitlines()
+        return [line.partition("95 % of the clean ID ")[2] for line in lines if line.startswith("detected: ")]
+
+    own = make_meta("gat", thresholds={"calibration_tpr95": 0.5})
+    by_class = make_meta("msp", thresholds={"train_tpr95": 0.5, "train_tpr95/0": 0.5, "train_tpr95/1": 0.4})
+    assert said(own) == ["calibration images"]
+    assert said(own, by_class) == [
+        "calibration images for gat; train images predicted to be of the same class for msp"
+    ]  # fmt: skip
+    assert "detected: " not in render_text(build_tables([own])[0])
+
+
 def test_the_heading_names_the_attacked_side(make_meta):
     for side, words in ((Side.ALARM, "ID images are attacked"), (Side.BOTH, "ID and OOD images are attacked")):
         assert words in render_text(build_tables([make_meta(side=side)])[0]).splitlines()[0]
