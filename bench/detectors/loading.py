@@ -6,11 +6,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from bench.catalog import Catalog, Kind, import_method
+from bench.catalog import Catalog, import_method
 from bench.detectors.base import Detector, DetectorParams
+from bench.detectors.missing import missing_weights
 from bench.detectors.networks.base import FromPixels, Network
 from bench.detectors.weights import check_state, load_tensors
-from bench.errors import BenchError, CardError, UsageError, WeightsError
+from bench.errors import BenchError, CardError, UsageError
 from bench.specs import DetectorSpec, NetworkSpec, TrackCard
 
 
@@ -110,26 +111,9 @@ def _read_weights(spec: DetectorSpec, catalog: Catalog, count: int, check: bool)
     for weights in spec.weights[: max(count, 0)]:
         path = catalog.weights_path(weights.file)
         if path is None:
-            raise WeightsError(
-                f"weights '{weights.file}' of {_name(spec)} are missing; "
-                f"`{_command_that_makes(weights.file, spec, catalog)}` makes them."
-            )
+            raise missing_weights(weights, spec, catalog)
         state |= load_tensors(path, weights.sha256 if check else None)
     return state
-
-
-def _command_that_makes(file: str, spec: DetectorSpec, catalog: Catalog) -> str:
-    """The command whose result is a weights file: the training of whichever detector has it last, or a conversion."""
-    if spec.training is not None and spec.weights[-1].file == file:
-        return f"bench train --detector {spec.name} --track {spec.track}"
-    for name in catalog.names(Kind.DETECTOR):
-        try:
-            other = catalog.detector_spec(name, spec.track)
-        except BenchError:
-            continue
-        if other.training is not None and other.weights and other.weights[-1].file == file:
-            return f"bench train --detector {name} --track {spec.track}"
-    return f"bench convert FILE --detector {spec.name} --track {spec.track}"
 
 
 def _checked_params(method: type[Detector], spec: DetectorSpec) -> DetectorParams:

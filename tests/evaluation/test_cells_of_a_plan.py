@@ -94,6 +94,9 @@ def test_an_override_applies_only_to_threats_whose_card_lists_it(planned):
 class Files:
     """A catalog that knows weights files alone."""
 
+    def names(self, kind):
+        return []
+
     def __init__(self, root):
         self.root = root
 
@@ -116,7 +119,7 @@ def test_weights_count_by_their_content(tmp_path):
 
 
 def test_missing_weights_and_weights_of_another_sha256_are_refused_before_anything_runs(tmp_path):
-    with pytest.raises(WeightsError, match="'d' on tiny are missing"):
+    with pytest.raises(WeightsError, match="'d' on track 'tiny' are missing; `bench convert FILE"):
         weights_hashes(spec(WeightsSpec(file="a")), Files(tmp_path))
     (tmp_path / "a").write_bytes(b"one")
     with pytest.raises(WeightsError, match="expects 000"):
