@@ -121,7 +121,7 @@ def _compute(bench: "Workbench", planned: PlannedCell, progress: CellProgress) -
         return CellFailure(planned, error)
     except MemoryError:
         return CellFailure(planned, CellError("the memory is used up; use a smaller --limit or another --device."))
-    except Exception as error:  # a method's own mistake: the other cells go on
+    except (Exception, SystemExit) as error:  # a method's own mistake, or its own exit: the other cells go on
         if os.environ.get("BENCH_DEBUG"):
             raise
         text = " ".join(str(error).split())[:300]

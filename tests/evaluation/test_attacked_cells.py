@@ -149,6 +149,16 @@ def test_a_cell_that_fails_is_one_sentence_and_stops_no_other(outcomes, how, sai
     assert isinstance(good, CellDone)
 
 
+def test_a_detector_that_ends_the_program_fails_its_own_cells_alone(outcomes, monkeypatch):
+    def leave(self, x):
+        raise SystemExit(3)
+
+    monkeypatch.setattr("tiny_world.Labelled.logits", leave)
+    found = outcomes(["labelled", "net"], "fgm")
+    assert [isinstance(outcome, CellDone) for outcome in found] == [False, False, True, True]
+    assert "SystemExit in the detector or the threat" in found[0].sentence
+
+
 def test_scores_that_are_not_finite_fail_every_cell_of_the_detector_and_no_other(outcomes):
     found = outcomes(["nan", "net"], "fgm")
     assert [isinstance(outcome, CellDone) for outcome in found] == [False, False, True, True]
