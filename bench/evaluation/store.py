@@ -185,6 +185,10 @@ class Store:
                 if not folder.exists():
                     return None
                 reason = f"{Path(error.filename).name} is missing"
+            except (NotADirectoryError, IsADirectoryError) as error:
+                if not folder.exists():  # not the cell is at fault, but the way to it
+                    raise _sentence(error, self.root, "read") from error
+                reason = "a file is in the place of a folder, or the other way round"
             except _OtherFormatError:
                 return None
             except _DamagedError as error:

@@ -78,6 +78,8 @@ def test_a_key_cannot_leave_the_folder(tmp_path):
         lambda f: (f / "cell.json").write_text("{}"),
         lambda f: (f / "cell.json").unlink(),
         lambda f: (f / "samples.parquet").unlink(),
+        lambda f: (shutil.rmtree(f), f.write_text("a file")),
+        lambda f: ((f / "cell.json").unlink(), (f / "cell.json").mkdir()),
         lambda f: (f / "cell.json").write_bytes(b"\xff\xfe"),
         lambda f: (f / "cell.json").write_text((f / "cell.json").read_text().replace("0001", "0002")),
     ],
