@@ -1,5 +1,6 @@
 """Make the weights of one detector on one track: the card's recipe, run to a safetensors file."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from bench.datasets.track import Track
 from bench.detectors.base import Progress, silent
 from bench.detectors.loading import last_weights, load_for_training
 from bench.detectors.weights import save_tensors
-from bench.errors import CardError, UsageError
+from bench.errors import CardError, UsageError, WeightsError
 from bench.specs import DetectorSpec, content_hash
 from bench.training.base import Recipe
 from bench.training.runner import TrainingReport, discard, train
@@ -59,18 +60,20 @@ def train_weights(
         progress: Called with (done, total, figures).
 
     Raises:
-        UsageError: The card has no recipe for this track, or data or earlier weights are missing.
+        UsageError: The card has no recipe for this track, data or earlier weights are missing, or the folder cannot be
+            written.
     """
     spec = catalog.detector_spec(name, track_name)
     if spec.training is None or not spec.weights:
         raise UsageError(
             f"detector '{name}' has no training recipe for track '{track_name}'; `bench show {name}` prints its card."
         )
-    track = Track(catalog.track(track_name), data_dir)
+    track = Track(catalog.track(track_name), data_dir, workspace=catalog.workspace)
     seed = spec.training.seed if seed is None else seed
     recipe = build_recipe(spec, track, catalog, seed=seed, device=device)
     target = (out if out is not None else catalog.weights_dir_for_writing()) / spec.weights[-1].file
     checkpoint = target.with_name(f"{target.stem}.checkpoint.safetensors")
+    _check_writable(target.parent)
     if fresh:
         discard(checkpoint)
     report = train(recipe, checkpoint=checkpoint, identity=_identity(spec, track, seed), progress=progress)
@@ -96,6 +99,18 @@ def build_recipe(spec: DetectorSpec, track: Track, catalog: Catalog, *, seed: in
         raise CardError(f"training.args of '{spec.name}' on '{spec.track}': {' '.join(first).strip()}.") from error
     detector = load_for_training(spec, track.card, catalog, device)
     return kind(detector, track.training_data(), spec.training.args, seed=seed, device=device)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise before a training whose weights could not be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise WeightsError(
+            f"weights cannot be written to {folder} ({error.strerror}); name another folder with --out."
+        ) from error
 
 
 def _identity(spec: DetectorSpec, track: Track, seed: int) -> str:
