@@ -192,7 +192,7 @@ def test_a_relative_folder_stays_below_the_data_folder(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'mine' is missing"):
+    with pytest.raises(DataError, match=f"image folder 'mine' is missing below {tmp_path}"):
         load_source("folder:mine", {"shape": [3, 8, 8]}, tmp_path)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 
 from bench.datasets.base import RawImages
 from bench.datasets.sources._args import Shape, SourceArgs, check_size
-from bench.datasets.sources._files import missing
+from bench.datasets.sources._files import MissingDataError
 from bench.errors import DataError
 
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "GIF": ".gif", "WEBP": ".webp", "PPM": ".ppm", "TIFF": ".tiff"}
@@ -71,7 +71,10 @@ def _folder(path: str, data_dir: Path) -> Path:
     if not given.is_absolute() and not folder.resolve().is_relative_to(data_dir.resolve()):
         raise DataError(f"folder '{path}' leaves the data folder: give a path inside it, or an absolute one.")
     if not folder.is_dir():
-        raise missing(f"folder '{path}'", data_dir)
+        below = "" if given.is_absolute() else f" below {data_dir}"
+        raise MissingDataError(
+            f"image folder '{path}' is missing{below}: put the images there, or correct the path in the track's card."
+        )
     return folder
 
 
