@@ -1,6 +1,7 @@
 """From a published PyTorch checkpoint to safetensors, without ever unpickling code."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +94,9 @@ def _load_safely(file: Path) -> Any:
     try:
         if (size := file.stat().st_size) > SIZE_LIMIT:
             raise WeightsError(f"checkpoint {file} has {size:,} bytes; allowed are {SIZE_LIMIT:,}: use a smaller one.")
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of how it was pickled: what is read is checked afterwards
+            return torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"checkpoint {file} cannot be read ({error.strerror}); check the file.") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
