@@ -149,7 +149,8 @@ def _print_tables(request: RunRequest, cards: "Catalog", done: "Sequence[CellDon
 
     out = console()
     for table in build_tables(outcome.meta for outcome in done):
-        radii = radii_for(table, cards.track(table.track), root=request.out, data_dir=request.data_dir)
+        card = cards.track(table.track)
+        radii = radii_for(table, card, root=request.out, data_dir=request.data_dir, workspace=cards.workspace)
         print_table(out, table, radii=radii)
 
 

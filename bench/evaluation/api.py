@@ -113,7 +113,7 @@ def evaluate(
     if own_track:
         digests = {name: own_track.digest(name) for name in _set_names(card, train=train)}
     else:
-        digests = set_digests(card, data_dir, train=train)
+        digests = set_digests(card, data_dir, workspace=catalog.workspace, train=train)
     # What is given as an object has no content that could be hashed for certain: a name used once stands for it.
     once = (uuid.uuid4().hex,) if not isinstance(detector, str) or isinstance(threat, Threat) else None
     planned = plan_detector(

@@ -121,26 +121,29 @@ def weights_hashes(spec: DetectorSpec, cards: Cards) -> tuple[str, ...]:
     return tuple(found)
 
 
-def set_digests(card: TrackCard, data_dir: Path | None, *, train: bool = False) -> dict[str, str]:
+def set_digests(
+    card: TrackCard, data_dir: Path | None, *, workspace: Path | None = None, train: bool = False
+) -> dict[str, str]:
     """The content digest of every set that a cell uses; only a set whose card does not fix it is loaded.
 
     Args:
         card: The track's card.
         data_dir: Where data files lie; None for the default.
+        workspace: A folder that is searched for the modules of a user's own sources.
         train: With the training images too, from which some detectors take their thresholds.
     """
     sets = {"test": card.test, "calibration": card.calibration, **card.ood, **({"train": card.train} if train else {})}
     digests = {}
     for name, spec in sets.items():
         accepted = spec.digests()
-        digests[name] = accepted[0] if len(accepted) == 1 else _loaded_digest(card, data_dir, name)
+        digests[name] = accepted[0] if len(accepted) == 1 else _loaded_digest(card, data_dir, workspace, name)
     return digests
 
 
-def _loaded_digest(card: TrackCard, data_dir: Path | None, name: str) -> str:
+def _loaded_digest(card: TrackCard, data_dir: Path | None, workspace: Path | None, name: str) -> str:
     from bench.datasets.track import Track
 
-    return str(Track(card, data_dir).digest(name))
+    return str(Track(card, data_dir, workspace=workspace).digest(name))
 
 
 @cache

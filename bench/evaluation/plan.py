@@ -8,7 +8,6 @@ from typing import Any
 from bench.errors import UsageError
 from bench.evaluation.eps import EpsChoice, parse_eps
 from bench.evaluation.keys import Cards, Ingredients, code_hash, set_digests, threat_hash, track_hash, weights_hashes
-from bench.methods import importable
 from bench.specs import DetectorSpec, Side, ThreatCard, ThresholdSource, TrackCard
 
 CLEAN = "clean"
@@ -114,8 +113,8 @@ def plan(
     planned: list[PlannedCell] = []
     for track in (catalog.track(name) for name in dict.fromkeys(tracks)):
         specs = [catalog.detector_spec(name, track.name) for name in dict.fromkeys(detectors)]
-        with importable(catalog.workspace):  # a source may be the workspace's own
-            digests = set_digests(track, data_dir, train=any(map(needs_train, specs)))
+        train = any(map(needs_train, specs))
+        digests = set_digests(track, data_dir, workspace=catalog.workspace, train=train)
         for spec in specs:
             planned += plan_detector(
                 catalog, spec, track, threats=cards, choice=choice, options=options, digests=digests

@@ -17,7 +17,7 @@ from bench.evaluation.images import Images, threshold_images
 from bench.evaluation.plan import PlannedCell, needs_train
 from bench.evaluation.results import Cell
 from bench.evaluation.store import CellStore, StoreError
-from bench.methods import import_method, importable
+from bench.methods import import_method
 from bench.specs import ThreatCard
 from bench.threat_models.base import Threat
 
@@ -94,20 +94,18 @@ class Workbench:
     def _sets(self, planned: PlannedCell) -> Images:
         name, limit = planned.track.name, planned.ingredients.limit
         if (name, limit) not in self._images:
-            with importable(self._catalog.workspace):  # a source may be the workspace's own
-                self._images[name, limit] = Images.of(self._track(planned), limit)
+            self._images[name, limit] = Images.of(self._track(planned), limit)
         return self._images[name, limit]
 
     def _train(self, planned: PlannedCell) -> ImageSet | None:
         if not needs_train(planned.detector):
             return None
-        with importable(self._catalog.workspace):
-            return threshold_images(self._track(planned))
+        return threshold_images(self._track(planned))
 
     def _track(self, planned: PlannedCell) -> Track:
         name = planned.track.name
         if name not in self._tracks:
-            self._tracks[name] = Track(planned.track, self._data_dir)
+            self._tracks[name] = Track(planned.track, self._data_dir, workspace=self._catalog.workspace)
         return self._tracks[name]
 
     def _detector(self, planned: PlannedCell) -> Detector:

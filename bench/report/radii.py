@@ -16,7 +16,9 @@ _FILE = "radii.json"
 _MAX_BYTES = 2**20
 
 
-def radii_for(table: Table, card: TrackCard, *, root: Path, data_dir: Path | None) -> dict[Norm, float]:
+def radii_for(
+    table: Table, card: TrackCard, *, root: Path, data_dir: Path | None, workspace: Path | None = None
+) -> dict[Norm, float]:
     """The radii for the norms in which one of the table is too large: those that are kept, or found now and kept.
 
     Args:
@@ -24,17 +26,19 @@ def radii_for(table: Table, card: TrackCard, *, root: Path, data_dir: Path | Non
         card: The card of its track.
         root: The folder of the cells.
         data_dir: Where data files lie; None for the default.
+        workspace: A folder that is searched for the modules of a user's own sources.
     """
     needed = needs_radii(table)
     known = stored_radii(root, table)
     if needed <= set(known):
         return known
-    found = known | {norm: _find(table, card, norm, data_dir) for norm in sorted(needed - set(known))}
+    absent = sorted(needed - set(known))
+    found = known | {norm: _find(table, card, norm, data_dir, workspace) for norm in absent}
     keep_radii(root, table, found)
     return found
 
 
-def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None) -> float:
+def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None, workspace: Path | None) -> float:
     """The largest radius at which at most 5 % of the OOD images are reachable; 0 where some are copies of ID images."""
     import numpy as np
 
@@ -42,7 +46,7 @@ def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None) -> f
     from bench.evaluation.images import Images
     from bench.metrics import radii_for_reach
 
-    images = Images.of(Track(card, data_dir), table.limit)
+    images = Images.of(Track(card, data_dir, workspace=workspace), table.limit)
     names = [column.name for column in table.columns if column.counts] or list(images.ood)
     distances = np.concatenate([images.distances(name, norm) for name in names])
     return radii_for_reach(distances, [REACHABLE_LIMIT])[0]

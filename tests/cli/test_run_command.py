@@ -169,3 +169,15 @@ def test_a_folder_that_cannot_be_written_ends_with_2(tmp_path):
 def test_help_ends_in_examples():
     output = bench("run", "--help").output
     assert "   bench run --detector gat --threat pgd-l2 --eps 10" in output
+
+
+def test_radii_are_proposed_for_a_source_that_only_the_workspace_has(tmp_path, monkeypatch):
+    workspace = make_workspace(tmp_path)
+    options = ("--detector", "dark", "--eps", "3")
+    first = run(workspace, *options)
+    (workspace / "runs" / "radii.json").unlink()
+    for name in [name for name in sys.modules if name.startswith("toy_methods_")]:
+        monkeypatch.delitem(sys.modules, name)  # a run that is served from the store imports no method
+    again = run(workspace, *options)
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]

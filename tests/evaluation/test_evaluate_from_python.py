@@ -32,6 +32,15 @@ def test_names_do_what_the_shell_does(options, planned):
     ]
 
 
+def test_a_source_of_the_workspace_needs_no_digest(options, write_world, tmp_path):
+    root = write_world()
+    (root / "own_sets.py").write_text("from tiny_world import images\n")
+    card = (root / "datasets/tiny.yaml").read_text().replace("tiny_world:images", "own_sets:images")
+    assert "digest" not in card
+    (root / "datasets/tiny.yaml").write_text(card)
+    assert len(bench.evaluate("net", "pgd", eps=0.3, steps=1, **options).cells) == 2
+
+
 def test_any_module_with_a_score_can_be_attacked(options):
     module = Darkness()
     clean, attacked = bench.evaluate(module, "pgd", eps="l2:0.5", steps=100, early_stop=False, **options).cells

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.datasets.base import RawImages
 from bench.errors import CardError, DataError
-from bench.methods import import_method
+from bench.methods import import_method, importable
 
 Loader = Callable[[dict[str, Any], Path], RawImages]
 """Called with a card's `args` and the data folder."""
@@ -38,7 +38,8 @@ def load_source(source: str, args: dict[str, Any], data_dir: Path, workspace: Pa
     """
     if source.startswith("folder:"):
         source, args = "folder", {**args, "path": source.removeprefix("folder:")}
-    raw = _find(source, workspace)(args, data_dir)
+    with importable(workspace):  # also for what a source imports only when it is called
+        raw = _find(source, workspace)(args, data_dir)
     _check(raw, source)
     return raw
 
