@@ -143,18 +143,10 @@ class Catalog:
         card, variant = self.detector(name)
         return card.on_track(track, variant)
 
-    def expand_detectors(self, asked: str) -> list[str]:
+    def expand(self, kind: Kind | str, asked: str) -> list[str]:
         """Names for `all`, a comma-separated list, or wildcards (`gat*`, `msp.*`).
 
         `all` and wildcards leave out the controls, and `all` the variants; each name comes once, in the order asked.
-
-        Raises:
-            UsageError: A name or wildcard fits no detector.
-        """
-        return self.expand(Kind.DETECTOR, asked)
-
-    def expand(self, kind: Kind | str, asked: str) -> list[str]:
-        """`expand_detectors` for any kind.
 
         Raises:
             UsageError: A name or wildcard fits no card.

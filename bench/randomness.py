@@ -33,7 +33,7 @@ def uniform(seed: int, ids: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor
         (N, *shape) float32 on the device of `ids`.
     """
     count = math.prod(shape)
-    key = _mix(_mix(ids.to(torch.int64) + _wrap(seed * 2 + 1)) ^ _wrap(derive_seed("draw", draw)))
+    key = _mix(_mix(_mix(ids.to(torch.int64)) ^ derive_seed("seed", seed)) ^ derive_seed("draw", draw))
     counter = torch.arange(1, count + 1, dtype=torch.int64, device=ids.device)
     bits = _mix(key[:, None] + counter[None, :] * _GOLDEN)
     top = _shift(bits, 40)  # 24 random bits: every value is exact in float32
@@ -49,12 +49,6 @@ def normal(seed: int, ids: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor:
     angle = 2.0 * math.pi * u[:, 1]
     both = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)
     return both[:, :count].reshape(len(ids), *shape)
-
-
-def _wrap(value: int) -> int:
-    """The int64 with the same low 64 bits."""
-    value &= (1 << 64) - 1
-    return value - (1 << 64) if value >> 63 else value
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

@@ -96,6 +96,7 @@ class SetSpec(Card):
     start: int = Field(default=0, ge=0)
     stop: int | None = Field(default=None, ge=1)
     exclude_labels: tuple[int, ...] = ()
+    crop: int | None = Field(default=None, ge=1)  # side of the centre that is kept, before padding
     pad: int = Field(default=0, ge=0, le=64)
     grey: bool = False
     digest: Sha256 | tuple[Sha256, ...] | None = None
@@ -258,7 +259,7 @@ class DetectorCard(Card):
 
 
 class DetectorSpec(Card):
-    """A detector on one track, resolved: what `content_hash` covers is what its scores depend on."""
+    """A detector on one track, resolved."""
 
     name: str
     track: Name
@@ -270,6 +271,10 @@ class DetectorSpec(Card):
     training: TrainingSpec | None
     recorded: RecordedSpec
     thresholds: ThresholdSpec = ThresholdSpec()
+
+    def content_hash(self) -> str:
+        """sha256 of what the scores depend on: weights count by their files' own sha256, records and recipes do not."""
+        return content_hash(self.model_dump(mode="json", exclude={"weights", "training", "recorded"}))
 
 
 # --------------------------------------------------------------------------- threats

@@ -188,6 +188,26 @@ class _Check:
             if maker is None and spec.training is not None and number == len(spec.weights) - 1:
                 maker = spec.name
             self.weights(spec, weights, (*here, "weights", number), maker)
+        if not self.problems and all(self.catalog.weights_path(weights.file) for weights in spec.weights):
+            self.assembled(spec, here)
+
+    def assembled(self, spec: DetectorSpec, here: Location) -> None:
+        """Whether method, network and weights make a detector for the track's images together."""
+        import torch
+
+        from bench.detectors.loading import load_detector
+
+        try:
+            track = self.catalog.track(spec.track)
+        except BenchError:
+            return  # the track's own check says what is wrong with it
+        try:
+            load_detector(spec, track, self.catalog).score(torch.zeros(1, *track.shape))
+        except BenchError as error:
+            self.problem(here, str(error).rstrip("."))
+        except Exception as error:  # a stranger's code may raise anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            self.problem(here, f"the detector cannot score an image of the track ({reason}); correct method or network")
 
     def network(self, spec: DetectorSpec, here: Location) -> None:
         from bench.detectors.networks.base import Network

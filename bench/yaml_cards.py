@@ -24,6 +24,8 @@ Location = tuple[str | int, ...]
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster where it was built
 _TAG = "tag:yaml.org,2002:"
+# What a terminal would obey instead of showing it: an escape in a quoted text, or a turn of the writing direction.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
 
@@ -115,6 +117,8 @@ def _refuse_what_no_card_needs(text: str, path: Path) -> None:
             raise CardError(f"{path}:{line}: holds an alias (*name); allowed are plain values; write the value out.")
         if isinstance(event, yaml.NodeEvent) and event.anchor:
             raise CardError(f"{path}:{line}: holds an anchor (&name); allowed are plain values; remove it.")
+        if isinstance(event, yaml.ScalarEvent) and _CONTROL.search(event.value):
+            raise CardError(f"{path}:{line}: holds a control character; allowed is printable text; remove it.")
         tag = getattr(event, "tag", None)
         if tag is not None and tag != "!":  # "!" alone is how the parser marks a quoted text
             raise CardError(f"{path}:{line}: holds the tag {shorten(tag)}; allowed are plain values; remove the tag.")

@@ -103,8 +103,8 @@ def test_a_workspace_inside_the_builtin_content_is_a_workspace(empty_cards, tmp_
         (lambda c: c.detector_spec("flat", "mnist"), "no settings for track 'mnist'; its tracks: toy"),
         (lambda c: c.track("../datasets/toy"), "unknown track '../datasets/toy'"),
         (lambda c: c.detector("../../etc/passwd"), "unknown detector '../../etc/passwd'"),
-        (lambda c: c.expand_detectors("flat,nix*"), "unknown detector 'nix*'"),
-        (lambda c: c.expand_detectors(" , "), "no detector is named; give one or more of: flat"),
+        (lambda c: c.expand("detector", "flat,nix*"), "unknown detector 'nix*'"),
+        (lambda c: c.expand("detector", " , "), "no detector is named; give one or more of: flat"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_nearest_ones(both, ask, words):
@@ -146,11 +146,11 @@ def test_all_leaves_out_controls_and_variants(toy_cards, builtin):
     toy_cards.card("detectors/control-masked.yaml", flat.replace("name: flat", "name: control-masked"))
     toy_cards.card("detectors/tilted.yaml", flat.replace("name: flat", "name: tilted"))
     catalog = Catalog(toy_cards.root, builtin=builtin.root)
-    assert catalog.expand_detectors("all") == ["flat", "tilted"]
-    assert catalog.expand_detectors("*t*") == ["flat", "tilted"]
-    assert catalog.expand_detectors("tilted,all") == ["tilted", "flat"]
-    assert catalog.expand_detectors("flat.*") == ["flat.steep"]
-    assert catalog.expand_detectors("control-*, flat ,flat") == ["control-masked", "flat"]
+    assert catalog.expand("detector", "all") == ["flat", "tilted"]
+    assert catalog.expand("detector", "*t*") == ["flat", "tilted"]
+    assert catalog.expand("detector", "tilted,all") == ["tilted", "flat"]
+    assert catalog.expand("detector", "flat.*") == ["flat.steep"]
+    assert catalog.expand("detector", "control-*, flat ,flat") == ["control-masked", "flat"]
     assert catalog.expand("threat", "all") == ["shove"]
 
 

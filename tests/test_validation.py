@@ -1,8 +1,10 @@
 import hashlib
 
 import pytest
+import torch
 
 from bench.catalog import Catalog, Kind
+from bench.detectors.weights import save_tensors
 from bench.validation import check_catalog, check_file
 
 
@@ -107,11 +109,15 @@ def test_weights_with_another_sha256_are_refused(check, toy_cards):
     assert f"have sha256 {got}, the card says {'0' * 64}" in problem
 
 
+def test_weights_that_make_no_detector_are_refused(check, toy_cards):
+    folder = toy_cards.root / "detectors" / "weights"
+    right = save_tensors(folder / "w.safetensors", {"unheard.of": torch.zeros(1)})
+    assert "unheard.of" in only(check("detectors/flat.yaml", replace=weights(file="w.safetensors", sha256=right)))
+
+
 def test_weights_with_the_right_sha256_are_accepted(check, toy_cards):
     folder = toy_cards.root / "detectors" / "weights"
-    folder.mkdir()
-    (folder / "w.safetensors").write_bytes(b"abc")
-    right = hashlib.sha256(b"abc").hexdigest()
+    right = save_tensors(folder / "w.safetensors", {})
     checked = check("detectors/flat.yaml", replace=weights(file="w.safetensors", sha256=right))
     assert (checked.problems, checked.notes) == ((), ())
 

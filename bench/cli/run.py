@@ -41,7 +41,9 @@ def command(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="The most images of each set; else the track's own limit.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the attacks; 0 where none is given.")] = None,
-    restarts: Annotated[int | None, typer.Option(help="Random starts, in place of the card's.")] = None,
+    restarts: Annotated[
+        int | None, typer.Option(help="Starts (the clean image, then random ones), in place of the card's.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of a start, in place of the card's.")] = None,
     step_size: Annotated[float | None, typer.Option(help="Step size in units of eps, in place of the card's.")] = None,
     early_stop: Annotated[

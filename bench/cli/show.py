@@ -26,10 +26,11 @@ def command(
     if track is not None and Kind.DETECTOR not in kinds:
         raise UsageError(f"{shorten(name)} is a {kinds[0]}, and --track goes with a detector; leave it out.")
     for kind in kinds if track is None else [Kind.DETECTOR]:
-        content = found.detector_spec(name, track).model_dump(mode="json") if track else resolved(found, kind, name)
+        spec = found.detector_spec(name, track) if track else None
+        content = spec.model_dump(mode="json") if spec else resolved(found, kind, name)
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
         typer.echo(f"# {kind} {name}{f' on {track}' if track else ''}")
-        typer.echo(f"# hash: {content_hash(content)}")
+        typer.echo(f"# hash: {spec.content_hash() if spec else content_hash(content)}")
         typer.echo(f"# file: {found.where(kind, name)}")
         typer.echo(f"# origin: {found.origin(kind, name)}")
         typer.echo(text)

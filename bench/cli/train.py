@@ -21,7 +21,7 @@ def command(
         typer.Option("--out", help="Folder of the weights [default: the workspace's detectors/weights, or a cache]."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the card's.")] = None,
-    device: Annotated[str, typer.Option(help="Where to train, e.g. cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where to train: auto, cpu, cuda, ...")] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from an interrupted training.")] = False,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the data files.")] = None,
     workspace: WorkspaceOption = None,
@@ -33,6 +33,7 @@ def command(
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from bench.cli.devices import resolve_device
     from bench.training.job import train_weights
 
     found = catalog(workspace)
@@ -46,13 +47,17 @@ def command(
             bar.update(task, completed=done, total=total, note=note)
 
         made = train_weights(
-            found, detector, track, data_dir=data_dir, out=out, seed=seed, device=device, fresh=fresh, progress=tell
+            found, detector, track, data_dir=data_dir, out=out, seed=seed, device=resolve_device(device), fresh=fresh,
+            progress=tell,
         )  # fmt: skip
     report = made.report
     figures = ", ".join(f"{name} {value:.4g}" for name, value in report.figures.items())
     resumed = f" (went on from step {report.resumed_at})" if report.resumed_at else ""
     screen.print(f"{report.steps} steps in {report.seconds:.0f} s{resumed}{': ' if figures else ''}{figures}")
     screen.print(f"{made.path}\nsha256: {made.sha256}", soft_wrap=True)
+    used = found.weights_path(made.path.name)
+    if used is not None and used.resolve() != made.path.resolve():
+        screen.print(f"Runs go on using {used}; put the new file there, or into a workspace's detectors/weights.")
     if made.expected is None:
         screen.print("The card declares no sha256; write this one under its weights to pin them.")
     elif made.expected == made.sha256:

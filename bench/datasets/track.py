@@ -120,8 +120,8 @@ class Track:
         images = prepared(raw.images[keep], spec)
         if images.shape[1:] != self.card.shape:
             raise DataError(
-                f"{where} has images of shape {images.shape[1:]}, the track's is {self.card.shape}: set pad, grey or "
-                "the source's shape in the card."
+                f"{where} has images of shape {images.shape[1:]}, the track's is {self.card.shape}: set crop, pad, grey "
+                "or the source's shape in the card."
             )
         ids = sample_ids(name, len(raw.images))[torch.from_numpy(keep)]
         return ImageSet(
@@ -136,9 +136,12 @@ def chosen(raw: RawImages, spec: SetSpec) -> np.ndarray:
 
 
 def prepared(images: np.ndarray, spec: SetSpec) -> np.ndarray:
-    """(N, H, W, C) bytes as a card wants them, (N, C, H, W): grey (ITU-R 601 luma), then padded with zeros."""
+    """(N, H, W, C) bytes as a card wants them, (N, C, H, W): grey (ITU-R 601 luma), cropped to their centre, padded."""
     if spec.grey and images.shape[3] == 3:
         images = np.stack([np.asarray(Image.fromarray(image).convert("L"))[..., None] for image in images])
+    if spec.crop is not None:
+        top, left = (max(0, side - spec.crop) // 2 for side in images.shape[1:3])
+        images = images[:, top : top + spec.crop, left : left + spec.crop]
     pad = spec.pad
     images = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

@@ -72,7 +72,7 @@ def set_metrics(
         reachable, ceiling = found.reachable, found.auroc
     return SetMetrics(
         n_id=len(id_scores), n_ood=len(ood_scores),
-        clean_auroc=clean.auroc, clean_se=clean.se,
+        clean_auroc=clean.auroc, clean_se=clean.se, clean_low=clean.low, clean_high=clean.high,
         auroc=attacked.auroc, se=attacked.se, low=attacked.low, high=attacked.high,
         conservative_auroc=metrics.conservative_auroc(id_scores, ood_scores, name=name),
         aupr_in=metrics.aupr_in(id_scores, ood_scores, name=name),
@@ -107,7 +107,8 @@ def mean_metrics(
     )
     return MeanMetrics(
         sets=tuple(chosen),
-        clean_auroc=clean.auroc, clean_se=clean.se, auroc=attacked.auroc, se=attacked.se,
+        clean_auroc=clean.auroc, clean_se=clean.se, clean_low=clean.low, clean_high=clean.high,
+        auroc=attacked.auroc, se=attacked.se, low=attacked.low, high=attacked.high,
         fpr95=float(np.mean([figures[c].fpr95 for c in chosen])),
         ceiling=_mean([figures[c].ceiling for c in chosen]),
         reachable=_mean([figures[c].reachable for c in chosen]),

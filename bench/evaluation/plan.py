@@ -163,6 +163,7 @@ def plan_detector(
         ingredients = replace(
             base, source_hash=code_hash(spec, card, roots), threat_hash=threat_hash(card, params),
             norm=card.norm, eps=radius, side=options.side if clean else Side.EVADE,
+            seed=options.seed if clean else 0,  # clean scores draw nothing
             early_stop=options.early_stop if clean else True,  # nothing stops where nothing is attacked
         )  # fmt: skip
         ignored = tuple(name for name in overrides if name not in card.params)

@@ -39,9 +39,11 @@ class SetMetrics(_Value):
     n_ood: int
     clean_auroc: float
     clean_se: float
+    clean_low: float  # interval at AUROC 0 or 1, else clean_auroc -+ clean_se
+    clean_high: float
     auroc: float
     se: float
-    low: float  # interval at AUROC 0 or 1, else auroc -+ se
+    low: float
     high: float
     conservative_auroc: float  # ties count against the defender
     aupr_in: float
@@ -62,8 +64,12 @@ class MeanMetrics(_Value):
     sets: tuple[str, ...]
     clean_auroc: float
     clean_se: float
+    clean_low: float  # interval at AUROC 0 or 1, else clean_auroc -+ clean_se
+    clean_high: float
     auroc: float
     se: float
+    low: float
+    high: float
     fpr95: float
     ceiling: float | None
     reachable: float | None

@@ -91,6 +91,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self.notices: list[str] = []
+        self._others: set[str] = set()
 
     def meta(self, key: str) -> CellMeta | None:
         """The figures of a stored cell whose samples are whole; None where there is none."""
@@ -102,7 +103,12 @@ class Store:
 
     def metas(self) -> list[CellMeta]:
         """The figures of every whole cell, oldest key order."""
-        return [meta for key in self.keys() if (meta := self.meta(key)) is not None]
+        self._others.clear()
+        found = [meta for key in self.keys() if (meta := self.meta(key)) is not None]
+        if self._others:
+            count = len(self._others)
+            self.notices.append(f"cells of another version of bench are left where they are, and not shown: {count}.")
+        return found
 
     def cells(self) -> list[Cell]:
         """Every whole cell with its samples."""
@@ -168,6 +174,8 @@ class Store:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not target.is_dir():
                 raise
             if self.meta(key) is None:  # what was there was damaged, and is moved aside now
+                if target.exists():
+                    self._move_aside(target, "its fields are not those of this version")
                 aside.rename(target)
         _sync_folder(target.parent)
 
@@ -190,6 +198,7 @@ class Store:
                     raise _sentence(error, self.root, "read") from error
                 reason = "a file is in the place of a folder, or the other way round"
             except _OtherFormatError:
+                self._others.add(key)
                 return None
             except _DamagedError as error:
                 reason = str(error)
@@ -301,12 +310,16 @@ def _parse_meta(path: Path, key: str) -> CellMeta:
         content = json.loads(path.read_bytes())
         if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] != FORMAT:
             raise _OtherFormatError
-        meta = CellMeta.model_validate(content)
-    except (ValueError, ValidationError, RecursionError):
+    except (ValueError, RecursionError):
         raise _DamagedError(f"{META_FILE} cannot be read") from None
-    if meta.key != key:
+    if not isinstance(content, dict) or "key" not in content:
+        raise _DamagedError(f"{META_FILE} cannot be read")
+    if content["key"] != key:
         raise _DamagedError(f"{META_FILE} belongs to another cell")
-    return meta
+    try:
+        return CellMeta.model_validate(content)
+    except ValidationError:  # whole JSON of this very cell: written with other fields, not damaged
+        raise _OtherFormatError from None
 
 
 def _parquet(cell: Cell) -> bytes:

@@ -56,7 +56,7 @@ def _cell_words(section: Section, row: Row, table: Table) -> list[str]:
 
 
 def _by_set(table: Table) -> Grid:
-    header = ["detector", "threat", "eps", "set", "AUROC", "ties lost", "AUPR in", "AUPR out", "FPR95", "detected"]
+    header = ["detector", "threat", "eps", "set", "AUROC", "ties against", "AUPR in", "AUPR out", "FPR95", "detected"]
     blocks = []
     for section in table.sections:
         radius = numbers.both_scales(section.norm, section.eps) or numbers.ABSENT
@@ -82,15 +82,15 @@ def _mean_tail(meta: CellMeta) -> list[str]:
 
 def _mean_change(meta: CellMeta) -> str:
     if not is_attack(meta):
-        return numbers.clean_mean(meta.mean, meta.sets, with_se=True)
+        return numbers.clean_auroc(meta.mean, with_se=True)
     if meta.mean is None:
         return numbers.ABSENT
-    return f"{numbers.clean_mean(meta.mean, meta.sets)} → {numbers.attacked_mean(meta.mean, meta.sets)}"
+    return f"{numbers.clean_auroc(meta.mean)} → {numbers.attacked_auroc(meta.mean, with_se=True)}"
 
 
 def _change(meta: CellMeta, name: str, *, with_se: bool) -> str:
     metrics = meta.sets.get(name)
     if metrics is None:
         return numbers.ABSENT
-    attacked = numbers.attacked_set(metrics, with_se=with_se)
-    return f"{numbers.clean_set(metrics)} → {attacked}" if is_attack(meta) else attacked
+    attacked = numbers.attacked_auroc(metrics, with_se=with_se)
+    return f"{numbers.clean_auroc(metrics)} → {attacked}" if is_attack(meta) else attacked

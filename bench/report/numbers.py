@@ -9,35 +9,18 @@ ABSENT = "-"
 """What stands where there is no figure."""
 
 
-def clean_set(metrics: SetMetrics, *, with_se: bool = False) -> str:
-    """The clean AUROC of one set; at 0 or 1 its interval, since the standard error vanishes there."""
-    low, high = _interval(metrics.clean_auroc, min(metrics.n_id, metrics.n_ood))
-    return _estimate(metrics.clean_auroc, metrics.clean_se, low, high, with_se)
+def clean_auroc(metrics: SetMetrics | MeanMetrics | None, *, with_se: bool = False) -> str:
+    """The clean AUROC of a set or of the mean; at 0 or 1 its interval, since the standard error vanishes there."""
+    if metrics is None:
+        return ABSENT
+    return _estimate(metrics.clean_auroc, metrics.clean_se, metrics.clean_low, metrics.clean_high, with_se)
 
 
-def attacked_set(metrics: SetMetrics, *, with_se: bool = False) -> str:
-    """The attacked AUROC of one set; at 0 or 1 its interval."""
+def attacked_auroc(metrics: SetMetrics | MeanMetrics | None, *, with_se: bool = False) -> str:
+    """The attacked AUROC of a set or of the mean; at 0 or 1 its interval."""
+    if metrics is None:
+        return ABSENT
     return _estimate(metrics.auroc, metrics.se, metrics.low, metrics.high, with_se)
-
-
-def clean_mean(mean: MeanMetrics | None, sets: dict[str, SetMetrics], *, with_se: bool = False) -> str:
-    """The clean AUROC, mean over the sets that count; at 0 or 1 its interval."""
-    if mean is None:
-        return ABSENT
-    counted = [sets[name] for name in mean.sets]
-    bounds = [_interval(m.clean_auroc, min(m.n_id, m.n_ood)) for m in counted]
-    low, high = (sum(values) / len(bounds) for values in zip(*bounds, strict=True))
-    return _estimate(mean.clean_auroc, mean.clean_se, low, high, with_se)
-
-
-def attacked_mean(mean: MeanMetrics | None, sets: dict[str, SetMetrics], *, with_se: bool = True) -> str:
-    """The attacked AUROC, mean over the sets that count; at 0 or 1 the mean of the sets' intervals."""
-    if mean is None:
-        return ABSENT
-    counted = [sets[name] for name in mean.sets]
-    low = sum(m.low for m in counted) / len(counted)
-    high = sum(m.high for m in counted) / len(counted)
-    return _estimate(mean.auroc, mean.se, low, high, with_se)
 
 
 def share(value: float | None) -> str:
@@ -88,13 +71,3 @@ def _estimate(value: float, se: float, low: float, high: float, with_se: bool) -
     if value >= 1:
         return f"{low:.3f}-1"
     return f"{value:.3f} ± {se:.3f}" if with_se else f"{value:.3f}"
-
-
-def _interval(value: float, smaller_side: int) -> tuple[float, float]:
-    """At 0 or 1 the rule of three, elsewhere the value itself."""
-    reach = min(1.0, 3 / max(1, smaller_side))
-    if value <= 0:
-        return 0.0, reach
-    if value >= 1:
-        return 1.0 - reach, 1.0
-    return value, value

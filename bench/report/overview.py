@@ -56,7 +56,7 @@ def _figure(meta: CellMeta | None) -> str:
     """The mean, at 0 or 1 its interval; over all sets where none counts."""
     if meta is None:
         return numbers.ABSENT
-    return numbers.attacked_mean(meta.mean, meta.sets, with_se=False) if meta.mean else numbers.share(mean_auroc(meta))
+    return numbers.attacked_auroc(meta.mean) if meta.mean else numbers.share(mean_auroc(meta))
 
 
 def _title(section: Section) -> tuple[str, ...]:

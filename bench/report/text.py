@@ -109,15 +109,15 @@ def _mean_column(table: Table) -> _Column:
 def _mean_cell(row: Row, _: str) -> str:
     meta = row.meta
     if not is_attack(meta):
-        return numbers.clean_mean(meta.mean, meta.sets, with_se=True)
-    attacked = numbers.attacked_mean(meta.mean, meta.sets)
-    return f"{numbers.clean_mean(meta.mean, meta.sets)} → {attacked}" if meta.mean else attacked
+        return numbers.clean_auroc(meta.mean, with_se=True)
+    attacked = numbers.attacked_auroc(meta.mean, with_se=True)
+    return f"{numbers.clean_auroc(meta.mean)} → {attacked}" if meta.mean else attacked
 
 
 def _set_column(name: str, title: str) -> _Column:
     def cell(row: Row, _: str) -> str:
         metrics = row.meta.sets.get(name)
-        return numbers.attacked_set(metrics) if metrics else numbers.ABSENT
+        return numbers.attacked_auroc(metrics) if metrics else numbers.ABSENT
 
     return _Column(_broken(title), cell)
 
@@ -148,9 +148,9 @@ def _full_columns() -> list[_Column]:
     return [
         _LABEL,
         _Column(("set",), lambda row, name: name if row.meta.sets[name].counts else f"{name}*", left=True),
-        figure("clean", "AUROC ± se", of=lambda m: numbers.clean_set(m, with_se=True)),
-        figure("attacked", "AUROC ± se", of=lambda m: numbers.attacked_set(m, with_se=True)),
-        figure("ties", "lost", of=lambda m: numbers.share(m.conservative_auroc)),
+        figure("clean", "AUROC ± se", of=lambda m: numbers.clean_auroc(m, with_se=True)),
+        figure("attacked", "AUROC ± se", of=lambda m: numbers.attacked_auroc(m, with_se=True)),
+        figure("ties", "against", of=lambda m: numbers.share(m.conservative_auroc)),
         figure("AUPR", "in", of=lambda m: numbers.share(m.aupr_in)),
         figure("AUPR", "out", of=lambda m: numbers.share(m.aupr_out)),
         figure("clean", "FPR95", of=lambda m: numbers.share(m.clean_fpr95)),

@@ -48,7 +48,8 @@ def ascend(
         ids: (N,) int64 sample ids.
         budget: Norm and radius, both given.
         context: Side, seed, stop target, batch shape.
-        sizes: Length of every step in the budget's norm, in pixel units.
+        sizes: Length of every step in the budget's norm, in pixel units: of a step that goes on in the direction of
+            those before it; the running mean makes it shorter where they disagree, and the first ones.
         momentum: Share of the earlier steps' direction in the next one, in [0, 1), for each restart in turn: a step
             goes along the running mean of the unit directions of ascent, which cancels where they turn back and forth.
         restarts: Number of starts, the clean image among them.

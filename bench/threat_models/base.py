@@ -135,7 +135,10 @@ class Threat(ABC):
 
 @contextmanager
 def untouched(detector: Detector) -> Iterator[None]:
-    """Freeze the detector in evaluation mode; restore mode, requires_grad and the global random state after."""
+    """Freeze the detector in evaluation mode; restore mode, requires_grad and the global random state after.
+
+    On a GPU, convolutions are computed in full float32 (no TF32) by deterministic algorithms meanwhile.
+    """
     modes = {module: module.training for module in detector.modules()}
     grads = {parameter: parameter.requires_grad for parameter in detector.parameters()}
     state = torch.get_rng_state()
@@ -144,7 +147,8 @@ def untouched(detector: Detector) -> Iterator[None]:
         detector.eval()
         for parameter in grads:
             parameter.requires_grad_(False)
-        yield
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -47,6 +47,13 @@ def test_a_part_keeps_the_ids_of_its_positions_in_the_whole(data_dir: Path) -> N
     assert np.array_equal(found.labels.numpy(), LABELS[positions])
 
 
+def test_a_crop_keeps_the_centre_and_comes_before_the_padding() -> None:
+    framed = prepared(IMAGES, SetSpec(source="npz", crop=2, pad=1))
+    assert framed.shape == (20, 3, 4, 4)
+    assert np.array_equal(framed[:, :, 1:-1, 1:-1], IMAGES[:, 1:-1, 1:-1].transpose(0, 3, 1, 2))
+    assert framed[:, :, 0].sum() == framed[:, :, :, 0].sum() == 0
+
+
 def test_padding_adds_zeros_and_a_crop_undoes_it(data_dir: Path) -> None:
     padded = prepared(IMAGES, SetSpec(source="npz", pad=2))
     assert padded.shape == (20, 3, 8, 8)

@@ -96,6 +96,20 @@ def test_a_damaged_cell_is_moved_aside_named_in_a_notice_and_can_be_put_again(tm
     assert store.get(make_cell(1).meta.key) is not None
 
 
+def test_a_cell_with_the_fields_of_another_version_stays_where_it_is_until_its_key_is_put_again(tmp_path):
+    store = Store(tmp_path)
+    store.put(make_cell(1))
+    file = folder(store, 1) / "cell.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in content.items() if k != "seed"}))
+    assert store.metas() == []
+    assert store.notices == ["cells of another version of bench are left where they are, and not shown: 1."]
+    assert file.is_file()
+    store.put(make_cell(1))
+    assert store.get(make_cell(1).meta.key) is not None
+    assert len(list((tmp_path / "broken").iterdir())) == 1
+
+
 def test_putting_over_a_damaged_cell_that_nobody_looked_at_replaces_it(tmp_path):
     store = Store(tmp_path)
     store.put(make_cell(1))
@@ -212,7 +226,7 @@ def test_two_processes_that_put_the_same_keys_do_not_disturb_each_other(tmp_path
     assert not store.notices
 
 
-def test_listing_two_hundred_cells_takes_less_than_half_a_second(tmp_path):
+def test_listing_two_hundred_cells_is_quick(tmp_path):
     store = Store(tmp_path)
     store.put(make_cell(0, samples=2000))
     source = folder(store, 0)
@@ -221,6 +235,6 @@ def test_listing_two_hundred_cells_takes_less_than_half_a_second(tmp_path):
         copy = folder(store, number)
         shutil.copytree(source, copy)
         (copy / "cell.json").write_text(text.replace(f"{0:064x}", f"{number:064x}"))
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(Store(tmp_path).metas()) == 200
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 2.0  # it takes 0.1 s; parsing the samples would take far longer

@@ -6,14 +6,20 @@ from bench.evaluation.results import CellMeta, MeanMetrics, SetMetrics
 from bench.specs import Norm, Side
 
 
-def set_metrics(auroc: float, *, clean: float = 0.95, counts: bool = True, n_ood: int = 200, reachable=None):
-    reach = 3 / min(400, n_ood)
-    se = 0.0 if auroc in (0.0, 1.0) else 0.0123456789
-    low, high = auroc - se, auroc + se
+def interval(auroc: float, se: float, smaller_side: int) -> tuple[float, float]:
+    """The rule of three at 0 and 1, else one standard error."""
     if auroc in (0.0, 1.0):
-        low, high = (0.0, reach) if auroc == 0.0 else (1.0 - reach, 1.0)
+        return (0.0, 3 / smaller_side) if auroc == 0.0 else (1.0 - 3 / smaller_side, 1.0)
+    return auroc - se, auroc + se
+
+
+def set_metrics(auroc: float, *, clean: float = 0.95, counts: bool = True, n_ood: int = 200, reachable=None):
+    se = 0.0 if auroc in (0.0, 1.0) else 0.0123456789
+    low, high = interval(auroc, se, min(400, n_ood))
+    clean_low, clean_high = interval(clean, 0.01, min(400, n_ood))
     return SetMetrics(
-        n_id=400, n_ood=n_ood, clean_auroc=clean, clean_se=0.01, auroc=auroc, se=se, low=low, high=high,
+        n_id=400, n_ood=n_ood, clean_auroc=clean, clean_se=0.01, clean_low=clean_low, clean_high=clean_high,
+        auroc=auroc, se=se, low=low, high=high,
         conservative_auroc=auroc, aupr_in=0.9, aupr_out=0.8, fpr95=0.3, clean_fpr95=0.2, detection_rate=0.7,
         ceiling=None if reachable is None else 1 - reachable / 2, reachable=reachable, counts=counts,
         gradients=1000, queries=0,
@@ -33,9 +39,14 @@ def cell_meta(
     mean = None
     if counted:
         average = sum(m.auroc for m in counted.values()) / len(counted)
+        clean = sum(m.clean_auroc for m in counted.values()) / len(counted)
+        se = 0.0 if average in (0.0, 1.0) else 0.02
+        smallest = min(400, *(m.n_ood for m in counted.values()))
+        low, high = interval(average, se, smallest)
+        clean_low, clean_high = interval(clean, 0.01, smallest)
         mean = MeanMetrics(
-            sets=tuple(counted), clean_auroc=sum(m.clean_auroc for m in counted.values()) / len(counted),
-            clean_se=0.01, auroc=average, se=0.0 if average in (0.0, 1.0) else 0.02, fpr95=0.3,
+            sets=tuple(counted), clean_auroc=clean, clean_se=0.01, clean_low=clean_low, clean_high=clean_high,
+            auroc=average, se=se, low=low, high=high, fpr95=0.3,
             ceiling=None if reachable is None else 1 - reachable / 2, reachable=reachable,
         )  # fmt: skip
     fields: dict[str, object] = {

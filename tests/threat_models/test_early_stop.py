@@ -127,4 +127,7 @@ def test_some_samples_stop_some_do_not_and_stops_are_confirmed_afresh(threat: st
 def test_a_sample_that_stops_in_its_first_restart_spends_nothing_on_the_others() -> None:
     result = attacked("pgd", False, Side.EVADE, early=True)[0]
     spent = result.gradients[[status is Status.STOPPED for status in result.status]]
-    assert (spent <= 12).any()
+    # All five restarts of a sample cost five gradients a step: what is no multiple of five was spent on one alone.
+    alone = spent % 5 != 0
+    assert alone.any()
+    assert (spent[alone] <= 12).any()

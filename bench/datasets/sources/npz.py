@@ -1,6 +1,7 @@
 """Sets in NumPy's own format: `images` uint8 (N, H, W, C) and `labels` int64 (N,)."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,7 @@ def load(args: dict[str, Any], data_dir: Path) -> RawImages:
             _check_images(path, shape, dtype)
             images = arrays["images"]
             labels = _labels(path, arrays, len(images))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
         # ValueError is NumPy's answer to an array of Python objects, which it could only read by unpickling.
         raise DataError(
             f"{path} cannot be read as an .npz of plain arrays ({type(error).__name__}): write it again with "
