@@ -99,9 +99,10 @@ def test_control_characters_are_refused():
 @pytest.mark.parametrize("text", ['a: "\\e[31m"', '"\\a": 1', "a: '\u202e'"])
 def test_characters_that_a_terminal_would_obey_are_refused_however_they_are_written(text):
     with pytest.raises(CardError, match="control character"):
-        parse_document(text)
+        parse_document(text, HERE)
 
 
+@pytest.mark.usefixtures("_either_loader")
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
 def test_deep_nesting_is_refused_before_anything_is_built(opening):
     with pytest.raises(CardError, match="nested more than 20 deep"):
