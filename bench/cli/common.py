@@ -50,8 +50,13 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def catalog(workspace: Path | None) -> Catalog:
-    """The catalog of a command, after a notice for every card that takes the place of a built-in one."""
+    """The catalog of a command, after a notice for every card that takes the place of a built-in one.
+
+    A workspace that was found further up, and not named, is named too: its cards execute code.
+    """
     found = Catalog.find(workspace)
+    if workspace is None and found.workspace is not None and found.workspace != Path.cwd():
+        say(f"notice: workspace {found.workspace} (it has a robustood.toml).")
     for sentence in found.notices():
         say(f"notice: {sentence}")
     return found

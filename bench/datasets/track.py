@@ -120,8 +120,8 @@ class Track:
         images = prepared(raw.images[keep], spec)
         if images.shape[1:] != self.card.shape:
             raise DataError(
-                f"{where} has images of shape {images.shape[1:]}, the track's is {self.card.shape}: set crop, pad, grey "
-                "or the source's shape in the card."
+                f"{where} has images of shape {images.shape[1:]}, the track's is {self.card.shape}: set crop, pad or "
+                "grey, or the source's shape, in the card."
             )
         ids = sample_ids(name, len(raw.images))[torch.from_numpy(keep)]
         return ImageSet(

@@ -145,6 +145,7 @@ def _figures(
         key=planned.key,
         detector=planned.detector.name, detector_hash=ingredients.detector_hash,
         weights_sha256=ingredients.weights_sha256,
+        source_hash=ingredients.source_hash,
         threat=planned.threat.name, threat_hash=ingredients.threat_hash, threat_params=planned.params,
         norm=ingredients.norm, eps=ingredients.eps, side=ingredients.side,
         track=planned.track.name, track_hash=ingredients.track_hash, set_digests=ingredients.set_digests,

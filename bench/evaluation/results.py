@@ -84,6 +84,7 @@ class CellMeta(_Value):
     detector_hash: str
     weights_sha256: tuple[str, ...]
     threat: str
+    source_hash: str  # of the code that computed the cell
     threat_hash: str
     threat_params: dict[str, object]
     norm: Norm | None

@@ -23,8 +23,9 @@ from bench.specs import Side
 
 def make_cell(number: int, samples: int = 50, **changes: object) -> Cell:
     meta = CellMeta(
-        key=f"{number:064x}", detector="d", detector_hash="0", weights_sha256=(), threat="t", threat_hash="0",
-        threat_params={"steps": 3}, norm=None, eps=None, side=Side.EVADE, track="k", track_hash="0", set_digests={},
+        key=f"{number:064x}", detector="d", detector_hash="0", weights_sha256=(), source_hash="0",
+        threat="t", threat_hash="0", threat_params={"steps": 3},
+        norm=None, eps=None, side=Side.EVADE, track="k", track_hash="0", set_digests={},
         limit=None, seed=0, micro_batch=8, early_stop=True, id_accuracy=None, iqr=0.1 + 0.2, stop_high=None,
         stop_low=None, thresholds={}, sets={}, mean=None, statuses={}, gradients=1, queries=2, seconds=0.5,
         device="cpu", versions={},

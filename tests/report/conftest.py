@@ -51,7 +51,7 @@ def cell_meta(
         )  # fmt: skip
     fields: dict[str, object] = {
         "key": f"{detector}-{threat}-{eps}-{sorted(other.items(), key=str)}",
-        "detector": detector, "detector_hash": f"hash-of-{detector}", "weights_sha256": (),
+        "detector": detector, "detector_hash": f"hash-of-{detector}", "weights_sha256": (), "source_hash": "s",
         "threat": threat, "threat_hash": f"hash-of-{threat}", "threat_params": {"steps": 100, "restarts": 5},
         "norm": norm, "eps": eps, "side": Side.EVADE, "track": "digits", "track_hash": "t", "set_digests": {},
         "limit": 200, "seed": 0, "micro_batch": 128, "early_stop": True, "id_accuracy": 0.98, "iqr": 1.0,
