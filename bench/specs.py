@@ -250,10 +250,13 @@ class DetectorCard(Card):
             known = ", ".join(tracks) or "none"
             raise UsageError(f"detector '{name}' has no settings for track '{track}'; its tracks: {known}.")
         here = tracks[track]
+        recorded = here.recorded
+        if chosen and not chosen.tracks:  # other parameters: the same classifier, but not the same AUROC
+            recorded = RecordedSpec(id_accuracy=recorded.id_accuracy)
         params = {**self.params, **(chosen.params if chosen else {}), **here.params}
         return DetectorSpec(
             name=name, track=track, version=self.version, method=self.method, params=params,
-            network=here.network, weights=here.weights, training=here.training, recorded=here.recorded,
+            network=here.network, weights=here.weights, training=here.training, recorded=recorded,
             thresholds=self.thresholds,
         )  # fmt: skip
 
