@@ -84,7 +84,7 @@ def test_the_wheel_has_one_package_and_all_content(distributions):
 def test_the_wheel_names_the_command_and_the_licence(distributions):
     wheel = zipfile.ZipFile(distributions[1])
     (info,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
-    assert "bench = bench.cli.app:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert "bench = bench.__main__:main" in wheel.read(f"{info}/entry_points.txt").decode()
     assert any(name.startswith(f"{info}/licenses/") for name in wheel.namelist())
 
 
