@@ -32,11 +32,9 @@ class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SetMetrics(_Value):
-    """Figures of one OOD set against the ID test images."""
+class _Aurocs(_Value):
+    """AUROC before and after the attack: standard error, and at 0 or 1 the interval of the rule of three."""
 
-    n_id: int
-    n_ood: int
     clean_auroc: float
     clean_se: float
     clean_low: float  # interval at AUROC 0 or 1, else clean_auroc -+ clean_se
@@ -45,6 +43,13 @@ class SetMetrics(_Value):
     se: float
     low: float
     high: float
+
+
+class SetMetrics(_Aurocs):
+    """Figures of one OOD set against the ID test images."""
+
+    n_id: int
+    n_ood: int
     conservative_auroc: float  # ties count against the defender
     aupr_in: float
     aupr_out: float
@@ -58,18 +63,10 @@ class SetMetrics(_Value):
     queries: int
 
 
-class MeanMetrics(_Value):
+class MeanMetrics(_Aurocs):
     """Mean over the natural OOD sets, its standard error with the shared ID samples taken into account."""
 
     sets: tuple[str, ...]
-    clean_auroc: float
-    clean_se: float
-    clean_low: float  # interval at AUROC 0 or 1, else clean_auroc -+ clean_se
-    clean_high: float
-    auroc: float
-    se: float
-    low: float
-    high: float
     fpr95: float
     ceiling: float | None
     reachable: float | None

@@ -22,7 +22,7 @@ def detector(method, **params):
     return method(None, shape=(1, 8, 8), classes=7, params=method.Params(**params))
 
 
-def close(given, expected):
+def assert_close(given, expected):
     torch.testing.assert_close(given, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 
@@ -33,7 +33,7 @@ def test_msp_is_the_log_odds_of_the_top_class():
 
 def test_msp_as_a_probability_is_the_largest_softmax_output():
     expected = [top_probability(row) for row in LOGITS.tolist()]
-    close(detector(MSP, score="probability").score_logits(LOGITS), expected)
+    assert_close(detector(MSP, score="probability").score_logits(LOGITS), expected)
 
 
 def test_msp_as_a_probability_is_directed_by_the_log_odds():
@@ -60,7 +60,7 @@ def test_the_gradient_of_the_log_odds_is_finite_where_logits_tie():
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 10.0])
 def test_energy_is_the_scaled_log_of_the_sum_of_exponentials(temperature):
     expected = [temperature * math.log(sum(math.exp(z / temperature) for z in row)) for row in LOGITS.tolist()]
-    close(detector(Energy, temperature=temperature).score_logits(LOGITS), expected)
+    assert_close(detector(Energy, temperature=temperature).score_logits(LOGITS), expected)
 
 
 def test_energy_of_large_logits_is_finite():
@@ -72,7 +72,7 @@ def test_oe_is_the_cross_entropy_from_the_uniform_distribution():
     for row in LOGITS.tolist():
         total = sum(math.exp(z) for z in row)
         expected.append(-sum(math.log(math.exp(z) / total) for z in row) / len(row))
-    close(detector(OE).score_logits(LOGITS), expected)
+    assert_close(detector(OE).score_logits(LOGITS), expected)
 
 
 def test_oe_is_lowest_at_equal_logits():
