@@ -39,11 +39,32 @@ class Norm(StrEnum):
 
 
 class Side(StrEnum):
-    """Which images are attacked: `evade` OOD, `alarm` ID, `both` each against the other's clean scores."""
+    """Which images are attacked, and what for.
+
+    `evade` makes OOD look ID, `alarm` ID look OOD, `both` each against the other's clean scores; `fool` makes ID images
+    misclassified (and accepted), `between` walks from ID image to ID image.
+    """
 
     EVADE = "evade"
     ALARM = "alarm"
     BOTH = "both"
+    FOOL = "fool"
+    BETWEEN = "between"
+
+
+class Goal(StrEnum):
+    """What a `fool` attack has to reach."""
+
+    MISCLASSIFY = "misclassify"
+    ACCEPT = "misclassify-and-accept"  # and be accepted by the detector at its threshold
+
+
+class Loss(StrEnum):
+    """What directs a `fool` attack: cross-entropy, the margin of logits, or margin and acceptance together."""
+
+    CE = "ce"
+    MARGIN = "margin"
+    JOINT = "joint"
 
 
 class SetKind(StrEnum):
@@ -328,11 +349,14 @@ class ThreatCard(Card):
     norm: Norm | None = None
     eps: Annotated[tuple[float, ...], AfterValidator(_allowed_eps)] = ()
     knowledge: Knowledge
-    sides: tuple[Side, ...] = (Side.EVADE, Side.ALARM, Side.BOTH)
+    sides: tuple[Side, ...] = Field(default=(Side.EVADE, Side.ALARM, Side.BOTH), min_length=1)  # the first: the default
+    min_norm: bool = False  # it looks for the nearest image that does: eps are radii at which that is counted
     params: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _norm_and_eps_together(self) -> Self:
         if (self.norm is None) != (not self.eps):
             raise ValueError("norm and eps go together: give both, or neither for a threat without a budget")
+        if self.min_norm and self.norm is None:
+            raise ValueError("min_norm asks for a norm, and for eps at which its outcome is counted")
         return self

@@ -1,7 +1,8 @@
 """What a cell is once it has been computed: plain values, read by the store, the tables and the checks."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -9,8 +10,9 @@ from bench.specs import Norm, Side, ThresholdSource
 
 if TYPE_CHECKING:  # pandas takes half a second, and a table needs no samples
     import pandas as pd
+    from numpy.typing import NDArray
 
-FORMAT = 2
+FORMAT = 3
 """Version of the cells' layout; part of every key."""
 
 SAMPLE_COLUMNS = (
@@ -24,8 +26,19 @@ SAMPLE_COLUMNS = (
     "norm",  # float32: distance from the clean image in the budget's norm
     "gradients",  # int64
     "queries",  # int64
+    "last_score",  # float32: of the attack's last iterate, scored afresh; equals score where there is none
+    "attacked_predicted",  # int64: class that the classifier inside predicts for the attacked image
     "status",  # str: bench.threat_models.base.Status, "" where the set was not attacked
 )
+
+
+ARRAYS = (
+    "trace",  # (rows of samples, T <= 64) float32: best score so far along the attack; NaN where none ran
+    "images",  # (M, C, H, W) float32: attacked images
+    "image_rows",  # (M,) int64: the rows of samples that they belong to
+)
+"""Arrays that a cell may hold beside its samples. All attacked images are kept where nothing stopped early; else the
+first few of every set, for a gallery."""
 
 
 class _Value(BaseModel):
@@ -133,4 +146,5 @@ class Cell:
     """One detector x one threat x one eps x one track x one seed."""
 
     meta: CellMeta
-    samples: "pd.DataFrame"  # columns: SAMPLE_COLUMNS
+    samples: "pd.DataFrame"  # columns: SAMPLE_COLUMNS, and after them the threat's own figures such as "mape"
+    arrays: "Mapping[str, NDArray[Any]]" = field(default_factory=dict)  # see ARRAYS

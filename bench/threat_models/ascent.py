@@ -62,10 +62,10 @@ def ascend(
     """
     norm, eps = ball_of(budget)
     tracker = Tracker(x, moments=len(sizes) + 1, context=context)
-    oracle = Oracle(detector, sign=context.sign, micro_batch=context.micro_batch)
+    oracle = Oracle(detector, ids=ids, context=context)
     search = _Search(oracle, tracker, x, ids, norm, eps, context, sizes, momentum)
     everyone = torch.arange(len(x), device=x.device)
-    tracker.try_clean(*oracle.scores(x))
+    tracker.try_clean(*oracle.judge(x))
     search.wave(everyone[~tracker.beyond()], range(1), later=restarts - 1)
     if restarts > 1:
         search.wave(everyone[~tracker.beyond()], range(1, restarts), later=0)
@@ -168,12 +168,12 @@ class _Search:
     def _advance(self, rows: _Rows, batch: slice, moment: int) -> None:
         """Judge the iterates of one micro-batch and, unless they are the last ones, take the next step."""
         count, samples = batch.stop - batch.start, rows.sample[batch]
-        y = self.oracle.pad(rows.y[batch])
+        y, whose = self.oracle.pad(rows.y[batch]), self.oracle.pad(samples)
         moves = moment < len(self.steps)
         if moves:
-            score, objective, gradient = self.oracle.ascend(y)
+            score, objective, gradient = self.oracle.ascend(y, whose)
         else:
-            score, objective = self.oracle.ask(y)
+            score, objective = self.oracle.ask(y, whose)
         score, objective = score[:count], objective[:count]
         finite = torch.isfinite(score) & torch.isfinite(objective)
         self._keep_best(rows, batch, score, objective, finite)
@@ -190,7 +190,7 @@ class _Search:
             y[:count][lost] = rows.best[batch][lost]
             gradient[:count][lost] = 0.0
             rows.course[batch][lost] = 0.0
-        center = self.x[self.oracle.pad(samples)]
+        center = self.x[whose]
         course = self._course(rows, batch, gradient)
         moved = geometry.project(torch.add(y, course, alpha=self.steps[moment]), center, self.norm, self.eps)[:count]
         rows.y[batch] = torch.where(flat.view(-1, 1, 1, 1), y[:count], moved) if bool(flat.any()) else moved

@@ -1,7 +1,7 @@
 """The interface of every threat, and the bookkeeping that none of them has to do itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench import randomness
 from bench.detectors.base import Detector
-from bench.specs import Norm, Side
+from bench.specs import Goal, Loss, Norm, Side
 
 TRACE_LENGTH = 64
 """The most points that a score trace holds."""
@@ -40,7 +40,8 @@ class Budget:
     """What the attacker may spend on one sample.
 
     Attributes:
-        norm: The norm of the ball; None where only the box [0, 1] binds.
+        norm: The norm of the ball, or the norm in which the nearest image that does is looked for; None where only the
+            box [0, 1] binds.
         eps: Radius of the ball in [0, 1] pixel units; None where only the box binds.
     """
 
@@ -49,15 +50,45 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """From which score on the detector accepts an image.
+
+    Attributes:
+        overall: The threshold of every image whose class has none of its own.
+        by_class: Predicted class -> its threshold.
+        scale: Interquartile range of the clean ID scores, in which distances from a threshold are told.
+    """
+
+    overall: float
+    by_class: Mapping[int, float] = field(default_factory=dict)
+    scale: float = 1.0
+
+    def of(self, classes: Tensor) -> Tensor:
+        """(N,) float32 thresholds of images of these (N,) predicted classes."""
+        thresholds = torch.full(classes.shape, self.overall, dtype=torch.float32, device=classes.device)
+        for label, threshold in self.by_class.items():
+            thresholds[classes == label] = threshold
+        return thresholds
+
+
+@dataclass(frozen=True)
 class Context:
     """What the attacker knows and what the harness asks of it.
 
     Attributes:
-        side: EVADE raises the score of every image given, ALARM lowers it (the harness splits BOTH into these two).
+        side: EVADE raises the score of every image given, ALARM lowers it (the harness splits BOTH into these two),
+            FOOL makes ID images misclassified, BETWEEN walks between ID images.
         seed: The cell's seed.
         stop_target: An image whose score is strictly beyond it needs no further step; None spends the whole budget.
         labels: (N,) int64 labels of the images, None where unknown.
-        pool: (M, C, H, W) ID calibration images that the attacker may use, None where it may use none.
+        pool: (M, C, H, W) ID images that the attacker may use, None where it may use none: calibration images, or test
+            images for a threat that says it `reads_test`.
+        pool_labels: (M,) int64 labels of the pool.
+        goal: What an attack of side FOOL has to reach.
+        loss: What directs an attack of side FOOL.
+        acceptance: The detector's thresholds; None where the goal needs none.
+        draws: Over how many draws of its noise the score of a random detector is averaged; 0 for one that draws none.
+        transferred: (N, C, H, W) images crafted from the same images on other detectors, by the detectors' names.
         micro_batch: The one batch shape in which gradients and scores are computed (the last batch is padded).
         progress: Called with (share done in [0, 1], (N,) best scores so far).
     """
@@ -67,6 +98,12 @@ class Context:
     stop_target: float | None = None
     labels: Tensor | None = None
     pool: Tensor | None = None
+    pool_labels: Tensor | None = None
+    goal: Goal = Goal.MISCLASSIFY
+    loss: Loss = Loss.MARGIN
+    acceptance: Acceptance | None = None
+    draws: int = 0
+    transferred: Mapping[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 128
     progress: Callable[[float, Tensor], None] = field(default=lambda share, scores: None)
 
@@ -96,6 +133,7 @@ class AttackResult:
         queries: (N,) int64 scores asked for without a gradient.
         norm: (N,) distance from the clean image in the budget's norm (L2 where it has none).
         status: One a sample.
+        figures: What else the threat measured, (N,) float each, by name, such as "mape"; NaN where it does not apply.
     """
 
     images: Tensor
@@ -105,12 +143,22 @@ class AttackResult:
     queries: Tensor
     norm: Tensor
     status: list[Status]
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Threat(ABC):
     """Base of every threat: subclasses set `Params` and implement `attack`."""
 
     Params: ClassVar[type[ThreatParams]] = ThreatParams
+
+    covers: ClassVar[tuple[str, ...] | None] = None
+    """The components of a detector (see `DetectorInfo.components`) that the threat's objective sees; None: all, since
+    it differentiates or asks for the whole score."""
+
+    @property
+    def reads_test(self) -> bool:
+        """Whether the pool is to be the ID test images, as some papers have it; never for a figure that is ranked."""
+        return False
 
     def __init__(self, params: ThreatParams | None = None) -> None:
         self.params = params if params is not None else self.Params()

@@ -14,7 +14,7 @@ class Clean(Threat):
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query an image; any budget is left unspent."""
         tracker = Tracker(x, moments=1, context=context)
-        oracle = Oracle(detector, sign=context.sign, micro_batch=context.micro_batch)
-        tracker.try_clean(*oracle.scores(x))
+        oracle = Oracle(detector, ids=ids, context=context)
+        tracker.try_clean(*oracle.judge(x))
         tracker.report(1.0)
         return tracker.result(budget)

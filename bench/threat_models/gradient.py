@@ -1,4 +1,4 @@
-"""Scores and gradients of a detector at one batch shape, so that no sample feels its batch mates."""
+"""What an attack asks of a detector, at one batch shape, so that no sample feels its batch mates."""
 
 from collections.abc import Iterator
 
@@ -6,24 +6,27 @@ import torch
 from torch import Tensor
 
 from bench.detectors.base import Detector
+from bench.threat_models.base import Context
+from bench.threat_models.objectives import objective_of
 
 
 class Oracle:
     """What an attacker asks the detector, seen from the attacker's side: higher is always better for the attack.
 
     Float32 convolutions depend on the batch shape, so every question has `micro_batch` images: `batches` cuts a list of
-    rows, `pad` fills the last piece with copies of its first row, and the caller drops their answers.
+    rows, `pad` fills the last piece with copies of its first row, and the caller drops their answers. Every question
+    says which of the attacked images its rows stem from, since labels and noise go with them.
 
     Args:
         detector: Frozen, in evaluation mode.
-        sign: +1 where the attacker wants the score high, -1 where low.
-        micro_batch: The batch shape.
+        ids: (N,) sample ids of the attacked images.
+        context: Side, batch shape, and what the side needs.
     """
 
-    def __init__(self, detector: Detector, *, sign: float, micro_batch: int) -> None:
+    def __init__(self, detector: Detector, *, ids: Tensor, context: Context) -> None:
         self.detector = detector
-        self.sign = sign
-        self.micro_batch = micro_batch
+        self.micro_batch = context.micro_batch
+        self._objective = objective_of(detector, ids, context)
 
     def batches(self, rows: int) -> Iterator[slice]:
         """Slices of at most `micro_batch` rows that cover all of them."""
@@ -34,29 +37,34 @@ class Oracle:
         missing = self.micro_batch - len(rows)
         return rows if missing == 0 else torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])
 
-    def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Signed scores and objectives, (N,) each, of any number of images; NaN stays NaN."""
-        score, objective = x.new_empty(len(x)), x.new_empty(len(x))
+    def judge(self, x: Tensor, samples: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Judge and direction, (R,) each, of any number of images; NaN stays NaN.
+
+        Args:
+            x: (R, C, H, W) images.
+            samples: (R,) from which of the attacked images each stems; None where they are those, in order.
+        """
+        samples = torch.arange(len(x), device=x.device) if samples is None else samples
+        judged, directed = x.new_empty(len(x)), x.new_empty(len(x))
         for batch in self.batches(len(x)):
-            own_score, own_objective = self.ask(self.pad(x[batch]))
-            score[batch], objective[batch] = own_score[: len(x[batch])], own_objective[: len(x[batch])]
-        return score, objective
+            own, direction = self.ask(self.pad(x[batch]), self.pad(samples[batch]))
+            judged[batch], directed[batch] = own[: len(x[batch])], direction[: len(x[batch])]
+        return judged, directed
 
     @torch.no_grad()
-    def ask(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Signed score and objective, (micro_batch,) each, of a full batch."""
-        score, objective = self.detector.score_and_objective(x)
-        return self.sign * score, self.sign * objective
+    def ask(self, x: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Judge and direction, (micro_batch,) each, of a full batch."""
+        judge, direction = self._objective(x, samples)
+        return judge, direction
 
-    def ascend(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Signed score, signed objective and its gradient to x (zero where there is none) of a full batch."""
+    def ascend(self, x: Tensor, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Judge, direction and the direction's gradient to x (zero where there is none) of a full batch."""
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
-            score, objective = self.detector.score_and_objective(x)
+            judge, direction = self._objective(x, samples)
             gradient = None
-            if objective.requires_grad:
-                weights = torch.full_like(objective, self.sign)
-                (gradient,) = torch.autograd.grad(objective, x, weights, allow_unused=True)
+            if direction.requires_grad:
+                (gradient,) = torch.autograd.grad(direction, x, torch.ones_like(direction), allow_unused=True)
         if gradient is None:
             gradient = torch.zeros_like(x)
-        return self.sign * score.detach(), self.sign * objective.detach(), gradient
+        return judge.detach(), direction.detach(), gradient

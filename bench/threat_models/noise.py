@@ -34,8 +34,8 @@ class Noise(Threat):
         """One query a point, and one for the clean image."""
         norm, eps = ball_of(budget)
         tracker = Tracker(x, moments=self.params.points + 1, context=context)
-        oracle = Oracle(detector, sign=context.sign, micro_batch=context.micro_batch)
-        tracker.try_clean(*oracle.scores(x))
+        oracle = Oracle(detector, ids=ids, context=context)
+        tracker.try_clean(*oracle.judge(x))
         every = max(1, self.params.points // _REPORTS)
         for draw in range(self.params.points):
             left = (~tracker.beyond()).nonzero().flatten()
@@ -43,7 +43,7 @@ class Noise(Threat):
                 samples = left[batch]
                 padded = oracle.pad(samples)
                 points = geometry.uniform_in_ball(x[padded], norm, eps, ids=ids[padded], draw=draw, context=context)
-                answers = (part[: len(samples)] for part in (*oracle.ask(points), points))
+                answers = (part[: len(samples)] for part in (*oracle.ask(points, padded), points))
                 tracker.try_images(draw + 1, samples, *answers)
             if draw % every == 0:
                 tracker.report((draw + 1) / self.params.points)

@@ -70,7 +70,8 @@ def run(threat: str, rounded: bool, side: Side, target: float | None) -> tuple[A
     runner, budget = THREATS[threat]
     context = Context(side, seed=1, stop_target=target, micro_batch=16)
     result = runner.run(detector, x, ids=ids, budget=budget, context=context)
-    return result, Oracle(detector, sign=1.0, micro_batch=16).scores(result.images)[0].numpy()
+    score = Oracle(detector, ids=ids, context=Context(Side.EVADE, micro_batch=16))
+    return result, score.judge(result.images)[0].numpy()
 
 
 def attacked(threat: str, rounded: bool, side: Side, early: bool) -> tuple[AttackResult, np.ndarray, np.ndarray, float]:
