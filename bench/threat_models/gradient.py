@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.detectors.base import Detector
 from bench.threat_models.base import Context
-from bench.threat_models.objectives import objective_of
+from bench.threat_models.objectives import Objective, objective_of
 
 
 class Oracle:
@@ -21,12 +21,15 @@ class Oracle:
         detector: Frozen, in evaluation mode.
         ids: (N,) sample ids of the attacked images.
         context: Side, batch shape, and what the side needs.
+        objective: What is asked; None asks for what the side is after.
     """
 
-    def __init__(self, detector: Detector, *, ids: Tensor, context: Context) -> None:
+    def __init__(
+        self, detector: Detector, *, ids: Tensor, context: Context, objective: Objective | None = None
+    ) -> None:
         self.detector = detector
         self.micro_batch = context.micro_batch
-        self._objective = objective_of(detector, ids, context)
+        self._objective = objective_of(detector, ids, context) if objective is None else objective
 
     def batches(self, rows: int) -> Iterator[slice]:
         """Slices of at most `micro_batch` rows that cover all of them."""
