@@ -265,6 +265,13 @@ def images() -> tuple[Tensor, Tensor]:
     return torch.where(x < 0.3, 0.0, torch.where(x > 0.85, 1.0, x)), ids
 
 
+def pool() -> Tensor:
+    """(5, 1, 6, 6) images in [0, 1] that the attacker may use; the first pixel is black."""
+    drawn = Context(Side.EVADE, seed=4).uniform(torch.arange(5), 0, SHAPE)
+    drawn[:, 0, 0, 0] = 0.0
+    return drawn
+
+
 def attack(
     threat: Threat,
     detector: Detector,
@@ -280,7 +287,7 @@ def attack(
     x = own if x is None else x
     if choice is not None:
         x, ids = x[choice], ids[choice]
-    context = Context(side, seed=7, stop_target=target, micro_batch=_MICRO_BATCH)
+    context = Context(side, seed=7, stop_target=target, pool=pool(), micro_batch=_MICRO_BATCH)
     return threat.run(detector, x, ids=ids, budget=setting.budget, context=context)
 
 
