@@ -238,6 +238,7 @@ class DetectorOnTrack(Card):
     weights: tuple[WeightsSpec, ...] = ()
     training: TrainingSpec | None = None
     recorded: RecordedSpec = RecordedSpec()
+    micro_batch: int = Field(default=128, ge=1, le=4096)  # images a pass: fewer where activations outgrow the cache
 
 
 class VariantSpec(Card):
@@ -297,7 +298,7 @@ class DetectorCard(Card):
             name=name, track=track, version=self.version, method=self.method, params=params,
             network=here.network, weights=here.weights, training=here.training, recorded=recorded,
             thresholds=chosen.thresholds if chosen and chosen.thresholds else self.thresholds,
-            fit_when_loaded=self.fit_when_loaded,
+            fit_when_loaded=self.fit_when_loaded, micro_batch=here.micro_batch,
         )  # fmt: skip
 
 
@@ -315,10 +316,11 @@ class DetectorSpec(Card):
     recorded: RecordedSpec
     thresholds: ThresholdSpec = ThresholdSpec()
     fit_when_loaded: bool = False
+    micro_batch: int = 128
 
     def content_hash(self) -> str:
         """sha256 of what the scores depend on: weights count by their files' own sha256, records and recipes do not."""
-        return content_hash(self.model_dump(mode="json", exclude={"weights", "training", "recorded"}))
+        return content_hash(self.model_dump(mode="json", exclude={"weights", "training", "recorded", "micro_batch"}))
 
 
 # --------------------------------------------------------------------------- threats
@@ -338,13 +340,23 @@ def _allowed_eps(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+class SourceSpec(Card):
+    """Where a transfer attack takes its images from: cells of other detectors."""
+
+    threat: Name
+    params: dict[str, Any] = {}  # over those of the threat's card
+    detectors: tuple[Annotated[str, StringConstraints(max_length=130)], ...] = Field(min_length=1)
+
+
 class ThreatCard(Card):
     """An attacker with a norm, a budget and knowledge."""
 
     name: Name
     version: int = Field(default=1, ge=1)
     summary: Text
-    method: MethodPath
+    method: MethodPath | None = None  # None: the worst case over `members`
+    members: dict[Side, tuple[Name, ...]] = {}  # by attacked side
+    source: SourceSpec | None = None
     paper: Paper | None = None
     norm: Norm | None = None
     eps: Annotated[tuple[float, ...], AfterValidator(_allowed_eps)] = ()
@@ -357,6 +369,10 @@ class ThreatCard(Card):
     def _norm_and_eps_together(self) -> Self:
         if (self.norm is None) != (not self.eps):
             raise ValueError("norm and eps go together: give both, or neither for a threat without a budget")
+        if (self.method is None) != bool(self.members):
+            raise ValueError("give either a method, or members of which the worst case is taken")
+        if self.members and set(self.members) != set(self.sides):
+            raise ValueError("members must be given for each of the sides, and for no other")
         if self.min_norm and self.norm is None:
             raise ValueError("min_norm asks for a norm, and for eps at which its outcome is counted")
         return self

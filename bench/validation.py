@@ -15,7 +15,7 @@ from bench.card_errors import card_from, describe
 from bench.catalog import Catalog, Kind
 from bench.errors import BenchError, CardError
 from bench.methods import import_method
-from bench.specs import Card, DetectorCard, DetectorSpec, SetSpec, ThreatCard, TrackCard, WeightsSpec
+from bench.specs import Card, DetectorCard, DetectorSpec, SetSpec, Side, ThreatCard, TrackCard, WeightsSpec
 from bench.yaml_cards import Document, Location, read_document, shorten
 
 if TYPE_CHECKING:  # torch takes seconds
@@ -138,9 +138,30 @@ class _Check:
         def fits(found: Any) -> bool:
             return isinstance(found, type) and issubclass(found, Threat) and not inspect.isabstract(found)
 
+        known = self.catalog.names(Kind.THREAT)
+        for side, members in card.members.items():
+            for name in members:
+                self.member(("members", str(side)), name, card, side, known)
+        if card.source is not None and card.source.threat not in known:
+            self.problem(("source", "threat"), f"unknown threat '{card.source.threat}'; allowed: {', '.join(known)}")
+        if card.method is None:
+            return
         method = self.imported(("method",), card.method, fits, "a subclass of bench.threat_models.base.Threat")
         if method is not None:
             self.settings(method.Params, card.params, [("params",)])
+
+    def member(self, location: Location, name: str, card: ThreatCard, side: Side, known: list[str]) -> None:
+        """A member of a worst case must be a threat of its own, of the same norm, that attacks the same side."""
+        if name not in known:
+            self.problem(location, f"unknown threat '{name}'; allowed: {', '.join(known)}")
+            return
+        other = self.catalog.threat(name)
+        if other.members:
+            self.problem(location, f"'{name}' is a worst case itself; name single attacks")
+        elif side not in other.sides:
+            self.problem(location, f"'{name}' attacks {', '.join(other.sides)}, not '{side}'; leave it out")
+        elif other.norm is not card.norm:
+            self.problem(location, f"'{name}' has the norm {other.norm} and the worst case {card.norm}; leave it out")
 
     # --------------------------------------------------------------- detectors
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from bench.card_errors import describe
 from bench.cli.options import comma_separated
 from bench.errors import CardError, UsageError
-from bench.specs import Norm, Side
+from bench.specs import Goal, Loss, Norm, Side
 from bench.yaml_cards import Document, read_document
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
@@ -58,7 +58,9 @@ class RunRequest(BaseModel):
     threat: Names = ("pgd-l2",)
     eps: Radii = ()
     track: Names = ("digits",)
-    side: Side = Side.EVADE
+    side: Side | None = None
+    goal: Goal = Goal.MISCLASSIFY
+    loss: Loss | None = None
     limit: int | None = Field(default=None, ge=2)
     seed: int = Field(default=0, ge=0, lt=2**31)
     restarts: int | None = Field(default=None, ge=1)

@@ -11,7 +11,7 @@ from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, s
 from bench.cli.options import comma_separated
 from bench.cli.request import RunRequest, read_request
 from bench.errors import NoSettingsError, UsageError
-from bench.specs import Side
+from bench.specs import Goal, Loss, Side
 
 if TYPE_CHECKING:
     from bench.catalog import Catalog
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "bench run --detector gat --threat pgd-l2 --eps 10",
     "bench run --detector msp,gat --threat clean,pgd-l2,pgd-linf --eps l2:0.5,1 --eps linf:8/255",
+    "bench run --detector gat,energy --threat auto-l2 --eps 1",
+    "bench run --detector sdim --threat pgd-l2 --side fool --goal misclassify-and-accept --eps 1.5",
     "bench run --detector callable:my_model:score --threat pgd-l2,noise-l2 --eps 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --side both --limit 50 --steps 20 --restarts 1",
 )
@@ -43,7 +45,17 @@ def command(
     ] = None,
     track: Annotated[list[str] | None, typer.Option(help="Tracks; digits where none is named.")] = None,
     side: Annotated[
-        Side | None, typer.Option(help="Attacked images: evade (OOD, the default), alarm (ID) or both.")
+        Side | None,
+        typer.Option(
+            help="Attacked images: evade (OOD to look ID), alarm (ID to look OOD), both, fool (ID to be misclassified) "
+            "or between (paths from ID to ID); else the threat's own side, mostly evade."
+        ),
+    ] = None,
+    goal: Annotated[
+        Goal | None, typer.Option(help="Of side fool: misclassify (the default), or be accepted too.")
+    ] = None,
+    loss: Annotated[
+        Loss | None, typer.Option(help="Of side fool: what directs gradients; else margin, or joint to be accepted.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="The most images of each set; else the track's own limit.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the attacks; 0 where none is given.")] = None,
@@ -69,9 +81,9 @@ def command(
     """
     options = {
         "detector": comma_separated(detector) or None, "threat": comma_separated(threat) or None, "eps": eps,
-        "track": comma_separated(track) or None, "side": side, "limit": limit, "seed": seed, "restarts": restarts,
-        "steps": steps, "step_size": step_size, "early_stop": early_stop, "device": device, "workspace": workspace,
-        "data_dir": data_dir, "out": out,
+        "track": comma_separated(track) or None, "side": side, "goal": goal, "loss": loss, "limit": limit,
+        "seed": seed, "restarts": restarts, "steps": steps, "step_size": step_size, "early_stop": early_stop,
+        "device": device, "workspace": workspace, "data_dir": data_dir, "out": out,
     }  # fmt: skip
     raise typer.Exit(execute(read_request(options, grid), quiet=quiet))
 
@@ -119,6 +131,8 @@ def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
             seed=request.seed,
             limit=request.limit,
             side=request.side,
+            goal=request.goal,
+            loss=request.loss,
             overrides=request.overrides(),
             early_stop=request.early_stop,
             data_dir=request.data_dir,

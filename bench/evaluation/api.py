@@ -17,11 +17,11 @@ from bench.errors import CellError, UsageError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
 from bench.evaluation.keys import set_digests
-from bench.evaluation.plan import MICRO_BATCH, RunOptions, as_side, check_options, needs_train, plan_detector
+from bench.evaluation.plan import RunOptions, as_choice, as_side, check_options, needs_train, plan_detector
 from bench.evaluation.results import Cell
 from bench.evaluation.store import CellStore, MemoryStore, Store
 from bench.evaluation.workbench import Given
-from bench.specs import DetectorSpec, Knowledge, Norm, RecordedSpec, Side, ThreatCard, TrackCard
+from bench.specs import DetectorSpec, Goal, Knowledge, Loss, Norm, RecordedSpec, Side, ThreatCard, TrackCard
 from bench.threat_models.base import Threat
 
 
@@ -56,11 +56,13 @@ def evaluate(
     track: str | TrackCard | Track = "digits",
     *,
     eps: float | str | Iterable[float | str] | None = None,
-    side: Side | str = Side.EVADE,
+    side: Side | str | None = None,
     limit: int | None = None,
     seed: int = 0,
     early_stop: bool = True,
-    micro_batch: int = MICRO_BATCH,
+    micro_batch: int | None = None,
+    goal: Goal | str = Goal.MISCLASSIFY,
+    loss: Loss | str | None = None,
     device: str = "cpu",
     store: Path | str | None = None,
     workspace: Path | None = None,
@@ -79,11 +81,13 @@ def evaluate(
         threat: A catalog name, a card, or a `Threat` (its eps must then be given with the norm, as "l2:1").
         track: A catalog name, a card, or a `Track`.
         eps: Radii, as `bench run --eps` takes them; None for those of the threat's card.
-        side: The attacked side: "evade", "alarm" or "both".
+        side: The attacked side: "evade", "alarm", "both", "fool" or "between"; None for the threat's own.
         limit: The most images of a set; None for the track's own limit.
         seed: Of the attack's random numbers.
         early_stop: Stop an image's attack once no rank can change any more.
-        micro_batch: The batch shape of scores and gradients.
+        micro_batch: The batch shape of scores and gradients; None for the detector's own.
+        goal: On side "fool": "misclassify" or "misclassify-and-accept".
+        loss: What directs gradients there: "ce", "margin" or "joint"; None for the one that fits the goal.
         device: "cpu", "cuda" or "cuda:N".
         store: A folder for the cells; None keeps them in memory.
         workspace: A folder of cards; None for the nearest one upward.
@@ -101,7 +105,10 @@ def evaluate(
     card = own_track.card if own_track else track if isinstance(track, TrackCard) else catalog.track(str(track))
     attacker = threat_card(threat, choice) if not isinstance(threat, str) else catalog.threat(threat)
     choice.check([attacker])
-    options = RunOptions(seed, limit, as_side(side), params, early_stop, micro_batch, data_dir)
+    options = RunOptions(
+        seed, limit, as_side(side), params, early_stop, micro_batch, data_dir,
+        as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
+    )  # fmt: skip
     check_options(options, [attacker])
     objects = Given(
         detectors={} if isinstance(detector, str) else {_slug(detector): as_detector(detector, card).to(device)},

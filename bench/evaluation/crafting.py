@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bench.detectors.base import Detector
 from bench.errors import CellError
-from bench.evaluation.scoring import Scores, score_images
+from bench.evaluation.results import SAMPLE_COLUMNS
+from bench.evaluation.scoring import Draws, Scores, score_images
 from bench.specs import Norm
 from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat
 
@@ -24,19 +25,25 @@ class Crafted:
     Attributes:
         images: (N, C, H, W) inside ball and box, never worse than the clean image.
         scores: (N,) float32, scored afresh.
+        last_scores: (N,) float32 of the last iterates, scored afresh.
+        trace: (N, T) best score so far along the attack, by the threat's own account.
         norm: (N,) distance from the clean image in the budget's norm.
         gradients: (N,) spent, by the threat's own count.
         queries: (N,) scores asked for, by the threat's own count.
         status: How each image's attack ended.
+        figures: What else the threat measured, (N,) each; NaN where it does not apply.
         notes: One sentence for everything that was not as it should be.
     """
 
     images: Tensor
     scores: Scores
+    last_scores: Scores
+    trace: NDArray[np.float32]
     norm: Scores
     gradients: NDArray[np.int64]
     queries: NDArray[np.int64]
     status: NDArray[np.object_]
+    figures: dict[str, Scores] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -47,7 +54,7 @@ def craft(
 
     An image outside ball or box, or not finite, counts as failed, and an image that scores worse than the clean one
     counts as the clean one. A stop that the fresh score does not confirm is taken back: that image is attacked again
-    without a stop target.
+    without a stop target. Images of a random detector are chosen by one set of draws, and scored with another.
 
     Args:
         detector: The detector under attack.
@@ -63,8 +70,10 @@ def craft(
     """
 
     def attempt(rows: Tensor, chosen: Context) -> Crafted:
-        return _attempt(detector, threat, x[rows], ids=ids[rows], budget=budget, context=chosen)
+        return attempt_attack(detector, threat, x[rows], ids=ids[rows], budget=budget, context=chosen)
 
+    if detector.info.random:
+        context = replace(context, stop_target=None)  # a score that lies beyond it in one draw need not in another
     done = attempt(torch.arange(len(x), device=x.device), context)
     if context.stop_target is not None:
         unconfirmed = (done.status == Status.STOPPED) & ~_beyond(done.scores, context, context.stop_target)
@@ -78,6 +87,8 @@ def craft(
     done.images[torch.from_numpy(worse).to(x.device)] = x[torch.from_numpy(worse).to(x.device)]
     done.scores = np.where(worse, clean, done.scores)
     done.norm = np.where(worse, np.float32(0), done.norm)
+    if detector.info.random:
+        done.scores = score_images(detector, done.images, context.micro_batch, Draws(ids, context.seed, round=2))
     return done
 
 
@@ -96,30 +107,41 @@ def _again(
     second = attempt(chosen, unstopped)
     done.images[chosen] = second.images
     done.scores[rows], done.norm[rows], done.status[rows] = second.scores, second.norm, second.status
+    done.last_scores[rows], done.trace[rows] = second.last_scores, second.trace
+    for name, values in second.figures.items():
+        done.figures[name][rows] = values
     done.gradients[rows] += second.gradients
     done.queries[rows] += second.queries
     done.notes += [f"{len(rows)} early stops were not confirmed; those images were attacked again.", *second.notes]
 
 
-def _attempt(
+def attempt_attack(
     detector: Detector, threat: Threat, x: Tensor, *, ids: Tensor, budget: Budget, context: Context
 ) -> Crafted:
-    """One run of the threat, measured; infeasible images become the clean ones."""
+    """One run of the threat, measured; infeasible images become the clean ones. Arguments as in `craft`."""
     result = threat.run(detector, x.clone(), ids=ids, budget=budget, context=context)
     _check_entries(result, x, type(threat).__name__)
     images = result.images.detach().to(device=x.device, dtype=torch.float32)
+    last = result.last_images.detach().to(device=x.device, dtype=torch.float32)
     norm, reasons = _measure(images, x, budget)
     feasible = torch.from_numpy(~np.any(list(reasons.values()), axis=0)).to(x.device)
     images = torch.where(feasible[:, None, None, None], images, x)
     failed = ~feasible.cpu().numpy()
     status = np.array([str(entry) for entry in result.status], dtype=object)  # text of any length
+    draws = Draws(ids, context.seed)
+    sound = torch.isfinite(last).flatten(1).all(dim=1) & (last >= 0).flatten(1).all(1) & (last <= 1).flatten(1).all(1)
     return Crafted(
         images=images,
-        scores=score_images(detector, images, context.micro_batch),
+        scores=score_images(detector, images, context.micro_batch, draws),
+        last_scores=score_images(
+            detector, torch.where(sound[:, None, None, None], last, images), context.micro_batch, draws
+        ),
+        trace=result.score_trace.detach().cpu().numpy().astype(np.float32),
         norm=np.where(failed, np.float32(0), norm),
         gradients=result.gradients.detach().cpu().numpy().astype(np.int64),
         queries=result.queries.detach().cpu().numpy().astype(np.int64),
         status=np.where(failed, str(Status.FAILED), status),
+        figures={name: values.detach().cpu().numpy().astype(np.float32) for name, values in result.figures.items()},
         notes=[
             f"{int(np.sum(rows))} of {len(x)} images {reason}; they count as failed, with their clean image."
             for reason, rows in reasons.items()
@@ -150,7 +172,12 @@ def _measure(images: Tensor, x: Tensor, budget: Budget) -> tuple[Scores, dict[st
 def _check_entries(result: AttackResult, x: Tensor, name: str) -> None:
     if result.images.shape != x.shape:
         raise CellError(f"{name} returned images {tuple(result.images.shape)} for {tuple(x.shape)}; give one an image.")
-    lengths = {"gradients": len(result.gradients), "queries": len(result.queries), "status": len(result.status)}
+    if result.last_images.shape != x.shape:
+        raise CellError(f"{name} returned last images {tuple(result.last_images.shape)} for {tuple(x.shape)}.")
+    columns = {"gradients": result.gradients, "queries": result.queries, "trace": result.score_trace, **result.figures}
+    lengths = {"status": len(result.status), **{what: len(given) for what, given in columns.items()}}
+    if reserved := sorted(set(result.figures) & set(SAMPLE_COLUMNS)):
+        raise CellError(f"{name} measures '{reserved[0]}', which is a column of every cell; give it another name.")
     for what, length in lengths.items():
         if length != len(x):
             raise CellError(f"{name} returned {length} entries of {what} for {len(x)} images; give one an image.")

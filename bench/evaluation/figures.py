@@ -1,7 +1,7 @@
 """From the scores of one cell to its figures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class OodScores(SetScores):
         distances: (N,) to the nearest ID calibration image in the budget's norm; None where no ceiling is asked for.
         bounds: (N,) certified upper bounds of the attacked scores; None without a certificate.
         bits: (N,) bits per dimension of the clean images; None without a density.
+        figures: Means of what else the threat measured.
     """
 
     predicted: NDArray[np.int64]
@@ -42,6 +43,7 @@ class OodScores(SetScores):
     distances: NDArray[np.float64] | None = None
     bounds: Scores | None = None
     bits: Scores | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def set_metrics(
@@ -87,7 +89,7 @@ def set_metrics(
         ceiling=ceiling, reachable=reachable,
         guaranteed_auroc=None if ood.bounds is None else metrics.auroc(in_distribution.clean, ood.bounds, name=name),
         bits_per_dim=mean_bits(ood.bits),
-        counts=ood.counts, gradients=ood.gradients, queries=ood.queries,
+        counts=ood.counts, gradients=ood.gradients, queries=ood.queries, figures=dict(ood.figures),
     )  # fmt: skip
 
 

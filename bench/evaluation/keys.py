@@ -14,7 +14,7 @@ from bench.detectors.missing import missing_weights
 from bench.errors import WeightsError
 from bench.evaluation.results import FORMAT
 from bench.evaluation.sources import source_hash
-from bench.specs import DetectorSpec, Norm, Side, ThreatCard, TrackCard, content_hash
+from bench.specs import DetectorSpec, Goal, Loss, Norm, Side, ThreatCard, TrackCard, content_hash
 
 _HARNESS = "bench.evaluation.cell"
 _CHUNK = 2**20
@@ -59,6 +59,10 @@ class Ingredients:
         set_digests: Content of the ID test, the calibration and the OOD sets, and of the training set where
             thresholds come from it.
         limit: The most images of a set; None for all.
+        goal: What side `fool` has to reach; None on the other sides.
+        loss: What directs gradients there; None on the other sides.
+        radii: At which the outcome of a threat that looks for the nearest image is counted.
+        needs: Keys of the cells that this one is made from.
     """
 
     detector_hash: str
@@ -74,6 +78,10 @@ class Ingredients:
     limit: int | None
     micro_batch: int
     early_stop: bool
+    goal: Goal | None = None
+    loss: Loss | None = None
+    radii: tuple[float, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def key(self) -> str:
         """The cell's key: sha256 of all of this, the version and the layout of stored cells."""
@@ -82,7 +90,7 @@ class Ingredients:
 
 def threat_hash(card: ThreatCard, params: Mapping[str, Any]) -> str:
     """Of what a threat does; its summary and its default radii have no part in a cell."""
-    content = card.model_dump(mode="json", include={"name", "version", "method", "norm"})
+    content = card.model_dump(mode="json", include={"name", "version", "method", "norm", "min_norm"})
     return content_hash({**content, "params": dict(params)})
 
 
@@ -99,7 +107,8 @@ def code_hash(detector: DetectorSpec, threat: ThreatCard, search: Sequence[Path]
 
     A parameter that reads package.module:attribute names code of the detector too, which may lie in the current folder.
     """
-    paths = [detector.method, threat.method, *([detector.network.method] if detector.network else [])]
+    paths = [detector.method, *([threat.method] if threat.method else [])]
+    paths += [detector.network.method] if detector.network else []
     paths += filter(names_code, detector.params.values())
     return source_hash([_HARNESS, *(path.partition(":")[0] for path in paths)], [*search, Path.cwd()])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.specs import Norm, Side, ThresholdSource
+from bench.specs import Goal, Loss, Norm, Side, ThresholdSource
 
 if TYPE_CHECKING:  # pandas takes half a second, and a table needs no samples
     import pandas as pd
@@ -76,6 +76,7 @@ class SetMetrics(_Aurocs):
     counts: bool  # whether the set enters the mean
     gradients: int
     queries: int
+    figures: dict[str, float] = {}  # means of what the threat measured, such as "mape", over the images that have it
 
 
 class MeanMetrics(_Aurocs):
@@ -98,6 +99,47 @@ class RejectionMetrics(_Value):
     rejection_rate: float  # share of the ID test images that are rejected
     accuracy: float | None  # of the accepted ones; None where all are rejected
     detection_rates: dict[str, float]  # OOD set -> mean over the classes of the share below the class's threshold
+
+
+class FoolAtEps(_Value):
+    """What came of fooling the classifier within one radius.
+
+    Shares are of the ID test images that the classifier gets right as they are, unless another base is named.
+    """
+
+    eps: float | None  # None: anywhere in the box
+    adversarial_accuracy: float  # share of all ID test images that are still classified correctly
+    misclassified: float
+    undetected: float  # misclassified and accepted
+    detection_rate: float | None  # share of the misclassified that are rejected; None where none is misclassified
+    auroc: float | None  # clean correctly classified images against the misclassified ones; None without any
+    se: float | None
+    median_norm: float | None  # of the misclassified; None without any
+    by_percentile: dict[str, float] = {}  # percentile of the class thresholds -> undetected
+
+
+class FoolMetrics(_Value):
+    """A `fool` cell: how often ID images were misclassified, and accepted by the detector."""
+
+    goal: Goal
+    loss: Loss
+    n: int  # ID test images
+    attacked: int  # of them classified correctly as they are
+    curve: tuple[FoolAtEps, ...]  # by radius, ascending
+
+
+class BetweenMetrics(_Value):
+    """Paths between accepted, correctly classified ID images of different classes."""
+
+    paths: int
+    alphas: tuple[float, ...]
+    score: tuple[float, ...]  # mean over the paths at every alpha
+    accepted: tuple[float, ...]  # share of the paths whose image is accepted at every alpha
+    confidence_from: tuple[float, ...]  # mean probability of the class that the path leaves
+    confidence_to: tuple[float, ...]  # and of the one that it goes to
+    accepted_throughout: float
+    midpoint_auroc: float  # clean ID test images against mid-points
+    midpoint_se: float
 
 
 class CellMeta(_Value):
@@ -131,6 +173,11 @@ class CellMeta(_Value):
     sets: dict[str, SetMetrics]
     mean: MeanMetrics | None  # None where the track has no natural OOD set
     rejection: tuple[RejectionMetrics, ...] = ()  # by percentile; in clean cells where the card asks for it
+    fool: FoolMetrics | None = None  # on side fool
+    between: BetweenMetrics | None = None  # on side between
+    members: dict[str, float] = {}  # of a worst case: what each member alone came to, in the figure that ranks
+    needs: tuple[str, ...] = ()  # keys of the cells that this one was made from
+    draws: int = 0  # noise draws over which the scores of a random detector are averaged
     statuses: dict[str, int]
     gradients: int
     queries: int
@@ -139,6 +186,7 @@ class CellMeta(_Value):
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
     samples_sha256: str = ""  # of the Parquet file, filled in by the store
+    arrays_sha256: str = ""  # of the arrays' file, "" where the cell holds none
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Scores and classes of images at one fixed batch shape, so that no result depends on how many images there are."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,22 +10,52 @@ from torch import Tensor
 
 from bench.detectors.base import Detector
 from bench.errors import CellError
-from bench.specs import Norm
-from bench.threat_models.base import untouched
+from bench.specs import Norm, Side
+from bench.threat_models.base import Context, untouched
+from bench.threat_models.objectives import mean_score
 
 Scores = NDArray[np.float32]
 Logits = NDArray[np.float32]
 
 
-def score_images(detector: Detector, images: Tensor, micro_batch: int) -> Scores:
+DRAWS = 16
+"""Draws of its noise over which the score of a random detector is averaged, by an attack and by the harness."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which draws of its noise a random detector is scored with: others than an attack saw, which are the first ones.
+
+    Attributes:
+        ids: (N,) sample ids.
+        seed: The cell's seed.
+        round: 1 for a first score; a later one where an image was chosen by the score of an earlier one.
+    """
+
+    ids: Tensor
+    seed: int = 0
+    round: int = 1
+
+
+def score_images(detector: Detector, images: Tensor, micro_batch: int, draws: Draws) -> Scores:
     """(N,) float32 scores of the untouched detector, without gradients.
 
     Args:
         detector: Any detector; its mode and the global random state are left as they were.
         images: (N, C, H, W) in [0, 1] on the detector's device.
         micro_batch: The batch shape; the last batch is padded with copies of its last image.
+        draws: Where the noise of a random detector comes from.
     """
-    scores = _in_batches(detector, detector.score, images, micro_batch)
+    if detector.info.random:
+        context = Context(Side.EVADE, seed=draws.seed, draws=DRAWS)
+        ids = draws.ids.to(images.device)
+
+        def averaged(x: Tensor, rows: Tensor) -> Tensor:
+            return mean_score(detector, x, ids[rows], context, first=draws.round * DRAWS)
+
+        scores = _in_batches(detector, averaged, images, micro_batch)
+    else:
+        scores = _in_batches(detector, lambda x, rows: detector.score(x), images, micro_batch)
     if scores.shape != (len(images),):
         raise CellError(f"{type(detector).__name__} scored {len(images)} images as {tuple(scores.shape)}; give (N,).")
     return np.asarray(scores.to(torch.float32).cpu().numpy())
@@ -69,7 +100,8 @@ def device_of(detector: Detector) -> torch.device:
     return tensor.device if tensor is not None else torch.device("cpu")
 
 
-def _in_batches(detector: Detector, function: Callable[[Tensor], Tensor], images: Tensor, size: int) -> Tensor:
+def _in_batches(detector: Detector, function: Callable[[Tensor, Tensor], Tensor], images: Tensor, size: int) -> Tensor:
+    """What the function gives for images and their positions, in batches of one shape."""
     parts = []
     with untouched(detector), torch.no_grad():
         for start in range(0, len(images), size):
@@ -79,7 +111,8 @@ def _in_batches(detector: Detector, function: Callable[[Tensor], Tensor], images
             batch = images.new_empty((size, *images.shape[1:]))
             batch[: len(chosen)] = chosen
             batch[len(chosen) :] = chosen[-1]
-            parts.append(function(batch)[: len(chosen)])
+            rows = torch.arange(start, start + size, device=images.device).clamp(max=len(images) - 1)
+            parts.append(function(batch, rows)[: len(chosen)])
     return torch.cat(parts)
 
 
@@ -91,7 +124,7 @@ def _optional(
         if function(images[:1]) is None:
             return None
 
-    def present(x: Tensor) -> Tensor:
+    def present(x: Tensor, rows: Tensor) -> Tensor:
         if (values := function(x)) is None:
             raise CellError(f"{type(detector).__name__} gave {what} for one image and none for another.")
         return values

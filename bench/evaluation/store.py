@@ -14,20 +14,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
 from bench.errors import CellError, UsageError
-from bench.evaluation.results import FORMAT, SAMPLE_COLUMNS, Cell, CellMeta
+from bench.evaluation.results import ARRAYS, FORMAT, SAMPLE_COLUMNS, Cell, CellMeta
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 _T = TypeVar("_T")
 
 META_FILE = "cell.json"
 SAMPLES_FILE = "samples.parquet"
+ARRAYS_FILE = "arrays.safetensors"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _STALE_SECONDS = 24 * 3600  # leftovers of another machine's writer are younger while it may still be writing
 _MAX_META_BYTES = 16 * 2**20
@@ -77,7 +79,7 @@ class MemoryStore:
 
 
 class Store:
-    """Cells below one folder: `cells/<first two of the key>/<key>/{cell.json,samples.parquet}`.
+    """Cells below one folder: `cells/<first two of the key>/<key>/{cell.json,samples.parquet,arrays.safetensors}`.
 
     Several processes may use one folder at the same time. A damaged cell is moved to `broken/` and counts as absent.
 
@@ -99,7 +101,7 @@ class Store:
 
     def get(self, key: str) -> Cell | None:
         """A stored cell with its samples; None where there is none."""
-        return self._read(key, lambda meta, samples: Cell(meta, _table(samples)))
+        return self._read(key, lambda meta, samples: Cell(meta, _table(samples), self._arrays(meta)))
 
     def metas(self) -> list[CellMeta]:
         """The figures of every whole cell, oldest key order."""
@@ -129,8 +131,9 @@ class Store:
             CellError: A figure is not a finite number, or a column is missing.
             StoreError: The folder cannot be written, or the disk is full.
         """
-        samples = _parquet(cell)
-        meta = cell.meta.model_copy(update={"samples_sha256": hashlib.sha256(samples).hexdigest()})
+        samples, arrays = _parquet(cell), _tensors(cell)
+        digests = {"samples_sha256": _digest(samples), "arrays_sha256": _digest(arrays) if arrays else ""}
+        meta = cell.meta.model_copy(update=digests)
         text = _json(meta)
         target = self._folder(meta.key)
         with _said(self.root, "write"):
@@ -138,11 +141,13 @@ class Store:
             aside = self._new_aside()
             try:
                 _write(aside / SAMPLES_FILE, samples)
+                if arrays:
+                    _write(aside / ARRAYS_FILE, arrays)
                 _write(aside / META_FILE, text)
                 self._publish(aside, target, meta.key)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
-        return Cell(meta, cell.samples)
+        return Cell(meta, cell.samples, cell.arrays)
 
     def check_writable(self) -> None:
         """Raise unless a cell could be written here, and clear what dead writers left behind.
@@ -186,7 +191,7 @@ class Store:
             try:
                 meta = _parse_meta(folder / META_FILE, key)
                 samples = (folder / SAMPLES_FILE).read_bytes()
-                if hashlib.sha256(samples).hexdigest() != meta.samples_sha256:
+                if _digest(samples) != meta.samples_sha256:
                     raise _DamagedError(f"{SAMPLES_FILE} differs from its sha256")
                 return use(meta, samples)
             except FileNotFoundError as error:
@@ -207,6 +212,20 @@ class Store:
             if last:  # between two reads another process may have replaced the cell
                 self._move_aside(folder, reason)
         return None
+
+    def _arrays(self, meta: CellMeta) -> "dict[str, NDArray[Any]]":
+        if not meta.arrays_sha256:
+            return {}
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        content = (self._folder(meta.key) / ARRAYS_FILE).read_bytes()
+        if _digest(content) != meta.arrays_sha256:
+            raise _DamagedError(f"{ARRAYS_FILE} differs from its sha256")
+        try:
+            return dict(load(content))
+        except SafetensorError:
+            raise _DamagedError(f"{ARRAYS_FILE} cannot be read") from None
 
     def _move_aside(self, folder: Path, reason: str) -> None:
         place = self.root / "broken" / f"{folder.name[:16]}.{uuid.uuid4().hex[:8]}"
@@ -326,8 +345,24 @@ def _parquet(cell: Cell) -> bytes:
     if missing := [name for name in SAMPLE_COLUMNS if name not in cell.samples.columns]:
         raise CellError(f"the samples of cell {cell.meta.key[:12]} lack the columns {', '.join(missing)}.")
     buffer = BytesIO()
-    cell.samples[list(SAMPLE_COLUMNS)].to_parquet(buffer, index=False, engine="pyarrow")
+    cell.samples.to_parquet(buffer, index=False, engine="pyarrow")
     return buffer.getvalue()
+
+
+def _tensors(cell: Cell) -> bytes:
+    """The arrays in one file; nothing where the cell holds none."""
+    if unknown := sorted(set(cell.arrays) - set(ARRAYS)):
+        raise CellError(f"cell {cell.meta.key[:12]} has the array '{unknown[0]}'; allowed are {', '.join(ARRAYS)}.")
+    if not cell.arrays:
+        return b""
+    import numpy as np
+    from safetensors.numpy import save
+
+    return bytes(save({name: np.ascontiguousarray(array) for name, array in cell.arrays.items()}))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _table(samples: bytes) -> "pd.DataFrame":

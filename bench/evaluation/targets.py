@@ -45,8 +45,8 @@ def stop_targets(side: Side, id_clean: Scores, ood_clean: Sequence[Scores], thre
     high = max(float(np.max(id_clean)), *limits)
     low = min(*(float(np.min(scores)) for scores in ood_clean), *limits)
     return Targets(
-        high=_outward(high, margin) if side is not Side.ALARM else None,
-        low=-_outward(-low, margin) if side is not Side.EVADE else None,
+        high=_outward(high, margin) if side in (Side.EVADE, Side.BOTH) else None,
+        low=-_outward(-low, margin) if side in (Side.ALARM, Side.BOTH) else None,
     )
 
 

@@ -1,7 +1,7 @@
 """What cells share while they are computed: loaded tracks, the detector at hand, clean cells."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,13 +12,17 @@ from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, CardError, CellError, UsageError
-from bench.evaluation.cell import Watcher, attacked_cell, clean_cell
+from bench.evaluation.cell import attacked_cell, between_cell, clean_cell
+from bench.evaluation.fooling import fooled_cell
 from bench.evaluation.images import Images, threshold_images
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import Cell
+from bench.evaluation.stage import Stage, Watcher
 from bench.evaluation.store import CellStore, StoreError
+from bench.evaluation.transferring import transferred_images
+from bench.evaluation.worst import worst_cell
 from bench.methods import import_method
-from bench.specs import Knowledge, ThreatCard, ThresholdSource
+from bench.specs import Knowledge, Side, ThreatCard, ThresholdSource
 from bench.threat_models.base import Threat
 
 
@@ -29,6 +33,13 @@ class Given:
     detectors: Mapping[str, Detector] = field(default_factory=dict)
     threats: Mapping[str, Threat] = field(default_factory=dict)
     tracks: Mapping[str, Track] = field(default_factory=dict)
+
+
+_COMPUTE = {Side.FOOL: fooled_cell, Side.BETWEEN: between_cell}
+"""How the sides that do not attack the score are computed."""
+
+_SOURCES_SHARE = 0.9
+"""Of a transfer attack, about the part that crafting on the other detectors takes."""
 
 
 class Workbench:
@@ -71,11 +82,46 @@ class Workbench:
         if planned.clean is None:
             return self._clean_cell(planned)
         clean = self._clean_cell(planned.clean)
+        if planned.threat.members:
+            return self._store.put(self._worst(planned, clean, watch))
         threat = self._threat(planned.threat, planned)
-        detector, images = self._detector(planned), self._sets(planned)
-        self._check_gradient(planned, detector)
-        cell = attacked_cell(planned, detector, threat, images=images, clean=clean, watch=watch)
-        return self._store.put(cell)
+        sources, notes = self._needed(planned, lambda share, auroc: watch(share * _SOURCES_SHARE, None))
+        stage = self._stage(planned, clean, watch)
+        stage = replace(stage, transferred=transferred_images(sources, stage.images))
+        self._check_gradient(planned, stage.detector)
+        cell = _COMPUTE.get(planned.ingredients.side, attacked_cell)(stage, threat)
+        return self._store.put(_with_notes(cell, notes))
+
+    def _stage(self, planned: PlannedCell, clean: Cell, watch: Watcher) -> Stage:
+        return Stage(planned, self._detector(planned), self._sets(planned), clean, watch)
+
+    def _worst(self, planned: PlannedCell, clean: Cell, watch: Watcher) -> Cell:
+        members, notes = self._needed(planned, watch)
+        stage = self._stage(planned, clean, watch)
+        return worst_cell(stage, {cell.meta.threat: cell for cell in members}, notes)
+
+    def _needed(self, planned: PlannedCell, watch: Watcher) -> tuple[list[Cell], list[str]]:
+        """The cells that a cell is made from, and why some of them cannot be had.
+
+        Raises:
+            BenchError: None of them can be had.
+        """
+        cells, notes = [], []
+        for number, need in enumerate(planned.needs):
+            done = number / len(planned.needs), 1 / len(planned.needs)
+
+            def hear(share: float, auroc: float | None, done: tuple[float, float] = done) -> None:
+                watch(done[0] + done[1] * share, auroc)
+
+            try:
+                cells.append(self._store.get(need.key) or self.compute(need, hear))
+            except StoreError:
+                raise
+            except BenchError as error:
+                notes.append(f"left out: {need.label}: {error}")
+        if planned.needs and not cells:
+            raise CellError(f"{planned.label}: nothing that it is made from can be computed; {notes[0]}")
+        return cells, notes
 
     def _clean_cell(self, planned: PlannedCell) -> Cell:
         known = self._clean.get(planned.key) or self._store.get(planned.key)
@@ -143,6 +189,7 @@ class Workbench:
     def _threat(self, card: ThreatCard, planned: PlannedCell) -> Threat:
         if card.name in self._given.threats:
             return self._given.threats[card.name]
+        assert card.method is not None  # a worst case has no attack of its own
         kind = import_method(card.method, self._catalog.workspace)
         if not (isinstance(kind, type) and issubclass(kind, Threat)):
             raise CardError(f"threat '{card.name}': {card.method} is no Threat; name a subclass of bench's Threat.")
@@ -160,3 +207,9 @@ class Workbench:
                 f"threat '{card.name}': parameter '{field}' is {first['input']!r}: {first['msg']}; correct the card "
                 "or the option."
             ) from None
+
+
+def _with_notes(cell: Cell, notes: list[str]) -> Cell:
+    if not notes:
+        return cell
+    return replace(cell, meta=cell.meta.model_copy(update={"notes": (*cell.meta.notes, *notes)}))

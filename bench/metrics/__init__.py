@@ -2,6 +2,7 @@
 
 from bench.metrics.ceiling import Ceiling, ceiling_at, distance_ceiling, nearest_distances, radii_for_reach
 from bench.metrics.differences import Difference, paired_difference, paired_mean_difference
+from bench.metrics.fooling import Fooled, Outcomes, fooled_within, wrong_within
 from bench.metrics.precision_recall import aupr_in, aupr_out
 from bench.metrics.rejection import Rejection, class_percentiles, class_wise_detection_rate, rejection
 from bench.metrics.roc import (
@@ -25,7 +26,9 @@ __all__ = [
     "AurocEstimate",
     "Ceiling",
     "Difference",
+    "Fooled",
     "MetricError",
+    "Outcomes",
     "Rejection",
     "aupr_in",
     "aupr_out",
@@ -40,6 +43,7 @@ __all__ = [
     "detection_rate",
     "detection_rate_by_class",
     "distance_ceiling",
+    "fooled_within",
     "fpr_at_tpr",
     "iqr",
     "mean_over_sets",
@@ -50,4 +54,5 @@ __all__ = [
     "rejection",
     "threshold_at_tpr",
     "thresholds_by_class",
+    "wrong_within",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.extras import extra_columns
+from bench.report.fool import CAPTION as FOOL_CAPTION
 from bench.report.table import Table
 from bench.specs import Norm, Side
 
@@ -19,6 +20,8 @@ _SIDES = {
     Side.EVADE: "side evade: the OOD images are attacked to look in-distribution, the ID images stay as they are",
     Side.ALARM: "side alarm: the ID images are attacked to look out-of-distribution, the OOD images stay as they are",
     Side.BOTH: "side both: ID and OOD images are attacked, each against the other's clean scores",
+    Side.FOOL: "side fool: the ID images are attacked to be misclassified, the OOD images stay as they are",
+    Side.BETWEEN: "side between: paths from ID image to ID image; nothing else is attacked",
 }
 
 
@@ -36,6 +39,8 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
     """
     counted = [column.name for column in table.columns if column.counts]
     lines = [_images(table)]
+    if table.side is Side.FOOL:
+        return [*lines, *FOOL_CAPTION]
     if table.attacked:
         lines.append(
             "mean: AUROC clean → attacked ± one standard error over the samples (DeLong; the ID images are shared by "
@@ -47,7 +52,10 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
         )
     starred = " (* does not enter it)" if any(not column.counts for column in table.columns) else ""
     lines.append(f"mean over {', '.join(counted)}{starred}" if counted else "no set of this track enters a mean")
-    of_attacks = "ceiling: mean AUROC that no detector can exceed at this radius; grads: gradients spent; "
+    of_attacks = (
+        "ceiling: mean AUROC that no detector can exceed at this radius; grads, queries: gradients and scores asked "
+        "for, on all images together; "
+    )
     lines.append(
         "FPR95: mean share of OOD images accepted where 95 % of ID images are; "
         f"{of_attacks if table.attacked or full else ''}s: seconds"

@@ -7,6 +7,9 @@ from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.table import Table
 
+OF_IMAGES = ("member", "class_score")
+"""Columns of a cell's samples that have no mean worth telling."""
+
 
 @dataclass(frozen=True)
 class Extra:
@@ -37,7 +40,28 @@ def extra_columns(table: Table) -> list[Extra]:
         _BITS: not table.attacked and any(meta.bits_per_dim is not None for meta in table.metas),
         _GUARANTEED: any(m.guaranteed_auroc is not None for meta in table.metas for m in meta.sets.values()),
     }
-    return [extra for extra, there in has.items() if there]
+    return [extra for extra, there in has.items() if there] + [_figure(name) for name in _figure_names(table)]
+
+
+def _figure_names(table: Table) -> list[str]:
+    """What threats of this table measured beside scores, but for what is only told image by image."""
+    found = {name for meta in table.metas for figures in meta.sets.values() for name in figures.figures}
+    return sorted(found - set(OF_IMAGES))
+
+
+def _figure(name: str) -> Extra:
+    def of_cell(meta: CellMeta) -> str:
+        counting = [m.figures[name] for m in meta.sets.values() if m.counts and name in m.figures]
+        return _short(sum(counting) / len(counting)) if counting else numbers.ABSENT
+
+    def of_set(meta: CellMeta, which: str) -> str:
+        return _short(meta.sets[which].figures.get(name))
+
+    return Extra((name,), f"{name}: mean over the attacked images, as the threat measures it", of_cell, of_set)
+
+
+def _short(value: float | None) -> str:
+    return numbers.ABSENT if value is None else f"{value:.3g}"
 
 
 def _bits(value: float | None) -> str:

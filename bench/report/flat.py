@@ -1,26 +1,12 @@
 """A table as one flat grid of words, for formats without a width: a row a cell, or a row a cell and set."""
 
-from dataclasses import dataclass
-
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.extras import extra_columns
+from bench.report.fool import fool_grid
+from bench.report.grid import Grid
 from bench.report.table import Row, Section, Table, is_attack
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Words to be escaped by whoever prints them.
-
-    Attributes:
-        header: The columns' titles.
-        texts: How many of the first columns hold names (set to the left); the others hold figures.
-        blocks: The rows, one block a threat and radius.
-    """
-
-    header: list[str]
-    texts: int
-    blocks: list[list[list[str]]]
+from bench.specs import Side
 
 
 def flat_grid(table: Table, *, full: bool = False) -> Grid:
@@ -30,13 +16,15 @@ def flat_grid(table: Table, *, full: bool = False) -> Grid:
         table: The table.
         full: A row for each set of each cell, with standard errors, instead of a row for each cell.
     """
+    if table.side is Side.FOOL:
+        return fool_grid(table)
     return _by_set(table) if full else _by_cell(table)
 
 
 def _by_cell(table: Table) -> Grid:
     sets = [column.title for column in table.columns]
     extras = [extra.title for extra in extra_columns(table)]
-    of_attacks = ["ceiling", "gradients"] if table.attacked else []
+    of_attacks = ["ceiling", "gradients", "queries"] if table.attacked else []
     header = ["detector", "threat", "eps", "mean AUROC", *sets, *extras, "FPR95", *of_attacks, "seconds"]
     blocks = [[_cell_words(section, row, table) for row in section.rows] for section in table.sections]
     return Grid(header, 3, blocks)
@@ -45,7 +33,8 @@ def _by_cell(table: Table) -> Grid:
 def _cell_words(section: Section, row: Row, table: Table) -> list[str]:
     meta = row.meta
     sets = [_change(meta, column.name, with_se=False) for column in table.columns]
-    of_attack = [numbers.share(meta.mean.ceiling if meta.mean else None), numbers.amount(meta.gradients)]
+    costs = [numbers.amount(meta.gradients), numbers.amount(meta.queries)]
+    of_attack = [numbers.share(meta.mean.ceiling if meta.mean else None), *costs]
     return [
         row.label,
         section.threat,

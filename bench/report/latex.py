@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+from bench.report.blocks import blocks_below
 from bench.report.captions import caption, heading, remarks
-from bench.report.flat import Grid, flat_grid
-from bench.report.rejection import CAPTION, HEADING, rejection_grid
+from bench.report.flat import flat_grid
+from bench.report.grid import Grid
 from bench.report.table import Table
 from bench.specs import Norm
 
@@ -38,8 +39,8 @@ def render_latex(table: Table, *, full: bool = False, radii: Mapping[Norm, float
     """
     lines = [f"% {' '.join(line.split())}" for line in remarks(table, radii)]
     lines += _environment(flat_grid(table, full=full), [heading(table), *caption(table, full=full)])
-    if (rejecting := rejection_grid(table)) is not None:
-        lines += _environment(rejecting, [HEADING, CAPTION])
+    for block in blocks_below(table):
+        lines += _environment(block.grid, [block.heading, block.caption])
     return "\n".join(lines) + "\n"
 
 

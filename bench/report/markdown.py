@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from bench.report.blocks import blocks_below
 from bench.report.captions import caption, heading, remarks
-from bench.report.flat import Grid, flat_grid
-from bench.report.rejection import CAPTION, HEADING, rejection_grid
+from bench.report.flat import flat_grid
+from bench.report.grid import Grid
 from bench.report.table import Table
 from bench.specs import Norm
 
@@ -20,8 +21,8 @@ def render_markdown(table: Table, *, full: bool = False, radii: Mapping[Norm, fl
     """
     grid = flat_grid(table, full=full)
     lines = _block(heading(table), grid, [*caption(table, full=full), *remarks(table, radii)])
-    if (rejecting := rejection_grid(table)) is not None:
-        lines += ["", *_block(HEADING, rejecting, [CAPTION])]
+    for block in blocks_below(table):
+        lines += ["", *_block(block.heading, block.grid, [block.caption])]
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from bench.evaluation.results import CellMeta, MeanMetrics, SetMetrics
+from bench.evaluation.results import CellMeta, FoolAtEps, MeanMetrics, SetMetrics
 from bench.report.captions import threshold_source
 
 _OF_CELL = (
@@ -12,8 +12,12 @@ _OF_CELL = (
     "device", "key",
 )  # fmt: skip
 
+_OF_FOOL = ("goal", "adversarial_accuracy", "misclassified", "undetected", "median_norm")
+
+_OF_SET = tuple(name for name in SetMetrics.model_fields if name != "figures")
+
 COLUMNS = (
-    *_OF_CELL[:8], "set", *SetMetrics.model_fields, "threshold_source", "id_bits_per_dim", "cell_gradients",
+    *_OF_CELL[:8], "set", *_OF_SET, *_OF_FOOL, "threshold_source", "id_bits_per_dim", "cell_gradients",
     "cell_queries", "seconds", *_OF_CELL[8:],
 )  # fmt: skip
 """The columns of `records`; a figure that a row does not have is None."""
@@ -34,7 +38,17 @@ def records(metas: Iterable[CellMeta]) -> list[dict[str, object]]:
             figures = {k: v for k, v in metrics.model_dump(mode="json").items() if k in COLUMNS}
             row = {**shared, "set": name, **figures}
             rows.append({column: row.get(column) for column in COLUMNS})
+        rows += [{column: {**shared, **row}.get(column) for column in COLUMNS} for row in _fooled(meta)]
     return rows
+
+
+def _fooled(meta: CellMeta) -> list[dict[str, object]]:
+    """One row a radius of a `fool` cell, under the set "fooled"."""
+
+    def row(at: FoolAtEps) -> dict[str, object]:
+        return {**at.model_dump(mode="json"), "set": "fooled", "goal": meta.fool and str(meta.fool.goal)}
+
+    return [row(at) for at in meta.fool.curve] if meta.fool is not None else []
 
 
 def render_csv(metas: Iterable[CellMeta]) -> str:

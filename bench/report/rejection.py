@@ -2,7 +2,7 @@
 
 from bench.evaluation.results import RejectionMetrics
 from bench.report import numbers
-from bench.report.flat import Grid
+from bench.report.grid import Grid
 from bench.report.table import Row, Table
 
 HEADING = "classification with rejection"
@@ -14,7 +14,7 @@ CAPTION = (
 )
 
 
-def rejection_grid(table: Table) -> Grid | None:
+def rejection_block(table: Table) -> tuple[str, str, Grid] | None:
     """A row for each detector and percentile; None where no detector of the table rejects."""
     sets = [column.title for column in table.columns]
     blocks = [
@@ -23,7 +23,8 @@ def rejection_grid(table: Table) -> Grid | None:
         for row in section.rows
         if row.meta.rejection
     ]
-    return Grid(["detector", "threshold", "rejected", "accuracy", "left", *sets], 2, blocks) if blocks else None
+    header = ["detector", "threshold", "rejected", "accuracy", "left", *sets]
+    return (HEADING, CAPTION, Grid(header, 2, blocks)) if blocks else None
 
 
 def _words(row: Row, figures: RejectionMetrics, table: Table) -> list[str]:

@@ -6,13 +6,15 @@ from functools import partial
 
 from bench.evaluation.results import CellMeta, SetMetrics
 from bench.report import numbers
+from bench.report.blocks import blocks_below
 from bench.report.captions import caption, heading, remarks
 from bench.report.extras import Extra, extra_columns
+from bench.report.flat import flat_grid
+from bench.report.grid import Grid
 from bench.report.lines import Line, header_lines, panels, sentence_lines, set_line, total_width
 from bench.report.overview import overview_lines
-from bench.report.rejection import CAPTION, HEADING, rejection_grid
 from bench.report.table import Row, Section, Table, is_attack
-from bench.specs import Norm
+from bench.specs import Norm, Side
 
 _NARROW = 8
 """A set's name is broken into two lines where it is longer."""
@@ -41,13 +43,17 @@ def text_lines(
     lines = sentence_lines(heading(table), width, "heading")
     for sentence in caption(table, full=full):
         lines += sentence_lines(sentence, width, "caption")
-    if full:
+    if table.side is Side.FOOL:
+        lines += [Line("", "caption"), *_grid_lines(flat_grid(table), 4, width)]
+    elif full:
         lines += _panel(table, _full_columns(table), [column.name for column in table.columns])
     else:
         for columns in _panels(table, width):
             lines += _panel(table, columns, [""])
         lines += overview_lines(table, width)
-    lines += _rejection_lines(table, width)
+    for block in blocks_below(table):
+        lines += [Line("", "caption"), Line(block.heading, "section"), *sentence_lines(block.caption, width, "caption")]
+        lines += _grid_lines(block.grid, block.grid.texts, width)
     said = remarks(table, radii)
     lines += [Line("", "remark")] if said else []
     for sentence in said:
@@ -55,16 +61,12 @@ def text_lines(
     return lines
 
 
-def _rejection_lines(table: Table, width: int) -> list[Line]:
-    grid = rejection_grid(table)
-    if grid is None:
-        return []
+def _grid_lines(grid: Grid, lead: int, width: int) -> list[Line]:
+    """A grid in panels, each of which begins with the first `lead` columns."""
     rows = [words for block in grid.blocks for words in block]
     titles = [(title,) if i < grid.texts else _broken(title) for i, title in enumerate(grid.header)]
     columns = [(title, [words[i] for words in rows]) for i, title in enumerate(titles)]
-    first = len(grid.header) - len(table.columns)
-    lines = [Line("", "caption"), Line(HEADING, "section"), *sentence_lines(CAPTION, width, "caption")]
-    return [*lines, *panels(columns[:first], columns[first:], width, texts=grid.texts)]
+    return panels(columns[:lead], columns[lead:], width, texts=grid.texts)
 
 
 def render_text(
@@ -154,6 +156,7 @@ _SECONDS = _Column(("s",), lambda row, _: numbers.seconds(row.meta.seconds))
 _OF_ATTACKS = (
     _Column(("ceiling",), lambda row, _: numbers.share(row.meta.mean.ceiling if row.meta.mean else None)),
     _Column(("grads",), lambda row, _: numbers.amount(row.meta.gradients)),
+    _Column(("queries",), lambda row, _: numbers.amount(row.meta.queries)),
 )
 
 

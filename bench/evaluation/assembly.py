@@ -1,0 +1,218 @@
+"""From scores to a cell: its figures, its samples and the arrays that are kept."""
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from bench import __version__, metrics
+from bench.detectors.base import Detector
+from bench.errors import CellError
+from bench.evaluation.assault import Assault
+from bench.evaluation.figures import OodScores, SetScores, mean_bits, mean_metrics, set_metrics
+from bench.evaluation.images import TEST, Images
+from bench.evaluation.plan import PlannedCell
+from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta, RejectionMetrics, SetMetrics
+from bench.evaluation.scoring import DRAWS, Logits, Scores, device_of
+from bench.evaluation.targets import Targets
+from bench.evaluation.thresholds import Thresholds
+from bench.specs import Side
+
+GALLERY = 8
+"""How many attacked images of every set are kept where not all are."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a detector says of one set."""
+
+    scores: Scores
+    predicted: NDArray[np.int64]
+    logits: Logits | None  # only where classification with rejection is asked for
+    bits: Scores | None
+
+
+@dataclass(frozen=True)
+class Before:
+    """What is known of every set before an attack."""
+
+    scores: Mapping[str, Scores]
+    predicted: Mapping[str, NDArray[np.int64]]
+    bits: Mapping[str, Scores] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, scored: Mapping[str, Scored]) -> "Before":
+        """From a detector that was just asked."""
+        return cls(
+            {name: part.scores for name, part in scored.items()},
+            {name: part.predicted for name, part in scored.items()},
+            {name: part.bits for name, part in scored.items() if part.bits is not None},
+        )
+
+    @classmethod
+    def read(cls, cell: Cell, images: Images) -> "Before":
+        """From the samples of a clean cell."""
+        parts = {name: cell.samples[cell.samples["set"] == name] for name in images.sets()}
+        for name, chosen in images.sets().items():
+            if not np.array_equal(parts[name]["id"].to_numpy(), chosen.ids.numpy()):
+                raise CellError(f"the clean cell {cell.meta.key[:12]} holds other images of '{name}'; run it again.")
+        return cls(
+            {name: part["clean_score"].to_numpy(np.float32) for name, part in parts.items()},
+            {name: part["predicted"].to_numpy(np.int64) for name, part in parts.items()},
+        )
+
+
+def cell_meta(
+    planned: PlannedCell, images: Images, clean: Before, assault: Assault, targets: Targets, thresholds: Thresholds, *,
+    bounds: Mapping[str, Scores] = MappingProxyType({}), rejection: tuple[RejectionMetrics, ...] = (),
+) -> CellMeta:  # fmt: skip
+    """Everything that the scores and the plan say; `signed` adds the circumstances.
+
+    Args:
+        planned: The cell.
+        images: The track's sets.
+        clean: What is known of them before the attack.
+        assault: What came of the attack.
+        targets: Where it could stop.
+        thresholds: Below which images are detected.
+        bounds: Certified upper bounds of the attacked scores, by set.
+        rejection: Classification with rejection, of a clean cell.
+    """
+    ingredients = planned.ingredients
+    sides = {name: _ood_scores(planned, images, name, clean, assault, bounds.get(name)) for name in images.ood}
+    test = SetScores(clean.scores[TEST], assault.scores[TEST])
+    figures: dict[str, SetMetrics] = {
+        name: set_metrics(
+            test, side, targets=targets, thresholds=thresholds, eps=ingredients.eps, name=f"{planned.label}, '{name}'"
+        )
+        for name, side in sides.items()
+    }
+    statuses, counts = np.unique([s for part in assault.status.values() for s in part if s], return_counts=True)
+    return CellMeta(
+        key=planned.key,
+        detector=planned.detector.name, detector_hash=ingredients.detector_hash,
+        weights_sha256=ingredients.weights_sha256,
+        source_hash=ingredients.source_hash,
+        threat=planned.threat.name, threat_hash=ingredients.threat_hash, threat_params=planned.params,
+        norm=ingredients.norm, eps=ingredients.eps, side=ingredients.side,
+        track=planned.track.name, track_hash=ingredients.track_hash, set_digests=ingredients.set_digests,
+        limit=ingredients.limit, seed=ingredients.seed,
+        micro_batch=ingredients.micro_batch, early_stop=ingredients.early_stop,
+        id_accuracy=_accuracy(images.test.labels.numpy(), clean.predicted[TEST]),
+        bits_per_dim=mean_bits(clean.bits.get(TEST)),
+        iqr=metrics.iqr(clean.scores[TEST]), stop_high=targets.high, stop_low=targets.low,
+        thresholds=thresholds.named(),
+        sets=figures, mean=mean_metrics(test, sides, figures, targets=targets, name=planned.label),
+        rejection=rejection, needs=ingredients.needs,
+        statuses={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
+        gradients=sum(int(part.sum()) for part in assault.gradients.values()),
+        queries=sum(int(part.sum()) for part in assault.queries.values()),
+        seconds=0.0, device="", versions={},
+    )  # fmt: skip
+
+
+def signed(meta: CellMeta, detector: Detector, started: float, notes: tuple[str, ...]) -> CellMeta:
+    """The same with when, where and with what it was computed."""
+    circumstances = {
+        "device": _device_name(detector), "versions": _versions(), "notes": notes,
+        "draws": DRAWS if detector.info.random else 0,
+    }  # fmt: skip
+    return meta.model_copy(update={"seconds": time.monotonic() - started, **circumstances})
+
+
+def _ood_scores(
+    planned: PlannedCell, images: Images, name: str, clean: Before, assault: Assault, bounds: Scores | None
+) -> OodScores:
+    ingredients = planned.ingredients
+    # Copying an ID image is something that an attack on OOD images can do; one on ID images alone cannot.
+    copies = ingredients.norm is not None and ingredients.side is not Side.ALARM
+    return OodScores(
+        clean=clean.scores[name],
+        attacked=assault.scores[name],
+        predicted=assault.predicted[name],
+        counts=planned.track.ood[name].counts,
+        gradients=int(assault.gradients[name].sum()),
+        queries=int(assault.queries[name].sum()),
+        distances=images.distances(name, ingredients.norm) if copies and ingredients.norm else None,
+        bounds=bounds,
+        bits=clean.bits.get(name),
+        figures={
+            figure: _mean(values[name]) for figure, values in assault.figures.items()
+            if name in values and np.isfinite(values[name]).any()
+        },
+    )  # fmt: skip
+
+
+def sample_table(images: Images, clean: Before, assault: Assault) -> pd.DataFrame:
+    """One row an image, set after set: `SAMPLE_COLUMNS`, and after them what the threat measured."""
+    parts = []
+    for name, chosen in images.sets().items():
+        ids = chosen.ids.numpy().astype(np.int64)
+        columns = {
+            "id": ids,
+            "set": np.full(len(ids), name, dtype=object),
+            "index": ids & (2**31 - 1),  # `sample_ids` keeps the position in the low bits
+            "label": chosen.labels.numpy().astype(np.int64),
+            "predicted": clean.predicted[name],
+            "clean_score": clean.scores[name],
+            "score": assault.scores[name],
+            "norm": assault.norm[name],
+            "gradients": assault.gradients[name],
+            "queries": assault.queries[name],
+            "status": assault.status[name],
+            "last_score": assault.last_scores[name],
+            "attacked_predicted": assault.predicted[name],
+        }
+        own = {f: v.get(name, np.full(len(ids), np.nan, np.float32)) for f, v in assault.figures.items()}
+        parts.append(pd.DataFrame({**{column: columns[column] for column in SAMPLE_COLUMNS}, **own}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def kept_arrays(images: Images, assault: Assault, *, every: bool) -> dict[str, NDArray[Any]]:
+    """Score traces of all attacked sets, and attacked images: all of them, or a few of every set."""
+    starts = np.cumsum([0, *(len(chosen) for chosen in images.sets().values())])
+    first = dict(zip(images.sets(), starts.tolist(), strict=False))
+    arrays: dict[str, NDArray[Any]] = {}
+    if assault.trace:
+        width = next(iter(assault.trace.values())).shape[1]
+        trace = np.full((int(starts[-1]), width), np.nan, np.float32)
+        for name, rows in assault.trace.items():
+            trace[first[name] : first[name] + len(rows)] = rows
+        arrays["trace"] = trace
+    chosen = {name: part if every else part[:GALLERY] for name, part in assault.images.items()}
+    if chosen:
+        arrays["images"] = np.concatenate(list(chosen.values()))
+        arrays["image_rows"] = np.concatenate([first[name] + np.arange(len(part)) for name, part in chosen.items()])
+    return arrays
+
+
+def _mean(values: Scores) -> float:
+    return float(np.nanmean(np.where(np.isfinite(values), values, np.nan), dtype=np.float64))
+
+
+def _accuracy(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float | None:
+    known = labels >= 0
+    if not known.any() or (predicted < 0).all():
+        return None
+    return float(np.mean(labels[known] == predicted[known]))
+
+
+def _device_name(detector: Detector) -> str:
+    device = device_of(detector)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "bench": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,161 @@
+"""Cells of side `fool`: ID test images are made to be misclassified, and accepted by the detector."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench import metrics
+from bench.errors import CellError
+from bench.evaluation.assault import Assault, context_of, untouched_assault
+from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, signed
+from bench.evaluation.crafting import Crafted, attempt_attack
+from bench.evaluation.images import TEST
+from bench.evaluation.results import Cell, FoolAtEps, FoolMetrics
+from bench.evaluation.scoring import class_logits, classes_of, device_of
+from bench.evaluation.stage import Stage
+from bench.specs import Goal, Loss, Side
+from bench.threat_models.base import Budget, Context, Threat
+
+CLASS_SCORE = "class_score"
+"""The column of the largest logit after the attack: what per-class percentile thresholds are held against."""
+
+
+def fooled_cell(stage: Stage, threat: Threat) -> Cell:
+    """Attack every ID test image that is classified correctly as it is.
+
+    Whether an image is misclassified, and whether it is accepted, is found out afresh from the image itself.
+
+    Args:
+        stage: The cell to compute, with what it needs.
+        threat: The attacker.
+
+    Raises:
+        CellError: The detector is not the one of its card, predicts no classes, or none correctly.
+    """
+    stage.check_identity()
+    started = time.monotonic()
+    before, test = stage.before, stage.images.test
+    right = before.predicted[TEST] == test.labels.numpy()
+    if (before.predicted[TEST] < 0).all():
+        raise CellError(
+            f"{stage.planned.label}: the detector predicts no classes, so there is no decision to fool; choose one "
+            "with a classifier, or --side evade."
+        )
+    if not right.any():
+        raise CellError(f"{stage.planned.label}: no ID test image is classified correctly: nothing is left to fool.")
+    order, ingredients = stage.order(threat), stage.planned.ingredients
+    rows = torch.from_numpy(np.flatnonzero(right)).to(device_of(stage.detector))
+    context = _of_rows(context_of(order, [TEST], Side.FOOL, None), rows)
+    try:
+        done = attempt_attack(
+            stage.detector, threat, test.pixels().to(rows.device)[rows], ids=test.ids.to(rows.device)[rows],
+            budget=Budget(ingredients.norm, ingredients.eps),
+            context=replace(context, progress=lambda share, scores: stage.watch(share, None)),
+        )  # fmt: skip
+    except CellError as error:
+        raise CellError(f"{stage.planned.label}: {error}") from error
+    return fool_outcome(stage, _assault(stage, right, done, context), started)
+
+
+def fool_outcome(stage: Stage, assault: Assault, started: float) -> Cell:
+    """The cell of an attack on decisions.
+
+    Args:
+        stage: The cell, with what it needs.
+        assault: What came of the attack.
+        started: When it began, by the monotonic clock.
+    """
+    meta = cell_meta(stage.planned, stage.images, stage.before, assault, stage.targets, stage.thresholds)
+    meta = meta.model_copy(update={"fool": _metrics(stage, assault)})
+    return Cell(
+        signed(meta, stage.detector, started, tuple(assault.notes)),
+        sample_table(stage.images, stage.before, assault),
+        kept_arrays(stage.images, assault, every=True),
+    )
+
+
+def outcomes_of(stage: Stage, assault: Assault) -> metrics.Outcomes:
+    """Every ID test image before and after."""
+    predicted = assault.predicted[TEST]
+    return metrics.Outcomes(
+        labels=stage.images.test.labels.numpy(),
+        clean_predicted=stage.before.predicted[TEST],
+        clean_scores=stage.before.scores[TEST],
+        predicted=predicted,
+        scores=assault.scores[TEST],
+        thresholds=np.array([stage.thresholds.by_class.get(int(c), stage.thresholds.overall) for c in predicted]),
+        norms=assault.norm[TEST],
+    )
+
+
+def _of_rows(context: Context, rows: torch.Tensor) -> Context:
+    """What belongs to single images, of these images."""
+    labels = None if context.labels is None else context.labels[rows]
+    transferred = {name: images[rows] for name, images in context.transferred.items()}
+    return replace(context, labels=labels, transferred=transferred)
+
+
+def _assault(stage: Stage, right: NDArray[np.bool_], done: Crafted, context: Context) -> Assault:
+    """The outcome of the attacked images among those that were left alone."""
+    assault = untouched_assault(stage.before.scores, stage.before.predicted)
+    logits = class_logits(stage.detector, done.images, context.micro_batch)
+    assert logits is not None  # its classes are known
+    for name, values in (
+        ("scores", done.scores), ("last_scores", done.last_scores), ("norm", done.norm), ("status", done.status),
+        ("gradients", done.gradients), ("queries", done.queries), ("predicted", classes_of(logits)),
+    ):  # fmt: skip
+        column = getattr(assault, name)[TEST].copy()
+        column[right] = values
+        getattr(assault, name)[TEST] = column
+    assault.trace[TEST] = _spread(right, done.trace, np.nan)
+    images = stage.images.test.pixels().numpy().copy()
+    images[right] = done.images.cpu().numpy()
+    assault.images[TEST] = images
+    for figure, values in {**done.figures, CLASS_SCORE: logits.max(axis=1)}.items():
+        assault.figures[figure] = {TEST: _spread(right, values, np.nan)}
+    assault.notes += done.notes
+    return assault
+
+
+def _spread(rows: NDArray[np.bool_], values: NDArray[np.float32], rest: float) -> NDArray[np.float32]:
+    spread = np.full((len(rows), *values.shape[1:]), rest, np.float32)
+    spread[rows] = values
+    return spread
+
+
+def _metrics(stage: Stage, assault: Assault) -> FoolMetrics:
+    ingredients, outcomes = stage.planned.ingredients, outcomes_of(stage, assault)
+    radii: tuple[float | None, ...] = (*ingredients.radii, None) if ingredients.eps is None else (ingredients.eps,)
+    right = outcomes.clean_predicted == outcomes.labels
+    return FoolMetrics(
+        goal=ingredients.goal or Goal.MISCLASSIFY,
+        loss=ingredients.loss or Loss.MARGIN,
+        n=len(right),
+        attacked=int(right.sum()),
+        curve=tuple(_at(stage, assault, outcomes, eps) for eps in radii),
+    )
+
+
+def _at(stage: Stage, assault: Assault, outcomes: metrics.Outcomes, eps: float | None) -> FoolAtEps:
+    found = metrics.fooled_within(outcomes, eps, name=stage.planned.label)
+    wrong = metrics.wrong_within(outcomes, eps)
+    right = outcomes.clean_predicted == outcomes.labels
+    class_scores = assault.figures[CLASS_SCORE][TEST]
+    by_percentile = {}
+    for rejection in stage.clean.meta.rejection:
+        floor = np.array([rejection.thresholds.get(int(c), np.inf) for c in outcomes.predicted])
+        by_percentile[f"{rejection.percentile:g}"] = float((wrong & (class_scores >= floor)).sum()) / int(right.sum())
+    return FoolAtEps(
+        eps=eps,
+        adversarial_accuracy=found.adversarial_accuracy,
+        misclassified=found.misclassified,
+        undetected=found.undetected,
+        detection_rate=found.detection_rate,
+        auroc=found.auroc.auroc if found.auroc else None,
+        se=found.auroc.se if found.auroc else None,
+        median_norm=found.median_norm,
+        by_percentile=by_percentile,
+    )
