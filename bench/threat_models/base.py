@@ -134,6 +134,7 @@ class AttackResult:
         norm: (N,) distance from the clean image in the budget's norm (L2 where it has none).
         status: One a sample.
         figures: What else the threat measured, (N,) float each, by name, such as "mape"; NaN where it does not apply.
+        notes: One sentence for everything that a reader of the cell should know.
     """
 
     images: Tensor
@@ -144,6 +145,7 @@ class AttackResult:
     norm: Tensor
     status: list[Status]
     figures: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Threat(ABC):
