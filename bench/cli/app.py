@@ -15,6 +15,7 @@ from bench.cli import common
 
 MODULES = {
     "run": "run",
+    "diagnose": "diagnose",
     "table": "table",
     "list": "list_",
     "show": "show",

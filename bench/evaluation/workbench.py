@@ -92,6 +92,23 @@ class Workbench:
         cell = _COMPUTE.get(planned.ingredients.side, attacked_cell)(stage, threat)
         return self._store.put(_with_notes(cell, notes))
 
+    def stage(self, planned: PlannedCell) -> Stage:
+        """What the cell of an attack begins with, for further runs beside it.
+
+        Raises:
+            BenchError: In one sentence, why the clean cell cannot be computed.
+        """
+        assert planned.clean is not None
+        return self._stage(planned, self._clean_cell(planned.clean), lambda share, auroc: None)
+
+    def threat(self, planned: PlannedCell) -> Threat:
+        """The cell's attacker with the parameters in force.
+
+        Raises:
+            BenchError: In one sentence, why it cannot be made.
+        """
+        return self._threat(planned.threat, planned)
+
     def _stage(self, planned: PlannedCell, clean: Cell, watch: Watcher) -> Stage:
         return Stage(planned, self._detector(planned), self._sets(planned), clean, watch)
 
