@@ -94,8 +94,8 @@ def plan(
     early_stop: bool = True,
     micro_batch: int | None = None,
     data_dir: Path | None = None,
-    goal: Goal = Goal.MISCLASSIFY,
-    loss: Loss | None = None,
+    goal: Goal | str = Goal.MISCLASSIFY,
+    loss: Loss | str | None = None,
     leave_out: LeaveOut | None = None,
 ) -> list[PlannedCell]:
     """Every cell of detectors x threats x eps x tracks, each once, the clean cell of a detector before its others.
@@ -128,7 +128,8 @@ def plan(
     choice = eps if isinstance(eps, EpsChoice) else parse_eps(eps)
     choice.check(cards)
     options = RunOptions(
-        seed, limit, as_side(side), _given(overrides), early_stop, micro_batch, data_dir, goal, loss
+        seed, limit, as_side(side), _given(overrides), early_stop, micro_batch, data_dir,
+        as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
     )  # fmt: skip
     check_options(options, cards)
     planned: list[PlannedCell] = []

@@ -2,7 +2,6 @@ import pytest
 
 from bench.cli.request import read_request
 from bench.errors import UsageError
-from bench.specs import Side
 
 
 def grid(tmp_path, text):
@@ -13,7 +12,7 @@ def grid(tmp_path, text):
 
 def test_defaults_hold_where_nothing_is_given():
     request = read_request({"detector": ["gat"], "seed": None})
-    assert (request.threat, request.track, request.side, request.seed) == (("pgd-l2",), ("digits",), Side.EVADE, 0)
+    assert (request.threat, request.track, request.side, request.seed) == (("pgd-l2",), ("digits",), None, 0)
     assert request.early_stop
     assert request.device == "auto"
 
@@ -44,7 +43,7 @@ def test_radii_may_be_written_in_every_readable_form(tmp_path, text, expected):
     [
         ("detectors: gat", "grid.yaml:1: unknown field 'detectors'; did you mean 'detector'?"),
         ("seed: 1\nlimit: many", "grid.yaml:2: field 'limit': given 'many', allowed: an integer"),
-        ("side: left", "allowed: one of 'evade', 'alarm' or 'both'"),
+        ("side: left", "allowed: one of 'evade', 'alarm', 'both', 'fool' or 'between'"),
         ("eps: {l3: 1}", "the norms l2 and linf before their radii, not 'l3'"),
         ("device: tpu", "allowed: auto, cpu, mps, cuda or cuda:NUMBER"),
         ("step-size: -1", "greater than 0"),

@@ -42,6 +42,8 @@ DETECTORS: dict[str, dict[str, Any]] = {
     "halves": {"method": "tiny_world:Halves", "thresholds": {"per_class": True}},
     "train-by-class": {"method": "tiny_world:Halves", "thresholds": {"source": "train", "per_class": True}},
     "train": {"method": "tiny_world:Net", "thresholds": {"source": "train"}},
+    "random": {"method": "tiny_world:Shaken"},
+    "no-gradient": {"method": "tiny_world:Stepwise"},
     "blind": {"method": "tiny_world:Net", "thresholds": {"per_class": True}},
     "bright": {
         "method": "tiny_world:Bright",
@@ -55,12 +57,34 @@ DETECTORS: dict[str, dict[str, Any]] = {
     "nan": {"method": "tiny_world:Net", "params": {"nan_above": 0.5}},
     "misrecorded": {"method": "tiny_world:Net", "tracks": {"tiny": {"recorded": {"clean_auroc": 0.1}}}},
 }
+SIDES = ("evade", "alarm", "both", "fool")
 PGD = {"steps": 12, "restarts": 5, "step_size": 0.5}
 THREATS: dict[str, dict[str, Any]] = {
     "pgd": {"method": "bench.threat_models.pgd:PGD", "norm": "l2", "eps": [0.3, 0.6], "params": PGD},
     "pgd-inf": {"method": "bench.threat_models.pgd:PGD", "norm": "linf", "eps": [0.05], "params": PGD},
     "mirror": {"method": "tiny_world:Mirror", "norm": "l2", "eps": [4.0], "sides": ["evade"]},
     "fgm": {"method": "bench.threat_models.fgm:FGM", "norm": "l2", "eps": [0.3]},
+    "noise": {
+        "method": "bench.threat_models.noise:Noise", "norm": "l2", "eps": [0.3], "params": {"points": 5},
+        "knowledge": "scores", "sides": list(SIDES),
+    },
+    "fooling": {
+        "method": "bench.threat_models.pgd:PGD", "norm": "l2", "eps": [0.3, 2.0], "params": PGD, "sides": list(SIDES)
+    },
+    "nearest": {
+        "method": "tiny_world:Swap", "norm": "l2", "eps": [0.3, 2.0], "min_norm": True, "sides": ["fool"]
+    },
+    "transferred": {
+        "method": "bench.threat_models.transfer:Transfer", "norm": "l2", "eps": [0.6], "knowledge": "scores",
+        "source": {"threat": "pgd", "params": {"steps": 3, "restarts": 1}, "detectors": ["halves", "net", "absent"]},
+    },
+    "worst": {
+        "norm": "l2", "eps": [0.3], "sides": list(SIDES),
+        "members": {
+            "evade": ["fooling", "noise", "transferred"], "alarm": ["fooling", "noise"], "both": ["fooling", "noise"],
+            "fool": ["fooling", "nearest"],
+        },
+    },
     **{
         f"rogue-{how}": {
             "method": "tiny_world:Rogue", "norm": "l2", "eps": [0.4], "params": {"how": how}, "sides": ["evade"]

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from tiny_world import Halves, NetParams
 
 from bench.datasets.track import Track
 from bench.errors import CardError, CellError
 from bench.evaluation import images as images_module
 from bench.evaluation.engine import CellFailure
-from bench.evaluation.scoring import predict_classes, score_images
+from bench.evaluation.scoring import Draws, predict_classes, score_images
 from bench.evaluation.thresholds import Thresholds
 from bench.metrics import threshold_at_tpr, thresholds_by_class
 from bench.specs import Side, ThresholdSource, ThresholdSpec
@@ -52,7 +53,7 @@ def test_an_attacked_image_is_held_to_the_threshold_of_the_class_that_is_predict
     assert expected != rate(near["score"], near["predicted"], thresholds, "calibration_tpr95")
 
 
-@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("side", [Side.EVADE, Side.ALARM, Side.BOTH])
 def test_no_detection_rate_by_class_depends_on_early_stop(cells, side):
     both_modes = zip(
         cells("by-class", "pgd", "0.3,3", side=side),
@@ -82,7 +83,10 @@ def test_the_stop_target_lies_beyond_the_threshold_of_every_class(cells, write_w
 def train_thresholds(catalog, count):
     detector = Halves(None, shape=(1, 6, 6), classes=2, params=NetParams())
     pixels = Track(catalog.track("tiny")).set("train").limited(count).pixels()
-    scores, predicted = score_images(detector, pixels, 32), predict_classes(detector, pixels, 32)
+    scores, predicted = (
+        score_images(detector, pixels, 32, Draws(torch.arange(len(pixels)))),
+        predict_classes(detector, pixels, 32),
+    )
     spec = ThresholdSpec(source=ThresholdSource.TRAIN, per_class=True)
     return Thresholds.of(spec, scores, predicted, label="by hand").named()
 

@@ -86,6 +86,28 @@ class Halves(Labelled):
         return -0.8 * x[..., : SIDE // 2].mean((1, 2, 3)) - 0.2 * x[..., SIDE // 2 :].mean((1, 2, 3))
 
 
+class Shaken(Labelled):
+    """The same with a random level on top, which is there only where noise is given."""
+
+    info = DetectorInfo(random=True)
+
+    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
+        score = self.smooth(x)
+        return score if noise is None else score + noise(())
+
+    def score_and_objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raise AssertionError("an attack asked a random detector for a score without noise")
+
+
+class Stepwise(Labelled):
+    """The same without a gradient."""
+
+    info = DetectorInfo(classifier=False, differentiable=False)
+
+    def smooth(self, x: Tensor) -> Tensor:
+        return super().smooth(x).detach()
+
+
 class BrightParams(NetParams):
     """Bits per dimension are NaN for images brighter than `nan_bits_above`."""
 
@@ -140,6 +162,22 @@ class Mirror(Threat):
         none = torch.zeros(len(x), dtype=torch.int64)
         return AttackResult(
             images, images, torch.zeros(len(x), 1), gradients=none, queries=none, norm=0.0 * none,
+            status=[Status.COMPLETED] * len(x),
+        )  # fmt: skip
+
+
+class Swap(Threat):
+    """Changes the brighter half until the other one is brighter: images of the other class, as near as may be."""
+
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        assert budget.eps is None
+        left, right = x[..., : SIDE // 2], x[..., SIDE // 2 :]
+        gap = right.mean((1, 2, 3)) - left.mean((1, 2, 3))
+        shift = 0.5 * gap[:, None, None, None] * 1.01
+        images = torch.cat([left + shift, right - shift], dim=-1).clamp(0, 1)
+        ones = torch.ones(len(x), dtype=torch.int64)
+        return AttackResult(
+            images, images, torch.zeros(len(x), 1), gradients=0 * ones, queries=ones, norm=0.0 * ones,
             status=[Status.COMPLETED] * len(x),
         )  # fmt: skip
 

@@ -20,11 +20,12 @@ def small(make_meta):
 def test_markdown_reads_as_written_here(make_meta):
     lines = render_markdown(build_tables(small(make_meta))[0]).splitlines()
     assert lines[2:6] == [
-        "| detector | threat | eps | mean AUROC | letters | uniform\\* | FPR95 | ceiling | gradients | seconds |",
-        "| :-- | :-- | :-- | --: | --: | --: | --: | --: | --: | --: |",
-        "| gat | clean | - | 0.950 ± 0.010 | 0.800 | 0.990 | 0.300 | - | 0 | 3.2 |",
+        "| detector | threat | eps | mean AUROC | letters | uniform\\* | FPR95 | ceiling | gradients | queries "
+        "| seconds |",
+        "| :-- | :-- | :-- | --: | --: | --: | --: | --: | --: | --: | --: |",
+        "| gat | clean | - | 0.950 ± 0.010 | 0.800 | 0.990 | 0.300 | - | 0 | 0 | 3.2 |",
         "| gat | pgd-l2 | 1 (255 on the 0-255 scale) | 0.950 → 0.800 ± 0.020 | 0.950 → 0.800 | 0.950 → 0.990 | 0.300 "
-        "| 1.000 | 12.3k | 3.2 |",
+        "| 1.000 | 12.3k | 0 | 3.2 |",
     ]
 
 
@@ -32,14 +33,14 @@ def test_latex_reads_as_written_here(make_meta):
     lines = render_latex(build_tables(small(make_meta))[0]).splitlines()
     start = lines.index(r"\toprule")
     assert lines[start - 1 :] == [
-        r"\begin{tabular}{lllrrrrrrr}",
+        r"\begin{tabular}{lllrrrrrrrr}",
         r"\toprule",
-        r"detector & threat & eps & mean AUROC & letters & uniform* & FPR95 & ceiling & gradients & seconds \\",
+        r"detector & threat & eps & mean AUROC & letters & uniform* & FPR95 & ceiling & gradients & queries & seconds \\",
         r"\midrule",
-        r"gat & clean & - & 0.950 $\pm$ 0.010 & 0.800 & 0.990 & 0.300 & - & 0 & 3.2 \\",
+        r"gat & clean & - & 0.950 $\pm$ 0.010 & 0.800 & 0.990 & 0.300 & - & 0 & 0 & 3.2 \\",
         r"\midrule",
         r"gat & pgd-l2 & 1 (255 on the 0-255 scale) & 0.950 $\to$ 0.800 $\pm$ 0.020 & 0.950 $\to$ 0.800 & 0.950 $\to$ "
-        r"0.990 & 0.300 & 1.000 & 12.3k & 3.2 \\",
+        r"0.990 & 0.300 & 1.000 & 12.3k & 0 & 3.2 \\",
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",

@@ -9,15 +9,15 @@ mean: AUROC clean → attacked ± one standard error over the samples (DeLong; t
   columns: AUROC under attack; at 0 or 1 the interval of the rule of three
 mean over letters (* does not enter it)
 FPR95: mean share of OOD images accepted where 95 % of ID images are; ceiling: mean AUROC that no detector can exceed at
-  this radius; grads: gradients spent; s: seconds
+  this radius; grads, queries: gradients and scores asked for, on all images together; s: seconds
 
                      mean AUROC
-detector  clean → attacked ± se  letters  uniform*  FPR95  ceiling  grads    s
+detector  clean → attacked ± se  letters  uniform*  FPR95  ceiling  grads  queries    s
 -- clean
-gat               0.950 ± 0.010    0.940     0.990  0.300        -      0  3.2
+gat               0.950 ± 0.010    0.940     0.990  0.300        -      0        0  3.2
 -- pgd-l2, l2 eps 1 (255 on the 0-255 scale)
-gat       0.950 → 0.800 ± 0.020    0.800     0.990  0.300    1.000  12.3k  3.2
-msp             0.950 → 0-0.015  0-0.015     0.990  0.300    1.000  12.3k  3.2
+gat       0.950 → 0.800 ± 0.020    0.800     0.990  0.300    1.000  12.3k        0  3.2
+msp             0.950 → 0-0.015  0-0.015     0.990  0.300    1.000  12.3k        0  3.2
 """
 
 
