@@ -35,7 +35,8 @@ def test_latex_reads_as_written_here(make_meta):
     assert lines[start - 1 :] == [
         r"\begin{tabular}{lllrrrrrrrr}",
         r"\toprule",
-        r"detector & threat & eps & mean AUROC & letters & uniform* & FPR95 & ceiling & gradients & queries & seconds \\",
+        r"detector & threat & eps & mean AUROC & letters & uniform* & FPR95 & ceiling & gradients & queries "
+        r"& seconds \\",
         r"\midrule",
         r"gat & clean & - & 0.950 $\pm$ 0.010 & 0.800 & 0.990 & 0.300 & - & 0 & 0 & 3.2 \\",
         r"\midrule",
