@@ -177,6 +177,7 @@ class CellMeta(_Value):
     between: BetweenMetrics | None = None  # on side between
     members: dict[str, float] = {}  # of a worst case: what each member alone came to, in the figure that ranks
     needs: tuple[str, ...] = ()  # keys of the cells that this one was made from
+    leaves_out: tuple[str, ...] = ()  # parts of the detector that the attack does not see: it is not adaptive
     draws: int = 0  # noise draws over which the scores of a random detector are averaged
     statuses: dict[str, int]
     gradients: int

@@ -22,8 +22,8 @@ from bench.evaluation.store import CellStore, StoreError
 from bench.evaluation.transferring import transferred_images
 from bench.evaluation.worst import worst_cell
 from bench.methods import import_method
-from bench.specs import Knowledge, Side, ThreatCard, ThresholdSource
-from bench.threat_models.base import Threat
+from bench.specs import Goal, Knowledge, Loss, Side, ThreatCard, ThresholdSource
+from bench.threat_models.base import Context, Threat
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,13 @@ class Workbench:
         stage = self._stage(planned, clean, watch)
         stage = replace(stage, transferred=transferred_images(sources, stage.images))
         self._check_gradient(planned, stage.detector)
-        cell = _COMPUTE.get(planned.ingredients.side, attacked_cell)(stage, threat)
-        return self._store.put(_with_notes(cell, notes))
+        side = planned.ingredients.side
+        cell = _COMPUTE.get(side, attacked_cell)(stage, threat)
+        goal, loss = planned.ingredients.goal or Goal.MISCLASSIFY, planned.ingredients.loss or Loss.MARGIN
+        asked = Context(side, goal=goal, loss=loss)
+        missed = threat.leaves_out(stage.detector.info.components, asked)
+        found = {"notes": (*cell.meta.notes, *notes), "leaves_out": missed}
+        return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
 
     def stage(self, planned: PlannedCell) -> Stage:
         """What the cell of an attack begins with, for further runs beside it.
@@ -224,9 +229,3 @@ class Workbench:
                 f"threat '{card.name}': parameter '{field}' is {first['input']!r}: {first['msg']}; correct the card "
                 "or the option."
             ) from None
-
-
-def _with_notes(cell: Cell, notes: list[str]) -> Cell:
-    if not notes:
-        return cell
-    return replace(cell, meta=cell.meta.model_copy(update={"notes": (*cell.meta.notes, *notes)}))

@@ -50,7 +50,10 @@ def worst_cell(stage: Stage, members: Mapping[str, Cell], notes: Sequence[str] =
         _score_afresh(stage, assault, attacked)
     done = fool_outcome(stage, assault, started) if fool else attack_outcome(stage, assault, started)
     figures = {name: _figure(cell.meta) for name, cell in members.items()}
-    return Cell(done.meta.model_copy(update={"members": figures}), done.samples, done.arrays)
+    # What one of its attacks sees, the worst case has seen.
+    missed = set.intersection(*(set(cell.meta.leaves_out) for cell in members.values()))
+    found = {"members": figures, "leaves_out": tuple(sorted(missed))}
+    return Cell(done.meta.model_copy(update=found), done.samples, done.arrays)
 
 
 def _attacked(stage: Stage) -> list[str]:

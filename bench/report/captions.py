@@ -71,7 +71,7 @@ def remarks(table: Table, radii: Mapping[Norm, float] | None = None) -> list[str
         table: The table.
         radii: For each norm, the largest radius that is not too large, where it is known.
     """
-    return [*ceiling_lines(table, radii or {}), *_status_lines(table), *_note_lines(table)]
+    return [*ceiling_lines(table, radii or {}), *_blind_lines(table), *_status_lines(table), *_note_lines(table)]
 
 
 def ceiling_lines(table: Table, radii: Mapping[Norm, float]) -> list[str]:
@@ -166,6 +166,18 @@ def _status_lines(table: Table) -> list[str]:
         where = sorted({f"{meta.threat}{_radius(meta)}" for meta in metas})
         lines.append(f"{detector}: the attack on {images} of {total} images ended as {status} ({', '.join(where)}).")
     return lines
+
+
+def _blind_lines(table: Table) -> list[str]:
+    """One line for each attack that does not see a part of the detector: its figure says little about robustness."""
+    told: dict[tuple[str, tuple[str, ...]], str] = {}
+    for meta in table.metas:
+        if meta.leaves_out:
+            told.setdefault((meta.detector, meta.leaves_out), _cell_name(meta))
+    return [
+        f"{where} is not an adaptive evaluation: the attack does not see the detector's {' and '.join(parts)}."
+        for (_, parts), where in told.items()
+    ]
 
 
 def _note_lines(table: Table) -> list[str]:

@@ -157,6 +157,22 @@ class Threat(ABC):
     """The components of a detector (see `DetectorInfo.components`) that the threat's objective sees; None: all, since
     it differentiates or asks for the whole score."""
 
+    follows_loss: ClassVar[bool] = True
+    """On side FOOL: whether `Context.loss` directs the search, so that one that knows no acceptance leaves it out."""
+
+    def leaves_out(self, components: tuple[str, ...], context: Context) -> tuple[str, ...]:
+        """The parts of a detector that direct the search in nothing: where there is one, the attack is not adaptive.
+
+        Args:
+            components: What the detector declares, `DetectorInfo.components`.
+            context: The side, and on FOOL goal and loss.
+        """
+        missed = [part for part in components if self.covers is not None and part not in self.covers]
+        blind = context.goal is Goal.ACCEPT and self.follows_loss and context.loss is not Loss.JOINT
+        if context.side is Side.FOOL and blind:
+            missed += [part for part in components if part != "classifier"] or ["score"]
+        return tuple(dict.fromkeys(missed))
+
     @property
     def reads_test(self) -> bool:
         """Whether the pool is to be the ID test images, as some papers have it; never for a figure that is ranked."""
