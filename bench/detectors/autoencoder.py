@@ -35,7 +35,9 @@ class Autoencoder(Detector):
     network in the card: encoder and decoder are the detector's own. `features` gives the code as "penultimate".
     """
 
-    info: ClassVar[DetectorInfo] = DetectorInfo(classifier=False, components=("encoder", "decoder"))
+    info: ClassVar[DetectorInfo] = DetectorInfo(
+        classifier=False, components=("encoder", "decoder"), matched="penultimate"
+    )
     Params = AutoencoderParams
 
     def __init__(

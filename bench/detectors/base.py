@@ -45,6 +45,7 @@ class DetectorInfo:
         roundings: The sentence that says why roundings of float32 show in the score more than after a common network;
             empty where they do not.
         components: What an adaptive attacker must cover, e.g. ("classifier", "preprocessing").
+        matched: The features (see `Detector.features`) that feature matching matches unless told otherwise.
     """
 
     classifier: bool = True
@@ -55,6 +56,7 @@ class DetectorInfo:
     jumps: str = ""
     roundings: str = ""
     components: tuple[str, ...] = ()
+    matched: str = "score"
 
 
 class Detector(nn.Module):

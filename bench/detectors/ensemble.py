@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from bench.detectors.base import DetectorInfo, DetectorParams
-from bench.detectors.logit import LogitDetector
+from bench.detectors.logit import LogitDetector, needed_network
+from bench.detectors.networks.ensemble import Ensemble
 
 _TINY = -30.0
 """Below this logarithm of q, -log(1 - q) is q to more digits than float64 can show after the sum that follows."""
@@ -32,7 +33,7 @@ class DeepEnsemble(LogitDetector):
     in both.
     """
 
-    info: ClassVar[DetectorInfo] = DetectorInfo(components=("members",))
+    info: ClassVar[DetectorInfo] = DetectorInfo(components=("members",), matched="logits")
     Params = DeepEnsembleParams
 
     def score_logits(self, logits: Tensor) -> Tensor:
@@ -40,6 +41,13 @@ class DeepEnsemble(LogitDetector):
         assert isinstance(self.params, DeepEnsembleParams)
         value = log_entropy(torch.log_softmax(logits, dim=1))
         return -value if self.params.score == "log-entropy" else -value.exp()
+
+    def features(self, x: Tensor, at: str) -> Tensor:
+        """(N, D) as for every detector; "logits" are those of all members side by side."""
+        network = needed_network(self).network
+        if at == "logits" and isinstance(network, Ensemble):
+            return network.member_logits(needed_network(self).own_input(x)).transpose(0, 1).flatten(1)
+        return super().features(x, at)
 
     def objective_logits(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,) -log H(p)."""

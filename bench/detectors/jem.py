@@ -32,7 +32,7 @@ class JEM(Detector):
     `MSP`). Its objective, like that of the others, is the score itself.
     """
 
-    info: ClassVar[DetectorInfo] = DetectorInfo(components=("classifier",))
+    info: ClassVar[DetectorInfo] = DetectorInfo(components=("classifier",), matched="logits")
     Params = JEMParams
 
     def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:

@@ -16,7 +16,7 @@ class LogitDetector(Detector):
     Score and objective come from one pass through the network also where they differ.
     """
 
-    info: ClassVar[DetectorInfo] = DetectorInfo(components=("classifier",))
+    info: ClassVar[DetectorInfo] = DetectorInfo(components=("classifier",), matched="logits")
 
     @abstractmethod
     def score_logits(self, logits: Tensor) -> Tensor:

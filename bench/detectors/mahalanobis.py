@@ -68,6 +68,10 @@ class Mahalanobis(Detector):
         """(N, C, H, W) in [0, 1] -> (N,), at most 0 for `average`. Also right under `torch.no_grad`."""
         return torch.stack(self.layer_scores(x), dim=1) @ self.weights
 
+    def features(self, x: Tensor, at: str) -> Tensor:
+        """(N, D) as for every detector, of the image without a step; "all" are the pooled features of all layers."""
+        return torch.cat(_pooled(needed_network(self), x), dim=1) if at == "all" else super().features(x, at)
+
     def layer_scores(self, x: Tensor) -> list[Tensor]:
         """For every layer (N,) minus the squared distance, at that layer's own preprocessed point."""
         assert isinstance(self.params, MahalanobisParams)

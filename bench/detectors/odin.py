@@ -36,12 +36,17 @@ class ODIN(Detector):
     info: ClassVar[DetectorInfo] = DetectorInfo(
         jumps="where a pixel's gradient is 0, the preprocessing step of that pixel changes its sign",
         components=("classifier", "preprocessing"),
+        matched="logits",
     )
     Params = ODINParams
 
     def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N,); higher = more in-distribution. Also right under `torch.no_grad`."""
         return self.confidence(self.preprocess(x))
+
+    def features(self, x: Tensor, at: str) -> Tensor:
+        """(N, D) as for every detector, of the preprocessed image: what the score sees."""
+        return super().features(x, at) if at == "score" else super().features(self.preprocess(x), at)
 
     def preprocess(self, x: Tensor) -> Tensor:
         """Images moved by `magnitude` in every pixel, towards confidence; its derivative in x is the identity."""

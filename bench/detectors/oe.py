@@ -25,7 +25,7 @@ class OE(LogitDetector):
     paper's tables, here as log-odds (see `MSP`). Neither saturates, so that each is its own objective.
     """
 
-    info: ClassVar[DetectorInfo] = DetectorInfo(outliers=True, components=("classifier",))
+    info: ClassVar[DetectorInfo] = DetectorInfo(outliers=True, components=("classifier",), matched="logits")
     Params = OEParams
 
     def score_logits(self, logits: Tensor) -> Tensor:

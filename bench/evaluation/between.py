@@ -1,6 +1,7 @@
 """The side `between`: straight ways from ID image to ID image of another class, and what the detector says of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,11 +114,12 @@ class _Points:
 
     @classmethod
     def joined(cls, parts: list["_Points"]) -> "_Points":
-        columns = zip(*(vars(part).values() for part in parts), strict=True)
-        return cls(*(None if values[0] is None else np.concatenate(values) for values in columns))
+        columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+        return cls(**{name: None if had[0] is None else np.concatenate(had) for name, had in columns.items()})
 
     def part(self, columns: slice) -> "_Points":
-        return _Points(*(None if values is None else values[:, columns] for values in vars(self).values()))
+        chosen: dict[str, Any] = {name: had if had is None else had[:, columns] for name, had in vars(self).items()}
+        return _Points(**chosen)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,10 @@ class Ensemble(Network):
         joint = {name: torch.cat([f[name] for f in found], dim=1) for name in self.layers if name != "logits"}
         return {**joint, "logits": log_mean_softmax(torch.stack([f["logits"] for f in found]))}
 
+    def member_logits(self, x: Tensor) -> Tensor:
+        """(M, N, K) logits of every member for (N, C, H, W) images in the members' own input scale."""
+        return torch.stack([member(x) for member in self.members])
+
 
 def log_mean_softmax(logits: Tensor) -> Tensor:
     """(M, N, K) logits of M members -> (N, K) log of the mean of their softmax outputs."""
