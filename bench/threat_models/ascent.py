@@ -1,6 +1,6 @@
-"""Projected steepest ascent of the detector's objective with restarts: the core of every gradient threat."""
+"""Projected ascent of the detector's objective with restarts: the core of every gradient threat."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from bench.specs import Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context
 from bench.threat_models.gradient import Oracle
+from bench.threat_models.stepping import Rows, ScheduledSteps, StepRule, Stop
 from bench.threat_models.tracking import Tracker
 
 _HELD_BYTES = 64 * 2**20
@@ -31,16 +32,7 @@ def ascend(
     momentum: tuple[float, ...] = (0.0,),
     restarts: int = 1,
 ) -> AttackResult:
-    """Attack every image from one or more starts; the score chooses, the objective directs.
-
-    Restart 0 starts at the clean image, since noise of the whole radius leads some detectors' scores so far down that
-    no budget makes up for it; the others start uniformly in the volume of the ball. Restart 0 of all samples runs
-    first; then the other restarts of those samples that it did not bring beyond the stop target, all at once: a
-    sample's restarts go in step, and stop together as soon as one of them is beyond the target. A stop target therefore
-    cuts trajectories short but never changes them, and no sample's result depends on which others are present.
-
-    A point whose score or gradient is not finite is counted and never kept: the restart goes back to its best iterate.
-    A restart whose gradient is exactly zero can never move again and ends there.
+    """Steepest ascent, with or without momentum, by steps of lengths that are set beforehand; see `climb`.
 
     Args:
         detector: Frozen, in evaluation mode.
@@ -54,6 +46,36 @@ def ascend(
             goes along the running mean of the unit directions of ascent, which cancels where they turn back and forth.
         restarts: Number of starts, the clean image among them.
 
+    Raises:
+        UsageError: The budget has no norm or no radius.
+    """
+    rule = ScheduledSteps(*ball_of(budget), sizes, momentum)
+    return climb(detector, x, ids=ids, budget=budget, context=context, rule=rule, restarts=restarts)
+
+
+def climb(
+    detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context, rule: StepRule, restarts: int
+) -> AttackResult:
+    """Attack every image from one or more starts; the score chooses, the objective directs, the rule steps.
+
+    Restart 0 starts at the clean image, since noise of the whole radius leads some detectors' scores so far down that
+    no budget makes up for it; the others start uniformly in the volume of the ball. Restart 0 of all samples runs
+    first; then the other restarts of those samples that it did not bring beyond the stop target, all at once: a
+    sample's restarts go in step, and stop together as soon as one of them is beyond the target. A stop target therefore
+    cuts trajectories short but never changes them, and no sample's result depends on which others are present.
+
+    A point whose score or gradient is not finite is counted and never kept. A restart that its rule calls stuck ends
+    there.
+
+    Args:
+        detector: Frozen, in evaluation mode.
+        x: (N, C, H, W) float32 images in [0, 1].
+        ids: (N,) int64 sample ids.
+        budget: Norm and radius, both given.
+        context: Side, seed, stop target, batch shape.
+        rule: How each restart gets from one iterate to the next, and in how many steps.
+        restarts: Number of starts, the clean image among them.
+
     Returns:
         Gradients: one a step and restart; queries: one for the clean image, one a restart for its last iterate.
 
@@ -61,9 +83,9 @@ def ascend(
         UsageError: The budget has no norm or no radius.
     """
     norm, eps = ball_of(budget)
-    tracker = Tracker(x, moments=len(sizes) + 1, context=context)
+    tracker = Tracker(x, moments=rule.steps + 1, context=context)
     oracle = Oracle(detector, ids=ids, context=context)
-    search = _Search(oracle, tracker, x, ids, norm, eps, context, sizes, momentum)
+    search = _Search(oracle, tracker, x, ids, norm, eps, context, rule)
     everyone = torch.arange(len(x), device=x.device)
     tracker.try_clean(*oracle.judge(x))
     search.wave(everyone[~tracker.beyond()], range(1), later=restarts - 1)
@@ -85,26 +107,6 @@ def ball_of(budget: Budget) -> tuple[Norm, float]:
 
 
 @dataclass
-class _Rows:
-    """Restarts under way, one a row."""
-
-    sample: Tensor  # (R,) position of the image in x
-    restart: Tensor  # (R,)
-    y: Tensor  # (R, C, H, W) current iterate
-    course: Tensor  # (R, C, H, W) running mean of the unit directions of ascent
-    best: Tensor  # (R, C, H, W) best iterate so far, the clean image before there is one
-    score: Tensor  # (R,) of the best iterate
-    objective: Tensor  # (R,) of the best iterate
-    stuck: Tensor  # (R,) its gradient was zero
-
-    def __len__(self) -> int:
-        return len(self.sample)
-
-    def choose(self, keep: Tensor) -> "_Rows":
-        return replace(self, **{name: value[keep] for name, value in vars(self).items()})
-
-
-@dataclass
 class _Search:
     oracle: Oracle
     tracker: Tracker
@@ -113,8 +115,7 @@ class _Search:
     norm: Norm
     eps: float
     context: Context
-    steps: tuple[float, ...]
-    momentum: tuple[float, ...]
+    rule: StepRule
     spent: int = 0  # rows times steps, to tell how far the attack is
 
     def wave(self, samples: Tensor, restarts: range, *, later: int) -> None:
@@ -126,7 +127,7 @@ class _Search:
             waiting = (len(samples) - start - len(chunk)) * (len(restarts) + later)
             self._climb(self._start(chunk, restarts), waiting=waiting, later=later)
 
-    def _start(self, samples: Tensor, restarts: range) -> _Rows:
+    def _start(self, samples: Tensor, restarts: range) -> Rows:
         sample = samples.repeat(len(restarts))
         restart = torch.tensor(restarts, device=samples.device).repeat_interleave(len(samples))
         best = self.x[sample]
@@ -143,11 +144,11 @@ class _Search:
                 start[first + batch.start : first + batch.stop] = drawn[: batch.stop - batch.start]
         none = start.new_full((len(sample),), -torch.inf)
         stuck = torch.zeros_like(sample, dtype=torch.bool)
-        return _Rows(sample, restart, start, torch.zeros_like(start), best, none, none.clone(), stuck)
+        return Rows(sample, restart, start, best, none, none.clone(), stuck, self.rule.memory(start))
 
-    def _climb(self, rows: _Rows, *, waiting: int, later: int) -> None:
+    def _climb(self, rows: Rows, *, waiting: int, later: int) -> None:
         """All steps of these rows in step with each other; rows that are done leave, the rest closes ranks."""
-        tracker, last = self.tracker, len(self.steps)
+        tracker, last = self.tracker, self.rule.steps
         every = max(1, last // _REPORTS)
         for moment in range(last + 1):
             for batch in self.oracle.batches(len(rows)):
@@ -165,48 +166,30 @@ class _Search:
             if len(rows) == 0:
                 break
 
-    def _advance(self, rows: _Rows, batch: slice, moment: int) -> None:
+    def _advance(self, rows: Rows, batch: slice, moment: int) -> None:
         """Judge the iterates of one micro-batch and, unless they are the last ones, take the next step."""
         count, samples = batch.stop - batch.start, rows.sample[batch]
         y, whose = self.oracle.pad(rows.y[batch]), self.oracle.pad(samples)
-        moves = moment < len(self.steps)
+        moves = moment < self.rule.steps
         if moves:
             score, objective, gradient = self.oracle.ascend(y, whose)
         else:
             score, objective = self.oracle.ask(y, whose)
         score, objective = score[:count], objective[:count]
         finite = torch.isfinite(score) & torch.isfinite(objective)
-        self._keep_best(rows, batch, score, objective, finite)
+        better = self._keep_best(rows, batch, score, objective, finite)
         if not moves:
             self._count(samples, queries=True, non_finite=~finite)
             return
         slope = geometry.magnitude(gradient)[:count]
-        lost = ~(finite & torch.isfinite(slope))
-        flat = slope == 0
-        rows.stuck[batch] = flat & ~lost
+        lost, flat = ~(finite & torch.isfinite(slope)), slope == 0
         self._count(samples, non_finite=lost, flat=flat)
-        if bool(lost.any()):
-            y, gradient = y.clone(), gradient.clone()
-            y[:count][lost] = rows.best[batch][lost]
-            gradient[:count][lost] = 0.0
-            rows.course[batch][lost] = 0.0
-        center = self.x[whose]
-        course = self._course(rows, batch, gradient)
-        moved = geometry.project(torch.add(y, course, alpha=self.steps[moment]), center, self.norm, self.eps)[:count]
-        rows.y[batch] = torch.where(flat.view(-1, 1, 1, 1), y[:count], moved) if bool(flat.any()) else moved
+        rows.y[batch] = self.rule.move(
+            rows, Stop(moment, batch, y, self.x[whose], gradient, objective, better, lost, flat, self.oracle.pad)
+        )
 
-    def _course(self, rows: _Rows, batch: slice, gradient: Tensor) -> Tensor:
-        """The direction of the next step of a padded micro-batch, remembered for the step after it."""
-        ahead = geometry.direction(gradient, self.norm)
-        if not any(self.momentum):
-            return ahead
-        share = ahead.new_tensor(self.momentum)[rows.restart[batch] % len(self.momentum)]
-        share = self.oracle.pad(share).view(-1, *(1,) * (ahead.ndim - 1))
-        course = torch.lerp(ahead, self.oracle.pad(rows.course[batch]), share)
-        rows.course[batch] = course[: batch.stop - batch.start]
-        return course
-
-    def _keep_best(self, rows: _Rows, batch: slice, score: Tensor, objective: Tensor, finite: Tensor) -> None:
+    def _keep_best(self, rows: Rows, batch: slice, score: Tensor, objective: Tensor, finite: Tensor) -> Tensor:
+        """(M,) which rows of the batch are at their best iterate so far."""
         old, tie_break = rows.score[batch], rows.objective[batch]
         better = finite & ((score > old) | ((score == old) & (objective > tie_break)))
         if bool(better.all()):
@@ -215,6 +198,7 @@ class _Search:
             rows.best[batch][better] = rows.y[batch][better]
         rows.score[batch] = torch.where(better, score, old)
         rows.objective[batch] = torch.where(better, objective, tie_break)
+        return better
 
     def _count(self, samples: Tensor, *, non_finite: Tensor, flat: Tensor | None = None, queries: bool = False) -> None:
         tracker, ones = self.tracker, torch.ones_like(samples)
@@ -224,7 +208,7 @@ class _Search:
         if flat is not None and bool(flat.any()):
             tracker.flat.index_add_(0, samples, flat.long())
 
-    def _retire(self, rows: _Rows, *, stopped: Tensor) -> None:
+    def _retire(self, rows: Rows, *, stopped: Tensor) -> None:
         """Hand over what these rows found, restart by restart, so that samples are distinct in every offer."""
         # A restart that passed the target has already taken its next step; where it stopped is its best iterate.
         gone = stopped[rows.sample].view(-1, *(1,) * (rows.y.ndim - 1))

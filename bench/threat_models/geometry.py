@@ -89,6 +89,17 @@ def distance(y: Tensor, x: Tensor, norm: Norm) -> Tensor:
     return lengths.float()
 
 
+def reach(x: Tensor, norm: Norm, eps: float) -> float:
+    """The radius, at most that of the box: steps that keep growing with a ball that holds the whole box never settle.
+
+    Args:
+        x: (N, C, H, W) images.
+        norm: L2 or L-infinity.
+        eps: Radius.
+    """
+    return min(eps, math.sqrt(math.prod(x.shape[1:])) if norm is Norm.L2 else 1.0)
+
+
 def uniform_in_ball(x: Tensor, norm: Norm, eps: float, *, ids: Tensor, draw: int, context: Context) -> Tensor:
     """One point a sample, uniform in the volume of the ball around x, then clipped to the box.
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.detectors.base import Detector
-from bench.specs import Norm
+from bench.threat_models import geometry
 from bench.threat_models.ascent import ascend, ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
 
@@ -58,10 +58,8 @@ class PGD(Threat):
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """Every image from every start; see `bench.threat_models.ascent`."""
-        norm, eps = ball_of(budget)
-        # A ball that reaches past the whole box is the box: steps that keep growing with it would never settle.
-        box = math.sqrt(math.prod(x.shape[1:])) if norm is Norm.L2 else 1.0
-        sizes = tuple(min(eps, box) * size for size in step_sizes(self.params))
+        reach = geometry.reach(x, *ball_of(budget))
+        sizes = tuple(reach * size for size in step_sizes(self.params))
         return ascend(
             detector, x, ids=ids, budget=budget, context=context, sizes=sizes, momentum=self.params.momentum,
             restarts=self.params.restarts,

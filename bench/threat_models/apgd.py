@@ -1,0 +1,145 @@
+"""Auto-PGD: projected gradient ascent that finds its step size by itself, directed at the score."""
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.detectors.base import Detector
+from bench.specs import Norm
+from bench.threat_models import geometry
+from bench.threat_models.ascent import ball_of, climb
+from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.stepping import Rows, StepRule, Stop
+
+
+class APGDParams(ThreatParams):
+    """Parameters of `APGD`, named as in the paper where it names them.
+
+    Attributes:
+        steps: Gradient steps of each restart.
+        restarts: Starts: the clean image first, then points uniform in the volume of the ball.
+        step_size: Length of the first steps in units of eps (of the box's diameter where eps is larger than that).
+        alpha: Share of the projected gradient step in an update; the rest goes on as the update before it did.
+        rho: A step size is halved where less than this share of the updates since the last checkpoint were rises.
+    """
+
+    steps: int = Field(default=100, ge=1, le=100_000)
+    restarts: int = Field(default=5, ge=1, le=1000)
+    step_size: float = Field(default=2.0, gt=0, le=100, allow_inf_nan=False)
+    alpha: float = Field(default=0.75, gt=0, le=1, allow_inf_nan=False)
+    rho: float = Field(default=0.75, ge=0, le=1, allow_inf_nan=False)
+
+
+class APGD(Threat):
+    """Auto-PGD (Croce & Hein 2020, Algorithm 1 and section 3), directed at the detector's objective.
+
+    Steps start at twice eps. At checkpoints that come closer and closer, a sample whose objective rose too rarely, or
+    whose best point stayed the same at the same step size, goes back to its best point with half the step size.
+
+    Deviations: no labels and no losses of logits on the sides of the score, where the objective is the detector's. The
+    best point is the best by the score, and by the objective only where scores tie. The first start is the clean image
+    and the others are uniform in the volume of the ball, while the authors' code draws them from its surface. The
+    projection is onto ball and box together. Where the gradient is zero or not finite, a sample goes back to its best
+    point with half the step size at once, since there is nothing to follow until the next checkpoint.
+    """
+
+    Params = APGDParams
+    params: APGDParams
+
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        """Every image from every start; see `bench.threat_models.ascent`."""
+        norm, eps = ball_of(budget)
+        rule = AutoSteps(norm, eps, self.params, first=geometry.reach(x, norm, eps) * self.params.step_size)
+        return climb(
+            detector, x, ids=ids, budget=budget, context=context, rule=rule, restarts=self.params.restarts
+        )  # fmt: skip
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """w_j = ceil(p_j steps) below `steps`, with p_0 = 0, p_1 = 0.22, p_j+1 = p_j + max(p_j - p_j-1 - 0.03, 0.06).
+
+    They are the numbers of steps after which the step size is looked at; section 3.1 of the paper, without w_0.
+    """
+    found, before, share = [], 0, 22  # in hundredths: sums of floats would round a checkpoint up by one
+    while share < 100:
+        found.append(math.ceil(share * steps / 100))
+        before, share = share, share + max(share - before - 3, 6)
+    return tuple(moment for moment in dict.fromkeys(found) if moment < steps)
+
+
+class AutoSteps(StepRule):
+    """The update and the step sizes of Algorithm 1, each row by itself.
+
+    Args:
+        norm: The norm of ball and steps.
+        eps: Radius.
+        params: Steps, alpha and rho.
+        first: Length of the first steps in pixel units.
+    """
+
+    def __init__(self, norm: Norm, eps: float, params: APGDParams, *, first: float) -> None:
+        self.norm = norm
+        self.eps = eps
+        self.params = params
+        self.first = first
+        self.steps = params.steps
+        moments = checkpoints(params.steps)
+        self._lengths = dict(zip(moments, (b - a for a, b in zip((0, *moments), moments, strict=False)), strict=True))
+
+    def memory(self, start: Tensor) -> dict[str, Tensor]:
+        """Everything that the conditions of section 3.1 ask about."""
+        count = len(start)
+        return {
+            "before": start.clone(),  # the iterate before this one
+            "ascent": torch.zeros_like(start),  # the gradient at the best iterate
+            "objective": start.new_full((count,), torch.inf),  # at the iterate before this one
+            "size": start.new_full((count,), self.first),
+            "rises": start.new_zeros(count),  # of the objective since the last checkpoint
+            "improved": start.new_zeros(count, dtype=torch.bool),  # the best iterate is younger than the checkpoint
+            "halved": start.new_zeros(count, dtype=torch.bool),  # the step size, at the last checkpoint
+        }
+
+    def move(self, rows: Rows, stop: Stop) -> Tensor:
+        """Look at the step size where it is time to, then step on from here or from the best iterate."""
+        mine = {name: values[stop.batch] for name, values in rows.memory.items()}  # views: written in place
+        self._remember(mine, stop)
+        back = stop.lost | stop.flat
+        if stop.moment in self._lengths:
+            back = back | self._fails(mine, self._lengths[stop.moment])
+        y, gradient, center = stop.y, stop.gradient, stop.center
+        if bool(back.any()):
+            mine["size"][back] *= 0.5
+            mine["before"][stop.lost] = rows.best[stop.batch][stop.lost]  # nothing is known of where a lost row was
+            turned = stop.pad(back).view(-1, *(1,) * (y.ndim - 1))
+            y = torch.where(turned, stop.pad(rows.best[stop.batch]), y)
+            gradient = torch.where(turned, stop.pad(mine["ascent"]), gradient)
+            rows.stuck[stop.batch] = stop.flat & ~stop.lost & (geometry.magnitude(mine["ascent"]) == 0)
+        size = stop.pad(mine["size"]).view(-1, *(1,) * (y.ndim - 1))
+        ahead = geometry.project(y + size * geometry.direction(gradient, self.norm), center, self.norm, self.eps)
+        if stop.moment > 0 and self.params.alpha < 1:
+            onward = (1.0 - self.params.alpha) * (y - stop.pad(mine["before"]))
+            ahead = geometry.project(torch.lerp(y, ahead, self.params.alpha) + onward, center, self.norm, self.eps)
+        mine["before"].copy_(y[: len(stop)])
+        return ahead[: len(stop)]
+
+    def _remember(self, mine: dict[str, Tensor], stop: Stop) -> None:
+        """Take in what was found at the iterates."""
+        gradient = stop.gradient[: len(stop)]
+        mine["ascent"][stop.better] = gradient[stop.better]
+        mine["ascent"][stop.better & stop.lost] = 0.0
+        mine["rises"].add_(stop.objective > mine["objective"])
+        mine["objective"].copy_(stop.objective)
+        if stop.moment > 0:
+            mine["improved"].logical_or_(stop.better)
+
+    def _fails(self, mine: dict[str, Tensor], length: int) -> Tensor:
+        """(M,) where one of the paper's two conditions holds; a new interval begins."""
+        rarely = mine["rises"] < self.params.rho * length
+        stale = ~mine["improved"] & ~mine["halved"]
+        failed = rarely | stale
+        mine["halved"].copy_(failed)
+        mine["improved"].zero_()
+        mine["rises"].zero_()
+        return failed
