@@ -115,7 +115,8 @@ class _Points:
     @classmethod
     def joined(cls, parts: list["_Points"]) -> "_Points":
         columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
-        return cls(**{name: None if had[0] is None else np.concatenate(had) for name, had in columns.items()})
+        joined: dict[str, Any] = {n: None if had[0] is None else np.concatenate(had) for n, had in columns.items()}
+        return cls(**joined)
 
     def part(self, columns: slice) -> "_Points":
         chosen: dict[str, Any] = {name: had if had is None else had[:, columns] for name, had in vars(self).items()}
