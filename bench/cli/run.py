@@ -26,6 +26,7 @@ EXAMPLES = (
     "bench run --detector sdim --threat pgd-l2 --side fool --goal misclassify-and-accept --eps 1.5",
     "bench run --detector callable:my_model:score --threat pgd-l2,noise-l2 --eps 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --side both --limit 50 --steps 20 --restarts 1",
+    "bench run --detector gat,msp --threat pgd-l2,noise-l2,square-l2 --eps 1 --diagnose",
 )
 
 
@@ -73,6 +74,9 @@ def command(
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that keeps the cells; runs where none is named.")] = None,
     grid: Annotated[Path | None, typer.Option(help="YAML file of these options; the command line wins.")] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Check the cells for soundness, as far as stored cells allow.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only tables, notices and errors.")] = False,
 ) -> None:
     """Attack detectors on tracks and print how much AUROC is left.
@@ -85,11 +89,16 @@ def command(
         "seed": seed, "restarts": restarts, "steps": steps, "step_size": step_size, "early_stop": early_stop,
         "device": device, "workspace": workspace, "data_dir": data_dir, "out": out,
     }  # fmt: skip
-    raise typer.Exit(execute(read_request(options, grid), quiet=quiet))
+    raise typer.Exit(execute(read_request(options, grid), quiet=quiet, diagnose=diagnose))
 
 
-def execute(request: RunRequest, *, quiet: bool = False) -> int:
+def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False) -> int:
     """Run a request, print tables and failures, and give the exit code.
+
+    Args:
+        request: What to run.
+        quiet: Say nothing meanwhile.
+        diagnose: Check the cells for soundness.
 
     Raises:
         UsageError: A name, radius or device is wrong, or nothing can be stored.
@@ -103,6 +112,8 @@ def execute(request: RunRequest, *, quiet: bool = False) -> int:
     outcomes = _computed(request, cards, store, planned, quiet)
     done = [outcome for outcome in outcomes if isinstance(outcome, CellDone)]
     failures = [outcome for outcome in outcomes if not isinstance(outcome, CellDone)]
+    if diagnose:
+        _check(cards, store, done)
     _print_tables(request, cards, done)
     for notice in store.notices:
         say(f"notice: {notice}")
@@ -201,13 +212,29 @@ def _computed(
     return outcomes
 
 
+def _check(cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> None:
+    """Keep what the cells of this run say about each other and themselves, and tell of what is amiss."""
+    from bench.soundness.files import write_verdicts
+    from bench.soundness.stored import stored_checks
+    from bench.soundness.verdicts import Verdict
+
+    cells = [cell for outcome in done if (cell := store.get(outcome.meta.key)) is not None]
+    labels = {outcome.meta.key: outcome.planned.label for outcome in done}
+    for key, verdicts in stored_checks(cells, cards).items():
+        for finding in write_verdicts(store.root, verdicts).findings:
+            if finding.verdict in (Verdict.WARN, Verdict.FAIL):
+                say(f"{finding.verdict} {finding.check}, {labels[key]}: {finding.found} Next: {finding.advice}")
+
+
 def _print_tables(request: RunRequest, cards: "Catalog", done: "Sequence[CellDone]") -> None:
     from bench.cli.table import print_table
     from bench.report.radii import radii_for
     from bench.report.table import build_tables
+    from bench.soundness.files import failed_checks
 
     out = console()
-    for table in build_tables(outcome.meta for outcome in done):
+    failed = failed_checks(request.out, [outcome.meta.key for outcome in done])
+    for table in build_tables((outcome.meta for outcome in done), failed):
         card = cards.track(table.track)
         radii = radii_for(table, card, root=request.out, data_dir=request.data_dir, workspace=cards.workspace)
         print_table(out, table, radii=radii)

@@ -58,6 +58,7 @@ def command(
     from bench.evaluation.store import Store
     from bench.report.radii import stored_radii
     from bench.report.table import Choice, build_tables
+    from bench.soundness.files import failed_checks
 
     if not run_dir.is_dir():
         raise UsageError(f"'{run_dir}' is not a folder; name the one that `bench run --out` wrote.")
@@ -79,7 +80,7 @@ def command(
 
         _deliver([render_csv(metas)], out)
         return
-    tables = build_tables(metas)
+    tables = build_tables(metas, failed_checks(run_dir, [meta.key for meta in metas]))
     if format_ is TableFormat.TEXT and out is None:
         terminal = console()
         for table in tables:

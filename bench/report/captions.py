@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
+from bench.report.doubts import doubt_lines
 from bench.report.extras import extra_columns
 from bench.report.fool import CAPTION as FOOL_CAPTION
 from bench.report.table import Table
@@ -65,13 +66,14 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
 
 
 def remarks(table: Table, radii: Mapping[Norm, float] | None = None) -> list[str]:
-    """What a reader must not overlook: radii that prove nothing, attacks that failed, notes of the cells.
+    """What a reader must not overlook: attacks not to be believed, radii that prove nothing, failures, notes.
 
     Args:
         table: The table.
         radii: For each norm, the largest radius that is not too large, where it is known.
     """
-    return [*ceiling_lines(table, radii or {}), *_blind_lines(table), *_status_lines(table), *_note_lines(table)]
+    doubts = [*doubt_lines(table), *ceiling_lines(table, radii or {}), *_blind_lines(table)]
+    return [*doubts, *_status_lines(table), *_note_lines(table)]
 
 
 def ceiling_lines(table: Table, radii: Mapping[Norm, float]) -> list[str]:

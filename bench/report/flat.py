@@ -32,14 +32,14 @@ def _by_cell(table: Table) -> Grid:
 
 def _cell_words(section: Section, row: Row, table: Table) -> list[str]:
     meta = row.meta
-    sets = [_change(meta, column.name, with_se=False) for column in table.columns]
+    sets = [_change(row, column.name, with_se=False) for column in table.columns]
     costs = [numbers.amount(meta.gradients), numbers.amount(meta.queries)]
     of_attack = [numbers.share(meta.mean.ceiling if meta.mean else None), *costs]
     return [
         row.label,
         section.threat,
         numbers.both_scales(section.norm, section.eps) or numbers.ABSENT,
-        _mean_change(meta),
+        _mean_change(row),
         *sets,
         *(extra.of_cell(meta) for extra in extra_columns(table)),
         numbers.share(meta.mean.fpr95 if meta.mean else None),
@@ -58,12 +58,12 @@ def _by_set(table: Table) -> Grid:
         for row in section.rows:
             names = [row.label, section.threat, radius]
             tail = [*_mean_tail(row.meta), *(extra.of_cell(row.meta) for extra in extras)]
-            block.append([*names, "mean", _mean_change(row.meta), *[numbers.ABSENT] * 3, *tail])
+            block.append([*names, "mean", _mean_change(row), *[numbers.ABSENT] * 3, *tail])
             for column in table.columns:
                 if (m := row.meta.sets.get(column.name)) is None:
                     continue
                 figures = (m.conservative_auroc, m.aupr_in, m.aupr_out, m.fpr95, m.detection_rate, m.ceiling)
-                change = _change(row.meta, column.name, with_se=True)
+                change = _change(row, column.name, with_se=True)
                 more = [extra.of_set(row.meta, column.name) for extra in extras if extra.of_set is not None]
                 block.append([*names, column.title, change, *map(numbers.share, figures), *more])
         blocks.append(block)
@@ -76,17 +76,19 @@ def _mean_tail(meta: CellMeta) -> list[str]:
     return [numbers.share(meta.mean.fpr95), numbers.ABSENT, numbers.share(meta.mean.ceiling)]
 
 
-def _mean_change(meta: CellMeta) -> str:
+def _mean_change(row: Row) -> str:
+    meta = row.meta
     if not is_attack(meta):
         return numbers.clean_auroc(meta.mean, with_se=True)
     if meta.mean is None:
         return numbers.ABSENT
-    return f"{numbers.clean_auroc(meta.mean)} → {numbers.attacked_auroc(meta.mean, with_se=True)}"
+    attacked = numbers.attacked_auroc(meta.mean, with_se=True, doubted=bool(row.failed))
+    return f"{numbers.clean_auroc(meta.mean)} → {attacked}"
 
 
-def _change(meta: CellMeta, name: str, *, with_se: bool) -> str:
-    metrics = meta.sets.get(name)
+def _change(row: Row, name: str, *, with_se: bool) -> str:
+    metrics = row.meta.sets.get(name)
     if metrics is None:
         return numbers.ABSENT
-    attacked = numbers.attacked_auroc(metrics, with_se=with_se)
-    return f"{numbers.clean_auroc(metrics)} → {attacked}" if is_attack(meta) else attacked
+    attacked = numbers.attacked_auroc(metrics, with_se=with_se, doubted=bool(row.failed))
+    return f"{numbers.clean_auroc(metrics)} → {attacked}" if is_attack(row.meta) else attacked

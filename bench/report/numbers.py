@@ -16,11 +16,13 @@ def clean_auroc(metrics: SetMetrics | MeanMetrics | None, *, with_se: bool = Fal
     return _estimate(metrics.clean_auroc, metrics.clean_se, metrics.clean_low, metrics.clean_high, with_se)
 
 
-def attacked_auroc(metrics: SetMetrics | MeanMetrics | None, *, with_se: bool = False) -> str:
-    """The attacked AUROC of a set or of the mean; at 0 or 1 its interval."""
+def attacked_auroc(metrics: SetMetrics | MeanMetrics | None, *, with_se: bool = False, doubted: bool = False) -> str:
+    """The attacked AUROC of a set or of the mean; at 0 or 1 its interval; `!` where the attack cannot be believed."""
     if metrics is None:
         return ABSENT
-    return _estimate(metrics.auroc, metrics.se, metrics.low, metrics.high, with_se)
+    words = _estimate(metrics.auroc, metrics.se, metrics.low, metrics.high, with_se)
+    figure, space, error = words.partition(" ")
+    return f"{figure}!{space}{error}" if doubted else words
 
 
 def share(value: float | None) -> str:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.lines import Line, panels
-from bench.report.table import Section, Table, mean_auroc
+from bench.report.table import Row, Section, Table, mean_auroc
 
 FROM_SECTIONS = 3
 """With fewer attacks than this the table itself is the overview."""
@@ -17,6 +16,7 @@ class _Curve:
     clean: str
     words: tuple[str, ...]
     average: float
+    doubted: bool
 
 
 def overview_lines(table: Table, width: int) -> list[Line]:
@@ -33,24 +33,27 @@ def overview_lines(table: Table, width: int) -> list[Line]:
 
 
 def _curves(table: Table, attacks: list[Section]) -> list[_Curve]:
-    clean = {row.meta.detector: row.meta for s in table.sections if not s.attacked for row in s.rows}
+    clean = {row.meta.detector: row for s in table.sections if not s.attacked for row in s.rows}
     labels = sorted({row.label for section in attacks for row in section.rows})
     curves = []
     for label in labels:
-        metas = [next((row.meta for row in section.rows if row.label == label), None) for section in attacks]
-        there = [meta for meta in metas if meta is not None]
+        rows = [next((row for row in section.rows if row.label == label), None) for section in attacks]
+        there = [row.meta for row in rows if row is not None]
         unattacked = clean.get(there[0].detector)
-        words = tuple(_figure(meta) for meta in metas)
+        words = tuple(_figure(row) for row in rows)
         average = sum(map(mean_auroc, there)) / len(there)
-        curves.append(_Curve(label, _figure(unattacked), words, average))
-    return sorted(curves, key=lambda curve: -curve.average)
+        doubted = any(row.failed for row in rows if row is not None)
+        curves.append(_Curve(label, _figure(unattacked), words, average, doubted))
+    return sorted(curves, key=lambda curve: (curve.doubted, -curve.average))
 
 
-def _figure(meta: CellMeta | None) -> str:
+def _figure(row: Row | None) -> str:
     """The mean, at 0 or 1 its interval; over all sets where none counts."""
-    if meta is None:
+    if row is None:
         return numbers.ABSENT
-    return numbers.attacked_auroc(meta.mean) if meta.mean else numbers.share(mean_auroc(meta))
+    if row.meta.mean is None:
+        return numbers.share(mean_auroc(row.meta))
+    return numbers.attacked_auroc(row.meta.mean, doubted=bool(row.failed))
 
 
 def _title(section: Section) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 Pure functions of the cells' metadata; how a table looks is known to `text`, `markdown`, `latex` and `records`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from bench.evaluation.results import CellMeta
 from bench.specs import Norm, Side, content_hash
@@ -25,15 +26,22 @@ class SetColumn:
 
 @dataclass(frozen=True)
 class Row:
-    """One cell under the name that tells it from its neighbours."""
+    """One cell under the name that tells it from its neighbours.
+
+    Attributes:
+        label: The name.
+        meta: The cell.
+        failed: Soundness checks that say FAIL: its figure cannot be believed, and it is not ranked.
+    """
 
     label: str
     meta: CellMeta
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """The cells of one threat at one radius, best attacked mean first."""
+    """The cells of one threat at one radius, best attacked mean first, those that failed a check after all others."""
 
     threat: str
     norm: Norm | None
@@ -93,8 +101,17 @@ def is_attack(meta: CellMeta) -> bool:
     return meta.eps is not None or meta.gradients > 0 or meta.queries > 0
 
 
-def build_tables(metas: Iterable[CellMeta]) -> tuple[Table, ...]:
-    """The tables of these cells, one a track, side and limit; clean cells stand in each that they belong to."""
+Failed = Mapping[str, tuple[str, ...]]
+"""Key of a cell -> the soundness checks that say FAIL of it."""
+
+
+def build_tables(metas: Iterable[CellMeta], failed: Failed = MappingProxyType({})) -> tuple[Table, ...]:
+    """The tables of these cells, one a track, side and limit; clean cells stand in each that they belong to.
+
+    Args:
+        metas: The cells.
+        failed: Which of them failed which soundness checks.
+    """
     unique = list({meta.key: meta for meta in metas}.values())
     places: dict[tuple[str, str, str], list[CellMeta]] = {}
     for meta in unique:
@@ -104,10 +121,10 @@ def build_tables(metas: Iterable[CellMeta]) -> tuple[Table, ...]:
         clean = [meta for meta in together if not is_attack(meta)]
         sides = [side for side in Side if any(is_attack(meta) and meta.side is side for meta in together)]
         if not sides:
-            tables.append(_table(clean, None))
+            tables.append(_table(clean, None, failed))
         for side in sides:
             attacks = [meta for meta in together if is_attack(meta) and meta.side is side]
-            tables.append(_table([*clean, *attacks], side))
+            tables.append(_table([*clean, *attacks], side, failed))
     return tuple(tables)
 
 
@@ -118,17 +135,17 @@ def mean_auroc(meta: CellMeta) -> float:
     return sum(m.auroc for m in meta.sets.values()) / max(1, len(meta.sets))
 
 
-def _table(metas: list[CellMeta], side: Side | None) -> Table:
+def _table(metas: list[CellMeta], side: Side | None, failed: Failed) -> Table:
     first = metas[0]
     found: dict[str, bool] = {}
     for meta in metas:
         for name, metrics in meta.sets.items():
             found.setdefault(name, metrics.counts)
     columns = sorted((SetColumn(name, counts) for name, counts in found.items()), key=lambda c: not c.counts)
-    return Table(first.track, side, first.limit, tuple(columns), _sections(metas))
+    return Table(first.track, side, first.limit, tuple(columns), _sections(metas, failed))
 
 
-def _sections(metas: list[CellMeta]) -> tuple[Section, ...]:
+def _sections(metas: list[CellMeta], failed: Failed) -> tuple[Section, ...]:
     by_attack: dict[tuple[bool, str, str, str, float], list[CellMeta]] = {}
     for meta in metas:
         attack = (True, str(meta.norm or ""), meta.threat, _settings_of(meta), meta.eps or 0.0)
@@ -139,7 +156,7 @@ def _sections(metas: list[CellMeta]) -> tuple[Section, ...]:
         cells = by_attack[attack] if attack[0] else _once_a_detector(by_attack[attack])
         first = cells[0]
         name = names[first.threat, _settings_of(first)]
-        sections.append(Section(name, first.norm, first.eps, is_attack(first), _rows(cells)))
+        sections.append(Section(name, first.norm, first.eps, is_attack(first), _rows(cells, failed)))
     return tuple(sections)
 
 
@@ -175,9 +192,12 @@ def _once_a_detector(clean: list[CellMeta]) -> list[CellMeta]:
     return list({(m.detector, m.detector_hash, m.weights_sha256): m for m in clean}.values())
 
 
-def _rows(metas: list[CellMeta]) -> tuple[Row, ...]:
-    ranked = sorted(metas, key=lambda m: (-mean_auroc(m), m.detector, m.seed, m.key))
-    return tuple(Row(_label(meta, [m for m in metas if m.detector == meta.detector]), meta) for meta in ranked)
+def _rows(metas: list[CellMeta], failed: Failed) -> tuple[Row, ...]:
+    ranked = sorted(metas, key=lambda m: (m.key in failed, -mean_auroc(m), m.detector, m.seed, m.key))
+    return tuple(
+        Row(_label(meta, [m for m in metas if m.detector == meta.detector]), meta, failed.get(meta.key, ()))
+        for meta in ranked
+    )
 
 
 def _label(meta: CellMeta, namesakes: list[CellMeta]) -> str:

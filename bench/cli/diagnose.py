@@ -1,0 +1,252 @@
+"""`bench diagnose`: whether an attack on a detector can be believed, as a checklist."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
+from bench.cli.options import comma_separated
+from bench.cli.request import RunRequest, read_request
+from bench.errors import UsageError
+from bench.specs import Side
+
+if TYPE_CHECKING:
+    from bench.catalog import Catalog
+    from bench.evaluation.plan import PlannedCell
+    from bench.evaluation.results import CellMeta
+    from bench.evaluation.store import Store
+    from bench.soundness.controls import Outcome
+    from bench.soundness.diagnose import Diagnosis
+    from bench.soundness.verdicts import Finding
+
+EXAMPLES = (
+    "bench diagnose --detector msp --threat pgd-l2 --eps 1",
+    "bench diagnose --detector gat --threat pgd-linf --eps 8/255 --limit 100 --json gat.json",
+    "bench diagnose --detector odin --threat pgd-l2 --eps 1 --side both",
+    "bench diagnose --controls",
+)
+
+_STYLES = {"FAIL": "bold red", "WARN": "yellow", "PASS": "green", "INFO": "cyan", "SKIPPED": "dim"}
+_WIDTH = 140
+
+
+def command(
+    *,
+    detector: Annotated[str | None, typer.Option(help="One detector by name, or NAME.VARIANT.")] = None,
+    threat: Annotated[str | None, typer.Option(help="One threat with gradients; pgd-l2 where none is named.")] = None,
+    eps: Annotated[str | None, typer.Option(help="One radius in [0,1] pixel units, such as 1 or 8/255.")] = None,
+    track: Annotated[str | None, typer.Option(help="One track; digits where none is named.")] = None,
+    side: Annotated[Side | None, typer.Option(help="evade (the default), alarm or both: each side by itself.")] = None,
+    limit: Annotated[int | None, typer.Option(help="The most images of each set; else the track's own limit.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the attack; 0 where none is given.")] = None,
+    restarts: Annotated[int | None, typer.Option(help="Starts, in place of the card's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a start, in place of the card's.")] = None,
+    step_size: Annotated[float | None, typer.Option(help="Step size in units of eps, in place of the card's.")] = None,
+    early_stop: Annotated[
+        bool | None,
+        typer.Option("--early-stop/--no-early-stop", help="Stop an image once no rank can change (the default)."),
+    ] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Instead: whether the checks find out the controls (D18).")
+    ] = False,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the findings to this file too.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1 or mps.")] = None,
+    workspace: WorkspaceOption = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder that keeps the cells; runs where none is named.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the checklist and errors.")] = False,
+) -> None:
+    """Check an attack: is its figure strong, converged, and made of gradients that can be used?
+
+    Computes the cell unless the folder of --out holds it, then spends at most three times its cost on checks. Exit
+    code: 0 without a FAIL, 1 with one, 2 for a request that is wrong.
+    """
+    common: dict[str, Any] = {
+        "seed": seed, "restarts": restarts, "steps": steps, "step_size": step_size, "early_stop": early_stop,
+        "device": device, "workspace": workspace, "data_dir": data_dir, "out": out,
+    }  # fmt: skip
+    if controls:
+        if given := [name for name, value in (("detector", detector), ("threat", threat), ("eps", eps)) if value]:
+            raise UsageError(f"--controls chooses detector, threat and radius itself; leave --{given[0]} out.")
+        raise typer.Exit(_controls(common, json_, quiet=quiet))
+    request = read_request(
+        {
+            **common, "detector": comma_separated([detector]) if detector else None,
+            "threat": comma_separated([threat]) if threat else None, "eps": [eps] if eps else None,
+            "track": comma_separated([track]) if track else None, "side": side, "limit": limit,
+        }
+    )  # fmt: skip
+    raise typer.Exit(_one(request, json_, quiet=quiet))
+
+
+def _one(request: RunRequest, file: Path | None, *, quiet: bool) -> int:
+    cards = catalog(request.workspace)
+    planned = _planned(request, cards)
+    meta, diagnosis = _diagnosed(request, cards, planned, quiet=quiet)
+    _print_checklist(planned, meta, diagnosis)
+    if file is not None:
+        _write_json(file, _as_json(meta, diagnosis))
+    return FAILED if diagnosis.verdicts.failed else 0
+
+
+def _planned(request: RunRequest, cards: "Catalog") -> "PlannedCell":
+    """The one cell of the request, which the checks must be about.
+
+    Raises:
+        UsageError: It asks for none or for several, or the checks are not about such a cell.
+    """
+    from bench.evaluation.plan import plan
+    from bench.soundness.diagnose import check_diagnosable
+
+    for name, values in (("detector", request.detector), ("threat", request.threat), ("track", request.track)):
+        if len(values) != 1:
+            raise UsageError(f"--{name} names {len(values)}; `bench diagnose` is about one cell: give one {name}.")
+    cells = plan(
+        cards, request.detector, request.threat, request.eps or None, request.track,
+        seed=request.seed, limit=request.limit, side=request.side, overrides=request.overrides(),
+        early_stop=request.early_stop, data_dir=request.data_dir,
+    )  # fmt: skip
+    attacks = [cell for cell in cells if cell.clean is not None]
+    if not attacks:
+        raise UsageError("'clean' attacks nothing; name a threat with gradients, such as pgd-l2.")
+    if len(attacks) > 1:
+        radii = ", ".join(f"{cell.ingredients.eps:g}" for cell in attacks)
+        raise UsageError(f"there are {len(attacks)} radii ({radii}); `bench diagnose` is about one: give one --eps.")
+    check_diagnosable(attacks[0])
+    return attacks[0]
+
+
+def _diagnosed(
+    request: RunRequest, cards: "Catalog", planned: "PlannedCell", *, quiet: bool
+) -> "tuple[CellMeta, Diagnosis]":
+    """Compute the cell where it is not stored, check it, and keep the verdicts beside it."""
+    from bench.cli.devices import resolve_device
+    from bench.cli.progress import RunProgress
+    from bench.evaluation.engine import CellFailure, run_plan
+    from bench.evaluation.store import Store
+    from bench.evaluation.workbench import Workbench
+    from bench.soundness.diagnose import diagnose
+    from bench.soundness.files import write_verdicts
+
+    store, device = Store(request.out), resolve_device(request.device)
+    needed = [cell for cell in (planned.clean, planned) if cell is not None]
+    missing = [cell for cell in needed if store.meta(cell.key) is None]
+    with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
+        for outcome in run_plan(
+            needed, store, cards, device=device, data_dir=request.data_dir, progress=progress.watch
+        ):
+            progress.finished(outcome)
+            if isinstance(outcome, CellFailure):
+                raise outcome.error
+    cell = store.get(planned.key)
+    if cell is None:
+        raise UsageError(f"the cell is gone from '{request.out}'; does something else clear the folder?")
+    bench = Workbench(cards, store, device=device, data_dir=request.data_dir)
+    others = _others(store, cell.meta)
+    said: set[str] = set()
+
+    def tell(check: str, share: float) -> None:
+        if not quiet and check not in said:
+            said.add(check)
+            say(f"{check} ({share:.0%})")
+
+    diagnosis = diagnose(planned, cell, others, bench, cards, device=device, tell=tell)
+    write_verdicts(request.out, diagnosis.verdicts)
+    return cell.meta, diagnosis
+
+
+def _others(store: "Store", meta: "CellMeta") -> "list[Any]":
+    """Further attacks on the same detector that are stored."""
+    same = [
+        other.key for other in store.metas()
+        if other.key != meta.key and other.statuses
+        and (other.detector_hash, other.weights_sha256, other.track, other.limit)
+        == (meta.detector_hash, meta.weights_sha256, meta.track, meta.limit)
+    ]  # fmt: skip
+    return [cell for key in same if (cell := store.get(key)) is not None]
+
+
+def _print_checklist(planned: "PlannedCell", meta: "CellMeta", diagnosis: "Diagnosis") -> None:
+    from bench.report import numbers
+    from bench.soundness.verdicts import Verdict, count
+
+    out = console()
+    if not out.is_terminal:
+        out.width = max(out.width, _WIDTH)
+    findings = diagnosis.verdicts.findings
+    out.print(f"{planned.label}, side {meta.side}: AUROC {numbers.clean_auroc(meta.mean)} clean, "
+              f"{numbers.attacked_auroc(meta.mean)} attacked", soft_wrap=True)  # fmt: skip
+    table = Table("check", "verdict", "what was found", "what to try next", show_lines=False, pad_edge=False)
+    for finding in findings:
+        side = f" ({finding.side})" if finding.side is not None and meta.side is Side.BOTH else ""
+        table.add_row(
+            f"{finding.check} {finding.title}{side}", Text(finding.verdict, style=_STYLES[finding.verdict]),
+            finding.found, finding.advice,
+        )  # fmt: skip
+    out.print(table)
+    counts = ", ".join(f"{count(findings, v)} {v}" for v in Verdict if count(findings, v))
+    times = diagnosis.cost / max(diagnosis.cell_cost, 1.0)
+    out.print(
+        f"{counts}; extra runs on up to {diagnosis.images} images a set: {times:.1f} times the cell's gradients and "
+        f"scores, {numbers.seconds(diagnosis.seconds)} s (the cell: {numbers.seconds(meta.seconds)} s)",
+        soft_wrap=True,
+    )
+
+
+def _as_json(meta: "CellMeta", diagnosis: "Diagnosis") -> dict[str, Any]:
+    return {
+        "cell": meta.key, "detector": meta.detector, "threat": meta.threat, "norm": meta.norm, "eps": meta.eps,
+        "side": meta.side, "track": meta.track, "limit": meta.limit, "seed": meta.seed,
+        "failed": list(diagnosis.verdicts.failed),
+        "findings": [finding.model_dump(mode="json") for finding in diagnosis.verdicts.findings],
+        "images": diagnosis.images, "cell_cost": diagnosis.cell_cost, "cost": diagnosis.cost,
+        "cell_seconds": meta.seconds, "seconds": diagnosis.seconds,
+    }  # fmt: skip
+
+
+def _controls(options: Mapping[str, Any], file: Path | None, *, quiet: bool) -> int:
+    """Diagnose every control and print which checks each of them trips."""
+    from bench.soundness.controls import EPS, LIMIT, THREAT, TRACK, Outcome, controls_found_out, names
+
+    outcomes: dict[str, Outcome] = {}
+    for name in names():
+        asked = {"detector": [name], "threat": [THREAT], "eps": [EPS], "track": [TRACK], "limit": LIMIT}
+        request = read_request({**options, **asked})
+        cards = catalog(request.workspace)
+        meta, diagnosis = _diagnosed(request, cards, _planned(request, cards), quiet=quiet)
+        outcomes[name] = Outcome(meta, diagnosis.verdicts)
+    finding = controls_found_out(outcomes)
+    _print_controls(outcomes, finding)
+    if file is not None:
+        details = {name: outcome.verdicts.model_dump(mode="json") for name, outcome in outcomes.items()}
+        _write_json(file, {"finding": finding.model_dump(mode="json"), "controls": details})
+    return 0 if finding.verdict == "PASS" else FAILED
+
+
+def _print_controls(outcomes: "Mapping[str, Outcome]", finding: "Finding") -> None:
+    from bench.report import numbers
+    from bench.soundness.controls import TRIPS
+
+    out = console()
+    if not out.is_terminal:
+        out.width = max(out.width, _WIDTH)
+    table = Table("detector", "attacked AUROC", "must trip", "trips", "FAIL", pad_edge=False)
+    for name, outcome in outcomes.items():
+        table.add_row(
+            name, numbers.attacked_auroc(outcome.meta.mean), " ".join(TRIPS.get(name, ("no FAIL",))),
+            " ".join(outcome.tripped), " ".join(outcome.verdicts.failed),
+        )  # fmt: skip
+    out.print(table)
+    out.print(Text(f"D18 {finding.verdict}: {finding.found}", style=_STYLES[finding.verdict]))
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    try:
+        file.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write '{file}': {error.strerror}; choose another file (--json).") from error

@@ -1,0 +1,246 @@
+"""All checks of one cell: what stored cells say, and extra runs on fixed images for at most three times its cost."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.catalog import Catalog, Kind
+from bench.detectors.base import Detector
+from bench.detectors.loading import load_detector
+from bench.errors import BenchError, UsageError
+from bench.evaluation.plan import PlannedCell
+from bench.evaluation.results import Cell
+from bench.evaluation.stage import Stage
+from bench.evaluation.workbench import Workbench
+from bench.soundness import probes, records
+from bench.soundness.checklist import CHECKS
+from bench.soundness.lab import Allowance, Lab, cell_cost
+from bench.soundness.runs import BLACK_QUERIES, Rivals, Run, Runs, as_tensor
+from bench.soundness.stored import Role, late_rise, role_of, stored_checks
+from bench.soundness.verdicts import SEVERITY, Finding, Verdicts, ordered
+from bench.soundness.view import TEST, View, attacked_rows, split, views
+from bench.specs import Side
+from bench.threat_models.base import Threat
+
+IMAGES = 64
+"""Fixed images of each set that extra runs attack, or fewer where they would cost too much."""
+
+FEWEST = 8
+"""Checks are left out rather than asked of fewer images."""
+
+TIMES = 3.0
+"""The most that the extra runs may cost, in units of the cell's own cost."""
+
+_PLANNED = 0.85
+"""Of that, what is planned: how long a run with an early stop takes is known afterwards only."""
+
+ELSEWHERE = ("msp", "energy")
+"""Undefended detectors, on the first of which other than the cell's own images are crafted for D12."""
+
+Tell = Callable[[str, float], None]
+"""Called with (the check at hand, share done in [0, 1])."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the checks found, and what they cost.
+
+    Attributes:
+        verdicts: One finding a check and side.
+        images: Of each set that extra runs attacked.
+        cell_cost: What the cell cost, as `cell_cost` counts it.
+        cost: What the extra runs cost.
+        seconds: That the extra runs took.
+    """
+
+    verdicts: Verdicts
+    images: int
+    cell_cost: float
+    cost: float
+    seconds: float
+
+
+def check_diagnosable(planned: PlannedCell) -> None:
+    """Raise unless the checks are about cells of this kind.
+
+    Raises:
+        UsageError: The side is not one of a score, or the threat has no ball, or is made of several.
+    """
+    side = planned.ingredients.side
+    if side not in (Side.EVADE, Side.ALARM, Side.BOTH):
+        raise UsageError(f"the checks are about attacks on the score, not side '{side}'; give --side evade or alarm.")
+    if planned.threat.members:
+        members = ", ".join(planned.threat.members.get(side, ()))
+        raise UsageError(f"'{planned.threat.name}' is the worst of several attacks; diagnose one of them: {members}.")
+    if role_of(planned.threat) not in (Role.ITERATED, Role.ONE_STEP):
+        raise UsageError(
+            f"the checks are about attacks with gradients inside a ball, and '{planned.threat.name}' is none; choose "
+            "one such as pgd-l2."
+        )
+
+
+def diagnose(
+    planned: PlannedCell,
+    cell: Cell,
+    others: Sequence[Cell],
+    workbench: Workbench,
+    catalog: Catalog,
+    *,
+    device: str = "cpu",
+    tell: Tell = lambda check, share: None,
+) -> Diagnosis:
+    """Every check of a cell that has been computed.
+
+    Args:
+        planned: The cell as it was asked for.
+        cell: The same, computed.
+        others: Further stored cells of the same detector; what they say costs nothing.
+        workbench: Loads detector, images and threat.
+        catalog: Where cards are found.
+        device: Where the detector of D12 is put.
+        tell: Hears of the progress.
+
+    Raises:
+        UsageError: The checks are not about such cells.
+        CellError: A score of an extra run is not finite.
+    """
+    check_diagnosable(planned)
+    started = time.monotonic()
+    stage = workbench.stage(planned)
+    threat = workbench.threat(planned)
+    cost = cell_cost(cell)
+    allowance = Allowance(TIMES * cost)
+    sides = [(view, _rivals(planned, workbench, catalog, device)) for view in views(cell)]
+    images = _images(cell, stage, threat, sides)
+    found = list(stored_checks([cell, *others], catalog)[cell.meta.key].findings)
+    for number, (view, rivals) in enumerate(sides):
+        runs = _runs(cell, view, stage, threat, rivals, allowance, images)
+        if number == 0:
+            found.append(_same_twice(cell, runs))
+        found += runs.inapplicable()
+        plan = list(runs.all())
+        for step, run in enumerate(plan):
+            tell(run.check, (number + step / len(plan)) / len(sides))
+            found += _asked(run, runs, view)
+    found.append(CHECKS["D18"].skipped("this is about the harness and not about a cell: `bench diagnose --controls`."))
+    verdicts = Verdicts(key=cell.meta.key, findings=_one_each(found))
+    return Diagnosis(verdicts, images, cost, allowance.spent, time.monotonic() - started)
+
+
+def _runs(
+    cell: Cell, view: View, stage: Stage, threat: Threat, rivals: Rivals, allowance: Allowance, images: int
+) -> Runs:
+    rows = attacked_rows(cell, view)
+    lab = Lab(stage, threat, view.sample(images), allowance)
+    norms = cell.samples["norm"].to_numpy(np.float64)[rows]
+    kept = _kept(cell, attacked_rows(cell, lab.view)) if not cell.meta.early_stop else None
+
+    def feasible(rounded: tuple[float, float]) -> Finding:
+        arrays = cell.arrays.get("images") if len(rows) else None
+        mine = None if arrays is None else arrays[np.isin(cell.arrays["image_rows"], rows)]
+        return records.feasible(view, norms, cell.meta.eps, images=mine, rounded=rounded)
+
+    return Runs(
+        lab, cell, rivals, late=late_rise(cell, view, rows), feasible=feasible,
+        kept=None if kept is None else as_tensor(kept, lab),
+    )  # fmt: skip
+
+
+def _asked(run: Run, runs: Runs, view: View) -> list[Finding]:
+    """What a run finds, or that it costs too much."""
+    allowance = runs.lab.allowance
+    if not allowance.affords(run.cost * runs.lab.view.count):
+        why = f"it would cost more than {TIMES:g} times the cell; a larger --limit makes room."
+        return [CHECKS[run.check].skipped(why, side=view.side)]
+    return run.ask()
+
+
+def _images(cell: Cell, stage: Stage, threat: Threat, sides: Sequence[tuple[View, Rivals]]) -> int:
+    """How many images of each set the extra runs may attack."""
+    budget = _PLANNED * TIMES * cell_cost(cell)
+    each = 0.0
+    for view, rivals in sides:
+        runs = _runs(cell, view, stage, threat, rivals, Allowance(0.0), 1)
+        each += len(view.clean) * sum(run.cost for run in runs.all())
+    return int(min(IMAGES, max(FEWEST, budget // max(each, 1.0))))
+
+
+def _rivals(planned: PlannedCell, workbench: Workbench, catalog: Catalog, device: str) -> Rivals:
+    def own(changes: Mapping[str, Any]) -> Threat:
+        return workbench.threat(replace(planned, params={**planned.params, **changes}))
+
+    return Rivals(own, _black_box(planned, workbench, catalog), _elsewhere(planned, catalog, device))
+
+
+def _black_box(planned: PlannedCell, workbench: Workbench, catalog: Catalog) -> tuple[str, Threat] | None:
+    """The first black box of the catalog in the cell's norm: square, where it is there."""
+    cards = [catalog.threat(name) for name in sorted(catalog.names(Kind.THREAT))]
+    fitting = [
+        card for card in cards
+        if role_of(card) is Role.BLACK_BOX and card.norm is planned.threat.norm
+        and planned.ingredients.side in card.sides and "queries" in card.params
+    ]  # fmt: skip
+    if not fitting:
+        return None
+    card = fitting[0]
+    params = {**card.params, "queries": min(BLACK_QUERIES, int(card.params["queries"]))}
+    return card.name, workbench.threat(replace(planned, threat=card, params=params, ignored=()))
+
+
+def _elsewhere(planned: PlannedCell, catalog: Catalog, device: str) -> tuple[str, Callable[[], Detector]] | None:
+    """An undefended detector other than the cell's own, for images that are transferred."""
+    for name in ELSEWHERE:
+        if name == planned.detector.name:
+            continue
+        try:
+            spec = catalog.detector_spec(name, planned.track.name)
+            detector = load_detector(spec, planned.track, catalog, device)
+        except BenchError:
+            continue
+        return name, lambda detector=detector: detector
+    return None
+
+
+def _same_twice(cell: Cell, runs: Runs) -> Finding:
+    """D1 on ID and OOD images together; a random detector's attacked images are scored by fresh draws too."""
+    lab, detector = runs.lab, runs.lab.detector
+    sets = lab.stage.images.sets()
+    names = [TEST, *(cell.meta.mean.sets if cell.meta.mean is not None else cell.meta.sets)]
+    each = -(-IMAGES // len(names))
+    x = torch.cat([sets[name].pixels()[:each] for name in names]).to(lab.x.device)
+    found = probes.differences(detector, x, cell.meta.iqr or 1.0, cell.meta.micro_batch)
+    lab.allowance.spend(queries=3 * len(x) + probes.SINGLES)
+    if not detector.info.random:
+        return records.same_twice(found)
+    finished = runs.finish()
+    claimed, fresh = (
+        lab.view.auroc(split(scores, lab.view)) for scores in (finished.scores, lab.score(finished.images, fresh=3))
+    )
+    return records.same_twice(found, claimed=claimed, fresh=fresh)
+
+
+def _kept(cell: Cell, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """The attacked images of these rows of the samples; None where not all of them are kept."""
+    if "images" not in cell.arrays:
+        return None
+    at = {int(row): position for position, row in enumerate(cell.arrays["image_rows"])}
+    if any(int(row) not in at for row in rows):
+        return None
+    images: NDArray[np.float32] = cell.arrays["images"][[at[int(row)] for row in rows]]
+    return images
+
+
+def _one_each(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """For each check and side the finding that says most; of equals the last, which is that of the extra run."""
+    chosen: dict[tuple[str, Side | None], Finding] = {}
+    for finding in findings:
+        place = finding.check, finding.side
+        known = chosen.get(place)
+        if known is None or SEVERITY.index(finding.verdict) >= SEVERITY.index(known.verdict):
+            chosen[place] = finding
+    return ordered(chosen.values())

@@ -1,0 +1,51 @@
+"""A figure that failed a soundness check has a mark, stands after all others, and a line says which check."""
+
+import pytest
+
+from bench.report.markdown import render_markdown
+from bench.report.table import build_tables
+from bench.report.text import render_text
+from bench.specs import Norm
+
+
+@pytest.fixture
+def shown(make_meta, make_set):
+    """A doubted cell with the higher AUROC beside one that is sound."""
+    doubted = make_meta("masked", sets={"letters": make_set(0.944)})
+    sound = make_meta("sound", sets={"letters": make_set(0.3)})
+    return build_tables([doubted, sound], {doubted.key: ("D2", "D4")})[0]
+
+
+def test_a_doubted_figure_has_a_mark_and_a_sound_one_has_none(shown):
+    for text in (render_text(shown), render_markdown(shown)):
+        assert "0.944!" in text
+        assert "0.300!" not in text
+
+
+def test_the_mark_stands_before_the_standard_error(shown):
+    assert "0.944! ± 0.020" in render_text(shown)
+
+
+def test_a_doubted_cell_is_not_ranked_but_follows_all_others(shown):
+    assert [row.label for row in shown.sections[0].rows] == ["sound", "masked"]
+    assert [row.failed for row in shown.sections[0].rows] == [(), ("D2", "D4")]
+
+
+def test_a_line_says_which_checks_failed(shown):
+    line = next(line for line in render_text(shown, width=400).splitlines() if line.startswith("!"))
+    assert "D2, D4" in line and "masked under pgd-l2 l2 1" in line and "sound" not in line
+
+
+def test_in_the_overview_a_doubted_curve_comes_last(make_meta, make_set):
+    metas = [
+        make_meta(name, sets={"letters": make_set(auroc)}, eps=eps, norm=Norm.L2)
+        for name, auroc in (("masked", 0.9), ("sound", 0.3)) for eps in (0.5, 1.0, 2.0)
+    ]  # fmt: skip
+    text = render_text(build_tables(metas, {metas[1].key: ("D4",)})[0])
+    overview = text[text.index("mean AUROC under each attack") :]
+    assert overview.index("sound") < overview.index("masked")
+    assert overview.count("0.900!") == 1
+
+
+def test_without_verdicts_nothing_is_marked(make_meta):
+    assert "!" not in render_text(build_tables([make_meta()])[0])
