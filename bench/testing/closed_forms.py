@@ -1,4 +1,7 @@
-"""Detectors whose optimal attack is known: linear, quadratic, rounded (many ties), NaN for some samples, flat."""
+"""Detectors whose optimal attack is known or easily found: linear, quadratic, a mixture, and ill-behaved ones.
+
+The ill-behaved are rounded (many ties), NaN for some samples, or flat.
+"""
 
 import math
 
@@ -45,6 +48,34 @@ class QuadraticScore(ClosedForm):
     def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
         """(N,) negative squared distances."""
         return -(x.flatten(1) - self.center).square().sum(dim=1)
+
+
+class MixtureScore(ClosedForm):
+    """Log-density of a mixture of three isotropic Gaussians whose means lie in the box: curved, with several peaks.
+
+    The Gaussians differ in weight and share their deviation, so that the optimum over ball and box is a fixed point of
+    x <- project(sum_k a_k m_k), where m_k is a mean and a_k its responsibility for x: the maximisation of a lower bound
+    of the log-density, which never lowers it.
+    """
+
+    deviation = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("means", torch.stack([fixed_numbers(draw) for draw in (3, 4, 5)]))
+        self.register_buffer("weights", torch.tensor([0.5, 0.3, 0.2]))
+        self.means: Tensor
+        self.weights: Tensor
+
+    def joint(self, x: Tensor) -> Tensor:
+        """(N, 3) log of weight times density of every component."""
+        squares = (x.flatten(1)[:, None, :] - self.means).square().sum(dim=2)
+        peak = -math.prod(SHAPE) * math.log(self.deviation * math.sqrt(2.0 * math.pi))
+        return self.weights.log() + peak - squares / (2.0 * self.deviation**2)
+
+    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
+        """(N,) log-densities."""
+        return self.joint(x).logsumexp(dim=1)
 
 
 class RoundedScore(LinearScore):
