@@ -52,7 +52,8 @@ def worst_cell(stage: Stage, members: Mapping[str, Cell], notes: Sequence[str] =
     figures = {name: _figure(cell.meta) for name, cell in members.items()}
     # What one of its attacks sees, the worst case has seen.
     missed = set.intersection(*(set(cell.meta.leaves_out) for cell in members.values()))
-    found = {"members": figures, "leaves_out": tuple(sorted(missed))}
+    seconds = done.meta.seconds + sum(cell.meta.seconds for cell in members.values())
+    found = {"members": figures, "leaves_out": tuple(sorted(missed)), "seconds": seconds}
     return Cell(done.meta.model_copy(update=found), done.samples, done.arrays)
 
 
