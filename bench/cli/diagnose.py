@@ -106,18 +106,16 @@ def _planned(request: RunRequest, cards: "Catalog") -> "PlannedCell":
     for name, values in (("detector", request.detector), ("threat", request.threat), ("track", request.track)):
         if len(values) != 1:
             raise UsageError(f"--{name} names {len(values)}; `bench diagnose` is about one cell: give one {name}.")
+    check_diagnosable(cards.threat(request.threat[0]), request.side)
     cells = plan(
         cards, request.detector, request.threat, request.eps or None, request.track,
         seed=request.seed, limit=request.limit, side=request.side, overrides=request.overrides(),
         early_stop=request.early_stop, data_dir=request.data_dir,
     )  # fmt: skip
     attacks = [cell for cell in cells if cell.clean is not None]
-    if not attacks:
-        raise UsageError("'clean' attacks nothing; name a threat with gradients, such as pgd-l2.")
     if len(attacks) > 1:
         radii = ", ".join(f"{cell.ingredients.eps:g}" for cell in attacks)
         raise UsageError(f"there are {len(attacks)} radii ({radii}); `bench diagnose` is about one: give one --eps.")
-    check_diagnosable(attacks[0])
     return attacks[0]
 
 

@@ -13,7 +13,7 @@ from bench.catalog import Catalog, Kind
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, UsageError
-from bench.evaluation.plan import PlannedCell
+from bench.evaluation.plan import CLEAN, PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.stage import Stage
 from bench.evaluation.workbench import Workbench
@@ -24,7 +24,7 @@ from bench.soundness.runs import BLACK_QUERIES, Rivals, Run, Runs, as_tensor
 from bench.soundness.stored import Role, late_rise, role_of, stored_checks
 from bench.soundness.verdicts import SEVERITY, Finding, Verdicts, ordered
 from bench.soundness.view import TEST, View, attacked_rows, split, views
-from bench.specs import Side
+from bench.specs import Side, ThreatCard
 from bench.threat_models.base import Threat
 
 IMAGES = 64
@@ -65,22 +65,28 @@ class Diagnosis:
     seconds: float
 
 
-def check_diagnosable(planned: PlannedCell) -> None:
-    """Raise unless the checks are about cells of this kind.
+def check_diagnosable(threat: ThreatCard, side: Side | None) -> None:
+    """Raise unless the checks are about such attacks.
+
+    Args:
+        threat: The threat's card.
+        side: The attacked side; None takes the threat's own.
 
     Raises:
         UsageError: The side is not one of a score, or the threat has no ball, or is made of several.
     """
-    side = planned.ingredients.side
+    side = threat.sides[0] if side is None else side
+    if threat.name == CLEAN:
+        raise UsageError("'clean' attacks nothing; name a threat with gradients, such as pgd-l2.")
     if side not in (Side.EVADE, Side.ALARM, Side.BOTH):
         raise UsageError(f"the checks are about attacks on the score, not side '{side}'; give --side evade or alarm.")
-    if planned.threat.members:
-        members = ", ".join(planned.threat.members.get(side, ()))
-        raise UsageError(f"'{planned.threat.name}' is the worst of several attacks; diagnose one of them: {members}.")
-    if role_of(planned.threat) not in (Role.ITERATED, Role.ONE_STEP):
+    if threat.members:
+        members = ", ".join(threat.members.get(side, ()))
+        raise UsageError(f"'{threat.name}' is the worst of several attacks; diagnose one of them: {members}.")
+    if role_of(threat) not in (Role.ITERATED, Role.ONE_STEP):
         raise UsageError(
-            f"the checks are about attacks with gradients inside a ball, and '{planned.threat.name}' is none; choose "
-            "one such as pgd-l2."
+            f"the checks are about attacks with gradients inside a ball, and '{threat.name}' is none; choose one such "
+            "as pgd-l2."
         )
 
 
@@ -109,7 +115,7 @@ def diagnose(
         UsageError: The checks are not about such cells.
         CellError: A score of an extra run is not finite.
     """
-    check_diagnosable(planned)
+    check_diagnosable(planned.threat, planned.ingredients.side)
     started = time.monotonic()
     stage = workbench.stage(planned)
     threat = workbench.threat(planned)
@@ -127,6 +133,7 @@ def diagnose(
         for step, run in enumerate(plan):
             tell(run.check, (number + step / len(plan)) / len(sides))
             found += _asked(run, runs, view)
+        found += _unasked(found, view)
     found.append(CHECKS["D18"].skipped("this is about the harness and not about a cell: `bench diagnose --controls`."))
     verdicts = Verdicts(key=cell.meta.key, findings=_one_each(found))
     return Diagnosis(verdicts, images, cost, allowance.spent, time.monotonic() - started)
@@ -158,6 +165,16 @@ def _asked(run: Run, runs: Runs, view: View) -> list[Finding]:
         why = f"it would cost more than {TIMES:g} times the cell; a larger --limit makes room."
         return [CHECKS[run.check].skipped(why, side=view.side)]
     return run.ask()
+
+
+def _unasked(found: Sequence[Finding], view: View) -> list[Finding]:
+    """The checks of a side that nothing was there for."""
+    why = {
+        "D5": "no other radius of the same attack is stored; `bench run --eps` with several makes a curve.",
+        "D15": "the random points of D4 were not asked for.",
+    }
+    asked = {finding.check for finding in found if finding.side is view.side}
+    return [CHECKS[check].skipped(reason, side=view.side) for check, reason in why.items() if check not in asked]
 
 
 def _images(cell: Cell, stage: Stage, threat: Threat, sides: Sequence[tuple[View, Rivals]]) -> int:

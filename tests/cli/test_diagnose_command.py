@@ -1,0 +1,121 @@
+"""`bench diagnose` prints a checklist, writes it as JSON, and ends with a code that a pipeline can use."""
+
+import itertools
+import json
+import textwrap
+from pathlib import Path
+
+import pytest
+from toy_runs import bench, make_workspace
+from typer.testing import Result
+
+from bench.soundness.files import read_verdicts
+
+_numbers = itertools.count()
+
+STEPPED = """
+    import torch
+
+    from bench.detectors.base import Detector, DetectorInfo
+
+    class Stepped(Detector):
+        info = DetectorInfo(classifier=False)
+
+        def score(self, x, *, noise=None):
+            return -torch.round(x.flatten(1).mean(1) * 10.0)
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """The toy workspace, with a detector of rounded scores beside the sound one."""
+    module = f"toy_stepped_{next(_numbers)}"
+    make_workspace(tmp_path)
+    (tmp_path / f"{module}.py").write_text(textwrap.dedent(STEPPED))
+    card = {"name": "stepped", "summary": "a toy", "method": f"{module}:Stepped", "tracks": {"toy": {}}}
+    (tmp_path / "detectors/stepped.yaml").write_text(json.dumps(card))
+    return tmp_path
+
+
+def diagnose(workspace: Path, *arguments: object) -> Result:
+    options = ["--track", "toy", "--workspace", workspace, "--out", workspace / "runs", "--device", "cpu"]
+    return bench("diagnose", *options, *arguments)
+
+
+def short(detector: str, *more: object) -> list[object]:
+    return ["--detector", detector, "--eps", 0.3, "--steps", 10, "--restarts", 2, *more]
+
+
+def test_a_sound_attack_ends_with_code_0_and_a_checklist_of_all_checks(workspace):
+    result = diagnose(workspace, *short("dark"))
+    assert result.exit_code == 0, result.output
+    for number in range(1, 20):
+        assert f"D{number} " in result.stdout
+    assert "times the cell's" in result.stdout
+
+
+def test_a_masked_gradient_ends_with_code_1_and_advice(workspace):
+    file = workspace / "checks.json"
+    result = diagnose(workspace, *short("stepped"), "--json", file)
+    assert result.exit_code == 1, result.output
+    content = json.loads(file.read_text())
+    assert {"D2", "D14"} <= set(content["failed"])
+    failed = [finding for finding in content["findings"] if finding["verdict"] == "FAIL"]
+    assert all(finding["advice"] for finding in failed)
+    assert "what to try next" in result.stdout
+
+
+def test_the_verdicts_are_kept_beside_the_cells(workspace):
+    file = workspace / "checks.json"
+    diagnose(workspace, *short("stepped"), "--json", file)
+    key = json.loads(file.read_text())["cell"]
+    assert set(read_verdicts(workspace / "runs", [key])[key].failed) >= {"D2", "D14"}
+
+
+def test_a_stored_cell_is_not_computed_again(workspace):
+    diagnose(workspace, *short("dark"))
+    cells = sorted(path.stat().st_mtime_ns for path in (workspace / "runs/cells").rglob("cell.json"))
+    assert diagnose(workspace, *short("dark")).exit_code == 0
+    assert cells == sorted(path.stat().st_mtime_ns for path in (workspace / "runs/cells").rglob("cell.json"))
+
+
+def test_the_extra_runs_cost_at_most_three_times_the_cell(workspace):
+    file = workspace / "checks.json"
+    for options in ([], ["--side", "both"], ["--no-early-stop"]):
+        diagnose(workspace, *short("dark", *options), "--json", file)
+        content = json.loads(file.read_text())
+        assert 0 < content["cost"] <= 3.0 * content["cell_cost"]
+
+
+def test_each_side_is_told_by_itself(workspace):
+    file = workspace / "checks.json"
+    result = diagnose(workspace, *short("dark"), "--side", "both", "--json", file)
+    findings = json.loads(file.read_text())["findings"]
+    assert {finding["side"] for finding in findings if finding["check"] == "D2"} == {"evade", "alarm"}
+    assert "(alarm)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "no detector is named"),
+        (["--detector", "dark,corner", "--eps", 1], "give one detector"),
+        (["--detector", "dark"], "give one --eps"),
+        (["--detector", "dark", "--threat", "clean"], "attacks nothing"),
+        (["--detector", "dark", "--eps", 1, "--threat", "noise-l2"], "with gradients"),
+        (["--detector", "dark", "--eps", 1, "--threat", "auto-l2"], "worst of several"),
+        (["--detector", "dark", "--eps", 1, "--side", "fool"], "side"),
+        (["--detector", "nobody", "--eps", 1], "unknown detector"),
+        (["--controls", "--detector", "dark"], "leave --detector out"),
+    ],
+)
+def test_a_wrong_request_ends_with_code_2_and_one_sentence(workspace, arguments, sentence):
+    result = diagnose(workspace, *arguments)
+    assert result.exit_code == 2, result.output
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_ends_in_examples(workspace):
+    result = bench("diagnose", "--help")
+    assert "bench diagnose --controls" in result.stdout
