@@ -1,5 +1,6 @@
 """Feature matching: give an OOD image the features of an in-distribution image, and with them its score."""
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Literal
 
@@ -12,6 +13,8 @@ from bench.threat_models.base import AttackResult, Budget, Context, Threat, Thre
 from bench.threat_models.guides import drawn_guides, needed_pool, ordered_guides
 from bench.threat_models.matching import Matching, Plan, Update
 from bench.threat_models.pgd import PGDParams, Schedule, step_sizes
+
+TEST_GUIDES = "ID test images led the attack, which copies their scores: a reproduction, and nothing to rank."
 
 
 class Guides(StrEnum):
@@ -98,4 +101,5 @@ class FeatureMatching(Threat):
             sizes=tuple(eps * size for size in step_sizes(steps)),
             restarts=params.restarts, update=params.update, noise=params.noise,
         )  # fmt: skip
-        return Matching(detector, x, ids=ids, pool=pool, guides=guides, plan=plan, context=context).run(budget)
+        result = Matching(detector, x, ids=ids, pool=pool, guides=guides, plan=plan, context=context).run(budget)
+        return replace(result, notes=(TEST_GUIDES,)) if self.reads_test else result

@@ -14,7 +14,8 @@ from bench.specs import Norm, Side
 from bench.testing.closed_forms import SHAPE, ClosedForm, LinearScore, QuadraticScore
 from bench.testing.threats import Check, Setting, images, pool, threat_checks
 from bench.threat_models.base import AttackResult, Budget, Context
-from bench.threat_models.feature_matching import FeatureMatching, FeatureMatchingParams, Guides, Pairing
+from bench.threat_models.feature_matching import TEST_GUIDES, FeatureMatching, FeatureMatchingParams, Guides, Pairing
+from bench.threat_models.geometry import uniform_in_ball
 from bench.threat_models.guides import drawn_guides, ordered_guides
 from bench.threat_models.matching import Update, relative_error
 from bench.threat_models.pgd import Schedule
@@ -112,9 +113,7 @@ def test_it_equals_algorithm_1_computed_naively(setting: Setting, update: Update
 
 
 def starting_points(x: Tensor, ids: Tensor, setting: Setting, context: Context) -> Tensor:
-    """x plus noise within eps, in batches of the shape that the threat uses."""
-    from bench.threat_models.geometry import uniform_in_ball
-
+    """x plus noise within eps."""
     return uniform_in_ball(x, setting.norm, setting.eps, ids=ids, draw=0, context=context)
 
 
@@ -145,10 +144,7 @@ def algorithm_1(
 
 
 def clip(y: Tensor, x: Tensor, setting: Setting) -> Tensor:
-    """The nearest point in ball and box: for L2, the displacement is shortened by bisection until the clipped one is.
-
-    within eps.
-    """
+    """The nearest point in ball and box; for L2 the displacement is shortened by bisection until it fits."""
     if setting.norm is Norm.LINF:
         return torch.clamp(torch.minimum(torch.maximum(y, x - setting.eps), x + setting.eps), 0, 1)
     low, high = 0.0, 1.0
@@ -171,6 +167,7 @@ def test_one_start_led_by_every_guide_in_order_copies_every_score() -> None:
     result = threat.run(detector, start.expand(5, *SHAPE), ids=ids, budget=Budget(Norm.L2, 4.0), context=context)
     # A score of about -6 in float32, matched by steps that shrink to nothing.
     assert torch.allclose(detector.score(result.last_images), detector.score(pool()), atol=1e-3)
+    assert result.notes == (TEST_GUIDES,)
 
 
 def test_the_score_and_not_the_match_chooses_the_image() -> None:
