@@ -78,7 +78,9 @@ def main() -> None:
     """Attack every detector asked for from every start, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--track", default="digits")
-    parser.add_argument("--only", default="", help="names of detectors, separated by commas")
+    parser.add_argument(
+        "--only", default="", help="how the rows begin, separated by commas, such as `msp,jem score=msp`"
+    )
     parser.add_argument("--starts", default=",".join(STARTS), help=f"{', '.join(STARTS)}, or image files")
     parser.add_argument("--images", type=int, default=96, help="ID test images that lead")
     parser.add_argument("--steps", type=int, default=1000)
@@ -103,7 +105,7 @@ def main() -> None:
     print("| detector | start | AUROC before | matched | by score | MAPE % | below 1 % | paper | s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in paper_rows(card.name):
-        if only and row.detector.partition(".")[0] not in only and row.detector not in only:
+        if only and not any(row.label.startswith(name) for name in only):
             continue
         try:
             detector = built(row, card, catalog)
