@@ -1,18 +1,22 @@
 """Interpolation: what lies inside the ball is copied, and what does not is approached."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 from bench.errors import UsageError
-from bench.specs import Norm, Side
+from bench.specs import Knowledge, Norm, Side, ThreatCard
 from bench.testing.closed_forms import LinearScore, QuadraticScore
 from bench.testing.threats import Check, Setting, images, pool, threat_checks
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Status
 from bench.threat_models.guides import drawn_guides, nearest_guides
-from bench.threat_models.interpolation import Between, Interpolation, InterpolationParams, on_the_way
+from bench.threat_models.interpolation import Between, BetweenParams, Interpolation, InterpolationParams, on_the_way
 
 SETTINGS = [Setting(Norm.L2, 0.7), Setting(Norm.LINF, 0.1)]
+CARDS = sorted((Path(__file__).parents[2] / "threat_models").glob("interpolation*.yaml"))
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.norm)
@@ -92,3 +96,12 @@ def test_between_says_on_which_side_it_runs() -> None:
     x, ids = images()
     with pytest.raises(UsageError, match="--side between"):
         Between().run(LinearScore(), x, ids=ids, budget=Budget(None, None), context=Context(Side.EVADE))
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_the_cards_list_every_parameter_and_say_that_scores_are_all_they_ask_for(path: Path) -> None:
+    card = ThreatCard.model_validate(yaml.safe_load(path.read_text()))
+    params = (InterpolationParams if card.norm else BetweenParams).model_validate(card.params)
+    assert card.params == params.model_dump() and card.name == path.stem
+    assert card.knowledge is Knowledge.SCORES
+    assert card.sides == ((Side.EVADE, Side.ALARM) if card.norm else (Side.BETWEEN,))
