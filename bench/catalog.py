@@ -20,6 +20,7 @@ from bench.card_errors import read_card
 from bench.errors import CardError, UsageError, unknown_name
 from bench.methods import import_method
 from bench.specs import Card, DetectorCard, DetectorSpec, RelativeFile, ThreatCard, TrackCard
+from bench.threat_adapters import adapted_threat
 from bench.yaml_cards import shorten
 
 __all__ = ["Catalog", "Kind", "import_method", "weights_cache"]
@@ -113,11 +114,13 @@ class Catalog:
         return card
 
     def threat(self, name: str) -> ThreatCard:
-        """The card of a threat.
+        """The card of a threat; that of a name with a ':' is made from it: see `bench.threat_adapters`.
 
         Raises:
             UsageError: There is no such card, or it cannot be used.
         """
+        if is_adapted(name):
+            return adapted_threat(name)
         card = self._card(Kind.THREAT, name)
         assert isinstance(card, ThreatCard)
         return card
@@ -164,7 +167,8 @@ class Catalog:
             elif not is_adapted(part) and any(sign in part for sign in "*?["):
                 found = [name for name in self._matchable(kind, part) if fnmatchcase(name, part)]
             else:
-                self.detector(part) if kind is Kind.DETECTOR else self._card(kind, part)
+                lookup = {Kind.DETECTOR: self.detector, Kind.THREAT: self.threat, Kind.TRACK: self.track}
+                lookup[kind](part)
                 found = [part]
             if not found:
                 raise unknown_name(str(kind), part[:80], self.names(kind))

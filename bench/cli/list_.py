@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.adapters import forms
+from bench import adapters, threat_adapters
 from bench.catalog import Catalog, Kind
 from bench.cli.common import WorkspaceOption, catalog, console
 from bench.errors import CardError
@@ -48,8 +48,8 @@ def command(
             out.print(_table(kind, rows))
             for sentences in broken:
                 out.print(sentences, soft_wrap=True)
-            if kind is Kind.DETECTOR:
-                out.print(f"Named without a card: {forms()}.\n", soft_wrap=True)
+            if forms := {Kind.DETECTOR: adapters.forms(), Kind.THREAT: threat_adapters.forms()}.get(kind):
+                out.print(f"Named without a card: {forms}.\n", soft_wrap=True)
 
 
 def _rows(found: Catalog, kind: Kind) -> tuple[list[tuple[str, str, str, str]], list[str]]:

@@ -11,9 +11,10 @@ from bench.catalog import Catalog, Kind
 from bench.cli.common import WorkspaceOption, catalog
 from bench.errors import UsageError
 from bench.specs import DetectorCard, content_hash
+from bench.threat_adapters import is_adapted_threat
 from bench.yaml_cards import shorten
 
-EXAMPLES = ("bench show gat", "bench show gat --track digits", "bench show pgd-l2", "bench show pytorch-ood:KNN")
+EXAMPLES = ("bench show gat", "bench show gat --track digits", "bench show pgd-l2", "bench show foolbox:LinfPGD")
 
 
 def command(
@@ -40,7 +41,9 @@ def command(
 
 def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
     """The content of a card with its defaults; of `NAME.VARIANT`, the detector's with the variant's laid over it."""
-    card = found.detector(name)[0] if is_adapted(name) else found.read(kind, found.where(kind, name))
+    if is_adapted(name):
+        return (found.threat(name) if kind is Kind.THREAT else found.detector(name)[0]).model_dump(mode="json")
+    card = found.read(kind, found.where(kind, name))
     content = card.model_dump(mode="json")
     variant = found.detector(name)[1] if isinstance(card, DetectorCard) else None
     if variant is not None:
@@ -57,7 +60,7 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
 def _kinds(found: Catalog, name: str) -> list[Kind]:
     """The kinds of card that have this name: nearly always one."""
     if is_adapted(name):
-        return [Kind.DETECTOR]
+        return [Kind.THREAT if is_adapted_threat(name) else Kind.DETECTOR]
     stem = name.partition(".")[0]
     kinds = [kind for kind in Kind if (stem if kind is Kind.DETECTOR else name) in found.names(kind)]
     if not kinds:

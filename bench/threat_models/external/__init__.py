@@ -1,0 +1,1 @@
+"""Attacks of other libraries, each behind an adapter: `foolbox:ATTACK`, `torchattacks:ATTACK`."""
