@@ -143,6 +143,13 @@ class OodSpec(SetSpec):
         return self.kind is SetKind.NATURAL and self.in_mean and not self.same_source
 
 
+class SuiteSpec(Card):
+    """One attack that every row of a track's leaderboard has: a threat at a fixed radius, against the OOD images."""
+
+    threat: Name
+    eps: float = Field(gt=0, allow_inf_nan=False)
+
+
 class TrackCard(Card):
     """An in-distribution set, its OOD sets, and the outliers that training may see."""
 
@@ -157,6 +164,8 @@ class TrackCard(Card):
     test: SetSpec
     ood: dict[Name, OodSpec] = Field(min_length=1)
     outliers: tuple[SetSpec, ...] = ()
+    # What a row of the leaderboard must have. No dump holds it, so that no cell's key depends on it.
+    suite: tuple[SuiteSpec, ...] = Field(default=(), max_length=8, exclude=True)
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -166,6 +175,11 @@ class TrackCard(Card):
         if reserved := set(self.ood) & {"train", "calibration", "test", "outliers", "mean"}:
             raise ValueError(f"ood set names {sorted(reserved)} are reserved")
         return self
+
+    def content_hash(self) -> str:
+        """sha256 of the content, the suite included where there is one."""
+        own = [entry.model_dump(mode="json") for entry in self.suite]
+        return content_hash({**self.model_dump(mode="json"), **({"suite": own} if own else {})})
 
     def natural(self) -> tuple[str, ...]:
         """The OOD sets that enter the mean, in the card's order."""

@@ -33,7 +33,7 @@ def load(args: dict[str, Any], data_dir: Path) -> RawImages:
         with np.load(path, allow_pickle=False) as arrays:
             if "images" not in arrays.files:
                 raise DataError(f"{path} has no array 'images' (it has {', '.join(arrays.files) or 'none'}): add it.")
-            shape, dtype = _header(path, "images")
+            shape, dtype = array_header(path, "images")
             _check_images(path, shape, dtype)
             images = arrays["images"]
             labels = _labels(path, arrays, len(images))
@@ -46,7 +46,7 @@ def load(args: dict[str, Any], data_dir: Path) -> RawImages:
     return RawImages(images, labels)
 
 
-def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def array_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type of an array, before memory is taken for it."""
     with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
@@ -64,7 +64,7 @@ def _check_images(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> N
 def _labels(path: Path, arrays: Any, count: int) -> np.ndarray:
     if "labels" not in arrays.files:
         return np.full(count, -1, dtype=np.int64)
-    shape, dtype = _header(path, "labels")
+    shape, dtype = array_header(path, "labels")
     if shape != (count,) or not np.issubdtype(dtype, np.integer):
         raise DataError(f"'labels' in {path} is {dtype} {shape}: it must be integers ({count},), one for each image.")
     labels: np.ndarray = arrays["labels"].astype(np.int64)

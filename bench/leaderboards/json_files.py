@@ -1,0 +1,123 @@
+"""JSON from strangers: read within bounds, and written so that equal content gives equal bytes."""
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+from bench.yaml_cards import shorten
+
+MAX_TEXT = 4000
+"""The most characters of one text."""
+
+MAX_DEPTH = 20
+
+
+def read_json(path: Path, *, what: str, max_bytes: int) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Refused are duplicate keys, NaN and infinities, texts that are long or hold control characters, deep nesting, and
+    files larger than `max_bytes`.
+
+    Args:
+        path: The file.
+        what: What it should be, for errors: "row", "baseline".
+        max_bytes: Larger files are not read.
+
+    Raises:
+        UsageError: In one sentence, why the file cannot be used.
+    """
+    text = read_bytes(path, what=what, max_bytes=max_bytes)
+    try:
+        content = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        _check(content, depth=0)
+    except UnicodeDecodeError:
+        raise UsageError(f"{what} '{path}' is not UTF-8 text; write it as JSON.") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{what} '{path}' is not JSON (line {error.lineno}: {error.msg}); write it again.") from None
+    except RecursionError:
+        raise UsageError(f"{what} '{path}' is nested more than {MAX_DEPTH} deep, the most allowed.") from None
+    except ValueError as error:
+        raise UsageError(f"{what} '{path}' {error}; correct the file.") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{what} '{path}' is no JSON object; its outermost value must be {{...}}.")
+    return content
+
+
+def read_bytes(path: Path, *, what: str, max_bytes: int) -> bytes:
+    """A file's content, if it is a file of at most `max_bytes`.
+
+    Raises:
+        UsageError: It is not there, no file, unreadable, or larger.
+    """
+    try:
+        if not path.is_file():
+            raise UsageError(f"{what} '{path}' is not a file; give the path of one.")
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise UsageError(f"{what} '{path}' cannot be read: {error.strerror}; check that it is readable.") from error
+    if len(content) > max_bytes:
+        raise UsageError(f"{what} '{path}' is larger than {max_bytes:,} bytes, the most that is read.")
+    return content
+
+
+def json_bytes(content: Any) -> bytes:
+    """JSON text with the keys in their own order, one a line, ending in a new line.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    return (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=True) + "\n").encode()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file aside and rename it, so that it is there as a whole or not at all.
+
+    Raises:
+        UsageError: The folder cannot be made or written.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_bytes(content)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write '{path}': {error.strerror or error}; choose another folder.") from error
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"has the field {shorten(twice)} twice")
+    return content
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"holds {name}, and allowed are finite numbers")
+
+
+def _check(value: Any, *, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"is nested more than {MAX_DEPTH} deep, the most allowed")
+    if isinstance(value, float) and value - value != 0.0:  # 1e999 is read as infinity
+        raise ValueError("holds a number that is not finite")
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise ValueError(f"holds a text of {len(value):,} characters; allowed are {MAX_TEXT}")
+        if not value.replace("\n", "").isprintable():
+            raise ValueError(f"holds the control character in {shorten(value)}; allowed is printable text")
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            _check(name, depth=depth)
+            _check(inner, depth=depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check(inner, depth=depth + 1)
