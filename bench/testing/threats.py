@@ -95,18 +95,8 @@ def returns_one_entry_a_sample(threat: Threat, setting: Setting) -> None:
     x, _ = images()
     detector = QuadraticScore()
     result = attack(threat, detector, setting)
-    count = len(x)
-    assert result.images.shape == result.last_images.shape == x.shape, "images must have the shape of the input."
-    for name in ("gradients", "queries"):
-        spent = getattr(result, name)
-        assert spent.shape == (count,) and spent.dtype is torch.int64, f"{name} must be (N,) int64."
-        assert bool((spent >= 0).all()), f"{name} must not be negative."
-    assert result.norm.shape == (count,), "norm must be (N,)."
-    assert len(result.status) == count and all(isinstance(s, Status) for s in result.status), "one Status a sample."
+    assert_entries(result, x)
     trace = result.score_trace
-    assert trace.ndim == 2 and len(trace) == count and 1 <= trace.shape[1] <= TRACE_LENGTH, (
-        "trace must be (N, T <= 64)."
-    )
     assert bool((trace.diff(dim=1) >= 0).all()), "the trace of an evasion must never fall."
     final = detector.score(result.images).detach()
     assert torch.allclose(trace[:, -1], final, rtol=1e-5, atol=1e-5), "the trace must end at the best image's score."
@@ -116,16 +106,7 @@ def stays_inside_ball_and_box(threat: Threat, setting: Setting) -> None:
     """Finite, in [0, 1], within eps (1 + 1e-5), and `norm` says how far."""
     x, _ = images()
     for detector in (LinearScore(), QuadraticScore()):
-        result = attack(threat, detector, setting)
-        for candidates in (result.images, result.last_images):
-            assert bool(torch.isfinite(candidates).all()), "images must be finite."
-            assert bool(((candidates >= 0) & (candidates <= 1)).all()), "images must stay in [0, 1]."
-            away = geometry.distance(candidates, x, setting.norm or Norm.L2)
-            if setting.eps is not None:
-                worst = float(away.max())
-                assert worst <= setting.eps * (1 + 1e-5), f"an image is {worst} away, eps is {setting.eps}."
-        away = geometry.distance(result.images, x, setting.norm or Norm.L2)
-        assert torch.allclose(result.norm, away, rtol=1e-5, atol=1e-7), "`norm` must be the distance of `images`."
+        assert_inside(attack(threat, detector, setting), x, setting)
 
 
 def never_ends_worse_than_it_started(threat: Threat, setting: Setting) -> None:
@@ -147,12 +128,12 @@ def is_independent_of_batch_mates_and_order(threat: Threat, setting: Setting) ->
         for target in (None, _reachable_target(threat, detector, setting)):
             whole = attack(threat, detector, setting, target=target)
             for order in (torch.arange(_SAMPLES).flip(0), torch.tensor([6, 2, 5])):
-                _assert_same(whole, attack(threat, detector, setting, target=target, choice=order), order)
+                assert_same(whole, attack(threat, detector, setting, target=target, choice=order), order)
 
 
 def is_the_same_for_the_same_seed(threat: Threat, setting: Setting) -> None:
     """Two runs give the same bits."""
-    _assert_same(
+    assert_same(
         attack(threat, LinearScore(), setting), attack(threat, LinearScore(), setting), torch.arange(_SAMPLES)
     )  # fmt: skip
 
@@ -160,17 +141,7 @@ def is_the_same_for_the_same_seed(threat: Threat, setting: Setting) -> None:
 def leaves_no_trace_behind(threat: Threat, setting: Setting) -> None:
     """Global generator, modes, requires_grad, parameters, gradients and the input are as they were."""
     x, _ = images()
-    before_x = x.clone()
-    detector = LinearScore().train()
-    detector.dropout.eval()
-    before = {name: value.clone() for name, value in detector.state_dict().items()}
-    state = torch.get_rng_state()
-    attack(threat, detector, setting, x=x)
-    assert torch.equal(torch.get_rng_state(), state), "the global random state changed."
-    assert detector.training and not detector.dropout.training, "train or evaluation mode changed."
-    assert detector.weight.requires_grad and detector.weight.grad is None, "requires_grad or gradients changed."
-    assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items()), "parameters changed."
-    assert torch.equal(x, before_x) and not x.requires_grad, "the input changed."
+    assert_no_trace(LinearScore(), x, lambda detector: attack(threat, detector, setting, x=x))
 
 
 def survives_scores_that_are_nan(threat: Threat, setting: Setting) -> None:
@@ -291,6 +262,69 @@ def attack(
     return threat.run(detector, x, ids=ids, budget=setting.budget, context=context)
 
 
+def assert_entries(result: AttackResult, x: Tensor) -> None:
+    """Shapes, types and lengths of a result for these images."""
+    count = len(x)
+    assert result.images.shape == result.last_images.shape == x.shape, "images must have the shape of the input."
+    for name in ("gradients", "queries"):
+        spent = getattr(result, name)
+        assert spent.shape == (count,) and spent.dtype is torch.int64, f"{name} must be (N,) int64."
+        assert bool((spent >= 0).all()), f"{name} must not be negative."
+    assert result.norm.shape == (count,), "norm must be (N,)."
+    assert len(result.status) == count and all(isinstance(s, Status) for s in result.status), "one Status a sample."
+    assert all(figure.shape == (count,) for figure in result.figures.values()), "figures must be (N,)."
+    trace = result.score_trace
+    assert trace.ndim == 2 and len(trace) == count and 1 <= trace.shape[1] <= TRACE_LENGTH, (
+        "trace must be (N, T <= 64)."
+    )
+
+
+def assert_inside(result: AttackResult, x: Tensor, setting: Setting) -> None:
+    """Finite, in ball and box, and `norm` is the distance."""
+    for candidates in (result.images, result.last_images):
+        assert bool(torch.isfinite(candidates).all()), "images must be finite."
+        assert bool(((candidates >= 0) & (candidates <= 1)).all()), "images must stay in [0, 1]."
+        away = geometry.distance(candidates, x, setting.norm or Norm.L2)
+        if setting.eps is not None:
+            worst = float(away.max())
+            assert worst <= setting.eps * (1 + 1e-5), f"an image is {worst} away, eps is {setting.eps}."
+    away = geometry.distance(result.images, x, setting.norm or Norm.L2)
+    assert torch.allclose(result.norm, away, rtol=1e-5, atol=1e-7), "`norm` must be the distance of `images`."
+
+
+def assert_no_trace(detector: LinearScore, x: Tensor, attack: Callable[[Detector], object]) -> None:
+    """The attack leaves everything as it was: the detector, the images and the global generator."""
+    before_x = x.clone()
+    detector.train()
+    detector.dropout.eval()
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    state = torch.get_rng_state()
+    attack(detector)
+    assert torch.equal(torch.get_rng_state(), state), "the global random state changed."
+    assert detector.training and not detector.dropout.training, "train or evaluation mode changed."
+    assert detector.weight.requires_grad and detector.weight.grad is None, "requires_grad or gradients changed."
+    assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items()), "parameters changed."
+    assert torch.equal(x, before_x) and not x.requires_grad, "the input changed."
+
+
+def assert_same(whole: AttackResult, part: AttackResult, order: Tensor) -> None:
+    """The results of some samples (positions in the whole) are the same bits as in the whole."""
+    for name in ("images", "last_images", "score_trace", "gradients", "queries", "norm"):
+        same = _identical(getattr(whole, name)[order], getattr(part, name))
+        assert same, f"`{name}` depends on the other samples of the call or on their order."
+    for name, figure in whole.figures.items():
+        same = _identical(figure[order], part.figures[name])
+        assert same, f"the figure `{name}` depends on the other samples of the call or on their order."
+    assert [whole.status[i] for i in order.tolist()] == part.status, (
+        "`status` depends on the other samples of the call."
+    )
+
+
+def _identical(one: Tensor, other: Tensor) -> bool:
+    """Bit-equal, where NaN equals NaN."""
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
 def _ball(setting: Setting) -> tuple[Norm, float]:
     assert setting.norm is not None and setting.eps is not None, "closed-form optima need a norm and an eps."
     return setting.norm, setting.eps
@@ -299,15 +333,6 @@ def _ball(setting: Setting) -> tuple[Norm, float]:
 def _reachable_target(threat: Threat, detector: Detector, setting: Setting, side: Side = Side.EVADE) -> float:
     """A score that about half of the attacked samples get beyond."""
     return float(attack(threat, detector, setting, side=side).score_trace[:, -1].median())
-
-
-def _assert_same(whole: AttackResult, part: AttackResult, order: Tensor) -> None:
-    for name in ("images", "last_images", "score_trace", "gradients", "queries", "norm"):
-        same = torch.equal(getattr(whole, name)[order], getattr(part, name))
-        assert same, f"`{name}` depends on the other samples of the call or on their order."
-    assert [whole.status[i] for i in order.tolist()] == part.status, (
-        "`status` depends on the other samples of the call."
-    )
 
 
 def _assert_optimal(threat: Threat, detector: Detector, setting: Setting, ideal: Tensor) -> None:

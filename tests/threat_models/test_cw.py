@@ -1,0 +1,166 @@
+"""Carlini and Wagner's attack finds the nearest image with the confidence, target and acceptance asked for."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import optimize
+
+from bench.specs import Goal, Norm, Side
+from bench.testing.classifiers import CLASSES, LinearClassifier, QuadraticClassifier
+from bench.testing.fool_threats import FoolSetting, fool, fool_context, judged, true_labels
+from bench.testing.threats import images
+from bench.threat_models.base import Acceptance, Context, Status
+from bench.threat_models.cw import ROUNDING, CarliniWagner, CWParams, Hinge, Target
+from bench.threat_models.objectives import FoolObjective
+
+NEAREST = FoolSetting(Norm.L2, None)
+CORRECT = torch.tensor([0, 1, 2, 3, 5, 6])  # one of the images is misclassified as it is
+
+
+class Scaled(LinearClassifier):
+    """The same decisions, from logits of another scale."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def logits(self, x):
+        return self.scale * super().logits(x)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_nearest_image_of_a_linear_classifier_is_met_within_five_percent_at_any_scale_of_logits(scale) -> None:
+    detector = Scaled(scale)
+    result = fool(CarliniWagner(), detector, NEAREST)
+    ideal = detector.minimal_norm(images()[0], true_labels(detector))
+    ratio = result.norm[CORRECT] / ideal[CORRECT]
+    assert ratio.min() >= 1 - 1e-4  # nothing is nearer than the nearest: a few roundings
+    assert ratio.max() <= 1.05
+
+
+@pytest.mark.parametrize("radius", [0.3, 1.0])
+def test_the_nearest_image_of_a_quadratic_classifier_is_met_within_five_percent(radius: float) -> None:
+    detector = QuadraticClassifier(radius)
+    x, _ = images()
+    labels = torch.zeros(len(x), dtype=torch.int64)
+    result = fool(CarliniWagner(), detector, NEAREST, labels=labels)
+    ratio = result.norm / detector.minimal_norm(x)
+    assert ratio.min() >= 1 - 1e-4
+    assert ratio.max() <= 1.05
+
+
+def nearest_accepted(detector: LinearClassifier, x: np.ndarray, label: int, threshold: float) -> float:
+    """The distance to the nearest image that is misclassified and scores above the threshold, by SLSQP in float64."""
+    rows, weight = (p.detach().double().numpy() for p in (detector.rows, detector.weight))
+    found = []
+    for other in set(range(CLASSES)) - {label}:
+        linear = np.stack([rows[other] - rows[label], weight])
+        solved = optimize.minimize(
+            lambda y: float(np.sum((y - x) ** 2)), x, jac=lambda y: 2 * (y - x), method="SLSQP",
+            bounds=[(0, 1)] * len(x),
+            constraints={
+                "type": "ineq", "fun": lambda y, a=linear: a @ y - (0.0, threshold), "jac": lambda y, a=linear: a,
+            },
+        )  # fmt: skip
+        if solved.success:
+            found.append(np.sqrt(solved.fun))
+    return min(found)
+
+
+def test_the_nearest_image_that_is_also_accepted_is_met_within_five_percent() -> None:
+    detector, setting = LinearClassifier(), FoolSetting(Norm.L2, None, goal=Goal.ACCEPT)
+    x, _ = images()
+    labels = true_labels(detector)
+    result = fool(CarliniWagner(), detector, setting)
+    assert (judged(detector, result.images, setting) > 0).all()
+    threshold = fool_context(detector, setting, labels).acceptance.overall
+    ideal = [
+        nearest_accepted(detector, x[i].flatten().double().numpy(), int(labels[i]), threshold) for i in range(len(x))
+    ]
+    away = torch.tensor(ideal)
+    ratio = result.norm[away > 1e-6] / away[away > 1e-6]
+    assert len(ratio) >= 6
+    assert ratio.min() >= 1 - 1e-3  # SLSQP stops at 1e-6 of the squared distance
+    assert ratio.max() <= 1.05
+
+
+@pytest.mark.parametrize("confidence", [0.2, 1.0])
+def test_the_margin_is_at_least_the_confidence_and_hardly_more(confidence: float) -> None:
+    detector = LinearClassifier()
+    result = fool(CarliniWagner(CWParams(confidence=confidence)), detector, NEAREST)
+    margin = judged(detector, result.images, NEAREST)[CORRECT]
+    assert margin.min() >= confidence
+    assert margin.max() <= 1.05 * confidence
+
+
+def test_a_confidence_that_no_image_in_the_box_has_leaves_the_clean_image() -> None:
+    detector = LinearClassifier()
+    result = fool(CarliniWagner(CWParams(confidence=100.0, binary_search_steps=2)), detector, NEAREST)
+    assert torch.equal(result.images, images()[0])
+    assert [result.status[i] for i in CORRECT.tolist()] == [Status.FAILED] * 6
+    assert result.figures["const"].isnan().all()
+
+
+@pytest.mark.parametrize("targeted", [t for t in Target if t is not Target.NONE])
+def test_a_targeted_image_is_taken_for_its_target(targeted: Target) -> None:
+    detector, labels = LinearClassifier(), true_labels(LinearClassifier())
+    result = fool(CarliniWagner(CWParams(targeted=targeted)), detector, NEAREST)
+    found = detector.logits(result.images).argmax(dim=1)[CORRECT]
+    clean = detector.logits(images()[0])[CORRECT]
+    if targeted is Target.NEXT:
+        assert torch.equal(found, (labels[CORRECT] + 1) % CLASSES)
+    elif targeted is Target.LEAST_LIKELY:
+        assert torch.equal(found, clean.argmin(dim=1))
+    else:
+        assert (found != labels[CORRECT]).all()
+        assert len(set((found - labels[CORRECT]).remainder(CLASSES).tolist())) > 1
+
+
+def hinge(fooling: FoolObjective, targets: torch.Tensor | None = None, kappa: float = 0.0) -> Hinge:
+    """In units of the logits; without a target every wrong class counts."""
+    labels = fooling.context.labels
+    wrong = (labels[:, None] + torch.arange(1, CLASSES)) % CLASSES
+    classes = wrong if targets is None else targets[:, None]
+    return Hinge(fooling, classes, torch.ones(classes.shape), kappa, targeted=targets is not None)
+
+
+def test_what_is_minimised_is_the_loss_of_the_paper() -> None:
+    detector = LinearClassifier().eval().requires_grad_(False)
+    x, ids = images()
+    labels, kappa = true_labels(detector), 0.3
+    fooling = FoolObjective(detector, ids, Context(Side.FOOL, labels=labels))
+    targets = (labels + 1) % CLASSES
+    rows = torch.arange(len(x))
+    for chosen in (None, targets):
+        _, direction = hinge(fooling, chosen, kappa)(x, rows)
+        for i, logits in enumerate(detector.logits(x).detach().tolist()):
+            if chosen is None:
+                f = logits[labels[i]] - max(z for k, z in enumerate(logits) if k != labels[i])
+            else:
+                f = max(z for k, z in enumerate(logits) if k != targets[i]) - logits[targets[i]]
+            f = max(f, -kappa)
+            # The hinge is `kappa` higher than the paper's, and a few roundings stricter, which moves no minimum.
+            assert float(-direction[i]) == pytest.approx(f + kappa, abs=3 * ROUNDING * max(map(abs, logits)) + 1e-6)
+
+
+def test_rejection_is_added_to_the_loss_and_never_multiplies_a_logit() -> None:
+    detector = LinearClassifier().eval().requires_grad_(False)
+    x, ids = images()
+    scores = detector.score(x)
+    acceptance = Acceptance(float(scores.median()), scale=0.5)
+    context = Context(Side.FOOL, labels=true_labels(detector), goal=Goal.ACCEPT, acceptance=acceptance)
+    plain = Context(Side.FOOL, labels=true_labels(detector))
+    rows = torch.arange(len(x))
+    _, both = hinge(FoolObjective(detector, ids, context))(x, rows)
+    _, alone = hinge(FoolObjective(detector, ids, plain))(x, rows)
+    expected = -((acceptance.overall - scores) / acceptance.scale).clamp(min=0.0)
+    assert torch.allclose(both - alone, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_costs_are_counted_and_giving_up_early_only_lowers_them(early: bool) -> None:
+    params = CWParams(binary_search_steps=3, max_iterations=50, abort_early=early, shrink_steps=4)
+    result = fool(CarliniWagner(params), LinearClassifier(), NEAREST)
+    gradients = result.gradients[CORRECT]
+    assert (gradients <= 3 * 50 + 4).all() if early else (gradients == 3 * 50 + 4).all()
+    assert result.queries.max() <= 1 + 4
