@@ -66,22 +66,18 @@ def command(
     Computes the cell unless the folder of --out holds it, then spends at most three times its cost on checks. Exit
     code: 0 without a FAIL, 1 with one, 2 for a request that is wrong.
     """
-    common: dict[str, Any] = {
-        "seed": seed, "restarts": restarts, "steps": steps, "step_size": step_size, "early_stop": early_stop,
-        "device": device, "workspace": workspace, "data_dir": data_dir, "out": out,
+    where = {"device": device, "workspace": workspace, "data_dir": data_dir, "out": out}
+    what = {
+        "detector": comma_separated([detector]) if detector else None,
+        "threat": comma_separated([threat]) if threat else None, "eps": [eps] if eps else None,
+        "track": comma_separated([track]) if track else None, "side": side, "limit": limit, "seed": seed,
+        "restarts": restarts, "steps": steps, "step_size": step_size, "early_stop": early_stop,
     }  # fmt: skip
-    if controls:
-        if given := [name for name, value in (("detector", detector), ("threat", threat), ("eps", eps)) if value]:
-            raise UsageError(f"--controls chooses detector, threat and radius itself; leave --{given[0]} out.")
-        raise typer.Exit(_controls(common, json_, quiet=quiet))
-    request = read_request(
-        {
-            **common, "detector": comma_separated([detector]) if detector else None,
-            "threat": comma_separated([threat]) if threat else None, "eps": [eps] if eps else None,
-            "track": comma_separated([track]) if track else None, "side": side, "limit": limit,
-        }
-    )  # fmt: skip
-    raise typer.Exit(_one(request, json_, quiet=quiet))
+    if not controls:
+        raise typer.Exit(_one(read_request({**where, **what}), json_, quiet=quiet))
+    if given := [name.replace("_", "-") for name, value in what.items() if value is not None]:
+        raise UsageError(f"--controls chooses the attack itself; leave --{given[0]} out.")
+    raise typer.Exit(_controls(where, json_, quiet=quiet))
 
 
 def _one(request: RunRequest, file: Path | None, *, quiet: bool) -> int:
@@ -209,12 +205,11 @@ def _as_json(meta: "CellMeta", diagnosis: "Diagnosis") -> dict[str, Any]:
 
 def _controls(options: Mapping[str, Any], file: Path | None, *, quiet: bool) -> int:
     """Diagnose every control and print which checks each of them trips."""
-    from bench.soundness.controls import EPS, LIMIT, THREAT, TRACK, Outcome, controls_found_out, names
+    from bench.soundness.controls import ATTACK, Outcome, controls_found_out, names
 
     outcomes: dict[str, Outcome] = {}
     for name in names():
-        asked = {"detector": [name], "threat": [THREAT], "eps": [EPS], "track": [TRACK], "limit": LIMIT}
-        request = read_request({**options, **asked})
+        request = read_request({**options, **ATTACK, "detector": [name]})
         cards = catalog(request.workspace)
         meta, diagnosis = _diagnosed(request, cards, _planned(request, cards), quiet=quiet)
         outcomes[name] = Outcome(meta, diagnosis.verdicts)

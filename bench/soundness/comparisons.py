@@ -163,7 +163,7 @@ def step_size_is_right(view: View, others: Mapping[float, BySet], *, chosen: flo
     if fall > BEATEN + _ROUNDING:
         found = f"step size {best:.3g} eps brings the AUROC from {view.auroc():.3f} to {view.auroc() - fall:.3f}."
         return CHECKS["D8"].finding(Verdict.FAIL, found, side=view.side, figures=figures)
-    found = f"step size {chosen:.3g} eps is within {max(fall, 0.0):.3f} of the best of {len(others) + 1} sizes."
+    found = f"step size {chosen:.3g} eps is within {fall:.3f} of the best of {len(others) + 1} sizes."
     return CHECKS["D8"].finding(Verdict.PASS, found, side=view.side, figures=figures)
 
 
