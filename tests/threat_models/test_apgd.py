@@ -45,7 +45,7 @@ def test_it_keeps_the_contract(check: Check, setting: Setting) -> None:
 @pytest.mark.parametrize("check", threat_checks(gradient=True)[-2:], ids=lambda check: check.__name__)
 @pytest.mark.parametrize(
     "setting",
-    [Setting(n, e) for n, radii in ((Norm.L2, (0.05, 1.0, 4.0)), (Norm.LINF, (4 / 255, 0.3))) for e in radii],
+    [Setting(n, e) for n, radii in ((Norm.L2, (0.05, 4.0)), (Norm.LINF, (4 / 255, 0.3))) for e in radii],
     ids=lambda s: f"{s.norm}-{s.eps:.3g}",
 )
 def test_with_its_full_budget_it_reaches_closed_form_optima(check: Check, setting: Setting) -> None:
@@ -144,7 +144,9 @@ def test_fooling_a_classifier_raises_the_margin_of_a_wrong_class() -> None:
     x, ids = images()
     labels = detector.logits(x).argmax(dim=1)
     context = Context(Side.FOOL, labels=labels, micro_batch=4)
-    result = APGD().run(detector, x, ids=ids, budget=Setting(Norm.L2, 3.0).budget, context=context)
+    result = APGD(APGDParams(steps=30, restarts=1)).run(
+        detector, x, ids=ids, budget=Setting(Norm.L2, 3.0).budget, context=context
+    )
     assert (detector.logits(result.images).argmax(dim=1) != labels).all()
 
 

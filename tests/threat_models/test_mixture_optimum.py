@@ -15,7 +15,7 @@ from bench.threat_models.base import Context, Threat
 from bench.threat_models.geometry import uniform_in_ball
 from bench.threat_models.pgd import PGD
 
-BALLS = [Setting(Norm.L2, 0.5), Setting(Norm.L2, 1.5), Setting(Norm.LINF, 0.05), Setting(Norm.LINF, 0.3)]
+BALLS = [Setting(Norm.L2, 1.0), Setting(Norm.LINF, 0.15)]
 STARTS = 60
 
 

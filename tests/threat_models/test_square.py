@@ -50,7 +50,7 @@ def test_it_comes_near_the_optimum_of_closed_forms(detector, setting: Setting) -
     linear = isinstance(detector, LinearScore)
     far = x + 1e3 * detector.weight.view(1, *x.shape[1:]) if linear else detector.center.view(1, *x.shape[1:])
     ideal = geometry.project(far.detach().expand_as(x).contiguous(), x, setting.norm, setting.eps)
-    found = attack(Square(SquareParams(queries=600)), detector, setting).images
+    found = attack(Square(SquareParams(queries=400)), detector, setting).images
     with torch.no_grad():
         clean, best, reached = (detector.eval().score(points) for points in (x, ideal, found))
     # An L2 bump is three pixels wide, so that it cannot follow these scores, whose pixels are independent.
@@ -59,8 +59,8 @@ def test_it_comes_near_the_optimum_of_closed_forms(detector, setting: Setting) -
 
 @pytest.mark.parametrize("setting", BALLS, ids=lambda s: s.norm)
 def test_it_beats_as_many_random_points(setting: Setting) -> None:
-    squares = attack(Square(SquareParams(queries=200)), QuadraticScore(), setting)
-    noise = attack(Noise(NoiseParams(points=200)), QuadraticScore(), setting)
+    squares = attack(Square(SquareParams(queries=100)), QuadraticScore(), setting)
+    noise = attack(Noise(NoiseParams(points=100)), QuadraticScore(), setting)
     assert (squares.score_trace[:, -1] > noise.score_trace[:, -1]).all()
 
 
