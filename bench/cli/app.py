@@ -17,12 +17,17 @@ MODULES = {
     "run": "run",
     "diagnose": "diagnose",
     "table": "table",
+    "report": "report",
     "list": "list_",
     "show": "show",
     "validate": "validate",
     "train": "train",
     "data": "data",
     "convert": "convert",
+    "submit": "submit",
+    "verify": "verify",
+    "baseline": "baseline",
+    "check": "check",
 }
 """Subcommand -> module of `bench.cli`: it has `EXAMPLES`, and `command` or, with subcommands of its own, `app`."""
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from bench.cli.common import console, say
+from bench.cli.common import console
 from bench.cli.options import comma_separated
+from bench.cli.stored import chosen_tables
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from bench.evaluation.results import CellMeta
-    from bench.report.table import Choice, Table
+    from bench.report.table import Table
     from bench.specs import Norm
 
 EXAMPLES = (
@@ -55,38 +55,20 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Print the tables of the cells that are stored, computing nothing."""
-    from bench.evaluation.store import Store
     from bench.report.radii import stored_radii
-    from bench.report.table import Choice, build_tables
-    from bench.soundness.files import failed_checks
 
-    if not run_dir.is_dir():
-        raise UsageError(f"'{run_dir}' is not a folder; name the one that `bench run --out` wrote.")
-    store = Store(run_dir)
-    every = store.metas()
-    for notice in store.notices:
-        say(f"notice: {notice}")
-    if not every:
-        raise UsageError(
-            f"'{run_dir}' holds no cells of this version of bench; `bench run --out {run_dir}` writes them there."
-        )
-    choice = Choice(comma_separated(track), comma_separated(detector), comma_separated(threat))
-    _check_names(choice, every)
-    metas = [meta for meta in every if choice(meta)]
-    if not metas:
-        raise UsageError(f"no cell in '{run_dir}' fits these options together; leave one out.")
+    found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
     if format_ is TableFormat.CSV:
         from bench.report.records import render_csv
 
-        _deliver([render_csv(metas)], out)
+        _deliver([render_csv(found.metas)], out)
         return
-    tables = build_tables(metas, failed_checks(run_dir, [meta.key for meta in metas]))
     if format_ is TableFormat.TEXT and out is None:
         terminal = console()
-        for table in tables:
+        for table in found.tables:
             print_table(terminal, table, full=full, radii=stored_radii(run_dir, table))
         return
-    _deliver([_rendered(format_, table, full, stored_radii(run_dir, table)) for table in tables], out)
+    _deliver([_rendered(format_, table, full, stored_radii(run_dir, table)) for table in found.tables], out)
 
 
 def print_table(
@@ -127,14 +109,3 @@ def _deliver(texts: list[str], out: Path | None) -> None:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write '{out}': {error.strerror}; choose another file (--out).") from error
-
-
-def _check_names(choice: "Choice", metas: "list[CellMeta]") -> None:
-    """Raise for a name that no stored cell has."""
-    for kind, asked, known in (
-        ("track", choice.tracks, {meta.track for meta in metas}),
-        ("detector", choice.detectors, {meta.detector for meta in metas}),
-        ("threat", choice.threats, {meta.threat for meta in metas}),
-    ):
-        if wrong := [name for name in asked if name not in known]:
-            raise UsageError(f"no stored cell has the {kind} '{wrong[0]}'; stored: {', '.join(sorted(known))}.")

@@ -1,0 +1,59 @@
+"""`bench report`: everything that a folder of cells holds, as one HTML page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.common import WorkspaceOption, catalog, say
+from bench.cli.options import comma_separated
+from bench.cli.stored import chosen_tables
+
+EXAMPLES = (
+    "bench report",
+    "bench report runs --out report.html",
+    "bench report runs --figures figures --tables tables --detector gat,msp",
+)
+
+
+def command(
+    run_dir: Annotated[Path, typer.Argument(help="The folder that `bench run --out` wrote.")] = Path("runs"),
+    *,
+    out: Annotated[Path | None, typer.Option(help="The page; report.html in the folder where none is named.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Write every figure to this folder too, as PNG and SVG.")] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Write the tables to this folder too, as CSV, Markdown and LaTeX.")
+    ] = None,
+    track: Annotated[list[str] | None, typer.Option(help="Only these tracks; repeatable, or with commas.")] = None,
+    detector: Annotated[list[str] | None, typer.Option(help="Only these detectors.")] = None,
+    threat: Annotated[list[str] | None, typer.Option(help="Only these threats, beside the clean scores.")] = None,
+    gallery: Annotated[int, typer.Option(min=0, max=64, help="Images of every attacked set that are shown.")] = 2,
+    title: Annotated[str, typer.Option(help="The page's title.")] = "robustood report",
+    workspace: WorkspaceOption = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
+) -> None:
+    """Write one HTML page of the cells that are stored: tables, curves, images, soundness, hashes.
+
+    The page loads nothing from anywhere, and nothing is computed anew. The same cells give the same page.
+    """
+    found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
+    from bench.report.html.build import build_page
+    from bench.report.html.files import write_figures, write_tables, write_text
+    from bench.report.html.page import render_page
+
+    cards = catalog(workspace)
+    page = build_page(
+        found.tables, found.store, cards, verdicts=found.verdicts, title=title, each=gallery, data_dir=data_dir,
+        workspace=cards.workspace,
+    )  # fmt: skip
+    path = out if out is not None else run_dir / "report.html"
+    write_text(path, render_page(page))
+    for notice in page.gallery_notes:
+        say(f"notice: {notice}")
+    typer.echo(f"the page is in '{path}'.")
+    if figures is not None:
+        count = write_figures(figures, (*page.curves, *page.histograms, *page.convergence))
+        typer.echo(f"{count} figures, each as PNG and SVG, are in '{figures}'.")
+    if tables is not None:
+        count = write_tables(tables, found.tables, found.metas)
+        typer.echo(f"{count} tables, each as Markdown and LaTeX, and cells.csv are in '{tables}'.")

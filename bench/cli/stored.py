@@ -1,0 +1,72 @@
+"""The stored cells that a command is about, and the sentences for a request that fits none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli.common import say
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.evaluation.results import CellMeta
+    from bench.evaluation.store import Store
+    from bench.report.table import Choice, Table
+    from bench.soundness.verdicts import Verdicts
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Stored cells, their tables and their findings by key."""
+
+    store: "Store"
+    metas: "list[CellMeta]"
+    tables: "tuple[Table, ...]"
+    verdicts: "dict[str, Verdicts]"
+
+
+def chosen_tables(run_dir: Path, tracks: Sequence[str], detectors: Sequence[str], threats: Sequence[str]) -> Chosen:
+    """The cells of a folder that fit; an empty choice takes all.
+
+    Args:
+        run_dir: The folder that `bench run --out` wrote.
+        tracks: Only these tracks.
+        detectors: Only these detectors.
+        threats: Only these threats, beside the unattacked cells.
+
+    Raises:
+        UsageError: It is no folder, holds no cells, or none that fits.
+    """
+    from bench.evaluation.store import Store
+    from bench.report.table import Choice, build_tables
+    from bench.soundness.files import read_verdicts
+
+    if not run_dir.is_dir():
+        raise UsageError(f"'{run_dir}' is not a folder; name the one that `bench run --out` wrote.")
+    store = Store(run_dir)
+    every = store.metas()
+    for notice in store.notices:
+        say(f"notice: {notice}")
+    if not every:
+        raise UsageError(
+            f"'{run_dir}' holds no cells of this version of bench; `bench run --out {run_dir}` writes them there."
+        )
+    choice = Choice(tracks, detectors, threats)
+    _check_names(choice, every)
+    metas = [meta for meta in every if choice(meta)]
+    if not metas:
+        raise UsageError(f"no cell in '{run_dir}' fits these options together; leave one out.")
+    verdicts = read_verdicts(run_dir, [meta.key for meta in metas])
+    failed = {key: found.failed for key, found in verdicts.items() if found.failed}
+    return Chosen(store, metas, build_tables(metas, failed), verdicts)
+
+
+def _check_names(choice: "Choice", metas: "list[CellMeta]") -> None:
+    """Raise for a name that no stored cell has."""
+    for kind, asked, known in (
+        ("track", choice.tracks, {meta.track for meta in metas}),
+        ("detector", choice.detectors, {meta.detector for meta in metas}),
+        ("threat", choice.threats, {meta.threat for meta in metas}),
+    ):
+        if wrong := [name for name in asked if name not in known]:
+            raise UsageError(f"no stored cell has the {kind} '{wrong[0]}'; stored: {', '.join(sorted(known))}.")

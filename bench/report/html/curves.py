@@ -1,0 +1,175 @@
+"""Curves of whole tables: AUROC against the radius, fooled classifiers against the radius, paths between images."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench.evaluation.results import FoolAtEps
+from bench.report.html.drawing import Drawing, add_legend, drawing_settings, new_panel, plain, stem, style_of
+from bench.report.table import Row, Section, Table, mean_auroc
+from bench.specs import Side
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Point = tuple[float, float]
+Lines = dict[str, list[Point]]
+
+
+def curves_of(table: Table) -> list[Drawing]:
+    """Every curve that the cells of this table make."""
+    if table.side is Side.FOOL:
+        return fool_curves(table)
+    if table.side is Side.BETWEEN:
+        return path_curves(table)
+    return auroc_curves(table)
+
+
+def auroc_curves(table: Table) -> list[Drawing]:
+    """Mean AUROC against the radius, one panel a threat and norm; the clean AUROC stands at radius 0."""
+    panels: dict[tuple[str, str], list[Section]] = {}
+    for section in table.sections:
+        if section.attacked and section.eps is not None:
+            panels.setdefault((section.threat, str(section.norm)), []).append(section)
+    return [_auroc_panel(table, threat, norm, sections) for (threat, norm), sections in panels.items()]
+
+
+def _auroc_panel(table: Table, threat: str, norm: str, sections: list[Section]) -> Drawing:
+    lines: dict[str, list[Row]] = {}
+    for section in sections:
+        for row in section.rows:
+            lines.setdefault(row.label, []).append(row)
+    with drawing_settings():
+        figure, axes = new_panel(threat, x=f"{norm} eps, in [0, 1] pixel units", y="mean AUROC")
+        handles = [_auroc_line(axes, number, rows) for number, (_, rows) in enumerate(sorted(lines.items()))]
+        ceilings = [
+            (section.eps, row.meta.mean.ceiling)
+            for section in sections
+            for row in section.rows[:1]
+            if row.meta.mean is not None and row.meta.mean.ceiling is not None
+        ]
+        labels = [plain(label, 40) for label in sorted(lines)]
+        if any(ceiling < 0.9995 for _, ceiling in ceilings):  # else it lies on the upper edge
+            handles += axes.plot(*zip(*ceilings, strict=True), color="#8d8d8d", linestyle=":", linewidth=1.2)
+            labels.append("no detector can exceed")
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlim(left=0)
+        add_legend(figure, handles, labels)
+    return Drawing(
+        stem("auroc", table.track, table.side, norm, threat),
+        f"{threat}: AUROC against {norm} eps",
+        f"{table.track}, side {table.side}: mean AUROC over the OOD sets that count, clean at eps 0; bands: one "
+        "standard error, and at 0 or 1 the interval of the rule of three; open marks: a soundness check failed.",
+        figure,
+    )
+
+
+def _auroc_line(axes: "Axes", number: int, rows: list[Row]) -> object:
+    first = rows[0].meta
+    if first.mean is not None:
+        points = [(0.0, first.mean.clean_auroc, first.mean.clean_low, first.mean.clean_high)]
+    else:
+        clean = sum(metrics.clean_auroc for metrics in first.sets.values()) / max(1, len(first.sets))
+        points = [(0.0, clean, clean, clean)]
+    for row in rows:
+        value, mean = mean_auroc(row.meta), row.meta.mean
+        points.append((row.meta.eps or 0.0, value, mean.low if mean else value, mean.high if mean else value))
+    eps, auroc, low, high = map(list, zip(*sorted(points), strict=True))
+    style = style_of(number)
+    (line,) = axes.plot(eps, auroc, **style)
+    axes.fill_between(eps, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    doubted = [(row.meta.eps or 0.0, mean_auroc(row.meta)) for row in rows if row.failed]
+    for at in doubted:
+        axes.plot(*at, marker=style["marker"], color=style["color"], markerfacecolor="white", markersize=6, zorder=4)
+    return line
+
+
+def fool_curves(table: Table) -> list[Drawing]:
+    """Shares of fooled images against the radius, one pair of panels a threat and goal."""
+    panels: dict[tuple[str, str], list[Row]] = {}
+    for section in table.sections:
+        for row in section.rows:
+            if row.meta.fool is not None:
+                panels.setdefault((section.threat, str(row.meta.fool.goal)), []).append(row)
+    drawings = []
+    for (threat, goal), rows in panels.items():
+        accuracy = _fool_lines(rows, lambda at: at.adversarial_accuracy, at_zero=_clean_accuracy)
+        undetected = _fool_lines(rows, lambda at: at.undetected, at_zero=lambda _: 0.0)
+        for percentile in sorted({p for row in rows for at in _curve(row) for p in at.by_percentile}, key=float):
+            lines = _fool_lines(rows, partial(_undetected_at, percentile), at_zero=lambda _: 0.0)
+            undetected |= {f"{label}, class thresholds at {percentile} %": points for label, points in lines.items()}
+        for kind, lines, words in (
+            ("adversarial accuracy", accuracy, "share of all ID test images that are still classified correctly"),
+            ("undetected", undetected, "share of the images that were right, and are now misclassified and accepted"),
+        ):
+            if any(len(points) > 1 for points in lines.values()):
+                caption = f"{table.track}, goal {goal}: {words}."
+                drawings.append(_lines(
+                    lines, stem("fool", table.track, threat, goal, kind), f"{threat}: {kind} against eps", caption,
+                    x=f"{rows[0].meta.norm} eps, in [0, 1] pixel units", y=kind,
+                ))  # fmt: skip
+    return drawings
+
+
+def _undetected_at(percentile: str, at: FoolAtEps) -> float | None:
+    return at.by_percentile.get(percentile)
+
+
+def _curve(row: Row) -> tuple[FoolAtEps, ...]:
+    return row.meta.fool.curve if row.meta.fool is not None else ()
+
+
+def _clean_accuracy(row: Row) -> float:
+    fool = row.meta.fool
+    return fool.attacked / max(1, fool.n) if fool is not None else 0.0
+
+
+def _fool_lines(
+    rows: list[Row], figure: Callable[[FoolAtEps], float | None], *, at_zero: Callable[[Row], float]
+) -> Lines:
+    lines: dict[str, dict[float, float]] = {}
+    for row in rows:
+        points = lines.setdefault(row.label, {0.0: at_zero(row)})
+        points |= {at.eps: value for at in _curve(row) if at.eps is not None and (value := figure(at)) is not None}
+    return {label: sorted(points.items()) for label, points in lines.items()}
+
+
+def path_curves(table: Table) -> list[Drawing]:
+    """Along paths from ID image to ID image: the share accepted, the score, and how sure the classifier is."""
+    rows = [row for section in table.sections for row in section.rows if row.meta.between is not None]
+    accepted: Lines = {}
+    score: Lines = {}
+    sure: Lines = {}
+    for row in rows:
+        found = row.meta.between
+        assert found is not None
+        label, iqr = row.label, row.meta.iqr or 1.0
+        accepted[label] = list(zip(found.alphas, found.accepted, strict=True))
+        score[label] = [(at, (s - found.score[0]) / iqr) for at, s in zip(found.alphas, found.score, strict=True)]
+        sure[f"{label}, of the start"] = list(zip(found.alphas, found.confidence_from, strict=True))
+        sure[f"{label}, of the end"] = list(zip(found.alphas, found.confidence_to, strict=True))
+    if not rows:
+        return []
+    where = f"{table.track}: mean over paths between accepted, correctly classified ID images of different classes"
+    x = "share of the way"
+    return [
+        _lines(accepted, stem("paths", table.track, "accepted"), "paths: share accepted",
+               f"{where}; share whose image is accepted.", x=x, y="accepted"),
+        _lines(score, stem("paths", table.track, "score"), "paths: score",
+               f"{where}; change of the score, in interquartile ranges of clean ID scores.", x=x, y="score, in IQR"),
+        _lines(sure, stem("paths", table.track, "confidence"), "paths: confidence",
+               f"{where}; probability of the classes at both ends.", x=x, y="probability"),
+    ]  # fmt: skip
+
+
+def _lines(lines: Lines, name: str, title: str, caption: str, *, x: str, y: str) -> Drawing:
+    with drawing_settings():
+        figure, axes = new_panel(title, x=x, y=y)
+        handles = []
+        for number, points in enumerate(lines.values()):
+            handles += axes.plot(*map(list, zip(*points, strict=True)), **style_of(number))
+        if y != "score, in IQR":
+            axes.set_ylim(-0.02, 1.02)
+        axes.set_xlim(left=0)
+        add_legend(figure, handles, [plain(label, 60) for label in lines])
+    return Drawing(name, title, caption, figure)

@@ -1,0 +1,144 @@
+"""One manner for all figures: a panel as SVG for pages that may be dark, and as PNG."""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8c6bb1", "#8d8d8d")
+"""After Okabe and Ito (2008), told apart by those who see fewer colours; readable on light and on dark ground."""
+MARKERS = "os^Dv<>P"
+DASHES = ("-", "--", ":", "-.")
+
+INK, PALE = "#24292f", "#d0d7de"
+_DARK = {INK: "#c9d1d9", PALE: "#30363d"}
+_SIZE = (4.6, 3.4)  # inches of one panel
+_LEGEND_LINE = 0.2  # inches
+_SETTINGS: Any = {
+    "svg.hashsalt": "robustood",  # the same ids in every file that is drawn from the same cells
+    "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # a name with dollars is a name
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "axes.titlecolor": INK,
+    "xtick.color": INK, "ytick.color": INK, "legend.labelcolor": INK,
+    "grid.color": PALE, "grid.linewidth": 0.6, "axes.grid": True, "axes.axisbelow": True,
+    "axes.spines.top": False, "axes.spines.right": False,
+    "axes.titlesize": 9.0, "legend.fontsize": 8.0, "legend.frameon": False,
+    "savefig.dpi": 150,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its words.
+
+    Attributes:
+        name: The stem of its file: lower-case letters, digits and hyphens.
+        title: What it shows.
+        caption: What a reader must know to read it, also without seeing it.
+        figure: The figure itself.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+    def svg(self) -> str:
+        """As SVG, whose ink turns light where the reader prefers dark pages; the same text for the same cells."""
+        with drawing_settings():
+            out = io.BytesIO()
+            self.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        return _adaptive(out.getvalue().decode())
+
+    def png(self) -> bytes:
+        """As PNG on white."""
+        with drawing_settings():
+            out = io.BytesIO()
+            self.figure.savefig(out, format="png", facecolor="white", metadata={"Software": None})
+        return out.getvalue()
+
+
+class Plot(Figure):
+    """A figure that notebooks show without further ado."""
+
+    def _repr_png_(self) -> bytes:
+        return Drawing("plot", "", "", self).png()
+
+
+@contextmanager
+def drawing_settings() -> Iterator[None]:
+    """The manner of all figures, whatever the user's own settings; names in scripts without glyphs are no warning."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph")
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        yield
+
+
+def new_panel(title: str, *, x: str, y: str) -> "tuple[Figure, Axes]":
+    """One empty panel; call it, and draw, within `drawing_settings`."""
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set_title(plain(title), loc="left")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return figure, axes
+
+
+def add_legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:
+    """A legend below the panel, for which the figure grows."""
+    columns = 2 if max(map(len, labels), default=0) <= 28 else 1
+    lines = -(-len(labels) // columns)
+    figure.set_size_inches(_SIZE[0], _SIZE[1] + _LEGEND_LINE * (lines + 0.5))
+    drawn = figure.legend(handles, [" "] * len(labels), loc="outside lower center", ncols=columns)
+    for text, label in zip(drawn.get_texts(), labels, strict=True):
+        text.set_text(label)  # set afterwards: a label that begins with an underscore would be left out
+
+
+def style_of(number: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the n-th line, which differ for the first 32."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": DASHES[number // len(COLOURS) % len(DASHES)],
+        "markersize": 4.0,
+        "linewidth": 1.4,
+    }
+
+
+def plain(text: str, length: int = 60) -> str:
+    """A name that can stand in a figure: of one line, printable, and short."""
+    printable = "".join(sign if sign.isprintable() else "?" for sign in text[: 2 * length])
+    return printable if len(text) <= length else f"{printable[: length - 3]}..."
+
+
+def stem(*parts: object) -> str:
+    """A file's name without anything but lower-case letters, digits, points and hyphens, whatever the parts hold."""
+    words = "-".join(str(part)[:60] for part in parts if part not in (None, ""))
+    return re.sub(r"[^a-z0-9.]+", "-", words.lower()).strip("-.")[:150] or "figure"
+
+
+def _adaptive(svg: str) -> str:
+    """The SVG with rules that turn its ink light in dark mode."""
+    rules = "".join(
+        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
+        for light, dark in _DARK.items()
+        for kind in ("fill", "stroke")
+    )
+    style = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"
+    start = svg.index("<svg")
+    end = svg.index(">", start) + 1
+    return svg[start:end] + style + svg[end:]

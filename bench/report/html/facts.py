@@ -1,0 +1,150 @@
+"""What stands behind the figures: findings of soundness checks, cards as they are in force, environment and hashes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import yaml
+from pydantic import BaseModel
+
+from bench.errors import BenchError
+from bench.evaluation.keys import Cards, threat_hash, track_hash
+from bench.evaluation.results import CellMeta
+from bench.report.grid import Grid
+from bench.report.html.grids import ShownGrid, shown_grid
+from bench.report.html.scores import label_of
+from bench.soundness.verdicts import Finding, Verdict, Verdicts, count
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The findings of one cell."""
+
+    title: str
+    counts: tuple[tuple[str, int], ...]
+    findings: tuple[tuple[Finding, str], ...]  # with the figures in words
+
+
+@dataclass(frozen=True)
+class Soundness:
+    """What the soundness checks say of all attacks.
+
+    Attributes:
+        overview: A row a checked cell; None where none was checked.
+        cells: Findings of each checked cell.
+        unchecked: The attacked cells without findings.
+    """
+
+    overview: ShownGrid | None
+    cells: tuple[Checked, ...]
+    unchecked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CardText:
+    """A card as YAML, and whether it is still what the cells were computed with."""
+
+    title: str
+    text: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where one cell comes from: names and values."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+
+
+def soundness_of(attacks: Iterable[CellMeta], verdicts: Mapping[str, Verdicts]) -> Soundness:
+    """The findings on these cells.
+
+    Args:
+        attacks: The attacked cells.
+        verdicts: Findings by the cells' keys.
+    """
+    metas = list(attacks)
+    cells, unchecked, rows = [], [], []
+    for meta in metas:
+        title = f"{label_of(meta)}, {meta.track}, side {meta.side}"
+        if (found := verdicts.get(meta.key)) is None:
+            unchecked.append(title)
+            continue
+        counts = tuple((str(verdict), count(found.findings, verdict)) for verdict in reversed(list(Verdict)))
+        cells.append(Checked(title, counts, tuple((finding, _figures(finding)) for finding in found.findings)))
+        rows.append([title, *(str(number) for _, number in counts), ", ".join(found.failed) or "-"])
+    header = ["cell", *(str(verdict) for verdict in reversed(list(Verdict))), "checks that failed"]
+    overview = shown_grid(Grid(header, 1, [rows])) if rows else None
+    return Soundness(overview, tuple(cells), tuple(unchecked))
+
+
+def cards_of(metas: Iterable[CellMeta], cards: Cards) -> list[CardText]:
+    """The cards that the cells name, each once: tracks, detectors, threats."""
+    every = list(metas)
+    found: dict[tuple[str, str, str], CardText] = {}
+    for meta in every:
+        place = ("track", meta.track, meta.track_hash)
+        found.setdefault(place, _track(meta, cards))
+    for meta in every:
+        found.setdefault(("detector", f"{meta.detector} on {meta.track}", meta.detector_hash), _detector(meta, cards))
+    for meta in every:
+        place = ("threat", meta.threat, meta.threat_hash)
+        found.setdefault(place, _threat(meta, cards))
+    return [found[place] for kind in ("track", "detector", "threat") for place in sorted(found) if place[0] == kind]
+
+
+def provenance_of(meta: CellMeta) -> Provenance:
+    """Every hash, version and setting of one cell."""
+    facts = {
+        "key of the cell": meta.key, "images": f"track {meta.track}, limit {meta.limit or 'none'}",
+        "seed": meta.seed, "micro-batch": meta.micro_batch, "early stop": meta.early_stop, "device": meta.device,
+        "settings of the threat": ", ".join(f"{name} {value}" for name, value in meta.threat_params.items()),
+        "detector": meta.detector_hash, "weights": ", ".join(meta.weights_sha256), "threat": meta.threat_hash,
+        "track": meta.track_hash, "code": meta.source_hash, "samples": meta.samples_sha256,
+        "arrays": meta.arrays_sha256, "made from": ", ".join(meta.needs),
+        **{f"set {name}": digest for name, digest in meta.set_digests.items()},
+        **{f"version of {name}": version for name, version in meta.versions.items()},
+    }  # fmt: skip
+    said = tuple((name, str(value)) for name, value in facts.items() if value not in ("", None))
+    return Provenance(f"{label_of(meta)}, {meta.track}, side {meta.side}, seed {meta.seed}", said)
+
+
+def _figures(finding: Finding) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in finding.figures.items())
+
+
+def _track(meta: CellMeta, cards: Cards) -> CardText:
+    title = f"track {meta.track}"
+    try:
+        card = cards.track(meta.track)
+    except BenchError as error:
+        return _absent(title, error)
+    return _card(title, card, same=track_hash(card) == meta.track_hash)
+
+
+def _detector(meta: CellMeta, cards: Cards) -> CardText:
+    title = f"detector {meta.detector} on {meta.track}"
+    try:
+        spec = cards.detector_spec(meta.detector, meta.track)
+    except BenchError as error:
+        return _absent(title, error)
+    return _card(title, spec, same=spec.content_hash() == meta.detector_hash)
+
+
+def _threat(meta: CellMeta, cards: Cards) -> CardText:
+    title = f"threat {meta.threat}"
+    try:
+        card = cards.threat(meta.threat)
+    except BenchError as error:
+        return _absent(title, error)
+    return _card(title, card, same=threat_hash(card, meta.threat_params) == meta.threat_hash)
+
+
+def _card(title: str, card: BaseModel, *, same: bool) -> CardText:
+    text = yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=90)
+    note = "" if same else "This card, or its settings, are not those that the cells were computed with."
+    return CardText(title, text, note)
+
+
+def _absent(title: str, error: BenchError) -> CardText:
+    return CardText(title, "", f"No card is at hand: {error}")

@@ -1,0 +1,66 @@
+"""Figures and tables as files beside the page."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.evaluation.results import CellMeta
+from bench.report.html.drawing import Drawing, stem
+from bench.report.latex import render_latex
+from bench.report.markdown import render_markdown
+from bench.report.records import render_csv
+from bench.report.table import Table
+
+
+def write_text(path: Path, text: str) -> None:
+    """One text file.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    _write(path, text.encode())
+
+
+def write_figures(folder: Path, drawings: Iterable[Drawing]) -> int:
+    """Every figure as PNG and SVG; of two with one name the second has a number.
+
+    Returns:
+        How many figures there are.
+
+    Raises:
+        UsageError: The folder cannot be written.
+    """
+    names: dict[str, int] = {}
+    for drawing in drawings:
+        names[drawing.name] = names.get(drawing.name, 0) + 1
+        number = names[drawing.name]
+        name = drawing.name if number == 1 else f"{drawing.name}-{number}"
+        _write(folder / f"{name}.svg", drawing.svg().encode())
+        _write(folder / f"{name}.png", drawing.png())
+    return sum(names.values())
+
+
+def write_tables(folder: Path, tables: Iterable[Table], metas: Iterable[CellMeta]) -> int:
+    """Every table as Markdown and LaTeX, and all cells as one CSV file with every digit.
+
+    Returns:
+        How many tables there are.
+
+    Raises:
+        UsageError: The folder cannot be written.
+    """
+    _write(folder / "cells.csv", render_csv(metas).encode())
+    shown = list(tables)
+    for number, table in enumerate(shown, start=1):
+        name = stem("table", number, table.track, table.side)
+        _write(folder / f"{name}.md", render_markdown(table, full=True).encode())
+        _write(folder / f"{name}.tex", render_latex(table).encode())
+    return len(shown)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write '{path}': {error.strerror or error}; choose another place for it.") from error

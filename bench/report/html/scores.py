@@ -1,0 +1,146 @@
+"""Figures of the samples of cells: where scores lie before and after an attack, and how the attack got there."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.evaluation.results import Cell, CellMeta
+from bench.report import numbers
+from bench.report.html.drawing import COLOURS, Drawing, add_legend, drawing_settings, new_panel, plain, stem, style_of
+from bench.specs import Side
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.artist import Artist
+
+_BINS = 40
+_TAIL = 0.5  # per cent of the scores at each end that are drawn in the outermost bins
+_ID, _OOD, _ATTACKED_OOD, _ATTACKED_ID = COLOURS[0], COLOURS[7], COLOURS[1], COLOURS[3]
+_TEST, _CALIBRATION = "test", "calibration"
+
+Progress = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""Lower quartile, median, upper quartile at each point of a trace."""
+
+
+def label_of(meta: CellMeta) -> str:
+    """Detector, threat and radius in a few words."""
+    radius = f" {meta.norm} {numbers.radius(meta.eps)}" if meta.eps is not None else ""
+    return f"{meta.detector} under {meta.threat}{radius}"
+
+
+def name_of(kind: str, meta: CellMeta) -> str:
+    """The stem of the file of a figure of one cell; the key tells it from its namesakes."""
+    return stem(kind, meta.track, meta.side, meta.detector, meta.threat, meta.norm, meta.eps, meta.key[:6])
+
+
+def histogram(cell: Cell) -> Drawing | None:
+    """Scores of clean ID images, clean OOD images and attacked ones, as shares of each; None without finite scores."""
+    parts = {label: scores[np.isfinite(scores)] for label, (scores, _) in _parts(cell).items()}
+    colours = {label: colour for label, (_, colour) in _parts(cell).items()}
+    parts = {label: scores for label, scores in parts.items() if len(scores)}
+    if not parts:
+        return None
+    pooled = np.concatenate(list(parts.values()))
+    low, high = np.percentile(pooled, [_TAIL, 100 - _TAIL])
+    edges = np.linspace(low, high, _BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
+    meta = cell.meta
+    with drawing_settings():
+        figure, axes = new_panel(label_of(meta), x="score (higher: more in-distribution)", y="share of the images")
+        handles: list[Artist] = []
+        for label, scores in parts.items():
+            counts, _ = np.histogram(scores.clip(edges[0], edges[-1]), bins=edges)
+            drawn = axes.stairs(counts / len(scores), edges, fill=True, color=colours[label], alpha=0.35)
+            axes.stairs(counts / len(scores), edges, color=colours[label], linewidth=1.2)
+            handles.append(drawn)
+        labels = list(parts)
+        if (threshold := single_threshold(meta)) is not None and low <= threshold <= high:
+            handles.append(axes.axvline(threshold, color="#8d8d8d", linestyle="--", linewidth=1.0))
+            labels.append("threshold that accepts 95 %")
+        add_legend(figure, handles, labels)
+    counted = ", ".join(counted_sets(meta))
+    return Drawing(
+        name_of("scores", meta), f"{label_of(meta)}, {meta.track}, side {meta.side}",
+        f"Scores of the ID test images and of {counted}; beyond the outer 0.5 % drawn at the edges. Mean AUROC "
+        f"{numbers.clean_auroc(meta.mean)} clean, {numbers.attacked_auroc(meta.mean)} attacked.",
+        figure,
+    )  # fmt: skip
+
+
+def single_threshold(meta: CellMeta) -> float | None:
+    """The threshold that accepts 95 % of clean ID images, where there is one for all classes."""
+    found = [value for name, value in meta.thresholds.items() if name.endswith("_tpr95")]
+    return found[0] if len(found) == 1 else None
+
+
+def counted_sets(meta: CellMeta) -> list[str]:
+    """The OOD sets that enter the mean, or all where none does."""
+    return [name for name, metrics in meta.sets.items() if metrics.counts] or list(meta.sets)
+
+
+def _parts(cell: Cell) -> "dict[str, tuple[NDArray[np.float64], str]]":
+    samples = cell.samples
+    of_id, of_ood = samples["set"] == _TEST, samples["set"].isin(counted_sets(cell.meta))
+    attacked = samples["status"] != ""
+    parts = {
+        "clean ID": (_scores(samples[of_id], "clean_score"), _ID),
+        "clean OOD": (_scores(samples[of_ood], "clean_score"), _OOD),
+        "attacked OOD": (_scores(samples[of_ood & attacked], "score"), _ATTACKED_OOD),
+        "attacked ID": (_scores(samples[of_id & attacked], "score"), _ATTACKED_ID),
+    }
+    return {label: part for label, part in parts.items() if len(part[0])}
+
+
+def _scores(samples: "pd.DataFrame", column: str) -> NDArray[np.float64]:
+    return samples[column].to_numpy(np.float64)
+
+
+def progress_of(cell: Cell) -> dict[Side, Progress]:
+    """For each attacked side, how far the attack had moved the score at each point of its trace.
+
+    Gains over the clean score in the attacker's direction, in interquartile ranges of clean ID scores; quartiles over
+    the images. Empty where no trace was kept, or where it is of something else than scores (side `fool`).
+    """
+    meta, trace = cell.meta, cell.arrays.get("trace")
+    if trace is None or meta.side in (Side.FOOL, Side.BETWEEN) or trace.shape[:1] != (len(cell.samples),):
+        return {}
+    samples = cell.samples
+    clean = samples["clean_score"].to_numpy(np.float64)[:, None]
+    attacked = samples["status"].to_numpy() != ""
+    is_id = samples["set"].isin([_TEST, _CALIBRATION]).to_numpy()
+    found = {}
+    for side, rows, sign in ((Side.EVADE, attacked & ~is_id, 1.0), (Side.ALARM, attacked & is_id, -1.0)):
+        gains = sign * (trace[rows].astype(np.float64) - clean[rows]) / (meta.iqr or 1.0)
+        gains = gains[np.isfinite(gains).all(axis=1)] if gains.ndim == 2 else gains[:0]
+        if len(gains) and gains.shape[1] > 1:
+            low, middle, high = np.percentile(gains, [25, 50, 75], axis=0)
+            found[side] = (low, middle, high)
+    return found
+
+
+def convergence(title: str, progress: Mapping[str, Progress], *, track: str, side: Side) -> Drawing:
+    """The best score so far along attacks, one line a cell.
+
+    Args:
+        title: The threat.
+        progress: Label of a line -> what `progress_of` found.
+        track: The track's name.
+        side: The attacked side.
+    """
+    with drawing_settings():
+        figure, axes = new_panel(title, x="share of the attack's steps", y="gain, in IQR of clean ID scores")
+        handles = []
+        for number, (low, middle, high) in enumerate(progress.values()):
+            style, along = style_of(number), np.linspace(0.0, 1.0, len(middle))
+            handles += axes.plot(along, middle, **style | {"markevery": max(1, len(along) // 8)})
+            axes.fill_between(along, low, high, color=style["color"], alpha=0.12, linewidth=0)
+        axes.set_xlim(0, 1)
+        add_legend(figure, handles, [plain(label, 40) for label in progress])
+    return Drawing(
+        stem("convergence", track, side, title), f"{title}: best score so far, side {side}",
+        f"{track}: how far the best of all restarts has moved the score, against the share of the steps: median over "
+        "the images, band between the quartiles; flat at the end: more steps would hardly help. An image that was "
+        "stopped early stays where it was.",
+        figure,
+    )  # fmt: skip
