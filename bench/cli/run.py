@@ -109,7 +109,7 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     cards = catalog(request.workspace)
     planned = _planned(request, cards)
     store = Store(request.out)
-    outcomes = _computed(request, cards, store, planned, quiet)
+    outcomes = compute_cells(cards, store, planned, device=request.device, data_dir=request.data_dir, quiet=quiet)
     done = [outcome for outcome in outcomes if isinstance(outcome, CellDone)]
     failures = [outcome for outcome in outcomes if not isinstance(outcome, CellDone)]
     if diagnose:
@@ -189,24 +189,41 @@ class _Omitted:
         return [*without, *self._others]
 
 
-def _computed(
-    request: RunRequest, cards: "Catalog", store: "Store", planned: "list[PlannedCell]", quiet: bool
+def compute_cells(
+    cards: "Catalog",
+    store: "Store",
+    planned: "list[PlannedCell]",
+    *,
+    device: str,
+    data_dir: Path | None,
+    quiet: bool = False,
 ) -> "list[CellDone | CellFailure]":
+    """Compute what the store does not hold, and say how far it is.
+
+    Args:
+        cards: Where cards are found.
+        store: Where cells are found and kept.
+        planned: The cells.
+        device: By its name on the command line; it is looked for only where a cell has to be computed.
+        data_dir: Where data files lie; None for the default.
+        quiet: Say nothing meanwhile.
+
+    Raises:
+        UsageError: There is no such device, or nothing can be stored.
+    """
     from bench.cli.progress import RunProgress
     from bench.evaluation.engine import run_plan
 
     stored = set(store.keys())
     missing = [cell for cell in planned if cell.key not in stored]
-    device = "cpu"
+    chosen = "cpu"
     if missing:  # only then is torch needed
         from bench.cli.devices import resolve_device
 
-        device = resolve_device(request.device)
+        chosen = resolve_device(device)
     outcomes = []
     with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
-        for outcome in run_plan(
-            planned, store, cards, device=device, data_dir=request.data_dir, progress=progress.watch
-        ):
+        for outcome in run_plan(planned, store, cards, device=chosen, data_dir=data_dir, progress=progress.watch):
             progress.finished(outcome)
             outcomes.append(outcome)
     return outcomes

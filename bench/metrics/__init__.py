@@ -1,8 +1,14 @@
 """Pure functions on score arrays: higher score = more in-distribution, and ID is the positive class."""
 
 from bench.metrics.ceiling import Ceiling, ceiling_at, distance_ceiling, nearest_distances, radii_for_reach
-from bench.metrics.differences import Difference, paired_difference, paired_mean_difference
+from bench.metrics.differences import (
+    Difference,
+    paired_difference,
+    paired_mean_difference,
+    unpaired_mean_difference,
+)
 from bench.metrics.fooling import Fooled, Outcomes, fooled_within, wrong_within
+from bench.metrics.multiple import holm
 from bench.metrics.precision_recall import aupr_in, aupr_out
 from bench.metrics.rejection import Rejection, class_percentiles, class_wise_detection_rate, rejection
 from bench.metrics.roc import (
@@ -14,6 +20,7 @@ from bench.metrics.roc import (
     mean_over_sets,
 )
 from bench.metrics.scores import MetricError, clip_beyond_targets, iqr
+from bench.metrics.shares import paired_share_difference, unpaired_share_difference
 from bench.metrics.thresholds import (
     detection_rate,
     detection_rate_by_class,
@@ -45,14 +52,18 @@ __all__ = [
     "distance_ceiling",
     "fooled_within",
     "fpr_at_tpr",
+    "holm",
     "iqr",
     "mean_over_sets",
     "nearest_distances",
     "paired_difference",
     "paired_mean_difference",
+    "paired_share_difference",
     "radii_for_reach",
     "rejection",
     "threshold_at_tpr",
     "thresholds_by_class",
+    "unpaired_mean_difference",
+    "unpaired_share_difference",
     "wrong_within",
 ]

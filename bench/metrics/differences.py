@@ -1,4 +1,4 @@
-"""Whether two AUROCs on the same samples differ: the paired test of DeLong et al. (1988)."""
+"""Whether two AUROCs differ: the paired test of DeLong et al. (1988), and the one for different samples."""
 
 import math
 from collections.abc import Sequence
@@ -7,20 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.metrics.roc import combined_variance, components_over_sets
+from bench.metrics.roc import AurocEstimate, combined_variance, components_over_sets, mean_over_sets
 from bench.metrics.scores import FloatArray, MetricError
 
 _ZERO = 1e-12
 """AUROCs differ by at least 1 / (2 n m) or not at all: what is smaller is rounding."""
 
+_ONE_SIDED_95 = 1.645
+"""The rule of three bounds an AUROC at 95 %: its width counts as so many standard errors."""
+
 
 @dataclass(frozen=True)
 class Difference:
-    """AUROC of a minus AUROC of b, on the same samples.
+    """A figure of a minus that of b.
 
     Attributes:
         difference: In [-1, 1].
-        se: Paired standard error over samples; says nothing of the spread over an attack's seeds.
+        se: Its standard error over samples; says nothing of the spread over an attack's seeds.
         p_value: Two-sided, of the hypothesis that there is no difference.
     """
 
@@ -81,6 +84,47 @@ def paired_mean_difference(
     return Difference(difference, se, _p_value(difference, se, min(v10.shape[1], *(part.size for part in v01))))
 
 
+def unpaired_mean_difference(
+    id_a: ArrayLike | Sequence[ArrayLike],
+    ood_sets_a: Sequence[ArrayLike],
+    id_b: ArrayLike | Sequence[ArrayLike],
+    ood_sets_b: Sequence[ArrayLike],
+    *,
+    name: str = "scores",
+) -> Difference:
+    """Difference of two mean AUROCs on different samples: the variances of both add up.
+
+    An AUROC of 0 or 1 has no variance of its own; the rule of three stands for it. For samples that overlap the error
+    is too large rather than too small, as long as both sides rank them alike.
+
+    Args:
+        id_a: As in `mean_over_sets`.
+        ood_sets_a: As in `mean_over_sets`.
+        id_b: Other samples.
+        ood_sets_b: Other samples; the sets may be others, too.
+        name: Where the scores come from; error messages start with it.
+
+    Raises:
+        MetricError: As in `mean_over_sets`.
+    """
+    a, b = mean_over_sets(id_a, ood_sets_a, name=name), mean_over_sets(id_b, ood_sets_b, name=name)
+    difference = a.auroc - b.auroc
+    difference = 0.0 if abs(difference) < _ZERO else difference
+    se = math.hypot(_error(a), _error(b))
+    return Difference(difference, se, normal_p_value(difference, se))
+
+
+def normal_p_value(difference: float, se: float) -> float:
+    """Two-sided p of a difference that is normal with this error: 1 at no difference, 0 at one without an error."""
+    if difference == 0.0:
+        return 1.0
+    return 0.0 if se == 0.0 else math.erfc(abs(difference) / se / math.sqrt(2.0))
+
+
+def _error(estimate: AurocEstimate) -> float:
+    return estimate.se if estimate.se > 0.0 else (estimate.high - estimate.low) / _ONE_SIDED_95
+
+
 def _check_same_samples(
     v10_a: FloatArray, v01_a: list[FloatArray], v10_b: FloatArray, v01_b: list[FloatArray], name: str
 ) -> None:
@@ -95,8 +139,6 @@ def _check_same_samples(
 
 
 def _p_value(difference: float, se: float, samples: int) -> float:
-    if difference == 0.0:
-        return 1.0
-    if se == 0.0:
+    if difference != 0.0 and se == 0.0:
         return 2.0 ** (1 - samples)
-    return math.erfc(abs(difference) / se / math.sqrt(2.0))
+    return normal_p_value(difference, se)

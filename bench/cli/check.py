@@ -1,0 +1,124 @@
+"""`bench check`: whether detectors got worse, or attacks weaker, since a baseline was recorded."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.leaderboards.baseline import Baseline, BaselineCell, Identity
+    from bench.leaderboards.regression import Regression
+
+EXAMPLES = (
+    "bench check --baseline leaderboards/baselines/digits-fast.json",
+    "bench check --baseline baseline.json --run runs",
+    "bench check --baseline baseline.json --junit check.xml --markdown check.md --alpha 0.001",
+)
+
+MISSING = 3
+_PIPE_WIDTH = 120
+
+
+def command(
+    *,
+    baseline: Annotated[Path, typer.Option("--baseline", "-b", help="The file that `bench baseline` wrote.")],
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Folder of cells to check, as they are; else those of the baseline are run now."),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="The largest change that does not count.")] = 0.005,
+    alpha: Annotated[float, typer.Option(help="Chance of any false alarm over all cells together.")] = 0.01,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the summary as Markdown to this file.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder that keeps the cells that are run now.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    workspace: WorkspaceOption = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the table, notices and errors.")] = (
+        False
+    ),
+) -> None:
+    """Hold a run against a baseline: did a detector get worse, or an attack weaker?
+
+    Worse: the AUROC fell. Attack weaker: it rose under attack although the detector is the same. A change counts where
+    it is larger than --tolerance and significant at --alpha. On side fool the share of images that withstood counts.
+
+    Exit codes: 0 unchanged or better, 1 worse or an attack weaker, 2 a wrong request, 3 cells are missing (and no
+    other is worse).
+    """
+    from bench.leaderboards.baseline import read_baseline
+    from bench.leaderboards.regression import compare
+
+    _check_numbers(tolerance, alpha)
+    recorded = read_baseline(baseline)
+    reasons: dict[Identity, str] = {}
+    if run is not None:
+        now = _stored(run, recorded)
+    else:
+        now, reasons = _computed(recorded, out, device, workspace, data_dir, quiet)
+    found = compare(recorded.cells, now, tolerance=tolerance, alpha=alpha, reasons=reasons)
+    _report(found, junit, markdown)
+    raise typer.Exit(FAILED if found.failed else MISSING if found.missing else 0)
+
+
+def _check_numbers(tolerance: float, alpha: float) -> None:
+    if not 0 <= tolerance < 1:
+        raise UsageError(f"--tolerance is {tolerance}; allowed is a change of the AUROC, 0 or more and below 1.")
+    if not 0 < alpha < 1:
+        raise UsageError(f"--alpha is {alpha}; allowed is a chance between 0 and 1, such as 0.01.")
+
+
+def _stored(run: Path, recorded: "Baseline") -> "dict[Identity, BaselineCell]":
+    """The cells of a folder that are those of the baseline."""
+    from bench.cli.stored import chosen_tables
+    from bench.leaderboards.replay import current_cells
+
+    return current_cells(chosen_tables(run, [], [], []).store.cells(), recorded.cells)
+
+
+def _computed(
+    recorded: "Baseline", out: Path, device: str, workspace: Path | None, data_dir: Path | None, quiet: bool
+) -> "tuple[dict[Identity, BaselineCell], dict[Identity, str]]":
+    """The cells of the baseline as they come out now, and why others do not."""
+    from bench.cli.run import compute_cells
+    from bench.evaluation.engine import CellDone
+    from bench.evaluation.store import Store
+    from bench.leaderboards.recording import recorded_cells
+    from bench.leaderboards.replay import replay
+
+    cards, store = catalog(workspace), Store(out)
+    plan = replay(recorded.cells, cards, data_dir=data_dir)
+    outcomes = compute_cells(cards, store, plan.planned, device=device, data_dir=data_dir, quiet=quiet)
+    for notice in store.notices:
+        say(f"notice: {notice}")
+    failures = {one.planned.key: one.sentence for one in outcomes if not isinstance(one, CellDone)}
+    reasons = dict(plan.reasons)
+    now: dict[Identity, BaselineCell] = {}
+    for identity, key in plan.keys.items():
+        cell = None if key in failures else store.get(key)
+        if cell is None:
+            reasons[identity] = failures.get(key, "it was stored and is gone").rstrip(".")
+        else:
+            now |= {part.identity: part for part in recorded_cells(cell) if part.identity == identity}
+    return now, reasons
+
+
+def _report(found: "Regression", junit: Path | None, markdown: Path | None) -> None:
+    """To the terminal, and to the files that are asked for."""
+    from bench.leaderboards.json_files import write_file
+    from bench.leaderboards.regression_report import render_junit, render_markdown, summary, text_lines
+
+    for path, render in ((junit, render_junit), (markdown, render_markdown)):
+        if path is not None:
+            write_file(path, render(found).encode())
+    out = console()
+    ascii_only = not (out.encoding or "").lower().startswith("utf")
+    for line in text_lines(found, width=out.width if out.is_terminal or "COLUMNS" in os.environ else _PIPE_WIDTH):
+        text = line.text.replace("±", "+-") if ascii_only else line.text
+        out.print(Text(text, style="bold" if line.kind == "header" else ""), soft_wrap=True)
+    out.print(summary(found), soft_wrap=True)

@@ -1,0 +1,102 @@
+"""The cells of today that are those of a baseline: found among stored ones, or planned to be computed again."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.adapters import ADAPTERS
+from bench.errors import UsageError
+from bench.evaluation.keys import Cards
+from bench.evaluation.plan import CLEAN, PlannedCell, plan
+from bench.evaluation.results import Cell
+from bench.leaderboards.baseline import BaselineCell, Identity
+from bench.leaderboards.recording import ambiguous, recorded_cells, without_members
+from bench.specs import Goal
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What has to be computed to stand beside a baseline.
+
+    Attributes:
+        planned: Every cell once, those that others need first.
+        keys: Which of them stands beside which cell of the baseline.
+        reasons: Why there is none, for those that cannot be planned.
+    """
+
+    planned: list[PlannedCell] = field(default_factory=list)
+    keys: dict[Identity, str] = field(default_factory=dict)
+    reasons: dict[Identity, str] = field(default_factory=dict)
+
+
+def replay(cells: Iterable[BaselineCell], cards: Cards, *, data_dir: Path | None = None) -> Replay:
+    """Plan the cells of a baseline with the cards as they are now.
+
+    A parameter that was asked for over that of a card is asked for again; any other is that of the card now. A
+    detector that is a program or a function without a card is not run because a file names it.
+
+    Args:
+        cells: Of the baseline.
+        cards: Where names become cards.
+        data_dir: Where data files lie; None for the default.
+    """
+    found, planned = Replay(), dict[str, PlannedCell]()
+    for cell in cells:
+        own = cell.identity
+        try:
+            _check_has_card(own.detector)
+            chosen = _planned(cell, cards, data_dir)
+        except UsageError as error:
+            found.reasons[own] = str(error).rstrip(".")
+            continue
+        planned |= {one.key: one for one in chosen}
+        found.keys[own] = chosen[-1].key
+    found.planned.extend(planned.values())
+    return found
+
+
+def current_cells(cells: Sequence[Cell], before: Sequence[BaselineCell]) -> dict[Identity, BaselineCell]:
+    """The cells of a run that are those of a baseline, as a baseline would hold them.
+
+    Args:
+        cells: Of the run.
+        before: The baseline's.
+
+    Raises:
+        UsageError: The run holds several states of one of them, and nothing says which is today's.
+    """
+    wanted = {cell.identity for cell in before}
+    names = {(own.track, own.detector, own.threat) for own in wanted}
+    asked = without_members(cells)
+    candidates = [cell for cell in asked if (cell.meta.track, cell.meta.detector, cell.meta.threat) in names]
+    found: dict[Identity, list[BaselineCell]] = {}
+    for cell in candidates:
+        for part in recorded_cells(cell):
+            if part.identity in wanted:
+                found.setdefault(part.identity, []).append(part)
+    for identity, several in found.items():
+        if len(several) > 1:
+            raise ambiguous(identity, len(several))
+    return {identity: several[0] for identity, several in found.items()}
+
+
+def _planned(cell: BaselineCell, cards: Cards, data_dir: Path | None) -> list[PlannedCell]:
+    """The clean cell and, behind it, the attack, where it is one."""
+    own = cell.identity
+    radii = cell.request.radii or ((own.eps,) if own.eps is not None else ())
+    return plan(
+        cards, [own.detector], [own.threat],
+        [f"{own.norm}:{eps!r}" for eps in radii] if own.norm is not None and radii else None,
+        [own.track],
+        seed=own.seed, limit=own.limit, side=None if own.threat == CLEAN else own.side,
+        overrides=cell.request.overrides, early_stop=cell.provenance.early_stop, data_dir=data_dir,
+        goal=own.goal or Goal.MISCLASSIFY, loss=cell.request.loss,
+    )  # fmt: skip
+
+
+def _check_has_card(detector: str) -> None:
+    adapter = ADAPTERS.get(detector.partition(":")[0]) if ":" in detector else None
+    if adapter is not None and not adapter.wraps_classifier:
+        raise UsageError(
+            f"'{detector}' is a program without a card; compute it with `bench run` and give its folder (--run)"
+        )
