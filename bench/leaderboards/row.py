@@ -6,7 +6,7 @@ name: the scores of every image (`.scores.safetensors`) and some images of the w
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -16,7 +16,7 @@ from bench.soundness.verdicts import Verdict
 from bench.specs import Name, Norm, Paper, RelativeFile, Sha256, Side, Text, content_hash
 from bench.yaml_cards import shorten
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 """Version of the rows' layout."""
 
 MAX_ROW_BYTES = 2**20
@@ -24,6 +24,8 @@ SHORT = 12
 """Hexadecimal digits of a row's identity in its file's name."""
 
 SCORES_SUFFIX, IMAGES_SUFFIX = ".scores.safetensors", ".images.safetensors"
+
+Model = TypeVar("Model", bound=BaseModel)
 
 DetectorName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}(\.[a-z0-9][a-z0-9-]{0,63})?$", max_length=129)
@@ -205,30 +207,35 @@ def read_row(path: Path) -> Row:
     Raises:
         RowError: In one sentence, why the file is no row.
     """
-    try:
-        content = read_json(path, what="row", max_bytes=MAX_ROW_BYTES)
-    except UsageError as error:
-        raise RowError(str(error)) from None
-    return parse_row(content, str(path))
+    return read_part(path, Row, what="row")
 
 
-def parse_row(content: dict[str, Any], where: str) -> Row:
-    """The row in JSON content that was read already; `where` names it in errors.
+def read_part(path: Path, model: type[Model], *, what: str) -> Model:
+    """The JSON file of a row, or of what was found out about one.
+
+    Args:
+        path: The file.
+        model: What it must hold; it has a field `format`.
+        what: What that is, for errors.
 
     Raises:
-        RowError: A field is missing, unknown, or not of its type.
+        RowError: In one sentence, why the file cannot be used.
     """
-    if content.get("format") != FORMAT:
+    try:
+        content = read_json(path, what=what, max_bytes=MAX_ROW_BYTES)
+    except UsageError as error:
+        raise RowError(str(error)) from None
+    if type(content.get("format")) is not int or content["format"] != FORMAT:
         raise RowError(
-            f"row '{where}' has format {shorten(content.get('format'))}; this bench reads format {FORMAT}: submit the "
-            "row again with this version, or read it with the one that wrote it."
+            f"{what} '{path}' has format {shorten(content.get('format'))}; this bench reads format {FORMAT}: use the "
+            "version that wrote it, or write it again with this one."
         )
     try:
-        return Row.model_validate_json(json.dumps(content))
+        return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise RowError(f"row '{where}': field {shorten(field)}: {_lower(first['msg'])}; submit it again.") from None
+        raise RowError(f"{what} '{path}': field {shorten(field)}: {_lower(first['msg'])}; write it again.") from None
 
 
 def schema() -> dict[str, Any]:

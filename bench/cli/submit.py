@@ -1,0 +1,94 @@
+"""`bench submit`: a row of the leaderboard from a run, or images that beat one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.catalog import Catalog
+
+EXAMPLES = (
+    "bench run --detector gat --threat auto-l2 --eps 1 --out runs",
+    "bench submit --run runs --detector gat --dry-run",
+    "bench submit --run runs --detector gat --track digits --images 16",
+    "bench submit --adversarials mine.npz --beats leaderboards/digits/gat@0123456789ab.json",
+)
+
+
+def command(
+    *,
+    run: Annotated[Path, typer.Option(help="The folder that `bench run --out` wrote.")] = Path("runs"),
+    detector: Annotated[str | None, typer.Option(help="The detector of the row.")] = None,
+    track: Annotated[str, typer.Option(help="The track; its card names the suite that a row needs.")] = "digits",
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of leaderboards; else that of the workspace, or leaderboards.")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=0, help="Images of the worst case to keep of every set that counts; 16, 0 for none."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a reviewer would see; write nothing.")] = False,
+    adversarials: Annotated[
+        Path | None, typer.Option(help="An .npz of `images` (float32 or uint8, N x C x H x W) and `ids`.")
+    ] = None,
+    beats: Annotated[Path | None, typer.Option(help="The row that those images beat.")] = None,
+    threat: Annotated[str | None, typer.Option(help="With --beats: the attack of the suite; else the worst.")] = None,
+    device: Annotated[str, typer.Option(help="With --beats: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    workspace: WorkspaceOption = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
+) -> None:
+    """Build a row of the leaderboard from the cells of a run, or hand in images that beat a row.
+
+    A row needs every attack of the track's suite at the track's own limit, computed with the cards, weights, data and
+    code that are here, and no soundness check that fails. Exit code: 0 done, 1 the images do not beat the row, 2 the
+    request is wrong or the run is incomplete.
+    """
+    cards = catalog(workspace)
+    if (adversarials is None) != (beats is None):
+        raise UsageError("--adversarials and --beats go together: give the images and the row that they beat.")
+    if adversarials is not None and beats is not None:
+        if detector is not None:
+            raise UsageError("the row names its detector; leave --detector out.")
+        raise typer.Exit(_beat(adversarials, beats, cards, threat, device, data_dir, dry_run=dry_run))
+    if detector is None:
+        raise UsageError("no detector is named; give --detector NAME, one whose cells are in the run.")
+    if not run.is_dir():
+        raise UsageError(f"'{run}' is not a folder; name the one that `bench run --out` wrote.")
+    from bench.leaderboards.build import IMAGES, build_row
+    from bench.leaderboards.submit import FOLDER, request_lines, review_lines, write_row
+
+    kept = IMAGES if images is None else images
+    built = build_row(cards, run, detector, track, images=kept, data_dir=data_dir)
+    out = console()
+    for line in review_lines(built):
+        out.print(line, soft_wrap=True)
+    root = to if to is not None else (cards.workspace or Path.cwd()) / FOLDER
+    if dry_run:
+        folder = root / built.row.track.name
+        written = [folder / f"{built.row.stem}{ending}" for ending in (*built.files, ".json")]
+        say("nothing was written (--dry-run).")
+    else:
+        written = write_row(built, root)
+        say(f"written: {written[-1]} and {len(written) - 1} beside it.")
+    for line in request_lines(built.row, written):
+        out.print(line, soft_wrap=True)
+
+
+def _beat(
+    images: Path, row: Path, cards: "Catalog", threat: str | None, device: str, data_dir: Path | None, *, dry_run: bool
+) -> int:
+    from bench.cli.devices import resolve_device
+    from bench.leaderboards.adversarials import beat_row, write_beaten
+
+    found = beat_row(images, row, cards, threat=threat, device=resolve_device(device), data_dir=data_dir)
+    for line in found.lines():
+        console().print(line, soft_wrap=True)
+    if not found.accepted:
+        return FAILED
+    if not dry_run:
+        say(f"written: {write_beaten(row, found)} and the images beside it.")
+    return 0

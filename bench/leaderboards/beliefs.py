@@ -1,0 +1,66 @@
+"""Whether the attacks behind a row can be believed: soundness verdicts as a row has them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.catalog import Catalog
+from bench.errors import UsageError
+from bench.evaluation.results import Cell
+from bench.leaderboards.row import Entry
+from bench.soundness.files import read_verdicts
+from bench.soundness.stored import stored_checks
+from bench.soundness.verdicts import Verdict, worst
+from bench.specs import Knowledge
+
+
+def verdicts_of(catalog: Catalog, run: Path, cells: Iterable[Cell]) -> dict[str, dict[str, Verdict]]:
+    """What each check says of each cell: what the cells say now, and under it what `bench diagnose` found.
+
+    Args:
+        catalog: Where threats and detectors are found.
+        run: The folder of the cells.
+        cells: With their samples.
+
+    Returns:
+        Key of a cell -> check -> the worst of its verdicts over the attacked sides.
+    """
+    every = list(cells)
+    now = stored_checks(every, catalog)
+    kept = read_verdicts(run, [cell.meta.key for cell in every])
+    found = {}
+    for key in {*now, *kept}:
+        both = now[key].merged(kept[key]) if key in now and key in kept else now.get(key) or kept[key]
+        checks = dict.fromkeys(finding.check for finding in both.findings)
+        found[key] = {check: worst(f.verdict for f in both.findings if f.check == check) for check in checks}
+    return found
+
+
+def check_believed(entry: Entry, catalog: Catalog) -> None:
+    """Raise where a check fails the worst case, or its strongest attack that follows gradients.
+
+    A weaker member may fail: that another attack beats it is why there are several.
+
+    Raises:
+        UsageError: In one sentence, which checks fail which attack.
+    """
+    for name, failed in failed_attacks(entry, catalog).items():
+        raise UsageError(
+            f"{name} at {entry.norm} {entry.eps:g} fails {', '.join(failed)}, so the row cannot be believed; "
+            "`bench diagnose` says what to try next."
+        )
+
+
+def failed_attacks(entry: Entry, catalog: Catalog) -> dict[str, tuple[str, ...]]:
+    """The worst case and its strongest attack that follows gradients, as far as a check fails them."""
+    judged = {entry.threat: entry.cell}
+    followers = [
+        name for name in entry.members if catalog.threat(name).knowledge is Knowledge.GRADIENTS
+    ]  # fmt: skip
+    if followers:
+        strongest = min(followers, key=lambda name: entry.members[name].mean.auroc)
+        judged[strongest] = entry.members[strongest].cell
+    failed = {
+        name: tuple(check for check, verdict in cell.soundness.items() if verdict is Verdict.FAIL)
+        for name, cell in judged.items()
+    }
+    return {name: checks for name, checks in failed.items() if checks}

@@ -1,0 +1,277 @@
+"""The level `claimed`: a row is whole, its hashes are those of the cards here, its figures follow from its scores."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+
+from bench.catalog import Catalog
+from bench.errors import UsageError
+from bench.evaluation.keys import Ingredients, threat_hash
+from bench.leaderboards import arrays as names
+from bench.leaderboards.arithmetic import TEST, ScoreTable
+from bench.leaderboards.arrays import Arrays, array_sha256, unpack
+from bench.leaderboards.beliefs import failed_attacks
+from bench.leaderboards.identity import declared_weights, detector_part, digest_problem, track_part
+from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, CellPart, Entry, Row, RowError
+from bench.specs import DetectorSpec, Knowledge, Side, TrackCard, content_hash
+
+_ROUNDING = 1e-9
+"""Figures are sums of at most a million terms in float64."""
+
+_IN_BALL = 1e-5
+"""Relative: what the harness allows a norm to exceed eps by, for rounding."""
+
+_LAST_PLACE = 2.0**-23
+
+
+@dataclass(frozen=True)
+class Files:
+    """What lies beside a row.
+
+    Attributes:
+        table: All scores.
+        images: The kept images of worst cases; empty where none are kept.
+    """
+
+    table: ScoreTable
+    images: Arrays
+
+
+@dataclass
+class Claims:
+    """What was found; `files` is None where they cannot be read."""
+
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    files: Files | None = None
+
+
+def check_claims(row: Row, path: Path, catalog: Catalog, data_dir: Path | None) -> Claims:
+    """Everything that needs neither weights nor data.
+
+    Args:
+        row: The row.
+        path: Its file; companions lie beside it.
+        catalog: Where the cards are found.
+        data_dir: Where data files lie; None for the default.
+    """
+    found = Claims()
+    found.problems += _form_problems(row, path)
+    try:
+        track = catalog.track(row.track.name)
+        spec = catalog.detector_spec(row.detector.name, track.name)
+        found.problems += [*_card_problems(row, catalog, track, spec), *_suite_problems(row, catalog, track)]
+    except UsageError as error:
+        found.problems.append(str(error))
+        return found
+    found.problems += _key_problems(row)
+    try:
+        found.files = _read_files(row, path, track)
+    except UsageError as error:
+        found.problems.append(str(error))
+        return found
+    found.problems += [*_figure_problems(row, found.files.table), *_image_problems(row, track, found.files)]
+    found.remarks += _code_remarks(row)
+    return found
+
+
+def _form_problems(row: Row, path: Path) -> Iterator[str]:
+    if row.row_sha256 != row.content_sha256():
+        yield "the row was changed after it was built: its row_sha256 is not that of its fields."
+    if path.name != f"{row.stem}.json":
+        yield f"the file is named '{path.name}', and what it holds asks for '{row.stem}.json'."
+    if row.scores.file != row.stem + SCORES_SUFFIX:
+        yield f"scores.file must be '{row.stem + SCORES_SUFFIX}'."
+    if row.images is not None and row.images.file != row.stem + IMAGES_SUFFIX:
+        yield f"images.file must be '{row.stem + IMAGES_SUFFIX}'."
+
+
+def _card_problems(row: Row, catalog: Catalog, track: TrackCard, spec: DetectorSpec) -> Iterator[str]:
+    """Fields of the row that the cards here say otherwise."""
+    weights = declared_weights(spec) or tuple(part.sha256 for part in row.detector.weights)
+    if len(weights) != len(spec.weights):
+        yield f"detector.weights are {len(weights)} files, and the card has {len(spec.weights)}."
+        return
+    yield from _differences("detector", row.detector, detector_part(catalog, row.detector.name, track, weights))
+    yield from _differences("track", row.track, track_part(track, dict(row.track.set_digests)))
+    if problem := digest_problem(track, spec, dict(row.track.set_digests)):
+        yield f"track.set_digests: {problem}."
+    if row.micro_batch != spec.micro_batch:
+        yield f"micro_batch is {row.micro_batch}, and the card's is {spec.micro_batch}."
+
+
+def _differences(where: str, given: BaseModel, expected: BaseModel) -> Iterator[str]:
+    for name in type(given).model_fields:
+        if getattr(given, name) != getattr(expected, name):
+            yield f"{where}.{name} is not what the card here says."
+
+
+def _suite_problems(row: Row, catalog: Catalog, track: TrackCard) -> Iterator[str]:
+    given = [(entry.threat, entry.eps) for entry in row.entries]
+    asked = [(entry.threat, entry.eps) for entry in track.suite]
+    if given != asked:
+        yield f"its attacks are not the suite of {track.name}: {', '.join(f'{t} at {e:g}' for t, e in asked)}."
+        return
+    for entry in row.entries:
+        card = catalog.threat(entry.threat)
+        if card.norm != entry.norm:
+            yield f"{entry.threat} has the norm {card.norm}, not {entry.norm}."
+        if entry.cell.threat_hash != threat_hash(card, card.params):
+            yield f"{entry.threat} is not the threat of the card here: its hash differs."
+        listed = set(card.members.get(Side.EVADE, ()))
+        if listed != {*entry.members, *entry.left_out} or set(entry.members) & set(entry.left_out):
+            yield f"{entry.threat}: its attacks are not those of the card: {', '.join(sorted(listed))}."
+        for name, member in entry.members.items():
+            own = catalog.threat(name)
+            if member.cell.threat_hash != threat_hash(own, own.params):
+                yield f"{name} is not the threat of the card here: its hash differs."
+        for name in entry.left_out:
+            if row.detector.white_box or catalog.threat(name).knowledge is not Knowledge.GRADIENTS:
+                yield f"{entry.threat} lacks the attack {name}, which can be run on this detector."
+        for name, failed in failed_attacks(entry, catalog).items():
+            yield f"{name} at {entry.norm} {entry.eps:g} fails the soundness checks {', '.join(failed)}."
+
+
+def _key_problems(row: Row) -> Iterator[str]:
+    """Cells whose key is not made of what the row says of them."""
+    clean = row.clean_cell
+    if (clean.norm, clean.eps, clean.needs) != (None, None, ()) or not _is_key(row, clean, seed=0):
+        yield "clean_cell: its key does not follow from the row's hashes."
+    for entry in row.entries:
+        own = [member.cell for member in entry.members.values()]
+        for name, cell in [(entry.threat, entry.cell), *zip(entry.members, own, strict=True)]:
+            if (cell.norm, cell.eps) != (entry.norm, entry.eps) or cell.early_stop != entry.cell.early_stop:
+                yield f"{name}: its norm, eps or early stop are not those of the worst case."
+            if not _is_key(row, cell, seed=row.seed):
+                yield f"{name} at {entry.norm} {entry.eps:g}: its key does not follow from the row's hashes."
+        if missing := {cell.key for cell in own} - set(entry.cell.needs):
+            yield f"{entry.threat}: {len(missing)} of its attacks are not those that it was made from."
+
+
+def _is_key(row: Row, cell: CellPart, *, seed: int) -> bool:
+    ingredients = Ingredients(
+        detector_hash=row.detector.settings_hash, weights_sha256=tuple(w.sha256 for w in row.detector.weights),
+        source_hash=cell.source_hash, threat_hash=cell.threat_hash, track_hash=row.track.hash,
+        set_digests=dict(row.track.set_digests), norm=cell.norm, eps=cell.eps, side=Side.EVADE, seed=seed,
+        limit=row.track.limit, micro_batch=row.micro_batch, early_stop=cell.early_stop, needs=cell.needs,
+    )  # fmt: skip
+    # `Ingredients.key` for the version and the layout that the row was computed with.
+    return cell.key == content_hash({"format": row.cell_format, "version": row.bench, **asdict(ingredients)})
+
+
+def _read_files(row: Row, path: Path, track: TrackCard) -> Files:
+    """The files beside a row, as its digests describe them.
+
+    Raises:
+        UsageError: A file is missing or another one, or an array in it is not what the row says.
+    """
+    if list(row.scores.sets) != [TEST, *track.ood]:
+        raise RowError(f"the row has scores of {', '.join(row.scores.sets)}; the track's are test, then its OOD sets.")
+    # Never the name in the row: a stranger wrote it.
+    arrays = unpack(path.with_name(row.stem + SCORES_SUFFIX), what="the file of scores", sha256=row.scores.sha256)
+    table = ScoreTable(row.scores.sets, track.natural() or tuple(track.ood), arrays)
+    ood = sum(row.scores.sets.values()) - row.scores.sets[TEST]
+    expected = {
+        names.IDS: ("int64", ood + row.scores.sets[TEST]),
+        names.CLEAN: ("float32", ood + row.scores.sets[TEST]),
+    }
+    for number, entry in enumerate(row.entries):
+        of_entry = [names.worst_name(number), names.norm_name(number)]
+        of_entry += [names.member_name(number, name) for name in entry.members]
+        expected |= dict.fromkeys(of_entry, ("float32", ood))
+    if set(arrays) != set(expected) or set(row.scores.digests) != set(expected):
+        raise RowError("the file of scores or scores.digests does not hold the arrays that the row's attacks ask for.")
+    for name, (kind, count) in expected.items():
+        array = arrays[name]
+        if str(array.dtype) != kind or array.shape != (count,):
+            raise RowError(f"scores '{name}' are {array.dtype} {array.shape}; they must be {kind} ({count},).")
+        if not np.isfinite(array).all():
+            raise RowError(f"scores '{name}' hold a number that is not finite.")
+        if array_sha256(array) != row.scores.digests[name]:
+            raise RowError(f"scores '{name}' differ from their digest in the row.")
+    images: Arrays = {}
+    if row.images is not None:
+        where = path.with_name(row.stem + IMAGES_SUFFIX)
+        images = unpack(where, what="the file of images", sha256=row.images.sha256)
+    return Files(table, images)
+
+
+def _figure_problems(row: Row, table: ScoreTable) -> Iterator[str]:
+    """Figures that do not follow from the scores, and a worst case that is not the worst."""
+    yield from _unequal("clean", row.clean, table.clean_mean())
+    for number, entry in enumerate(row.entries):
+        where = f"{entry.threat} at {entry.norm} {entry.eps:g}"
+        sets = table.set_figures(number)
+        if list(entry.sets) != list(sets):
+            yield f"{where}: its sets are not the track's."
+            continue
+        for name, figures in sets.items():
+            yield from _unequal(f"{where}, {name}", entry.sets[name], figures)
+        yield from _unequal(f"{where}, mean", entry.mean, table.worst_mean(number))
+        for name, member in entry.members.items():
+            yield from _unequal(f"{where}, {name}", member.mean, table.member_mean(number, name))
+        yield from _not_the_worst(row, table, number, entry)
+    yield from _unequal("worst", row.worst, row.worst_entry.mean)
+    spent = [row.clean_cell, *(entry.cell for entry in row.entries)]
+    for name in ("gradients", "queries", "seconds"):
+        if not math.isclose(getattr(row, name), sum(getattr(cell, name) for cell in spent), abs_tol=_ROUNDING):
+            yield f"{name} is not the sum over the row's cells."
+
+
+def _not_the_worst(row: Row, table: ScoreTable, number: int, entry: Entry) -> Iterator[str]:
+    """Of every image the worst case is the highest of all attacks' scores and the clean one.
+
+    Of a random detector it is scored afresh, so that only its choice was the worst.
+    """
+    norms = table.arrays[names.norm_name(number)]
+    if not (norms <= entry.eps * (1 + _IN_BALL) + _LAST_PLACE).all():
+        yield f"{entry.threat}: images lie outside the ball of {entry.norm} {entry.eps:g}."
+    if row.detector.random:
+        return
+    every = [table.clean, *(table.arrays[names.member_name(number, name)] for name in entry.members)]
+    if not np.array_equal(np.max(every, axis=0), table.arrays[names.worst_name(number)]):
+        yield f"{entry.threat}: its scores are not the worst of its attacks, image by image."
+
+
+def _unequal(where: str, given: BaseModel, computed: BaseModel) -> Iterator[str]:
+    """Figures that are not the computed ones."""
+    for name in type(given).model_fields:
+        ours, theirs = getattr(computed, name), getattr(given, name)
+        if isinstance(ours, BaseModel):
+            yield from _unequal(f"{where}, {name}", theirs, ours)
+        elif isinstance(ours, float) and not isinstance(ours, bool):
+            if not math.isclose(ours, theirs, rel_tol=0.0, abs_tol=_ROUNDING):
+                yield f"{where}: {name} is given as {theirs:.6g}, and the scores make it {ours:.6g}."
+        elif ours != theirs:
+            yield f"{where}: {name} is given as {theirs}, and the scores make it {ours}."
+
+
+def _image_problems(row: Row, track: TrackCard, files: Files) -> Iterator[str]:
+    """Kept images of the wrong form, or outside the box."""
+    if row.images is None:
+        return
+    expected = {f(number) for number in range(len(row.entries)) for f in (names.rows_name, names.images_name)}
+    if set(files.images) != expected:
+        yield "the file of images does not hold two arrays for each of the row's attacks."
+        return
+    ood = len(files.table.clean)
+    for number, entry in enumerate(row.entries):
+        rows, images = files.images[names.rows_name(number)], files.images[names.images_name(number)]
+        formed = rows.dtype == np.int64 and images.dtype == np.float32 and rows.shape == (row.images.count,)
+        if not formed or images.shape != (row.images.count, *track.shape):
+            yield f"{entry.threat}: kept images are not {row.images.count} float32 images of the track's shape."
+        elif len(np.unique(rows)) < len(rows) or not ((rows >= 0) & (rows < ood)).all():
+            yield f"{entry.threat}: kept images do not belong to different OOD images."
+        elif not ((images >= 0) & (images <= 1)).all():
+            yield f"{entry.threat}: kept images lie outside [0, 1]."
+
+
+def _code_remarks(row: Row) -> Iterator[str]:
+    from bench import __version__
+
+    if row.bench != __version__:
+        yield f"it was computed by bench {row.bench}, and this is {__version__}."

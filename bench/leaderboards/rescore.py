@@ -1,0 +1,154 @@
+"""The level `re-scored`: the weights give a row's scores on the track's images, and on the kept attacked ones."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.catalog import Catalog
+from bench.datasets.track import Track
+from bench.detectors.base import Detector
+from bench.detectors.loading import load_detector
+from bench.evaluation.images import TEST, Images
+from bench.evaluation.keys import weights_hashes
+from bench.evaluation.scoring import Draws, Scores, device_of, score_images
+from bench.leaderboards import arrays as names
+from bench.leaderboards.claims import Files
+from bench.leaderboards.row import Row
+from bench.metrics import iqr
+from bench.specs import Norm
+
+SAME = 1e-3
+"""Scores of one image agree within this share of the IQR of clean ID scores: other machines round otherwise."""
+
+LOOSE = 1e-2
+"""The same for a detector that declares that roundings show in its score."""
+
+SLACK = 1e-5
+"""Relative: what a norm may exceed eps by, for rounding."""
+_LAST_PLACE = 2.0**-23
+
+
+def check_rescored(
+    row: Row, files: Files, catalog: Catalog, *, device: str = "cpu", data_dir: Path | None = None
+) -> tuple[list[str], list[str]]:
+    """Problems and remarks.
+
+    Args:
+        row: A row whose claims hold.
+        files: What lies beside it.
+        catalog: Where weights are found.
+        device: Where to compute.
+        data_dir: Where data files lie; None for the default.
+
+    Raises:
+        BenchError: Weights or data are missing, or the detector cannot be loaded.
+    """
+    scorer = Scorer.load(row, catalog, device=device, data_dir=data_dir)
+    problems = [*_weights_problems(row, catalog), *_clean_problems(row, files, scorer)]
+    remarks = []
+    if row.images is None:
+        remarks.append("no attacked images lie beside the row; only the clean scores were computed again.")
+    elif not problems:
+        for number in range(len(row.entries)):
+            problems += _attacked_problems(row, files, number, scorer)
+    return problems, remarks
+
+
+class Scorer:
+    """A row's detector and images on a device.
+
+    Args:
+        row: The row.
+        detector: As its card describes it.
+        images: The track's sets at the row's limit.
+    """
+
+    def __init__(self, row: Row, detector: Detector, images: Images) -> None:
+        self.row = row
+        self.detector = detector
+        self.images = images
+        self.ids = np.concatenate([part.ids.numpy() for part in (images.test, *images.ood.values())])
+        self.base = torch.cat([part.pixels() for part in images.ood.values()]).numpy()
+
+    @classmethod
+    def load(cls, row: Row, catalog: Catalog, *, device: str, data_dir: Path | None) -> "Scorer":
+        """Weights and data from where they lie.
+
+        Raises:
+            BenchError: They are missing, or the detector cannot be loaded.
+        """
+        card = catalog.track(row.track.name)
+        spec = catalog.detector_spec(row.detector.name, card.name)
+        track = Track(card, data_dir, workspace=catalog.workspace)
+        detector = load_detector(spec, card, catalog, device)
+        if spec.fit_when_loaded:
+            detector.fit(track.training_data())
+        return cls(row, detector, Images.of(track, row.track.limit))
+
+    @property
+    def tolerance(self) -> float:
+        """How far scores of one image may differ, in IQRs."""
+        return LOOSE if self.detector.info.jumps or self.detector.info.roundings else SAME
+
+    def clean(self) -> Scores:
+        """(n + m,) scores of the ID test images, then of every OOD set."""
+        sets = {TEST: self.images.test, **self.images.ood}
+        parts = [self._score(part.pixels(), Draws(part.ids)) for part in sets.values()]
+        return np.concatenate(parts)
+
+    def attacked(self, images: NDArray[np.float32], rows: NDArray[np.int64]) -> Scores:
+        """(k,) scores of images that belong to these OOD images, by the draws of a worst case."""
+        ids = torch.from_numpy(self.ids[len(self.images.test) :][rows])
+        return self._score(torch.from_numpy(images), Draws(ids, self.row.seed, round=3))
+
+    def outside(
+        self, images: NDArray[np.float32], rows: NDArray[np.int64], norm: Norm, eps: float
+    ) -> NDArray[np.bool_]:
+        """(k,) whether an image lies outside the ball around its OOD image, or outside the box."""
+        moved = (images.astype(np.float64) - self.base[rows]).reshape(len(images), -1)
+        norms = np.abs(moved).max(axis=1) if norm is Norm.LINF else np.sqrt((moved**2).sum(axis=1))
+        boxed = ((images >= 0) & (images <= 1)).reshape(len(images), -1).all(axis=1)
+        return np.asarray(~(norms <= eps * (1 + SLACK) + _LAST_PLACE) | ~boxed)
+
+    def _score(self, pixels: torch.Tensor, draws: Draws) -> Scores:
+        return score_images(self.detector, pixels.to(device_of(self.detector)), self.row.micro_batch, draws)
+
+
+def _weights_problems(row: Row, catalog: Catalog) -> Iterator[str]:
+    spec = catalog.detector_spec(row.detector.name, row.track.name)
+    if weights_hashes(spec, catalog) != tuple(part.sha256 for part in row.detector.weights):
+        yield "the weights here are other ones than the row's."
+
+
+def _clean_problems(row: Row, files: Files, scorer: Scorer) -> Iterator[str]:
+    if not np.array_equal(scorer.ids, files.table.arrays[names.IDS]):
+        yield "its scores are of other images than the track has here."
+        return
+    here = {name: part.digest for name, part in scorer.images.sets().items()}
+    if {name: digest for name, digest in row.track.set_digests.items() if name in here} != here:
+        yield "the content of the track's sets here is not that of the row."
+    spread = iqr(files.table.test) or 1.0
+    off = np.abs(scorer.clean() - files.table.arrays[names.CLEAN]) / spread
+    if (wrong := int(np.sum(~(off <= scorer.tolerance)))) > 0:
+        yield (
+            f"the weights give other scores for {wrong} of {len(off)} clean images (by up to {float(off.max()):.2g} "
+            f"IQR, allowed is {scorer.tolerance:g})."
+        )
+
+
+def _attacked_problems(row: Row, files: Files, number: int, scorer: Scorer) -> Iterator[str]:
+    entry = row.entries[number]
+    rows, images = files.images[names.rows_name(number)], files.images[names.images_name(number)]
+    where = f"{entry.threat} at {entry.norm} {entry.eps:g}"
+    if (outside := int(scorer.outside(images, rows, entry.norm, entry.eps).sum())) > 0:
+        yield f"{where}: {outside} of {len(rows)} kept images lie outside the ball or the box."
+    spread = iqr(files.table.test) or 1.0
+    off = np.abs(scorer.attacked(images, rows) - files.table.arrays[names.worst_name(number)][rows]) / spread
+    if (wrong := int(np.sum(~(off <= scorer.tolerance)))) > 0:
+        yield (
+            f"{where}: the weights give other scores for {wrong} of {len(rows)} kept images (by up to "
+            f"{float(off.max()):.2g} IQR, allowed is {scorer.tolerance:g})."
+        )

@@ -1,0 +1,91 @@
+"""Writing a row and the files beside it, and telling a person what a reviewer will see."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.leaderboards.build import Built
+from bench.leaderboards.json_files import json_bytes, write_file
+from bench.leaderboards.row import Entry, Estimate, Row
+from bench.soundness.verdicts import Verdict
+
+FOLDER = "leaderboards"
+
+
+def write_row(built: Built, root: Path) -> list[Path]:
+    """Write a row below a folder of leaderboards, its companions first, so that a row is never without them.
+
+    Args:
+        built: The row and its companions.
+        root: The folder of leaderboards; the row goes into its track's own.
+
+    Returns:
+        The files, the row last.
+
+    Raises:
+        UsageError: The folder cannot be written.
+    """
+    row = built.row
+    folder = root / row.track.name
+    written = []
+    for ending, content in [*built.files.items(), (".json", row_bytes(row))]:
+        path = folder / f"{row.stem}{ending}"
+        write_file(path, content)
+        written.append(path)
+    return written
+
+
+def row_bytes(row: Row) -> bytes:
+    """A row as its file holds it."""
+    return json_bytes(row.model_dump(mode="json"))
+
+
+def review_lines(built: Built) -> Iterator[str]:
+    """What a reviewer sees of a row, a line each."""
+    row, own = built.row, built.row.detector
+    yield f"{own.name} on {row.track.name} (version {row.track.version}), seed {row.seed}"
+    yield f"  worst case: AUROC {_figure(row.worst)} under {row.worst_entry.threat}; clean {_figure(row.clean)}"
+    for entry in row.entries:
+        yield from _entry_lines(entry)
+    paper = f"{own.paper.authors} ({own.paper.year}): {own.paper.title}" if own.paper else "none"
+    yield f"  paper: {paper}"
+    yield f"  trained on: {own.trained_on}; tuned on: {own.tuned_on}; extra data: {own.extra_data}"
+    kinds = [name for name in ("white_box", "certified", "random") if getattr(own, name)]
+    yield f"  kind: {', '.join(kinds).replace('_', '-') or 'black-box'}"
+    for part in own.weights:
+        yield f"  weights: {part.file}, sha256 {part.sha256[:16]}..., from {part.source or 'this repository'}"
+    yield f"  cost: {row.gradients:,} gradients, {row.queries:,} scores, {row.seconds:,.0f} s; bench {row.bench}"
+    sizes = ", ".join(f"{row.stem}{ending} ({len(content):,} bytes)" for ending, content in built.files.items())
+    yield f"  files: {row.stem}.json, {sizes}"
+
+
+def request_lines(row: Row, written: list[Path]) -> Iterator[str]:
+    """How to open the pull request."""
+    yield "To hand it in:"
+    yield f"  bench verify {written[-1]} --level re-attacked"
+    yield f"  git switch -c row-{row.stem.replace('@', '-')}"
+    yield f"  git add {' '.join(map(str, written))}"
+    yield f'  git commit -m "Add {row.detector.name} to the leaderboard of {row.track.name}"'
+    yield "  git push, and open a pull request that holds the detector's card too; weights that are not in the"
+    yield "  repository must lie where the card's `source` says."
+
+
+def _entry_lines(entry: Entry) -> Iterator[str]:
+    yield f"  {entry.threat} at {entry.norm} {entry.eps:g}: AUROC {_figure(entry.mean)}"
+    for name, figures in entry.sets.items():
+        aside = "" if figures.counts else " (not in the mean)"
+        yield f"    {name}: {_figure(figures.clean)} clean, {_figure(figures.attacked)} attacked{aside}"
+    alone = ", ".join(f"{name} {member.mean.auroc:.3f}" for name, member in entry.members.items())
+    yield f"    each attack alone: {alone or 'none'}"
+    for name, why in entry.left_out.items():
+        yield f"    left out: {name} ({why})"
+    said = [
+        f"{name} {check} {verdict}"
+        for name, cell in [(entry.threat, entry.cell), *((n, m.cell) for n, m in entry.members.items())]
+        for check, verdict in cell.soundness.items()
+        if verdict in (Verdict.WARN, Verdict.FAIL)
+    ]
+    yield f"    soundness: {'; '.join(said) or 'no check warns'}"
+
+
+def _figure(estimate: Estimate) -> str:
+    return f"{estimate.auroc:.3f} +- {estimate.se:.3f}"
