@@ -151,9 +151,13 @@ def test_fooling_a_classifier_raises_the_margin_of_a_wrong_class() -> None:
 
 
 @pytest.mark.parametrize("name", ["apgd-l2", "apgd-linf"])
-def test_the_cards_list_every_parameter_with_its_default(name: str) -> None:
-    card = ThreatCard.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
+def test_the_cards_list_every_parameter_with_its_default_and_have_the_radii_of_pgd(name: str) -> None:
+    card, pgd = (
+        ThreatCard.model_validate(yaml.safe_load((FOLDER / f"{which}.yaml").read_text()))
+        for which in (name, name.replace("apgd", "pgd"))
+    )
     assert card.name == name
+    assert (card.norm, card.eps) == (pgd.norm, pgd.eps)
     assert set(card.params) == set(APGDParams.model_fields)
     assert APGDParams(**card.params) == APGDParams()
     assert Side.FOOL in card.sides

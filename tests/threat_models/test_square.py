@@ -161,9 +161,13 @@ def test_an_l2_step_is_algorithm_3_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("name", ["square-l2", "square-linf"])
-def test_the_cards_list_every_parameter_with_its_default(name: str) -> None:
-    card = ThreatCard.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
+def test_the_cards_list_every_parameter_with_its_default_and_have_the_radii_of_pgd(name: str) -> None:
+    card, pgd = (
+        ThreatCard.model_validate(yaml.safe_load((FOLDER / f"{which}.yaml").read_text()))
+        for which in (name, name.replace("square", "pgd"))
+    )
     assert card.name == name
+    assert (card.norm, card.eps) == (pgd.norm, pgd.eps)
     assert card.knowledge is Knowledge.SCORES
     assert set(card.params) == set(SquareParams.model_fields)
     assert SquareParams(**card.params) == SquareParams()
