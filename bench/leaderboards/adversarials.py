@@ -178,7 +178,8 @@ def _read_npz(path: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], 
                 raise UsageError(f"'{path}' does not hold exactly the arrays 'images' and 'ids'; {_WRITE}.")
             (size, kind), (ids_size, ids_kind) = array_header(path, "images"), array_header(path, "ids")
             if len(size) != 4 or size[1:] != shape or size[0] < 1 or kind not in (np.float32, np.uint8):
-                raise UsageError(f"images in '{path}' are {kind} {size}; allowed are float32 or uint8 (N, {shape}).")
+                allowed = f"float32 or uint8 (N, {', '.join(map(str, shape))})"
+                raise UsageError(f"images in '{path}' are {kind} {size}; allowed are {allowed}.")
             if ids_size != size[:1] or not np.issubdtype(ids_kind, np.integer) or ids_kind.itemsize > 8:
                 raise UsageError(f"ids in '{path}' are {ids_kind} {ids_size}; allowed is one integer for each image.")
             if size[0] * int(np.prod(shape)) * 4 > MAX_BYTES:

@@ -74,7 +74,8 @@ def check_claims(row: Row, path: Path, catalog: Catalog, data_dir: Path | None) 
     except UsageError as error:
         found.problems.append(str(error))
         return found
-    found.problems += [*_figure_problems(row, found.files.table), *_image_problems(row, track, found.files)]
+    found.problems += [*_figure_problems(row, found.files.table), *_cost_problems(row)]
+    found.problems += _image_problems(row, track, found.files)
     found.remarks += _code_remarks(row)
     return found
 
@@ -216,10 +217,18 @@ def _figure_problems(row: Row, table: ScoreTable) -> Iterator[str]:
             yield from _unequal(f"{where}, {name}", member.mean, table.member_mean(number, name))
         yield from _not_the_worst(row, table, number, entry)
     yield from _unequal("worst", row.worst, row.worst_entry.mean)
+
+
+def _cost_problems(row: Row) -> Iterator[str]:
+    """Costs that are not those of what was added up."""
     spent = [row.clean_cell, *(entry.cell for entry in row.entries)]
     for name in ("gradients", "queries", "seconds"):
         if not math.isclose(getattr(row, name), sum(getattr(cell, name) for cell in spent), abs_tol=_ROUNDING):
             yield f"{name} is not the sum over the row's cells."
+    for entry in row.entries:
+        for name in ("gradients", "queries"):
+            if getattr(entry.cell, name) != sum(getattr(member.cell, name) for member in entry.members.values()):
+                yield f"{entry.threat}: {name} is not the sum over its attacks."
 
 
 def _not_the_worst(row: Row, table: ScoreTable, number: int, entry: Entry) -> Iterator[str]:

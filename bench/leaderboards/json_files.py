@@ -13,6 +13,7 @@ MAX_TEXT = 4000
 """The most characters of one text."""
 
 MAX_DEPTH = 20
+MAX_DIGITS = 30
 
 
 def read_json(path: Path, *, what: str, max_bytes: int) -> dict[str, Any]:
@@ -31,7 +32,9 @@ def read_json(path: Path, *, what: str, max_bytes: int) -> dict[str, Any]:
     """
     text = read_bytes(path, what=what, max_bytes=max_bytes)
     try:
-        content = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        content = json.loads(
+            text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_int=_integer
+        )
         _check(content, depth=0)
     except UnicodeDecodeError:
         raise UsageError(f"{what} '{path}' is not UTF-8 text; write it as JSON.") from None
@@ -98,6 +101,12 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"has the field {shorten(twice)} twice")
     return content
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"holds an integer of {len(text):,} digits; allowed are {MAX_DIGITS}")
+    return int(text)
 
 
 def _no_constant(name: str) -> Any:

@@ -13,7 +13,7 @@ from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.keys import weights_hashes
-from bench.evaluation.scoring import Draws, Scores, device_of, score_images
+from bench.evaluation.scoring import Draws, Scores, device_of, predict_classes, score_images
 from bench.leaderboards import arrays as names
 from bench.leaderboards.claims import Files
 from bench.leaderboards.row import Row
@@ -25,6 +25,9 @@ SAME = 1e-3
 
 LOOSE = 1e-2
 """The same for a detector that declares that roundings show in its score."""
+
+ACCURACY_ROUNDING = 2e-3
+"""An image on the border of two classes may fall to either side on another machine."""
 
 SLACK = 1e-5
 """Relative: what a norm may exceed eps by, for rounding."""
@@ -88,6 +91,15 @@ class Scorer:
             detector.fit(track.training_data())
         return cls(row, detector, Images.of(track, row.track.limit))
 
+    def id_accuracy(self) -> float | None:
+        """Of the classifier inside on the ID test images; None without one."""
+        test = self.images.test
+        pixels = test.pixels().to(device_of(self.detector))
+        predicted = predict_classes(self.detector, pixels, self.row.micro_batch)
+        labels = test.labels.numpy()
+        known = labels >= 0
+        return float(np.mean(predicted[known] == labels[known])) if known.any() and (predicted >= 0).any() else None
+
     @property
     def tolerance(self) -> float:
         """How far scores of one image may differ, in IQRs."""
@@ -130,6 +142,8 @@ def _clean_problems(row: Row, files: Files, scorer: Scorer) -> Iterator[str]:
     here = {name: part.digest for name, part in scorer.images.sets().items()}
     if {name: digest for name, digest in row.track.set_digests.items() if name in here} != here:
         yield "the content of the track's sets here is not that of the row."
+    if _differ(row.id_accuracy, scorer.id_accuracy()):
+        yield f"id_accuracy is given as {row.id_accuracy}, and the weights make it {scorer.id_accuracy()}."
     spread = iqr(files.table.test) or 1.0
     off = np.abs(scorer.clean() - files.table.arrays[names.CLEAN]) / spread
     if (wrong := int(np.sum(~(off <= scorer.tolerance)))) > 0:
@@ -137,6 +151,12 @@ def _clean_problems(row: Row, files: Files, scorer: Scorer) -> Iterator[str]:
             f"the weights give other scores for {wrong} of {len(off)} clean images (by up to {float(off.max()):.2g} "
             f"IQR, allowed is {scorer.tolerance:g})."
         )
+
+
+def _differ(given: float | None, found: float | None) -> bool:
+    if given is None or found is None:
+        return given is not found
+    return abs(given - found) > ACCURACY_ROUNDING
 
 
 def _attacked_problems(row: Row, files: Files, number: int, scorer: Scorer) -> Iterator[str]:

@@ -1,0 +1,130 @@
+"""Images that beat a row are accepted if they keep ball and box and lower its AUROC."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from row_world import bench
+
+from bench.catalog import Catalog
+from bench.leaderboards.rescore import Scorer
+from bench.leaderboards.row import read_row
+from bench.specs import Norm
+from bench.threat_models.geometry import project
+
+
+@pytest.fixture
+def stronger(world, row_path, tmp_path):
+    """An .npz with images of a long ascent in the ball, and its arrays."""
+    scorer = Scorer.load(read_row(row_path), Catalog(world), device="cpu", data_dir=None)
+    base = torch.from_numpy(scorer.base)
+    best, score = base, scorer.detector.score(base)
+    for start in range(4):
+        torch.manual_seed(start)
+        x = project(base + 0.1 * torch.randn_like(base), base, Norm.L2, 0.3)
+        for _ in range(60):
+            x = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(scorer.detector.score(x).sum(), x)
+            step = gradient / gradient.flatten(1).norm(dim=1)[:, None, None, None].clamp(min=1e-9)
+            x = project(x.detach() + 0.05 * step, base, Norm.L2, 0.3)
+        found = scorer.detector.score(x).detach()
+        higher = (found > score)[:, None, None, None]
+        best, score = torch.where(higher, x, best), torch.maximum(found, score).detach()
+    arrays = {"images": best.detach().numpy(), "ids": scorer.ids[len(scorer.images.test) :]}
+    return written(tmp_path / "mine.npz", arrays), arrays
+
+
+def written(path, arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def beat(world, path, row_path, *more):
+    return bench("submit", "--adversarials", path, "--beats", row_path, "--workspace", world, "--device", "cpu", *more)
+
+
+def test_images_that_lower_the_auroc_are_accepted_and_kept_beside_the_row(world, row_path, stronger):
+    result = beat(world, stronger[0], row_path)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("accepted")
+    (record,) = row_path.parent.glob("*.beaten-*.json")
+    content = json.loads(record.read_text())
+    assert content["auroc"] < content["claimed"] == read_row(row_path).worst.auroc
+    assert (row_path.parent / content["file"]).is_file()
+
+
+def test_a_dry_run_keeps_nothing(world, row_path, stronger):
+    assert beat(world, stronger[0], row_path, "--dry-run").exit_code == 0
+    assert not list(row_path.parent.glob("*.beaten-*"))
+
+
+def test_images_outside_the_ball_are_refused(world, row_path, stronger, tmp_path):
+    _, arrays = stronger
+    images = arrays["images"].copy()
+    images[0] = np.clip(images[0] - 0.2, 0, 1)
+    result = beat(world, written(tmp_path / "far.npz", {**arrays, "images": images}), row_path)
+    assert result.exit_code == 1
+    assert "1 of 70 images lie outside the ball or the box" in result.stdout
+
+
+def test_images_outside_the_box_are_refused(world, row_path, stronger, tmp_path):
+    _, arrays = stronger
+    images = arrays["images"].copy()
+    images[0, 0, 0, 0] = -0.01
+    assert beat(world, written(tmp_path / "out.npz", {**arrays, "images": images}), row_path).exit_code == 1
+
+
+def test_the_track_s_own_images_do_not_beat_a_row(world, row_path, tmp_path):
+    scorer = Scorer.load(read_row(row_path), Catalog(world), device="cpu", data_dir=None)
+    own = {"images": (scorer.base * 255).round().astype(np.uint8), "ids": scorer.ids[40:]}
+    result = beat(world, written(tmp_path / "clean.npz", own), row_path)
+    assert result.exit_code == 1
+    assert "not beaten" in result.stdout
+    assert "0 of 70 images" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ids": np.arange(70)}, "of no OOD image"),
+        ({"ids": np.zeros(70, np.int64)}, "comes twice"),
+        ({"ids": np.zeros(3, np.int64)}, "one integer for each image"),
+        ({"images": np.zeros((70, 1, 4, 4))}, "allowed are float32 or uint8"),
+        ({"images": np.full((70, 1, 4, 4), np.nan, np.float32)}, "not finite"),
+        ({"images": np.array([{}] * 70, dtype=object)}, "allowed are float32 or uint8"),
+        ({"more": np.zeros(1)}, "exactly the arrays"),
+    ],
+)
+def test_a_file_of_other_things_is_refused_in_one_sentence(world, row_path, stronger, tmp_path, change, words):
+    result = beat(world, written(tmp_path / "odd.npz", {**stronger[1], **change}), row_path)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"\x80\x04K\x01."])
+def test_a_file_that_is_no_npz_is_refused(world, row_path, tmp_path, content):
+    path = tmp_path / "odd.npz"
+    path.write_bytes(content)
+    result = beat(world, path, row_path)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_a_row_that_is_not_what_it_claims_cannot_be_beaten(world, row_path, stronger):
+    row_path.write_text(row_path.read_text().replace('"seconds"', '"seconds" ', 1).replace("0.1.0", "0.1.1", 1))
+    result = beat(world, stronger[0], row_path)
+    assert result.exit_code == 2
+    assert "does not hold what it claims" in result.stderr
+
+
+def test_the_attack_of_the_suite_can_be_chosen(world, row_path, stronger):
+    assert "all-linf" in beat(world, stronger[0], row_path, "--threat", "all-linf").output
+    assert "has no attack 'other'" in beat(world, stronger[0], row_path, "--threat", "other").stderr
+
+
+def test_images_need_the_row_that_they_beat(world, stronger):
+    result = bench("submit", "--adversarials", stronger[0], "--workspace", world)
+    assert result.exit_code == 2
+    assert "go together" in result.stderr

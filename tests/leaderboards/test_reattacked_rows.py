@@ -1,0 +1,57 @@
+"""Rows that are attacked again, and the record that is kept of it."""
+
+import json
+
+import numpy as np
+import pytest
+from row_world import verify
+
+from bench.leaderboards.reattack import FreshEntry, mildest_share
+from bench.leaderboards.records import VERIFIED_SUFFIX, read_verified
+from bench.leaderboards.row import RowError, read_row
+
+
+def test_an_honest_row_is_re_attacked_and_its_record_kept(world, row_path):
+    result = verify(world, row_path, "re-attacked", "--record", "--quiet", "--out", world / "fresh")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("[re-attacked] bent on small: worst-case AUROC")
+    row = read_row(row_path)
+    record = read_verified(row_path, row)
+    assert record.seeds == (1, 2, 3)
+    assert record.ranked == min(np.median(entry.aurocs) for entry in record.entries)
+    for entry in record.entries:
+        assert entry.claimed <= entry.mean + max(0.005, 3.0 * entry.sd)
+    beside = row_path.with_name(row.stem + VERIFIED_SUFFIX)
+    content = json.loads(beside.read_text())
+    for place in ("ranked", "row_sha256", "level", "seeds"):
+        wrong = {"ranked": 0.99, "row_sha256": "0" * 64, "level": "claimed", "seeds": [0, 1, 2]}[place]
+        beside.write_text(json.dumps({**content, place: wrong}))
+        with pytest.raises(RowError):
+            read_verified(row_path, row)
+
+
+def test_a_row_that_was_not_verified_has_no_record(row_path):
+    assert read_verified(row_path, read_row(row_path)) is None
+
+
+def test_the_allowed_auroc_is_the_mean_and_0_005_or_three_deviations():
+    nothing = np.zeros((3, 1), np.float32)
+    assert FreshEntry((0.5, 0.5, 0.5), nothing).allowed == pytest.approx(0.505)
+    assert FreshEntry((0.4, 0.5, 0.6), nothing).allowed == pytest.approx(0.5 + 3 * 0.1)
+    assert FreshEntry((0.4, 0.45, 0.6), nothing).median == 0.45
+
+
+def test_the_mildest_of_equal_attacks_is_as_rare_as_chance_says():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(4, 2000)).astype(np.float32)
+    share, most = mildest_share(scores[0], scores[1:], 0.0)
+    assert share == pytest.approx(0.25, abs=0.04)
+    assert most == pytest.approx(0.25 + 3 * np.sqrt(0.25 * 0.75 / 2000))
+    weaker, _ = mildest_share(scores[0] - 0.5, scores[1:], 0.0)
+    assert weaker > most
+
+
+def test_scores_that_hardly_differ_are_milder_for_nobody():
+    scores = np.zeros((4, 100), np.float32)
+    assert mildest_share(scores[0] - 1e-4, scores[1:], 1e-3)[0] == 0.0
+    assert mildest_share(scores[0] - 1e-2, scores[1:], 1e-3)[0] == 1.0

@@ -1,0 +1,124 @@
+"""Whatever is changed in a row or in a file beside it, a verification finds it."""
+
+import json
+
+import numpy as np
+import pytest
+from row_tampering import at, changed, leaves, loads, reseal, with_scores
+from row_world import bench, verify
+from safetensors.numpy import load
+
+from bench.leaderboards.arithmetic import ScoreTable
+from bench.leaderboards.arrays import pack
+from bench.leaderboards.claims import check_claims
+from bench.leaderboards.rescore import check_rescored
+from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, Row, RowError, read_row
+
+# What only the one who computed a row can know: a forger who seals the row again may change it.
+CIRCUMSTANCES = ("seconds", "device", "soundness", "versions")
+
+
+def test_a_change_of_any_one_field_is_found(row_path, cards):
+    content = loads(row_path)
+    places = list(leaves(content))
+    assert len(places) > 200
+    for place in places:
+        row_path.write_text(json.dumps(changed(content, place)))
+        try:
+            row = read_row(row_path)
+        except RowError:
+            continue
+        assert row.row_sha256 != row.content_sha256(), place
+
+
+def test_a_change_of_any_one_field_that_is_sealed_again_is_found_but_for_circumstances(row_path, cards):
+    content = loads(row_path)
+    unseen = []
+    for place in leaves(content):
+        if place == ("row_sha256",) or place[:2] == ("entries", 1):  # the second entry is made like the first
+            continue
+        try:
+            row = Row.model_validate_json(json.dumps(changed(content, place)))
+        except ValueError:
+            continue
+        sealed = reseal(row_path, row)
+        claims = check_claims(read_row(sealed), sealed, cards, None)
+        problems = claims.problems
+        if not problems and claims.files is not None:
+            problems, _ = check_rescored(row, claims.files, cards)
+        if not problems and at(content, place) != at(json.loads(sealed.read_text()), place):
+            unseen.append(place)
+    assert unseen
+    assert all(set(place) & set(CIRCUMSTANCES) for place in unseen), unseen
+
+
+@pytest.mark.parametrize("ending", [SCORES_SUFFIX, IMAGES_SUFFIX])
+def test_a_change_of_one_byte_of_a_file_is_found(world, row_path, ending):
+    path = row_path.with_name(read_row(row_path).stem + ending)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    result = verify(world, row_path, "claimed")
+    assert result.exit_code == 1
+    assert "sha256" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["clean", "worst.0", "norm.1", "member.0.climb-l2", "ids"])
+def test_a_score_that_is_changed_and_sealed_again_is_found(world, row_path, cards, name):
+    row = read_row(row_path)
+    arrays = load(row_path.with_name(row.scores.file).read_bytes())
+    changed_scores = arrays[name].copy()
+    changed_scores[3] = {"norm.1": 0.5, "ids": 7}.get(name, changed_scores[3] - 0.05)
+    forged, scores = with_scores(row, {**arrays, name: changed_scores})
+    sealed = reseal(row_path, with_figures(forged, {**arrays, name: changed_scores}), {SCORES_SUFFIX: scores})
+    assert verify(world, sealed, "re-scored").exit_code == 1
+
+
+def test_an_image_that_is_changed_and_sealed_again_is_found(world, row_path):
+    row = read_row(row_path)
+    arrays = load(row_path.with_name(row.images.file).read_bytes())
+    images = arrays["images.0"].copy()
+    images[2] = np.clip(images[2] * 0.9, 0, 1)
+    sealed = reseal(row_path, row, {IMAGES_SUFFIX: pack({**arrays, "images.0": images})})
+    result = verify(world, sealed, "re-scored")
+    assert result.exit_code == 1
+    assert "kept images" in result.stderr
+    assert "[claimed]" in result.stdout
+
+
+def test_an_attack_that_did_nothing_is_found_by_attacking_again(world, row_path):
+    row = read_row(row_path)
+    arrays = load(row_path.with_name(row.scores.file).read_bytes())
+    clean = arrays["clean"][row.scores.sets["test"] :]
+    idle = {name: clean if name.startswith(("worst", "member")) else array for name, array in arrays.items()}
+    forged, scores = with_scores(row.model_copy(update={"images": None}), idle)
+    sealed = reseal(row_path, with_figures(forged, idle), {SCORES_SUFFIX: scores})
+    assert verify(world, sealed, "re-scored").exit_code == 0
+    result = verify(world, sealed, "re-attacked", "--quiet")
+    assert result.exit_code == 1
+    assert "is claimed, and fresh attacks allow" in result.stderr
+    assert "[re-scored]" in result.stdout
+
+
+def test_other_weights_are_found(world, row_path):
+    weights = world / "detectors/weights/bent.safetensors"
+    weights.write_bytes(pack({"slope": np.ones(16, np.float32)}))
+    assert verify(world, row_path, "claimed").exit_code == 0
+    result = bench("verify", row_path, "--workspace", world, "--device", "cpu")
+    assert result.exit_code == 2
+    assert "sha256" in result.stderr
+
+
+def with_figures(row: Row, arrays: dict[str, np.ndarray]) -> Row:
+    """The row with the figures that these scores make."""
+    table = ScoreTable(row.scores.sets, ("near", "far"), arrays)
+    entries = []
+    for number, entry in enumerate(row.entries):
+        members = {
+            name: member.model_copy(update={"mean": table.member_mean(number, name)})
+            for name, member in entry.members.items()
+        }
+        figures = {"sets": table.set_figures(number), "mean": table.worst_mean(number), "members": members}
+        entries.append(entry.model_copy(update=figures))
+    worst = min((entry.mean for entry in entries), key=lambda mean: mean.auroc)
+    return row.model_copy(update={"entries": tuple(entries), "worst": worst, "clean": table.clean_mean()})
