@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from bench.catalog import Catalog
 
 EXAMPLES = (
-    "bench run --detector gat --threat auto-l2 --eps 1 --out runs",
     "bench submit --run runs --detector gat --dry-run",
     "bench submit --run runs --detector gat --track digits --images 16",
     "bench submit --adversarials mine.npz --beats leaderboards/digits/gat@0123456789ab.json",
