@@ -10,10 +10,9 @@ What each control must trip follows from what is wrong with it:
   of it; but a black box moves whole squares of pixels, which carries images near the edge across it (D11), and images
   of the undefended detector cross it as well (D12). Its scores are tied (D14).
 - noisy: its gradient is that of a ripple which is finer than any step, so central differences do not confirm it (D3),
-  and images of the undefended detector do better (D12).
-
-The noisy control's attack already evaluates hundreds of points at random, and the harness averages it over draws: D1
-and D4 are no matter of course there.
+  and without a radius it leads nowhere either (D9). Squares of pixels are larger than the ripple, and images of the
+  undefended detector do not follow it: both do better (D11, D12). Since the attack itself looks at many points as if
+  at random, and the harness averages over draws, D1 and D4 are not asked of it.
 """
 
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from bench.soundness.verdicts import Finding, Verdict, Verdicts
 TRIPS = {
     "control-quantised": ("D2", "D4", "D9", "D11", "D12", "D14"),
     "control-saturated": ("D2", "D9", "D11", "D12", "D14"),
-    "control-noisy": ("D3", "D12"),
+    "control-noisy": ("D3", "D9", "D11", "D12"),
 }
 """Control -> the checks that must say WARN or FAIL."""
 

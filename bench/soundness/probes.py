@@ -1,6 +1,5 @@
 """What the checks ask of a detector: is it the same twice, has it a gradient, is that right, is the score rough."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,29 +115,40 @@ def gradient_errors(target: Target) -> dict[float, float]:
     return found
 
 
-def random_points(
-    target: Target, iqr: float, tell: Callable[[], None] = lambda: None
-) -> tuple[NDArray[np.float32], float]:
-    """The best score among random points of every ball, in the detector's sign, and how much the score moves there.
+@dataclass(frozen=True)
+class RandomPoints:
+    """What random points of the balls came to.
+
+    Attributes:
+        images: (N, C, H, W) the best point for the attacker, the image itself among them.
+        scores: (N,) their scores, in the detector's sign; those of a random detector by the draws that chose them.
+        roughness: Mean over images and points of min(1, |difference to the image's own score| / IQR).
+    """
+
+    images: Tensor
+    scores: NDArray[np.float32]
+    roughness: float
+
+
+def random_points(target: Target, iqr: float) -> RandomPoints:
+    """Draw `POINTS` points uniformly in every ball.
 
     Args:
         target: What is probed.
         iqr: Of the clean ID scores.
-        tell: Called after every point.
-
-    Returns:
-        (N,) best scores, the image's own among them; and the mean of min(1, |difference to the image's own| / IQR).
     """
     oracle = Oracle(target.detector, ids=target.ids, context=target.context)
     with untouched(target.detector):
         own, _ = oracle.judge(target.x)
-        best, moved = own.clone(), 0.0
+        best, images, moved = own.clone(), target.x.clone(), 0.0
         for draw in range(POINTS):
-            judged, _ = oracle.judge(target.points(draw + 1))
-            best = torch.fmax(best, judged)
+            points = target.points(draw + 1)
+            judged, _ = oracle.judge(points)
+            better = (judged > best) | (torch.isnan(best) & ~torch.isnan(judged))
+            best = torch.where(better, judged, best)
+            images[better] = points[better]
             moved += float(torch.nan_to_num((judged - own).abs() / iqr, nan=1.0).clamp(max=1.0).double().mean())
-            tell()
-    return (target.context.sign * best).cpu().numpy(), moved / POINTS
+    return RandomPoints(images, (target.context.sign * best).cpu().numpy(), moved / POINTS)
 
 
 def _gradients(target: Target, at: Tensor) -> Tensor:

@@ -156,10 +156,11 @@ class Runs:
 
     def _random_points(self) -> list[Finding]:
         view = self.lab.view
-        best, roughness = probes.random_points(self.lab.target, view.iqr)
+        found = probes.random_points(self.lab.target, view.iqr)
         self.lab.allowance.spend(queries=(probes.POINTS + 1) * len(self.lab.x))
-        noise = split(best, view)
-        return [comparisons.noise_does_not_win(view, noise), records.smooth(view, roughness)]
+        # The best of many scores by the same draws is a lucky one: fresh draws tell what it is worth.
+        scores = self.lab.score(found.images) if self.lab.detector.info.random else found.scores
+        return [comparisons.noise_does_not_win(view, split(scores, view)), records.smooth(view, found.roughness)]
 
     # ------------------------------------------------------------------- other attacks
 

@@ -126,13 +126,14 @@ def test_steps_that_would_leave_the_box_are_left_out():
 @pytest.mark.parametrize("side", [Side.EVADE, Side.ALARM])
 def test_the_best_random_point_is_the_best_of_those_drawn(side):
     probed = target(LinearScore(), side=side)
-    best, _ = probes.random_points(probed, 1.0)
+    found = probes.random_points(probed, 1.0)
     scores = [probed.detector.score(probed.x)] + [
         probed.detector.score(probed.points(draw + 1)) for draw in range(probes.POINTS)
     ]
     stacked = torch.stack(scores).detach()
     expected = stacked.amin(0) if side is Side.ALARM else stacked.amax(0)
-    np.testing.assert_allclose(best, expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.scores, expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(probed.detector.score(found.images).detach(), found.scores, atol=1e-5)
 
 
 def test_roughness_is_the_mean_move_of_the_score_in_iqrs_and_at_most_one():
@@ -141,15 +142,15 @@ def test_roughness_is_the_mean_move_of_the_score_in_iqrs_and_at_most_one():
     moves = torch.stack([(probed.detector.score(probed.points(d + 1)) - own).abs() for d in range(probes.POINTS)])
     for iqr in (0.05, 5.0):
         expected = float((moves / iqr).detach().clamp(max=1.0).mean())
-        assert probes.random_points(probed, iqr)[1] == pytest.approx(expected, rel=1e-4)
-    assert math.isclose(probes.random_points(target(FlatScore()), 1.0)[1], 0.0)
+        assert probes.random_points(probed, iqr).roughness == pytest.approx(expected, rel=1e-4)
+    assert math.isclose(probes.random_points(target(FlatScore()), 1.0).roughness, 0.0)
 
 
 def test_random_points_of_scores_that_are_nan_are_no_gain():
-    best, roughness = probes.random_points(target(PoisonedScore()), 1.0)
+    found = probes.random_points(target(PoisonedScore()), 1.0)
     fine = images()[:, 0, 0, 0] <= 0.5
-    assert bool(np.isfinite(best[fine.numpy()]).all())
-    assert math.isfinite(roughness)
+    assert bool(np.isfinite(found.scores[fine.numpy()]).all())
+    assert math.isfinite(found.roughness)
 
 
 def test_a_probe_leaves_mode_and_random_state_as_they_were():
