@@ -3,11 +3,9 @@
 import re
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch import Tensor, nn
 
 from bench.catalog import Catalog
@@ -23,31 +21,6 @@ from bench.evaluation.store import CellStore, MemoryStore, Store
 from bench.evaluation.workbench import Given
 from bench.specs import DetectorSpec, Goal, Knowledge, Loss, Norm, RecordedSpec, Side, ThreatCard, TrackCard
 from bench.threat_models.base import Threat
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found.
-
-    Attributes:
-        cells: The clean cell first, then one a radius.
-    """
-
-    cells: tuple[Cell, ...]
-
-    def table(self) -> pd.DataFrame:
-        """One row a cell and OOD set, and one a cell for the mean over natural sets."""
-        rows = []
-        for cell in self.cells:
-            meta = cell.meta
-            base = {
-                "detector": meta.detector, "threat": meta.threat, "norm": meta.norm and str(meta.norm),
-                "eps": meta.eps, "side": str(meta.side), "track": meta.track,
-            }  # fmt: skip
-            figures = [*meta.sets.items(), *([("mean", meta.mean)] if meta.mean is not None else [])]
-            shown = ("clean_auroc", "clean_se", "auroc", "se", "fpr95", "ceiling", "reachable", "guaranteed_auroc")
-            rows += [{**base, "set": name, **{f: getattr(values, f) for f in shown}} for name, values in figures]
-        return pd.DataFrame(rows)
 
 
 def evaluate(
@@ -69,7 +42,7 @@ def evaluate(
     data_dir: Path | None = None,
     progress: CellProgress | None = None,
     **params: Any,
-) -> Evaluation:
+) -> tuple[Cell, ...]:
     """Score a detector on a track, clean and under attack.
 
     A detector, threat or track that is given as an object is always computed anew, since nothing tells whether it
@@ -94,6 +67,9 @@ def evaluate(
         data_dir: Where data files lie; None for the default.
         progress: Hears of the cell at hand.
         params: Parameters over those of the threat's card, such as `steps=20`.
+
+    Returns:
+        The clean cell first, then one a radius; from `bench.evaluate` with their tables and figures.
 
     Raises:
         UsageError: A wrong name, radius or parameter, or missing data or weights.
@@ -128,7 +104,7 @@ def evaluate(
     )
     kept: CellStore = Store(Path(store)) if store is not None else MemoryStore()
     outcomes = run_plan(planned, kept, catalog, device=device, data_dir=data_dir, progress=progress, given=objects)
-    return Evaluation(tuple(_cell(outcome, kept) for outcome in outcomes))
+    return tuple(_cell(outcome, kept) for outcome in outcomes)
 
 
 def _cell(outcome: Outcome, store: CellStore) -> Cell:

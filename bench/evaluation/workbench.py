@@ -93,7 +93,7 @@ class Workbench:
         cell = _COMPUTE.get(side, attacked_cell)(stage, threat)
         goal, loss = planned.ingredients.goal or Goal.MISCLASSIFY, planned.ingredients.loss or Loss.MARGIN
         asked = Context(side, goal=goal, loss=loss)
-        missed = threat.leaves_out(stage.detector.info.components, asked)
+        missed = threat.leaves_out(stage.detector.info, asked)
         found = {"notes": (*cell.meta.notes, *notes), "leaves_out": missed}
         return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bench import randomness
-from bench.detectors.base import Detector
+from bench.detectors.base import Detector, DetectorInfo
 from bench.specs import Goal, Loss, Norm, Side
 
 TRACE_LENGTH = 64
@@ -160,13 +160,14 @@ class Threat(ABC):
     follows_loss: ClassVar[bool] = True
     """On side FOOL: whether `Context.loss` directs the search, so that one that knows no acceptance leaves it out."""
 
-    def leaves_out(self, components: tuple[str, ...], context: Context) -> tuple[str, ...]:
+    def leaves_out(self, info: DetectorInfo, context: Context) -> tuple[str, ...]:
         """The parts of a detector that direct the search in nothing: where there is one, the attack is not adaptive.
 
         Args:
-            components: What the detector declares, `DetectorInfo.components`.
+            info: What the detector declares; its `components` are the parts.
             context: The side, and on FOOL goal and loss.
         """
+        components = info.components
         missed = [part for part in components if self.covers is not None and part not in self.covers]
         blind = context.goal is Goal.ACCEPT and self.follows_loss and context.loss is not Loss.JOINT
         if context.side is Side.FOOL and blind:

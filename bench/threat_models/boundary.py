@@ -72,8 +72,8 @@ class Boundary(Threat):
     `targeted: random`. A sample without a start fails, alone.
 
     The default budget is that of foolbox, 25,000 steps or 27,500 queries: the gain of a step shrinks with the number of
-    pixels, and 1,024 of them take about ten thousand. A walk that has converged ends before, after about 2,000 steps
-    for 36 pixels.
+    pixels. On linear classifiers with 1,024 pixels 10,000 queries come within 7 % of the minimal norm and 20,000 within
+    3 %, where walks end since they have converged; with 36 pixels they end there after about 700.
 
     Deviations: every second step leaves pixels alone that are at a wall of the box. Where the nearest image has many of
     them, a random direction costs more by those that it takes off the wall than it can gain by the others, at any

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.detectors.base import Detector
+from bench.detectors.base import Detector, DetectorInfo
 from bench.specs import Loss, Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
@@ -46,9 +46,9 @@ class DeepFool(Threat):
     Params = DeepFoolParams
     params: DeepFoolParams
 
-    def leaves_out(self, components: tuple[str, ...], context: Context) -> tuple[str, ...]:
+    def leaves_out(self, info: DetectorInfo, context: Context) -> tuple[str, ...]:
         """Acceptance, whatever the loss: the classifier alone directs."""
-        return super().leaves_out(components, replace(context, loss=Loss.MARGIN))
+        return super().leaves_out(info, replace(context, loss=Loss.MARGIN))
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One gradient for each class that is considered, and one query, a step."""

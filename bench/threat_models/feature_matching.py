@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from bench.detectors.base import Detector
+from bench.detectors.base import Detector, DetectorInfo
 from bench.threat_models.ascent import ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
 from bench.threat_models.guides import drawn_guides, needed_pool, ordered_guides
@@ -15,6 +15,14 @@ from bench.threat_models.matching import Matching, Plan, Update
 from bench.threat_models.pgd import PGDParams, Schedule, step_sizes
 
 TEST_GUIDES = "ID test images led the attack, which copies their scores: a reproduction, and nothing to rank."
+
+
+_SEEN = {
+    "logits": ("classifier", "features", "members", "preprocessing"),
+    "penultimate": ("features", "encoder"),
+    "all": ("classifier", "features", "members", "preprocessing", "encoder"),
+}
+"""The components of detectors that features at a place depend on; the score depends on all."""
 
 
 class Guides(StrEnum):
@@ -86,6 +94,14 @@ class FeatureMatching(Threat):
         """Whether the guides are ID test images."""
         return self.params.guides is Guides.TEST
 
+    def leaves_out(self, info: DetectorInfo, context: Context) -> tuple[str, ...]:
+        """Also the components on which the matched features do not depend."""
+        seen = _SEEN.get(self._place(info))
+        return super().leaves_out(info, context) + tuple(c for c in info.components if seen and c not in seen)
+
+    def _place(self, info: DetectorInfo) -> str:
+        return info.matched if self.params.match == "auto" else self.params.match
+
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """A gradient a step, and a query where the features are not the score itself; one more query for each end."""
         norm, eps = ball_of(budget)
@@ -97,7 +113,7 @@ class FeatureMatching(Threat):
             guides = drawn_guides(ids, params.guides_per_image, pool=len(pool), draw=-1, context=context)
         steps = PGDParams(steps=params.steps, step_size=params.step_size, schedule=params.schedule)
         plan = Plan(
-            at=detector.info.matched if params.match == "auto" else params.match, norm=norm, eps=eps,
+            at=self._place(detector.info), norm=norm, eps=eps,
             sizes=tuple(eps * size for size in step_sizes(steps)),
             restarts=params.restarts, update=params.update, noise=params.noise,
         )  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from bench.detectors.base import Detector
+from bench.detectors.base import Detector, DetectorInfo
 from bench.specs import Loss
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
@@ -62,9 +62,9 @@ class JSMA(Threat):
     Params = JSMAParams
     params: JSMAParams
 
-    def leaves_out(self, components: tuple[str, ...], context: Context) -> tuple[str, ...]:
+    def leaves_out(self, info: DetectorInfo, context: Context) -> tuple[str, ...]:
         """Acceptance, whatever the loss: the classifier alone directs."""
-        return super().leaves_out(components, replace(context, loss=Loss.MARGIN))
+        return super().leaves_out(info, replace(context, loss=Loss.MARGIN))
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """Two gradients and one query a step and target."""

@@ -264,3 +264,17 @@ def test_the_relative_error_is_the_papers() -> None:
     error = relative_error(features, target)
     assert float(error[0]) == pytest.approx((1.0 + 2.0) / 2 / 4.0)
     assert bool(error[1].isnan())
+
+
+@pytest.mark.parametrize(
+    ("info", "match", "missed"),
+    [
+        (DetectorInfo(components=("classifier", "densities"), matched="logits"), "auto", ("densities",)),
+        (DetectorInfo(components=("classifier", "densities"), matched="logits"), "score", ()),
+        (DetectorInfo(components=("encoder", "decoder"), matched="penultimate"), "auto", ("decoder",)),
+        (DetectorInfo(components=("classifier", "preprocessing")), "logits", ()),
+    ],
+)
+def test_components_on_which_the_matched_features_do_not_depend_are_left_out(info, match, missed):
+    threat = FeatureMatching(FeatureMatchingParams(match=match))
+    assert threat.leaves_out(info, Context(Side.EVADE)) == missed

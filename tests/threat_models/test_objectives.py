@@ -146,11 +146,13 @@ def test_an_attack_on_a_random_detector_sees_the_same_draws_at_every_step(x):
 ])  # fmt: skip
 def test_an_attack_that_does_not_see_a_part_of_the_detector_says_so(options, missed):
     context = Context(**{"side": Side.EVADE, **options})
-    assert PGD().leaves_out(("classifier", "preprocessing"), context) == missed
+    assert PGD().leaves_out(DetectorInfo(components=("classifier", "preprocessing")), context) == missed
 
 
 def test_an_attack_that_declares_what_it_covers_leaves_out_the_rest():
     class Half(PGD):
         covers = ("classifier",)
 
-    assert Half().leaves_out(("classifier", "preprocessing"), Context(Side.EVADE)) == ("preprocessing",)
+    assert Half().leaves_out(DetectorInfo(components=("classifier", "preprocessing")), Context(Side.EVADE)) == (
+        "preprocessing",
+    )
