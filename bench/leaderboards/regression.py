@@ -13,6 +13,7 @@ from itertools import zip_longest
 from bench import metrics
 from bench.leaderboards.baseline import BaselineCell, Figure, Identity, Provenance
 from bench.soundness.view import TEST
+from bench.yaml_cards import shorten
 
 TOLERANCE = 0.005
 ALPHA = 0.01
@@ -30,6 +31,18 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
+class Changed:
+    """Something that a figure depends on and that is not as it was: the first digits of a hash, or a setting."""
+
+    what: str
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.before} -> {self.now}"
+
+
+@dataclass(frozen=True)
 class Compared:
     """One cell of a baseline beside the same cell now.
 
@@ -40,7 +53,7 @@ class Compared:
         paired: Whether the images are the same.
         p_value: Two-sided, adjusted over all cells that were compared; 1 where the cell is missing.
         verdict: What became of it.
-        changed: What it depends on and is not as it was, in words.
+        changed: What it depends on and is not as it was.
         reason: Why it is missing.
     """
 
@@ -50,7 +63,7 @@ class Compared:
     paired: bool
     p_value: float
     verdict: Verdict
-    changed: tuple[str, ...] = ()
+    changed: tuple[Changed, ...] = ()
     reason: str = ""
 
     @property
@@ -135,16 +148,17 @@ def change_of(before: BaselineCell, now: BaselineCell) -> tuple[metrics.Differen
     return means(new[TEST], ood_new, old[TEST], ood_old, name=name), paired
 
 
-def differences(before: BaselineCell, now: BaselineCell) -> list[str]:
-    """What the figures depend on and is not as it was, in words; empty where nothing is."""
+def differences(before: BaselineCell, now: BaselineCell) -> list[Changed]:
+    """What the figures depend on and is not as it was; empty where nothing is."""
     old, new = before.provenance, now.provenance
-    words = [f"{what} ({_short(a)} -> {_short(b)})" for what, a, b in _hashes(old, new) if a != b]
-    settings = (("batch shape", old.micro_batch, new.micro_batch), ("early stop", old.early_stop, new.early_stop))
-    words += [f"{what} {a} -> {b}" for what, a, b in settings if a != b]
-    for name in sorted({*old.threat_params, *new.threat_params}):
-        a, b = old.threat_params.get(name), new.threat_params.get(name)
-        words += [f"{name} {a} -> {b}"] if a != b else []
-    return words
+    found = [Changed(what, _short(a), _short(b)) for what, a, b in _hashes(old, new) if a != b]
+    settings: list[tuple[str, object, object]] = [
+        ("batch shape", old.micro_batch, new.micro_batch),
+        ("early stop", old.early_stop, new.early_stop),
+        *((name, old.threat_params.get(name), new.threat_params.get(name))
+          for name in sorted({*old.threat_params, *new.threat_params})),
+    ]  # fmt: skip
+    return [*found, *(Changed(what, shorten(a), shorten(b)) for what, a, b in settings if a != b)]
 
 
 def _verdict(before: BaselineCell, now: BaselineCell, change: float) -> Verdict:

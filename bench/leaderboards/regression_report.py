@@ -59,7 +59,7 @@ def render_junit(found: Regression) -> str:
         if cell.regressed or cell.verdict is Verdict.MISSING:
             kind = "failure" if cell.regressed else "error"
             part = ElementTree.SubElement(case, kind, {"type": str(cell.verdict), "message": _xml(_message(cell))})
-            part.text = _xml("\n".join([_message(cell), *cell.changed]))
+            part.text = _xml("\n".join([_message(cell), *map(str, cell.changed)]))
         ElementTree.SubElement(case, "system-out").text = _xml(", ".join(_words(cell)[1:]))
     ElementTree.indent(suite, " ")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(suite, encoding="unicode")}\n'
@@ -105,15 +105,17 @@ def _sentences(found: Regression) -> list[str]:
 
 def _changed(cells: Iterable[Compared]) -> list[str]:
     """What is not as it was, each thing once, with the cells that depend on it."""
-    by_change: dict[str, list[str]] = {}
     compared = [cell for cell in cells if cell.now is not None]
+    labels: dict[str, list[str]] = {}
+    values: dict[str, dict[str, None]] = {}
     for cell in compared:
         for change in cell.changed:
-            by_change.setdefault(change, []).append(cell.before.identity.label)
+            labels.setdefault(change.what, []).append(cell.before.identity.label)
+            values.setdefault(change.what, {})[f"{change.before} -> {change.now}"] = None
     said = []
-    for change, labels in by_change.items():
-        where = "all cells" if len(labels) == len(compared) else "; ".join(labels)
-        said.append(f"changed: {change} in {where}.")
+    for what, where in labels.items():
+        named = "all cells" if len(where) == len(compared) else "; ".join(where)
+        said.append(f"changed: {what} in {named} ({', '.join(values[what])}).")
     return said
 
 
