@@ -23,8 +23,9 @@ from bench.threat_models.base import Budget, Context, Status, Threat
 QUERY = 0.4
 """What a score costs in gradients: a pass forward next to one forward and back."""
 
-_SHAPE = 16
-"""Few images are asked in batches of a multiple of this, so that padding does not cost more than they do."""
+_SHAPE = 32
+"""Images a batch on a CPU: few images get fewer as they stop, and padding them to the cell's own batch would cost more
+seconds than the attack on them."""
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Lab:
         device = whole.pool.device if whole.pool is not None else torch.device("cpu")
         self.x: Tensor = torch.cat([sets[name].pixels()[view.rows[name]] for name in names]).to(device)
         self.ids: Tensor = torch.cat([sets[name].ids[view.rows[name]] for name in names]).to(device)
-        shape = min(whole.micro_batch, -(-len(rows) // _SHAPE) * _SHAPE)
+        shape = min(whole.micro_batch, _SHAPE) if device.type == "cpu" else whole.micro_batch
         labels = None if whole.labels is None else whole.labels[rows.to(device)]
         self.context: Context = replace(whole, labels=labels, transferred={}, micro_batch=shape)
 
