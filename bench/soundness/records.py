@@ -94,15 +94,20 @@ def last_against_best(view: View, last: NDArray[np.floating]) -> Finding:
 
 
 def resolution(view: View) -> Finding:
-    """D14: ties within the attacked side, scores piled up at an extreme, and what ties are worth in AUROC."""
-    ties = max(_ties(part) for scores in (view.clean, view.attacked) for part in scores.values())
+    """D14: ties within the attacked side, scores piled up at an extreme, and what ties are worth in AUROC.
+
+    Ties are those after the attack, of which the figure is made. Clean OOD scores may lie on a floor (a softmax that is
+    uniform) without any loss: they are told, and count only where the attack cannot leave the floor.
+    """
+    ties, before = (max(map(_ties, scores.values())) for scores in (view.attacked, view.clean))
     everything = np.concatenate([*view.opponents, *view.clean.values()])
     piled = max(_piled(everything, extreme) for extreme in (everything.min(), everything.max()))
     worth = view.auroc() - view.conservative_auroc()
-    figures = {"ties": ties, "share_at_an_extreme": piled, "auroc_by_ties": worth}
-    verdict = graded(max(figures.values()), warn=TIED + _ROUNDING, fail=COARSE + _ROUNDING)
+    verdict = graded(max(ties, piled, worth), warn=TIED + _ROUNDING, fail=COARSE + _ROUNDING)
+    figures = {"ties": ties, "clean_ties": before, "share_at_an_extreme": piled, "auroc_by_ties": worth}
     found = (
-        f"{ties:.1%} of the scores are ties, {piled:.1%} lie at one extreme, and ties are worth {worth:.3f} of AUROC."
+        f"{ties:.1%} of the attacked scores are ties ({before:.1%} before), {piled:.1%} of the clean ones lie at one "
+        f"extreme, and ties are worth {worth:.3f} of AUROC."
     )
     return CHECKS["D14"].finding(verdict, found, side=view.side, figures=figures)
 

@@ -54,10 +54,19 @@ def test_scores_that_are_all_different_pass():
 
 def test_scores_on_a_grid_fail():
     seen = view(0.3)
-    coarse = replace(seen, clean={"near": np.round(seen.clean["near"] * 4) / 4})
-    finding = records.resolution(coarse)
+    grid = np.round(seen.attacked["near"] * 4) / 4
+    finding = records.resolution(replace(seen, attacked={"near": grid}))
     assert finding.verdict is Verdict.FAIL
-    assert finding.figures["ties"] == pytest.approx(1 - 5 / COUNT)
+    assert finding.figures["ties"] == pytest.approx(1 - len(set(grid.tolist())) / COUNT)
+
+
+def test_ties_that_the_attack_undoes_are_only_told():
+    seen = view(0.3141)
+    tied = seen.clean["near"].copy()
+    tied[20:24] = tied[20]
+    finding = records.resolution(replace(seen, clean={"near": tied}))
+    assert finding.verdict is Verdict.PASS
+    assert finding.figures["clean_ties"] == pytest.approx(3 / COUNT)
 
 
 def test_scores_piled_up_at_an_extreme_are_noticed():
