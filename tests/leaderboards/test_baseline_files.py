@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from baseline_cells import baseline, made, scores
+
+from bench.catalog import Catalog
+from bench.errors import UsageError
+from bench.evaluation.plan import plan
+from bench.leaderboards.baseline import MAX_BYTES, read_baseline, schema, write_baseline
+from bench.leaderboards.replay import replay
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def builtin():
+    return Catalog()
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "baseline.json"
+    write_baseline(baseline(made(scores(), threat="clean"), made(scores(1))), path)
+    return path
+
+
+def changed(file, change):
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+    return file
+
+
+def test_a_baseline_is_read_as_it_was_written(file):
+    found = read_baseline(file)
+    assert [cell.identity.label for cell in found.cells] == ["gat x clean on digits", "gat x pgd-l2 l2 1 on digits"]
+    for name, part in scores(1).items():
+        assert np.array_equal(found.cells[1].scores()[name], part.astype(np.float32))
+
+
+def test_equal_content_gives_equal_bytes(file, tmp_path):
+    write_baseline(read_baseline(file), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
+
+
+def test_scores_longer_than_one_text_come_back_whole(tmp_path):
+    many = scores(2, count=5000)
+    write_baseline(baseline(made(many)), tmp_path / "many.json")
+    assert np.array_equal(
+        read_baseline(tmp_path / "many.json").cells[0].scores()["far"], many["far"].astype(np.float32)
+    )
+
+
+def first(content):
+    return content["cells"][0]
+
+
+HOSTILE = {
+    "another format": (lambda c: c.update(format=2), "has format 2; allowed is 1"),
+    "no format": (lambda c: c.pop("format"), "has format None"),
+    "unknown field": (lambda c: c.update(html="<script>"), "html"),
+    "no cells": (lambda c: c.update(cells=[]), "cells"),
+    "cells of a wrong type": (lambda c: c.update(cells="all"), "cells"),
+    "a figure that its scores do not give": (lambda c: first(c).update(value=0.99), "and its scores give"),
+    "an error that its scores do not give": (lambda c: first(c).update(se=0.5), "its scores give"),
+    "a figure above one": (lambda c: first(c).update(value=1.5), "cells.0.value"),
+    "a text for a figure": (lambda c: first(c).update(value="0.9"), "cells.0.value"),
+    "a long text": (lambda c: first(c)["identity"].update(detector="x" * 10_000_000), "10,000,000 characters"),
+    "a control character": (lambda c: first(c)["identity"].update(detector="a\u001b[2J"), "control character"),
+    "a path for a track": (lambda c: first(c)["identity"].update(track="../x"), "identity.track"),
+    "a script for a threat": (lambda c: first(c)["identity"].update(threat="<script>"), "identity.threat"),
+    "a hash that is none": (lambda c: first(c)["provenance"].update(code_hash="x"), "code_hash"),
+    "a cell twice": (lambda c: c["cells"].append(first(c)), "is given twice"),
+    "scores that are no base64": (lambda c: first(c)["samples"]["far"].update(scores=["!"]), "not base64"),
+    "too few scores": (lambda c: first(c)["samples"]["far"].update(count=121), "121 scores take"),
+    "scores in one piece too many": (lambda c: first(c)["samples"]["far"]["scores"].append(""), "pieces of"),
+    "scores that are not finite": (
+        lambda c: first(c)["samples"]["far"].update(count=1, scores=["AADAfw=="]), "not all finite",
+    ),
+    "no ID images": (lambda c: first(c)["samples"].pop("test"), "gives no auroc"),
+    "a billion images": (lambda c: first(c)["samples"]["far"].update(count=10**9), "samples.far.count"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_file_is_one_sentence(file, what):
+    change, sentence = HOSTILE[what]
+    with pytest.raises(UsageError) as error:
+        read_baseline(changed(file, change))
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[1]", "no JSON object"),
+        ('{"format": 1, "format": 1}', "twice"),
+        ('{"format": NaN}', "holds NaN"),
+        ('{"format": 1e999}', "not finite"),
+        ("[" * 100_000, "nested more than"),
+        ("\x80\x04K\x01.", "JSON"),
+        ("{", "is not JSON"),
+    ],
+)
+def test_what_is_no_json_is_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "wrong.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match=sentence):
+        read_baseline(tmp_path / "wrong.json")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    path = tmp_path / "large.json"
+    with path.open("wb") as out:
+        out.truncate(MAX_BYTES + 1)
+    with pytest.raises(UsageError, match="larger than"):
+        read_baseline(path)
+
+
+def test_the_published_schema_is_that_of_the_reader():
+    assert json.loads((CHECKOUT / "leaderboards" / "baseline.schema.json").read_text()) == schema()
+
+
+def test_the_baseline_of_this_repository_can_be_computed_again(builtin):
+    found = read_baseline(CHECKOUT / "leaderboards" / "baselines" / "digits-fast.json")
+    again = replay(found.cells, builtin)
+    assert again.reasons == {}
+    asked = plan(
+        builtin, ["gat", "msp"], ["pgd-l2"], "1", ["digits"], limit=100, overrides={"steps": 30, "restarts": 1}
+    )
+    assert set(again.keys.values()) == {cell.key for cell in asked}
+
+
+def test_a_program_is_not_run_because_a_file_names_it(builtin):
+    cell = made(scores(), detector="callable:os:system")
+    found = replay([cell], builtin)
+    assert found.planned == []
+    assert "is a program without a card" in found.reasons[cell.identity]
+
+
+def test_a_detector_that_is_gone_is_a_reason_and_no_error(builtin):
+    cell = made(scores(), detector="gone")
+    assert "unknown detector 'gone'" in replay([cell], builtin).reasons[cell.identity]

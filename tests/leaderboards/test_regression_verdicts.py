@@ -1,0 +1,145 @@
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from baseline_cells import digest, made, scores
+
+from bench.leaderboards.regression import Verdict, compare
+from bench.leaderboards.regression_report import render_junit, render_markdown, summary, text_lines
+from bench.metrics import paired_mean_difference, unpaired_mean_difference
+
+
+def checked(before, *now, **options):
+    return compare(before, {cell.identity: cell for cell in now}, **options)
+
+
+def only(before, now, **options):
+    (cell,) = checked([before], now, **options).cells
+    return cell
+
+
+def shifted(found, ood=0.0):
+    return {name: part + (0.0 if name == "test" else ood) for name, part in found.items()}
+
+
+def test_the_same_scores_are_unchanged():
+    assert only(made(scores()), made(scores())).verdict is Verdict.UNCHANGED
+
+
+def test_a_fall_is_worse_whatever_changed():
+    for options in ({}, {"weights": "other"}, {"code": "other"}):
+        assert only(made(scores()), made(shifted(scores(), 0.5), **options)).verdict is Verdict.WORSE
+
+
+def test_a_rise_under_attack_of_the_same_detector_is_a_weaker_attack():
+    assert only(made(scores()), made(shifted(scores(), -0.5), code="other")).verdict is Verdict.WEAKER
+
+
+def test_a_rise_under_attack_of_another_detector_is_better():
+    assert only(made(scores()), made(shifted(scores(), -0.5), weights="other")).verdict is Verdict.BETTER
+
+
+def test_a_rise_without_an_attack_is_better():
+    before, now = (made(part, threat="clean") for part in (scores(), shifted(scores(), -0.5)))
+    assert only(before, now).verdict is Verdict.BETTER
+
+
+def test_a_significant_change_within_the_tolerance_is_none():
+    before, now = made(scores()), made(shifted(scores(), 0.5))
+    fall = -only(before, now).change.difference
+    assert only(before, now, tolerance=fall * 1.001).verdict is Verdict.UNCHANGED
+    assert only(before, now, tolerance=fall * 0.999).verdict is Verdict.WORSE
+
+
+def test_a_large_change_that_is_not_significant_is_none():
+    few = {name: part[:8] for name, part in scores().items()}
+    cell = only(made(few), made({name: part[:8] for name, part in scores(5, gap=1.0).items()}))
+    assert abs(cell.change.difference) > 0.05
+    assert cell.p_value > 0.01
+    assert cell.verdict is Verdict.UNCHANGED
+
+
+def test_equal_images_are_compared_in_pairs_and_others_are_not():
+    old, new = scores(), scores(1)
+    sides = [new["test"], [new["far"], new["near"]], old["test"], [old["far"], old["near"]]]
+    sides = [np.asarray(s, np.float32) if not isinstance(s, list) else [np.float32(p) for p in s] for s in sides]
+    paired, unpaired = only(made(old), made(new)), only(made(old), made(new, ids="other"))
+    assert (paired.paired, unpaired.paired) == (True, False)
+    assert paired.change == paired_mean_difference(*sides)
+    assert unpaired.change == unpaired_mean_difference(*sides)
+
+
+def test_p_values_are_adjusted_over_all_cells():
+    fallen = made(shifted(scores(), 0.06))
+    (alone,) = checked([made(scores())], fallen).cells
+    still = [made(scores(), seed=seed) for seed in range(1, 10)]
+    among = checked([made(scores()), *still], fallen, *still).cells[0]
+    assert among.p_value == pytest.approx(min(1.0, 10 * alone.p_value))
+
+
+def test_what_withstood_is_compared_image_by_image():
+    before = np.arange(100) < 80
+    now = np.arange(100) < 60
+    cells = [made({"test": part}, figure="withstood", side="fool", goal="misclassify") for part in (before, now)]
+    cell = only(*cells)
+    assert cell.verdict is Verdict.WORSE
+    assert cell.change.p_value == pytest.approx(2 * 0.5**20)
+    assert only(cells[1], cells[0]).verdict is Verdict.WEAKER
+
+
+def test_hashes_and_parameters_that_differ_are_named():
+    cell = only(made(scores()), made(scores(), weights="new", code="changed"))
+    assert [str(change) for change in cell.changed] == [
+        f"weights {digest('weights')[:8]} -> {digest('new')[:8]}",
+        f"code {digest('code')[:8]} -> {digest('changed')[:8]}",
+    ]
+
+
+def test_a_cell_that_is_not_there_is_missing_with_its_reason():
+    before = made(scores())
+    found = compare([before], {}, reasons={before.identity: "its weights are gone"})
+    assert (found.failed, found.missing) == (False, True)
+    assert any("its weights are gone" in line.text for line in text_lines(found))
+
+
+@pytest.fixture
+def mixed():
+    """One cell of each verdict."""
+    falls, rises = shifted(scores(), 0.5), shifted(scores(), -0.5)
+    before = [made(scores(), detector=name) for name in ("same", "worse", "weaker", "better", "gone")]
+    now = [
+        made(scores(), detector="same"), made(falls, detector="worse"), made(rises, detector="weaker"),
+        made(rises, detector="better", weights="new"),
+    ]  # fmt: skip
+    return checked(before, *now)
+
+
+def test_the_summary_counts_every_verdict(mixed):
+    assert summary(mixed) == "5 cells: 1 unchanged, 1 better, 1 worse, 1 attack weaker, 1 missing."
+
+
+def test_junit_has_a_failure_for_each_regression_and_an_error_for_each_missing_cell(mixed):
+    suite = ET.fromstring(render_junit(mixed).encode())
+    assert {key: suite.get(key) for key in ("tests", "failures", "errors")} == {
+        "tests": "5", "failures": "2", "errors": "1",
+    }  # fmt: skip
+    failed = {case.get("name"): case.find("failure").get("type") for case in suite if case.find("failure") is not None}
+    assert failed == {
+        "worse x pgd-l2 l2 1 on digits": "worse", "weaker x pgd-l2 l2 1 on digits": "attack weaker",
+    }  # fmt: skip
+
+
+def test_markdown_has_a_row_for_each_cell(mixed):
+    rows = [line for line in render_markdown(mixed).splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 5
+    assert len({row.count("|") for row in rows}) == 1
+
+
+def test_names_cannot_break_out_of_markdown_and_xml():
+    name = "x | <script>alert(1)</script> `"
+    found = checked([made(scores(), detector=name)], made(shifted(scores(), 0.5), detector=name))
+    row = render_markdown(found).splitlines()[4]
+    assert row.replace("\\|", "").count("|") == 7
+    assert "<script>" not in row
+    (case,) = ET.fromstring(render_junit(found).encode())
+    assert case.get("name").startswith(name)
