@@ -47,6 +47,7 @@ def command(
     chosen = _seeds(comma_separated(seeds))
     cards = catalog(workspace)
     from bench.cli.devices import resolve_device
+    from bench.leaderboards.submit import figure
     from bench.leaderboards.verify import Level, verify
 
     found = verify(
@@ -59,8 +60,8 @@ def command(
         say(f"error: {sentence}")
     own = found.row
     console().print(
-        f"{found.badge} {own.detector.name} on {own.track.name}: worst-case AUROC {own.worst.auroc:.3f} +- "
-        f"{own.worst.se:.3f} under {own.worst_entry.threat}, clean {own.clean.auroc:.3f} +- {own.clean.se:.3f}",
+        f"{found.badge} {own.detector.name} on {own.track.name}: worst-case AUROC {figure(own.worst)} under "
+        f"{own.worst_entry.threat}, clean {figure(own.clean)}",
         soft_wrap=True,
     )
     if found.fresh is not None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from bench.catalog import Catalog
@@ -17,15 +18,14 @@ from bench.leaderboards.arrays import Arrays, array_sha256, unpack
 from bench.leaderboards.beliefs import failed_attacks
 from bench.leaderboards.identity import declared_weights, detector_part, digest_problem, track_part
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, CellPart, Entry, Row, RowError
+from bench.soundness.records import SLACK
 from bench.specs import DetectorSpec, Knowledge, Side, TrackCard, content_hash
 
 _ROUNDING = 1e-9
 """Figures are sums of at most a million terms in float64."""
 
-_IN_BALL = 1e-5
-"""Relative: what the harness allows a norm to exceed eps by, for rounding."""
-
 _LAST_PLACE = 2.0**-23
+"""What a norm may exceed eps by beside `SLACK`: one unit in the last place of a pixel near 1."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,11 @@ def check_claims(row: Row, path: Path, catalog: Catalog, data_dir: Path | None) 
     found.problems += _image_problems(row, track, found.files)
     found.remarks += _code_remarks(row)
     return found
+
+
+def in_ball(norms: NDArray[np.floating], eps: float) -> NDArray[np.bool_]:
+    """Whether each of these norms is within eps, up to rounding."""
+    return np.asarray(norms <= eps * (1 + SLACK) + _LAST_PLACE)
 
 
 def _form_problems(row: Row, path: Path) -> Iterator[str]:
@@ -237,7 +242,7 @@ def _not_the_worst(row: Row, table: ScoreTable, number: int, entry: Entry) -> It
     Of a random detector it is scored afresh, so that only its choice was the worst.
     """
     norms = table.arrays[names.norm_name(number)]
-    if not (norms <= entry.eps * (1 + _IN_BALL) + _LAST_PLACE).all():
+    if not in_ball(norms, entry.eps).all():
         yield f"{entry.threat}: images lie outside the ball of {entry.norm} {entry.eps:g}."
     if row.detector.random:
         return

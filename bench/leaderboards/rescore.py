@@ -15,7 +15,7 @@ from bench.evaluation.images import TEST, Images
 from bench.evaluation.keys import weights_hashes
 from bench.evaluation.scoring import Draws, Scores, device_of, predict_classes, score_images
 from bench.leaderboards import arrays as names
-from bench.leaderboards.claims import Files
+from bench.leaderboards.claims import Files, in_ball
 from bench.leaderboards.row import Row
 from bench.metrics import iqr
 from bench.specs import Norm
@@ -28,10 +28,6 @@ LOOSE = 1e-2
 
 ACCURACY_ROUNDING = 2e-3
 """An image on the border of two classes may fall to either side on another machine."""
-
-SLACK = 1e-5
-"""Relative: what a norm may exceed eps by, for rounding."""
-_LAST_PLACE = 2.0**-23
 
 
 def check_rescored(
@@ -123,7 +119,7 @@ class Scorer:
         moved = (images.astype(np.float64) - self.base[rows]).reshape(len(images), -1)
         norms = np.abs(moved).max(axis=1) if norm is Norm.LINF else np.sqrt((moved**2).sum(axis=1))
         boxed = ((images >= 0) & (images <= 1)).reshape(len(images), -1).all(axis=1)
-        return np.asarray(~(norms <= eps * (1 + SLACK) + _LAST_PLACE) | ~boxed)
+        return np.asarray(~in_ball(norms, eps) | ~boxed)
 
     def _score(self, pixels: torch.Tensor, draws: Draws) -> Scores:
         return score_images(self.detector, pixels.to(device_of(self.detector)), self.row.micro_batch, draws)

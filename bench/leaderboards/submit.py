@@ -43,7 +43,7 @@ def review_lines(built: Built) -> Iterator[str]:
     """What a reviewer sees of a row, a line each."""
     row, own = built.row, built.row.detector
     yield f"{own.name} on {row.track.name} (version {row.track.version}), seed {row.seed}"
-    yield f"  worst case: AUROC {_figure(row.worst)} under {row.worst_entry.threat}; clean {_figure(row.clean)}"
+    yield f"  worst case: AUROC {figure(row.worst)} under {row.worst_entry.threat}; clean {figure(row.clean)}"
     for entry in row.entries:
         yield from _entry_lines(entry)
     paper = f"{own.paper.authors} ({own.paper.year}): {own.paper.title}" if own.paper else "none"
@@ -69,11 +69,18 @@ def request_lines(row: Row, written: list[Path]) -> Iterator[str]:
     yield "  repository must lie where the card's `source` says."
 
 
+def figure(estimate: Estimate) -> str:
+    """An AUROC with its standard error; at 0 and 1, where that is 0, with the interval."""
+    if estimate.auroc in (0.0, 1.0):
+        return f"{estimate.auroc:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{estimate.auroc:.3f} +- {estimate.se:.3f}"
+
+
 def _entry_lines(entry: Entry) -> Iterator[str]:
-    yield f"  {entry.threat} at {entry.norm} {entry.eps:g}: AUROC {_figure(entry.mean)}"
+    yield f"  {entry.threat} at {entry.norm} {entry.eps:g}: AUROC {figure(entry.mean)}"
     for name, figures in entry.sets.items():
         aside = "" if figures.counts else " (not in the mean)"
-        yield f"    {name}: {_figure(figures.clean)} clean, {_figure(figures.attacked)} attacked{aside}"
+        yield f"    {name}: {figure(figures.clean)} clean, {figure(figures.attacked)} attacked{aside}"
     alone = ", ".join(f"{name} {member.mean.auroc:.3f}" for name, member in entry.members.items())
     yield f"    each attack alone: {alone or 'none'}"
     for name, why in entry.left_out.items():
@@ -85,7 +92,3 @@ def _entry_lines(entry: Entry) -> Iterator[str]:
         if verdict in (Verdict.WARN, Verdict.FAIL)
     ]
     yield f"    soundness: {'; '.join(said) or 'no check warns'}"
-
-
-def _figure(estimate: Estimate) -> str:
-    return f"{estimate.auroc:.3f} +- {estimate.se:.3f}"
