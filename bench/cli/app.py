@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import bench
+from bench.allocator import hold_freed_memory
 from bench.cli import common
 
 MODULES = {
@@ -83,6 +84,7 @@ def main() -> None:
     # Threads that spin while they wait slow every operation down where others use the same cores; OpenMP reads this
     # when torch is first imported, which no module of the command line does before it needs it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    hold_freed_memory()
     code: int | str | None = 0
     try:
         try:

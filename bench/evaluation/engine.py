@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.allocator import hold_freed_memory
 from bench.errors import BenchError, CellError, UsageError
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import CellMeta
@@ -106,6 +107,7 @@ def _workbench(
     # Threads that spin while they wait make every operation twenty times slower where others use the same cores; what
     # torch's OpenMP reads when it is loaded cannot be set later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    hold_freed_memory()
     from bench.evaluation.workbench import Workbench
 
     return Workbench(catalog, store, device=device, data_dir=data_dir, given=given)
