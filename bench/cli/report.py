@@ -1,5 +1,6 @@
 """`bench report`: everything that a folder of cells holds, as one HTML page."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,11 +41,13 @@ def command(
     from bench.report.html.build import build_page
     from bench.report.html.files import write_figures, write_tables, write_text
     from bench.report.html.page import render_page
+    from bench.report.radii import stored_radii
 
     cards = catalog(workspace)
+    radii = partial(stored_radii, run_dir)
     page = build_page(
-        found.tables, found.store, cards, verdicts=found.verdicts, title=title, each=gallery, data_dir=data_dir,
-        workspace=cards.workspace,
+        found.tables, found.store, cards, verdicts=found.verdicts, radii=radii, title=title, each=gallery,
+        data_dir=data_dir, workspace=cards.workspace,
     )  # fmt: skip
     path = out if out is not None else run_dir / "report.html"
     write_text(path, render_page(page))
@@ -55,5 +58,5 @@ def command(
         count = write_figures(figures, (*page.curves, *page.histograms, *page.convergence))
         typer.echo(f"{count} figures, each as PNG and SVG, are in '{figures}'.")
     if tables is not None:
-        count = write_tables(tables, found.tables, found.metas)
+        count = write_tables(tables, found.tables, found.metas, radii)
         typer.echo(f"{count} tables, each as Markdown and LaTeX, and cells.csv are in '{tables}'.")

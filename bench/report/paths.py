@@ -33,6 +33,6 @@ def _words(label: str, found: BetweenMetrics) -> list[str]:
         numbers.share(found.accepted_throughout),
         f"{found.midpoint_auroc:.3f} ± {found.midpoint_se:.3f}",
         numbers.share(found.accepted[middle]),
-        numbers.share(found.confidence_from[middle]),
-        numbers.share(found.confidence_to[middle]),
+        numbers.share(found.confidence_from[middle] if found.confidence_from else None),  # none without a classifier
+        numbers.share(found.confidence_to[middle] if found.confidence_to else None),
     ]

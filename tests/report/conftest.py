@@ -62,11 +62,11 @@ def cell_meta(
     return CellMeta.model_validate(fields | other)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_set() -> Callable[..., SetMetrics]:
     return set_metrics
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_meta() -> Callable[..., CellMeta]:
     return cell_meta

@@ -1,6 +1,6 @@
 """From a store to a page: which cells make which figures."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,17 +10,18 @@ from bench.evaluation.keys import Cards
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta
 from bench.evaluation.store import CellStore
 from bench.report import numbers
+from bench.report.html.convergence import Convergence
 from bench.report.html.curves import curves_of
 from bench.report.html.drawing import Drawing
 from bench.report.html.facts import cards_of, provenance_of, soundness_of
 from bench.report.html.gallery import Gallery, gallery_of
 from bench.report.html.grids import shown_table
 from bench.report.html.page import Page
-from bench.report.html.scores import Progress, convergence, histogram, progress_of
+from bench.report.html.scores import histogram
 from bench.report.html.starts import StartImages
 from bench.report.table import Table, is_attack
 from bench.soundness.verdicts import Verdicts
-from bench.specs import Side
+from bench.specs import Norm, Side
 
 GALLERY_EACH = 2
 """Images of every attacked set that a gallery shows unless more are asked for."""
@@ -29,13 +30,21 @@ GALLERY_LETTERS = 16 * 2**20
 """The most letters that all galleries of a page may take."""
 
 
+Radii = Callable[[Table], Mapping[Norm, float]]
+
+
+def no_radii(table: Table) -> Mapping[Norm, float]:
+    """Where nothing is known of radii."""
+    return {}
+
+
 @dataclass
 class _OfCells:
     """What is drawn cell by cell, so that no two cells' samples are held at once."""
 
     histograms: list[Drawing] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
-    progress: dict[tuple[str, Side, str], dict[str, Progress]] = field(default_factory=dict)
+    convergence: Convergence = field(default_factory=Convergence)
     left_out: int = 0
 
 
@@ -45,6 +54,7 @@ def build_page(
     cards: Cards,
     *,
     verdicts: dict[str, Verdicts],
+    radii: Radii = no_radii,
     title: str = "robustood report",
     each: int = GALLERY_EACH,
     data_dir: Path | None = None,
@@ -57,6 +67,7 @@ def build_page(
         store: Holds their cells.
         cards: Where cards are.
         verdicts: Findings of soundness checks by the cells' keys.
+        radii: For each norm, the largest radius that is not too large for a table, where it is known.
         title: Of the page.
         each: The most images of a set that a gallery shows; 0 for no galleries.
         data_dir: Where data files lie; None for the default.
@@ -69,7 +80,7 @@ def build_page(
     starts = StartImages(cards, data_dir, workspace)
     drawn = _OfCells()
     for table in shown:
-        for threat, label, meta in _attacks(table):
+        for threat, label, meta in attacks_of(table):
             cell = store.get(meta.key)
             if cell is not None:
                 _draw(drawn, checked(cell), threat, label, starts, each)
@@ -81,15 +92,12 @@ def build_page(
     return Page(
         title=title,
         counted=_counted(metas, attacks, verdicts),
-        tables=tuple(map(shown_table, shown)),
+        tables=tuple(shown_table(table, radii(table)) for table in shown),
         curves=tuple(drawing for table in shown for drawing in curves_of(table)),
         histograms=tuple(drawn.histograms),
         galleries=tuple(drawn.galleries),
         gallery_notes=tuple(notes),
-        convergence=tuple(
-            convergence(threat, lines, track=track, side=side)
-            for (track, side, threat), lines in drawn.progress.items()
-        ),
+        convergence=tuple(drawn.convergence.drawings()),
         soundness=soundness_of(attacks, verdicts),
         cards=tuple(cards_of(metas, cards)),
         provenance=tuple(map(provenance_of, metas)),
@@ -110,7 +118,7 @@ def checked(cell: Cell) -> Cell:
     return cell
 
 
-def _attacks(table: Table) -> list[tuple[str, str, CellMeta]]:
+def attacks_of(table: Table) -> list[tuple[str, str, CellMeta]]:
     """Threat, label and cell of each attack."""
     return [
         (section.threat, row.label, row.meta) for section in table.sections if section.attacked for row in section.rows
@@ -121,9 +129,7 @@ def _draw(drawn: _OfCells, cell: Cell, threat: str, label: str, starts: StartIma
     meta = cell.meta
     if (scores := histogram(cell)) is not None and meta.side is not Side.BETWEEN:
         drawn.histograms.append(scores)
-    radius = f" {meta.norm} {numbers.radius(meta.eps)}" if meta.eps is not None else ""
-    for side, progress in progress_of(cell).items():
-        drawn.progress.setdefault((meta.track, side, threat), {})[f"{label}{radius}"] = progress
+    drawn.convergence.add(cell, threat, label)
     if each < 1:
         return
     used = sum(image.size for gallery in drawn.galleries for image in gallery.images)

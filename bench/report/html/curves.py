@@ -136,30 +136,30 @@ def _fool_lines(
 
 def path_curves(table: Table) -> list[Drawing]:
     """Along paths from ID image to ID image: the share accepted, the score, and how sure the classifier is."""
-    rows = [row for section in table.sections for row in section.rows if row.meta.between is not None]
     accepted: Lines = {}
     score: Lines = {}
     sure: Lines = {}
-    for row in rows:
-        found = row.meta.between
-        assert found is not None
+    for row in (row for section in table.sections for row in section.rows):
+        if (found := row.meta.between) is None or not found.alphas:
+            continue
         label, iqr = row.label, row.meta.iqr or 1.0
-        accepted[label] = list(zip(found.alphas, found.accepted, strict=True))
-        score[label] = [(at, (s - found.score[0]) / iqr) for at, s in zip(found.alphas, found.score, strict=True)]
-        sure[f"{label}, of the start"] = list(zip(found.alphas, found.confidence_from, strict=True))
-        sure[f"{label}, of the end"] = list(zip(found.alphas, found.confidence_to, strict=True))
-    if not rows:
-        return []
-    where = f"{table.track}: mean over paths between accepted, correctly classified ID images of different classes"
+        accepted[label] = list(zip(found.alphas, found.accepted, strict=False))
+        score[label] = [(at, (s - found.score[0]) / iqr) for at, s in zip(found.alphas, found.score, strict=False)]
+        if found.confidence_from and found.confidence_to:  # else there is no classifier
+            sure[f"{label}, of the start"] = list(zip(found.alphas, found.confidence_from, strict=False))
+            sure[f"{label}, of the end"] = list(zip(found.alphas, found.confidence_to, strict=False))
     x = "share of the way"
+    where = f"{table.track}: mean over paths between accepted, correctly classified ID images of different classes"
+    panels = (
+        (accepted, "accepted", "share accepted", "share whose image is accepted"),
+        (score, "score, in IQR", "score", "change of the score, in interquartile ranges of clean ID scores"),
+        (sure, "probability", "confidence", "probability of the classes at both ends"),
+    )
     return [
-        _lines(accepted, stem("paths", table.track, "accepted"), "paths: share accepted",
-               f"{where}; share whose image is accepted.", x=x, y="accepted"),
-        _lines(score, stem("paths", table.track, "score"), "paths: score",
-               f"{where}; change of the score, in interquartile ranges of clean ID scores.", x=x, y="score, in IQR"),
-        _lines(sure, stem("paths", table.track, "confidence"), "paths: confidence",
-               f"{where}; probability of the classes at both ends.", x=x, y="probability"),
-    ]  # fmt: skip
+        _lines(lines, stem("paths", table.track, kind), f"paths: {kind}", f"{where}; {words}.", x=x, y=y)
+        for lines, y, kind, words in panels
+        if lines
+    ]
 
 
 def _lines(lines: Lines, name: str, title: str, caption: str, *, x: str, y: str) -> Drawing:
@@ -167,7 +167,7 @@ def _lines(lines: Lines, name: str, title: str, caption: str, *, x: str, y: str)
         figure, axes = new_panel(title, x=x, y=y)
         handles = []
         for number, points in enumerate(lines.values()):
-            handles += axes.plot(*map(list, zip(*points, strict=True)), **style_of(number))
+            handles += axes.plot(*map(list, zip(*points, strict=True)), **style_of(number, len(points)))
         if y != "score, in IQR":
             axes.set_ylim(-0.02, 1.02)
         axes.set_xlim(left=0)

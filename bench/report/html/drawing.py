@@ -1,11 +1,13 @@
 """One manner for all figures: a panel as SVG for pages that may be dark, and as PNG."""
 
+import base64
 import io
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -24,6 +26,8 @@ INK, PALE = "#24292f", "#d0d7de"
 _DARK = {INK: "#c9d1d9", PALE: "#30363d"}
 _SIZE = (4.6, 3.4)  # inches of one panel
 _LEGEND_LINE = 0.2  # inches
+_MARKS = 8
+_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _SETTINGS: Any = {
     "svg.hashsalt": "robustood",  # the same ids in every file that is drawn from the same cells
     "svg.fonttype": "none",  # text stays text
@@ -59,7 +63,7 @@ class Drawing:
         """As SVG, whose ink turns light where the reader prefers dark pages; the same text for the same cells."""
         with drawing_settings():
             out = io.BytesIO()
-            self.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            self.figure.savefig(out, format="svg", transparent=True, metadata=_NO_METADATA)
         return _adaptive(out.getvalue().decode())
 
     def png(self) -> bytes:
@@ -70,11 +74,24 @@ class Drawing:
         return out.getvalue()
 
 
-class Plot(Figure):
-    """A figure that notebooks show without further ado."""
+class Drawings(tuple[Drawing, ...]):
+    """Figures, which a notebook shows side by side."""
 
-    def _repr_png_(self) -> bytes:
-        return Drawing("plot", "", "", self).png()
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        images = (f'<img src="{svg_uri(drawing)}" alt="{escape(drawing.title)}">' for drawing in self)
+        return f"<div>{''.join(images)}</div>"
+
+
+def svg_uri(drawing: Drawing) -> str:
+    """A figure as an address that loads nothing, and in which no script can run."""
+    return data_uri("image/svg+xml", drawing.svg().encode())
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Content as an address that loads nothing."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 @contextmanager
@@ -108,14 +125,15 @@ def add_legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:
         text.set_text(label)  # set afterwards: a label that begins with an underscore would be left out
 
 
-def style_of(number: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the n-th line, which differ for the first 32."""
+def style_of(number: int, points: int = 1) -> dict[str, Any]:
+    """Colour, marker and dashes of the n-th line, which differ for the first 32; of many points a few are marked."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
         "linestyle": DASHES[number // len(COLOURS) % len(DASHES)],
         "markersize": 4.0,
         "linewidth": 1.4,
+        "markevery": max(1, points // _MARKS),
     }
 
 
@@ -132,7 +150,7 @@ def stem(*parts: object) -> str:
 
 
 def _adaptive(svg: str) -> str:
-    """The SVG with rules that turn its ink light in dark mode."""
+    """The SVG without its document type, which is an address, and with rules that turn its ink light in dark mode."""
     rules = "".join(
         f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
         for light, dark in _DARK.items()
@@ -141,4 +159,4 @@ def _adaptive(svg: str) -> str:
     style = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"
     start = svg.index("<svg")
     end = svg.index(">", start) + 1
-    return svg[start:end] + style + svg[end:]
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + svg[start:end] + style + svg[end:]

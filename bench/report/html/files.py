@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.evaluation.results import CellMeta
+from bench.report.html.build import Radii
 from bench.report.html.drawing import Drawing, stem
 from bench.report.latex import render_latex
 from bench.report.markdown import render_markdown
@@ -40,8 +41,14 @@ def write_figures(folder: Path, drawings: Iterable[Drawing]) -> int:
     return sum(names.values())
 
 
-def write_tables(folder: Path, tables: Iterable[Table], metas: Iterable[CellMeta]) -> int:
+def write_tables(folder: Path, tables: Iterable[Table], metas: Iterable[CellMeta], radii: Radii) -> int:
     """Every table as Markdown and LaTeX, and all cells as one CSV file with every digit.
+
+    Args:
+        folder: Where to; made if need be.
+        tables: The tables.
+        metas: Their cells.
+        radii: For each norm, the largest radius that is not too large for a table, where it is known.
 
     Returns:
         How many tables there are.
@@ -53,8 +60,8 @@ def write_tables(folder: Path, tables: Iterable[Table], metas: Iterable[CellMeta
     shown = list(tables)
     for number, table in enumerate(shown, start=1):
         name = stem("table", number, table.track, table.side)
-        _write(folder / f"{name}.md", render_markdown(table, full=True).encode())
-        _write(folder / f"{name}.tex", render_latex(table).encode())
+        _write(folder / f"{name}.md", render_markdown(table, full=True, radii=radii(table)).encode())
+        _write(folder / f"{name}.tex", render_latex(table, radii=radii(table)).encode())
     return len(shown)
 
 

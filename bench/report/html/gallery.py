@@ -1,6 +1,5 @@
 """Start image, attacked image and their difference, with norm and scores."""
 
-import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from PIL import Image
 
 from bench.evaluation.results import Cell
 from bench.report import numbers
+from bench.report.html.drawing import data_uri
 from bench.report.html.scores import label_of, single_threshold
 
 Starts = Callable[[str, list[int], list[int]], "list[NDArray[np.float32] | None]"]
@@ -123,11 +123,6 @@ def image_uri(image: NDArray[np.floating]) -> str:
     out = io.BytesIO()
     Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)).save(out, "PNG", optimize=False)
     return data_uri("image/png", out.getvalue())
-
-
-def data_uri(kind: str, content: bytes) -> str:
-    """Content as an address that loads nothing."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _figure(value: float) -> str:

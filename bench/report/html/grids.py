@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.report import numbers
@@ -11,7 +11,7 @@ from bench.report.captions import caption, heading, remarks
 from bench.report.flat import flat_grid
 from bench.report.grid import Grid
 from bench.report.table import Table
-from bench.specs import Side
+from bench.specs import Norm, Side
 
 _SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _FIGURE = re.compile(r"([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kMG]?)!?(?:$|[ ,:]|-(\d+(?:\.\d+)?)!?$)")
@@ -61,14 +61,19 @@ class ShownTable:
     remarks: tuple[str, ...]
 
 
-def shown_table(table: Table) -> ShownTable:
-    """The table, the grids below it, and the one with a row for each OOD set."""
+def shown_table(table: Table, radii: Mapping[Norm, float]) -> ShownTable:
+    """The table, the grids below it, and the one with a row for each OOD set.
+
+    Args:
+        table: The table.
+        radii: For each norm, the largest radius that is not too large, where it is known.
+    """
     first = shown_grid(flat_grid(table), said=caption(table))
     below = [shown_grid(block.grid, title=block.heading, said=[block.caption]) for block in blocks_below(table)]
     if table.side is not Side.FOOL:  # whose table has every figure
         every = shown_grid(flat_grid(table, full=True), title="every OOD set, with every figure", folded=True)
         below.append(every)
-    return ShownTable(heading(table), (first, *below), tuple(remarks(table)))
+    return ShownTable(heading(table), (first, *below), tuple(remarks(table, radii)))
 
 
 def shown_grid(grid: Grid, *, title: str = "", said: Sequence[str] = (), folded: bool = False) -> ShownGrid:

@@ -9,9 +9,9 @@ from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from bench.report.html.drawing import Drawing
+from bench.report.html.drawing import Drawing, svg_uri
 from bench.report.html.facts import CardText, Provenance, Soundness
-from bench.report.html.gallery import Gallery, data_uri
+from bench.report.html.gallery import Gallery
 from bench.report.html.grids import ShownTable
 
 _LONGEST = 2000
@@ -80,7 +80,7 @@ def _environment() -> Environment:
         loader=FunctionLoader(_template_file), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    filters: Mapping[str, Callable[..., str]] = {"said": _said, "svg_uri": _svg_uri}
+    filters: Mapping[str, Callable[..., str]] = {"said": _said, "svg_uri": svg_uri}
     found.filters.update(filters)
     return found
 
@@ -94,7 +94,3 @@ def _said(text: object, longest: int = _LONGEST) -> str:
     words = str(text)
     printable = "".join(s if s.isprintable() or s == "\n" else "\N{REPLACEMENT CHARACTER}" for s in words[:longest])
     return printable if len(words) <= longest else f"{printable}..."
-
-
-def _svg_uri(drawing: Drawing) -> str:
-    return data_uri("image/svg+xml", drawing.svg().encode())

@@ -1,6 +1,5 @@
-"""Figures of the samples of cells: where scores lie before and after an attack, and how the attack got there."""
+"""Where the scores of a cell lie before and after the attack."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,8 +7,7 @@ from numpy.typing import NDArray
 
 from bench.evaluation.results import Cell, CellMeta
 from bench.report import numbers
-from bench.report.html.drawing import COLOURS, Drawing, add_legend, drawing_settings, new_panel, plain, stem, style_of
-from bench.specs import Side
+from bench.report.html.drawing import COLOURS, Drawing, add_legend, drawing_settings, new_panel, stem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,15 +16,12 @@ if TYPE_CHECKING:
 _BINS = 40
 _TAIL = 0.5  # per cent of the scores at each end that are drawn in the outermost bins
 _ID, _OOD, _ATTACKED_OOD, _ATTACKED_ID = COLOURS[0], COLOURS[7], COLOURS[1], COLOURS[3]
-_TEST, _CALIBRATION = "test", "calibration"
-
-Progress = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-"""Lower quartile, median, upper quartile at each point of a trace."""
+_TEST = "test"
 
 
 def label_of(meta: CellMeta) -> str:
     """Detector, threat and radius in a few words."""
-    radius = f" {meta.norm} {numbers.radius(meta.eps)}" if meta.eps is not None else ""
+    radius = f", {meta.norm} eps {numbers.radius(meta.eps)}" if meta.eps is not None else ""
     return f"{meta.detector} under {meta.threat}{radius}"
 
 
@@ -94,53 +89,3 @@ def _parts(cell: Cell) -> "dict[str, tuple[NDArray[np.float64], str]]":
 
 def _scores(samples: "pd.DataFrame", column: str) -> NDArray[np.float64]:
     return samples[column].to_numpy(np.float64)
-
-
-def progress_of(cell: Cell) -> dict[Side, Progress]:
-    """For each attacked side, how far the attack had moved the score at each point of its trace.
-
-    Gains over the clean score in the attacker's direction, in interquartile ranges of clean ID scores; quartiles over
-    the images. Empty where no trace was kept, or where it is of something else than scores (side `fool`).
-    """
-    meta, trace = cell.meta, cell.arrays.get("trace")
-    if trace is None or meta.side in (Side.FOOL, Side.BETWEEN) or trace.shape[:1] != (len(cell.samples),):
-        return {}
-    samples = cell.samples
-    clean = samples["clean_score"].to_numpy(np.float64)[:, None]
-    attacked = samples["status"].to_numpy() != ""
-    is_id = samples["set"].isin([_TEST, _CALIBRATION]).to_numpy()
-    found = {}
-    for side, rows, sign in ((Side.EVADE, attacked & ~is_id, 1.0), (Side.ALARM, attacked & is_id, -1.0)):
-        gains = sign * (trace[rows].astype(np.float64) - clean[rows]) / (meta.iqr or 1.0)
-        gains = gains[np.isfinite(gains).all(axis=1)] if gains.ndim == 2 else gains[:0]
-        if len(gains) and gains.shape[1] > 1:
-            low, middle, high = np.percentile(gains, [25, 50, 75], axis=0)
-            found[side] = (low, middle, high)
-    return found
-
-
-def convergence(title: str, progress: Mapping[str, Progress], *, track: str, side: Side) -> Drawing:
-    """The best score so far along attacks, one line a cell.
-
-    Args:
-        title: The threat.
-        progress: Label of a line -> what `progress_of` found.
-        track: The track's name.
-        side: The attacked side.
-    """
-    with drawing_settings():
-        figure, axes = new_panel(title, x="share of the attack's steps", y="gain, in IQR of clean ID scores")
-        handles = []
-        for number, (low, middle, high) in enumerate(progress.values()):
-            style, along = style_of(number), np.linspace(0.0, 1.0, len(middle))
-            handles += axes.plot(along, middle, **style | {"markevery": max(1, len(along) // 8)})
-            axes.fill_between(along, low, high, color=style["color"], alpha=0.12, linewidth=0)
-        axes.set_xlim(0, 1)
-        add_legend(figure, handles, [plain(label, 40) for label in progress])
-    return Drawing(
-        stem("convergence", track, side, title), f"{title}: best score so far, side {side}",
-        f"{track}: how far the best of all restarts has moved the score, against the share of the steps: median over "
-        "the images, band between the quartiles; flat at the end: more steps would hardly help. An image that was "
-        "stopped early stays where it was.",
-        figure,
-    )  # fmt: skip

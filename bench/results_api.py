@@ -1,0 +1,130 @@
+"""`bench.evaluate` and `bench.load_results`: results as tables and figures, also in a notebook."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import ParamSpec
+
+import pandas as pd
+
+from bench.errors import UsageError
+from bench.evaluation import api
+from bench.evaluation.results import Cell, CellMeta
+from bench.evaluation.store import CellStore, MemoryStore, Store
+from bench.report.html.build import attacks_of, checked
+from bench.report.html.convergence import Convergence
+from bench.report.html.curves import curves_of
+from bench.report.html.drawing import Drawing, Drawings
+from bench.report.html.grids import shown_table
+from bench.report.html.page import render_tables
+from bench.report.html.scores import histogram
+from bench.report.table import Table, build_tables
+from bench.soundness.files import failed_checks
+
+_Arguments = ParamSpec("_Arguments")
+
+PLOTS = ("eps", "scores", "convergence")
+"""What `Evaluation.plot` draws."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Cells, with their tables and figures.
+
+    Attributes:
+        metas: The figures of each cell.
+        store: Where their samples are.
+        failed: Which of them failed which soundness checks, by their keys.
+    """
+
+    metas: tuple[CellMeta, ...]
+    store: CellStore
+    failed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells with their samples and arrays, read when they are first asked for."""
+        return tuple(cell for meta in self.metas if (cell := self.store.get(meta.key)) is not None)
+
+    def table(self) -> pd.DataFrame:
+        """One row a cell and OOD set, and one a cell for the mean over natural sets."""
+        rows = []
+        for meta in self.metas:
+            base = {
+                "detector": meta.detector, "threat": meta.threat, "norm": meta.norm and str(meta.norm),
+                "eps": meta.eps, "side": str(meta.side), "track": meta.track,
+            }  # fmt: skip
+            figures = [*meta.sets.items(), *([("mean", meta.mean)] if meta.mean is not None else [])]
+            shown = ("clean_auroc", "clean_se", "auroc", "se", "fpr95", "ceiling", "reachable", "guaranteed_auroc")
+            rows += [{**base, "set": name, **{f: getattr(values, f) for f in shown}} for name, values in figures]
+        return pd.DataFrame(rows)
+
+    def plot(self, kind: str = "eps") -> Drawings:
+        """Figures, which a notebook shows as they are; each has a matplotlib `figure`.
+
+        Args:
+            kind: "eps": AUROC (on side fool, shares of fooled images) against the radius; "scores": clean and attacked
+                scores of each attacked cell; "convergence": the best score so far along each attack.
+
+        Raises:
+            UsageError: There is no such kind.
+        """
+        if kind not in PLOTS:
+            raise UsageError(f"there is no plot '{kind}'; give one of {', '.join(PLOTS)}.")
+        if kind == "eps":
+            return Drawings(drawing for table in self._tables() for drawing in curves_of(table))
+        scores: list[Drawing] = []
+        convergence = Convergence()
+        for table in self._tables():
+            for threat, label, meta in attacks_of(table):
+                if (cell := self.store.get(meta.key)) is not None:
+                    convergence.add(checked(cell), threat, label)
+                    scores += [drawn] if kind == "scores" and (drawn := histogram(cell)) is not None else []
+        return Drawings(scores if kind == "scores" else convergence.drawings())
+
+    def _tables(self) -> tuple[Table, ...]:
+        return build_tables(self.metas, self.failed)
+
+    def _repr_html_(self) -> str:
+        return render_tables(shown_table(table, {}) for table in self._tables())
+
+
+def load_results(path: Path | str) -> Evaluation:
+    """What `bench run --out` wrote, with the verdicts of soundness checks that lie beside it.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        UsageError: It is no folder, or holds no cells of this version.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise UsageError(f"'{root}' is not a folder; name the one that `bench run --out` wrote.")
+    store = Store(root)
+    metas = tuple(store.metas())
+    if not metas:
+        raise UsageError(f"'{root}' holds no cells of this version of bench; `bench run --out` writes them.")
+    return Evaluation(metas, store, failed_checks(root, [meta.key for meta in metas]))
+
+
+def _with_figures(function: Callable[_Arguments, tuple[Cell, ...]]) -> Callable[_Arguments, Evaluation]:
+    """The same function with its cells as an `Evaluation`: what computes cells knows nothing of figures."""
+
+    @functools.wraps(function)
+    def wrapper(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Evaluation:
+        cells = function(*args, **kwargs)
+        store = MemoryStore()
+        for cell in cells:
+            store.put(cell)
+        return Evaluation(tuple(cell.meta for cell in cells), store)
+
+    own = inspect.signature(function).replace(return_annotation=Evaluation)
+    wrapper.__signature__ = own  # type: ignore[attr-defined]
+    return wrapper
+
+
+evaluate = _with_figures(api.evaluate)

@@ -1,0 +1,103 @@
+"""`bench report` from a store to files."""
+
+import re
+
+import pytest
+from toy_runs import bench, make_workspace, run
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    folder = make_workspace(tmp_path_factory.mktemp("toy"))
+    done = run(folder, "--detector", "dark,corner", "--threat", "pgd-l2", "--eps", "0.2,3", "--diagnose")
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def report(workspace, *options):
+    return bench("report", workspace / "runs", "--workspace", workspace, *options)
+
+
+@pytest.fixture(scope="module")
+def page(workspace, tmp_path_factory):
+    file = tmp_path_factory.mktemp("page") / "deep" / "page.html"
+    done = report(workspace, "--out", file)
+    assert (done.exit_code, done.stdout) == (0, f"the page is in '{file}'.\n")
+    return file.read_text(encoding="utf-8")
+
+
+def test_the_page_is_written_beside_the_cells_where_no_place_is_named(workspace, page):
+    assert report(workspace).exit_code == 0
+    assert (workspace / "runs" / "report.html").read_text(encoding="utf-8") == page  # and the same bytes again
+
+
+def test_the_page_shows_start_images_where_the_tracks_data_are_at_hand(page):
+    assert page.count('alt="start image of bright"') == page.count('alt="attacked image of bright"') == 4 * 2
+    assert "dark under pgd-l2, l2 eps 3" in page
+
+
+def test_the_page_shows_what_the_soundness_checks_found(page):
+    assert re.search(r"4 of 4 attacks checked", page)
+    assert "the attack sees the whole detector." in page
+
+
+def test_the_page_shows_every_card_and_hash(workspace, page):
+    assert all(f"<summary>{title}" in page for title in ("track toy", "detector dark on toy", "threat pgd-l2"))
+    assert "are not those that the cells" not in page
+    keys = {path.name for path in (workspace / "runs").glob("cells/*/*")}
+    assert len(keys) == 6 and all(key in page for key in keys)
+
+
+def test_a_card_that_has_changed_is_said_to_have(tmp_path):
+    folder = make_workspace(tmp_path)
+    run(folder, "--detector", "dark", "--threat", "pgd-l2", "--eps", "0.2")
+    card = folder / "datasets/toy.yaml"
+    card.write_text(card.read_text().replace('"classes": 2', '"classes": 3'))
+    done = report(folder)
+    assert done.exit_code == 0
+    assert "notice: toy: the track's card has changed since the cells were computed." in done.stderr
+    html = (folder / "runs" / "report.html").read_text(encoding="utf-8")
+    assert "are not those that the cells were computed with" in html
+    assert 'alt="start image' not in html and 'alt="attacked image' in html
+
+
+def test_cells_whose_cards_are_gone_are_shown_all_the_same(workspace, tmp_path):
+    done = bench("report", workspace / "runs", "--workspace", tmp_path, "--out", tmp_path / "page.html")
+    assert done.exit_code == 0
+    assert "No card is at hand: " in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_figures_and_tables_are_files_too(workspace, tmp_path):
+    done = report(
+        workspace, "--out", tmp_path / "p.html", "--figures", tmp_path / "f", "--tables", tmp_path / "t",
+        "--detector", "dark",
+    )  # fmt: skip
+    assert done.exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "f").iterdir())
+    assert len(names) == 2 * (1 + 2 + 1) and "4 figures" in done.stdout  # a curve, two histograms, a convergence
+    assert {name.rpartition(".")[2] for name in names} == {"png", "svg"}
+    assert "auroc-toy-evade-l2-pgd-l2.svg" in names
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [
+        "cells.csv", "table-1-toy-evade.md", "table-1-toy-evade.tex",
+    ]  # fmt: skip
+    assert "corner" not in (tmp_path / "t" / "cells.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--detector", "drak"], "no stored cell has the detector 'drak'"),
+        (["--out", "FILE/page.html"], "choose another place for it."),
+        (["--figures", "FILE"], "choose another place for it."),
+        (["--gallery", "1000"], "--gallery"),
+    ],
+)
+def test_a_wrong_request_is_answered_by_a_sentence_and_2(workspace, options, sentence):
+    taken = str(workspace / "robustood.toml")  # a file where a folder would have to be
+    done = report(workspace, *(option.replace("FILE", taken) for option in options))
+    assert (done.exit_code, sentence in done.output) == (2, True), done.output
+
+
+def test_a_folder_without_cells_is_answered_by_a_sentence_and_2(tmp_path):
+    done = bench("report", tmp_path)
+    assert (done.exit_code, "holds no cells of this version" in done.stderr) == (2, True)

@@ -1,0 +1,168 @@
+"""The page: nothing in a card or cell can become markup, nothing is loaded, the same cells give the same bytes."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from html_cells import make_cell, page_of
+
+from bench.evaluation.results import FoolAtEps, FoolMetrics
+from bench.report.html.page import render_page, render_tables
+from bench.soundness.verdicts import Finding, Verdict, Verdicts
+from bench.specs import Goal, Loss, Side
+
+KEY = "ab" * 32
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}${1}$\\frac]]>"
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and the text of each script and style."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def finding(verdict=Verdict.FAIL, **changes):
+    fields = {"check": "D4", "title": "random points do not beat it", "found": "they do.", "figures": {"share": 0.25}}
+    return Finding(verdict=verdict, advice="try square.", **{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def cells(make_meta):
+    return [make_cell(make_meta("gat", eps=eps), arrays=eps == 1.0) for eps in (None, 0.5, 1.0)]
+
+
+@pytest.fixture(scope="module")
+def html(cells):
+    return render_page(page_of(*cells))
+
+
+@pytest.fixture(scope="module")
+def evil_page(make_meta):
+    meta = make_meta(
+        f"gat{EVIL}", f"pgd{EVIL}", key=KEY, track=EVIL, device=EVIL, notes=(EVIL,), versions={EVIL: EVIL},
+        detector_hash=EVIL, weights_sha256=(EVIL,), threat_params={EVIL: EVIL}, set_digests={EVIL: EVIL},
+        leaves_out=(EVIL,), statuses={EVIL: 3}, members={EVIL: 0.5}, thresholds={f"{EVIL}_tpr95": 1.0},
+    )  # fmt: skip
+    verdicts = {KEY: Verdicts(key=KEY, findings=(finding(title=EVIL, found=EVIL, figures={EVIL: 1.0}),))}
+    cell = make_cell(meta)
+    cell.samples["set"] = cell.samples["set"].replace("uniform", EVIL)
+    return page_of(cell, verdicts=verdicts, title=EVIL)
+
+
+def test_markup_in_every_text_is_shown_as_text(evil_page):
+    html = render_page(evil_page)
+    elements = Elements(html)
+    assert len(elements.named("script")) == 1
+    assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
+    assert all(image["src"].startswith("data:image/") for image in elements.named("img"))
+    assert "alert(1)" in elements.text and "<script>alert(1)" not in html
+    assert "49" not in re.findall(r">([^<>]*\}\}|49)<", html)  # no expression of a text is computed
+    assert elements.text.count(EVIL) >= 15
+
+
+def test_markup_is_text_in_figures_and_in_notebooks_too(evil_page):
+    for drawing in (*evil_page.curves, *evil_page.histograms, *evil_page.convergence):
+        root = ElementTree.fromstring(drawing.svg())
+        assert {element.tag.rpartition("}")[2] for element in root.iter()}.isdisjoint({"script", "img", "image"})
+        assert re.fullmatch(r"[a-z0-9.-]+", drawing.name)
+    assert {tag for tag, _ in Elements(render_tables(evil_page.tables)).found}.isdisjoint({"script", "img"})
+
+
+def test_the_page_loads_nothing(html):
+    elements = Elements(html)
+    addresses = [
+        a[name] for _, a in elements.found for name in ("src", "href", "srcset", "action", "data") if name in a
+    ]
+    assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
+    assert not re.search(r"url\(|@import|https?:|fetch\(|XMLHttpRequest|import\(", re.sub(r"data:[^\"]*", "", html))
+    for image in elements.named("img"):
+        kind, _, content = image["src"].partition(";base64,")
+        if kind == "data:image/svg+xml":
+            root = ElementTree.fromstring(base64.b64decode(content))
+            links = [v for e in root.iter() for k, v in e.attrib.items() if k.rpartition("}")[2] == "href"]
+            assert all(link.startswith("#") for link in links)
+
+
+def test_only_the_pages_own_script_and_style_may_run(html):
+    policy = next(m["content"] for m in Elements(html).named("meta") if m.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    for tag in ("script", "style"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
+
+
+def test_the_same_cells_give_the_same_bytes(cells, html):
+    assert html == render_page(page_of(*reversed(cells)))
+
+
+def headings(html):
+    return re.findall(r'<section id="(\w+)">', html)
+
+
+def test_a_page_has_a_section_for_everything_that_the_cells_hold(html):
+    assert headings(html) == [
+        "tables", "curves", "scores", "gallery", "convergence", "soundness", "cards", "hashes",
+    ]  # fmt: skip
+
+
+def test_sections_without_content_are_left_out_and_so_are_links_to_them(make_meta):
+    html = render_page(page_of(make_cell(make_meta(eps=None, gradients=0), attacked=(), arrays=False)))
+    assert headings(html) == ["tables", "soundness", "cards", "hashes"]
+    assert re.findall(r'<a href="#(\w+)">', html) == ["tables", "soundness", "cards", "hashes"]
+    assert "Nothing was attacked." in html
+
+
+def test_every_link_of_the_page_leads_somewhere(html):
+    elements = Elements(html)
+    places = {attributes["id"] for _, attributes in elements.found if "id" in attributes}
+    assert {link["href"][1:] for link in elements.named("a")} <= places
+
+
+def test_attacks_without_verdicts_are_named_and_how_to_get_them(html):
+    assert "Not checked: 2 of the attacks." in html
+    assert "<code>bench run --diagnose</code>" in html
+
+
+def test_findings_are_shown_with_their_figures(make_meta):
+    verdicts = {KEY: Verdicts(key=KEY, findings=(finding(), finding(Verdict.PASS, check="D10", figures={})))}
+    html = render_page(page_of(make_cell(make_meta(key=KEY)), verdicts=verdicts))
+    assert "share 0.25" in html and "try square." in html
+    assert '<span class="badge fail">1 FAIL</span>' in html
+    assert "0.800! ± 0.020" in html  # and the figure is marked
+    assert "Not checked" not in html
+
+
+def test_a_text_of_many_megabytes_is_cut(make_meta):
+    html = render_page(page_of(make_cell(make_meta("x" * 2_000_000, device="y" * 2_000_000, track="z" * 2_000_000))))
+    assert len(html) < 500_000
+
+
+def test_fooled_cells_are_shown_by_their_shares(make_meta):
+    at = FoolAtEps(
+        eps=1.0, adversarial_accuracy=0.25, misclassified=0.75, undetected=0.5, detection_rate=0.3, auroc=0.6, se=0.03,
+        median_norm=0.7,
+    )  # fmt: skip
+    fool = FoolMetrics(goal=Goal.ACCEPT, loss=Loss.JOINT, n=10, attacked=8, curve=(at,))
+    page = page_of(make_cell(make_meta(side=Side.FOOL, fool=fool), attacked=("test",)))
+    assert [drawing.name for drawing in page.curves] == [
+        "fool-digits-pgd-l2-misclassify-and-accept-adversarial-accuracy",
+        "fool-digits-pgd-l2-misclassify-and-accept-undetected",
+    ]
+    assert page.convergence == ()  # the trace is of another figure there
+    assert "under attack" in render_page(page)

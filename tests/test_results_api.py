@@ -1,0 +1,69 @@
+"""`bench.load_results` and what its results show."""
+
+import inspect
+
+import pytest
+
+import bench
+from bench.errors import UsageError
+from bench.evaluation.store import Store
+
+PARTS = {"track": "digits", "limit": 5, "steps": 2, "restarts": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("results") / "runs"
+
+
+@pytest.fixture(scope="module")
+def evaluated(folder):
+    return bench.evaluate("msp", "pgd-l2", eps=[0.5, 1], store=folder, **PARTS)
+
+
+@pytest.fixture(scope="module")
+def results(evaluated, folder):
+    return bench.load_results(folder)
+
+
+def test_what_was_stored_is_loaded(evaluated, results, folder):
+    assert {meta.key for meta in results.metas} == {meta.key for meta in evaluated.metas} == set(Store(folder).keys())
+    by_key = {cell.meta.key: cell for cell in results.cells}
+    assert all((by_key[cell.meta.key].samples == cell.samples).all().all() for cell in evaluated.cells)
+
+
+def test_a_table_has_the_figures_of_every_set(results):
+    table = results.table()
+    assert len(table) == 3 * (len(results.metas[0].sets) + 1)
+    found = table[(table["set"] == "mean") & (table["eps"] == 1)]["auroc"].item()
+    assert found == next(meta.mean.auroc for meta in results.metas if meta.eps == 1)
+
+
+def test_a_notebook_shows_the_table(results):
+    html = results._repr_html_()
+    assert "<th>mean AUROC</th>" in html and "msp" in html and "<script" not in html
+
+
+@pytest.mark.parametrize(("kind", "count"), [("eps", 1), ("scores", 2), ("convergence", 1)])
+def test_every_kind_of_plot_is_drawn(evaluated, kind, count):
+    drawn = evaluated.plot(kind)
+    assert len(drawn) == count
+    assert all(drawing.figure.axes for drawing in drawn)
+
+
+def test_a_plot_that_does_not_exist_is_answered_by_a_sentence(results):
+    with pytest.raises(UsageError, match="there is no plot 'bars'; give one of eps, scores, convergence"):
+        results.plot("bars")
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("absent", "is not a folder"), (".", "holds no cells of this version")])
+def test_a_folder_without_cells_is_answered_by_a_sentence(tmp_path, name, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        bench.load_results(tmp_path / name)
+
+
+def test_the_function_says_what_it_takes_and_returns():
+    signature = inspect.signature(bench.evaluate)
+    assert list(signature.parameters)[:3] == ["detector", "threat", "track"]
+    assert signature.return_annotation is bench.Evaluation
+    assert bench.evaluate.__doc__.startswith("Score a detector on a track")
