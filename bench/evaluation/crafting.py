@@ -143,9 +143,12 @@ def attempt_attack(
         status=np.where(failed, str(Status.FAILED), status),
         figures={name: values.detach().cpu().numpy().astype(np.float32) for name, values in result.figures.items()},
         notes=[
-            f"{int(np.sum(rows))} of {len(x)} images {reason}; they count as failed, with their clean image."
-            for reason, rows in reasons.items()
-            if rows.any()
+            *result.notes,
+            *(
+                f"{int(np.sum(rows))} of {len(x)} images {reason}; they count as failed, with their clean image."
+                for reason, rows in reasons.items()
+                if rows.any()
+            ),
         ],
     )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import CardError, CellError, UsageError
+from bench.evaluation.crafting import attempt_attack
 from bench.specs import Goal, Loss, Norm, Side
 from bench.testing import fool_threats, threats
 from bench.testing.classifiers import LinearClassifier
@@ -161,6 +162,15 @@ def test_an_exception_fails_its_chunk_alone_and_says_so_in_one_sentence() -> Non
     failed = torch.tensor([status is Status.FAILED for status in result.status])
     assert torch.equal(result.images[failed], x[failed])
     assert result.notes == ("Stand-in failed (ValueError: two lines of trouble); 3 images count as failed.",)
+
+
+def test_the_harness_passes_on_what_a_threat_has_to_say() -> None:
+    x, ids = images()
+    context = Context(Side.EVADE, micro_batch=4)
+    done = attempt_attack(
+        LinearScore(), Library(failing(first=2)), x, ids=ids, budget=SETTING.budget, context=context
+    )  # fmt: skip
+    assert done.notes == ["Stand-in failed (ValueError: two lines of trouble); 3 images count as failed."]
 
 
 def test_an_attack_that_fails_everywhere_ends_the_cell_instead_of_making_it_look_robust() -> None:
