@@ -225,6 +225,7 @@ def fool(
     choice: Tensor | None = None,
     x: Tensor | None = None,
     labels: Tensor | None = None,
+    micro_batch: int = _MICRO_BATCH,
 ) -> AttackResult:
     """Run the threat on `images`, on some of them, or on others with the same ids."""
     own, ids = images()
@@ -232,7 +233,7 @@ def fool(
     labels = true_labels(detector, x) if labels is None else labels
     if choice is not None:
         x, ids, labels = x[choice], ids[choice], labels[choice]
-    context = replace(fool_context(detector, setting, labels), stop_target=target)
+    context = replace(fool_context(detector, setting, labels), stop_target=target, micro_batch=micro_batch)
     return threat.run(detector, x, ids=ids, budget=setting.budget, context=context)
 
 

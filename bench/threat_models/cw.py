@@ -9,13 +9,14 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.detectors.base import Detector
-from bench.specs import Goal, Norm
+from bench.specs import Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
-from bench.threat_models.decisions import class_gradients, wrong_classes
+from bench.threat_models.cw_hinge import Hinge, Rejection, pixel_units
+from bench.threat_models.decisions import wrong_classes
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.nearest import Nearest, labels_to_fool
-from bench.threat_models.objectives import FoolObjective, needed_logits, wrong_margin
+from bench.threat_models.objectives import FoolObjective
 
 
 class Target(StrEnum):
@@ -37,6 +38,7 @@ class CWParams(ThreatParams):
         max_iterations: Steps of Adam for each constant.
         learning_rate: Of the first step of Adam, in the space of w; it falls to about zero along a cosine.
         initial_const: The first constant c; an image on the boundary at a distance of d pixels needs about 2 d.
+        rejection: When max(0, t - s(x')) counts, where acceptance is asked for.
         candidates: How many wrong classes direct an attack without a target, the most likely ones of the clean image.
         abort_early: Whether an image's descent ends once its own loss no longer falls.
         shrink_steps: Bisections of the segment from the clean image to the best one found.
@@ -48,6 +50,7 @@ class CWParams(ThreatParams):
     max_iterations: int = Field(default=200, ge=1, le=100_000)
     learning_rate: float = Field(default=0.07, gt=0, le=10, allow_inf_nan=False)
     initial_const: float = Field(default=1.0, gt=0, le=1e10, allow_inf_nan=False)
+    rejection: Rejection = Rejection.ONCE_MISCLASSIFIED
     candidates: int = Field(default=9, ge=1, le=100_000)
     abort_early: bool = True
     shrink_steps: int = Field(default=10, ge=0, le=100)
@@ -60,7 +63,9 @@ class CarliniWagner(Threat):
     -kappa) for a target t, and max(Z_y - max_{i != y} Z_i, -kappa) without one; c is found by binary search for each
     image, times 10 while it is too small. Where the goal asks for acceptance by the detector, c also weighs
     max(0, t - s(x')), t the threshold of the predicted class, in units of the clean scores' interquartile range
-    (Fetaya et al. 2020, section 4.3): added to f, since a factor on the logits changes its meaning with their sign.
+    (Fetaya et al. 2020, section 4.3): added to f, since a factor on the logits changes its meaning with their sign. By
+    default only once the image is misclassified: many scores fall towards every decision boundary and rise again
+    behind it, so that a term that always counts holds the image back on its own side.
 
     The answer is the nearest image found that reaches the goal with the confidence, the clean one where none was found,
     and where the clean image is misclassified as it is. No image feels its batch mates.
@@ -72,11 +77,11 @@ class CarliniWagner(Threat):
     in the box is at which each would be reached if it went on as at the clean image: the largest logit need not be the
     nearest class, and the descent does not turn back. c weighs those pixels, so that it suits logits of any scale;
     kappa is in logits. The learning rate falls along a cosine, and the image found is moved back along the segment to
-    the clean one as far as it still reaches the goal: so six constants of 200 steps (about 1,100 gradients in place of
-    the paper's 10,000) come within 1 % of the closed-form minimal norm of linear and quadratic classifiers. tanh is
-    stretched by 0.2 %, and w is kept where the image is in the box: a pixel on a wall starts there and can leave,
-    which tanh's vanishing slope denies it otherwise. Whether the loss still falls is asked for each image by itself,
-    of its lowest loss.
+    the clean one as far as it still reaches the goal: so six constants of 200 steps (about 1,100 gradients; the paper
+    has 10,000 for each constant) come within 1 % of the closed-form minimal norm of linear and quadratic classifiers.
+    tanh is stretched by 0.2 %, and w is kept where the image is in the box: a pixel on a wall starts there and can
+    leave, which tanh's vanishing slope denies it otherwise. Whether the loss still falls is asked for each image by
+    itself, of its lowest loss.
     """
 
     Params = CWParams
@@ -92,9 +97,11 @@ class CarliniWagner(Threat):
         oracle = Oracle(detector, ids=ids, context=context)
         left = tracker.begin(oracle)
         classes = self._classes(oracle, x, labels, ids, context)
-        units = _units(oracle, tracker, left, torch.cat([labels[:, None], classes], dim=1), params.confidence)
+        units = pixel_units(oracle, tracker, left, torch.cat([labels[:, None], classes], dim=1), params.confidence)
         targeted = params.targeted is not Target.NONE
-        hinge = Hinge(FoolObjective(detector, ids, context), classes, units, params.confidence, targeted)
+        hinge = Hinge(
+            FoolObjective(detector, ids, context), classes, units, params.confidence, targeted, params.rejection
+        )
         search = _Search(Oracle(detector, ids=ids, context=context, objective=hinge), tracker, params)
         search.over_constants(left)
         search.shrink(moments - 1)
@@ -114,106 +121,6 @@ class CarliniWagner(Threat):
         drawn = (context.uniform(ids, 0, (1,)) * count).long().clamp(max=count - 1)
         return others.sort(dim=1).values.gather(1, drawn)
 
-
-def _units(oracle: Oracle, tracker: Nearest, rows: Tensor, classes: Tensor, confidence: float) -> Tensor:
-    """(N, k - 1) by which the margin of each class over the first one is multiplied to be told in pixel units.
-
-    Where a gradient is of no use the largest of the others stands in, and 1 where all are of none.
-    """
-    units = tracker.clean.new_ones(len(classes), classes.shape[1] - 1)
-    for batch in oracle.batches(len(rows)):
-        samples, count = rows[batch], batch.stop - batch.start
-        padded = oracle.pad(samples)
-        x = tracker.clean[padded]
-        logits, gradients = class_gradients(oracle.detector, x, classes[padded])
-        slopes = (gradients[:, 1:] - gradients[:, :1]).flatten(2)
-        found = pixels_a_unit(x.flatten(1), slopes, confidence + logits[:, :1] - logits[:, 1:])
-        usable = torch.isfinite(found) & (found > 0)
-        smallest = torch.where(usable, found, torch.inf).amin(dim=1, keepdim=True)
-        units[samples] = torch.where(usable, found, torch.where(torch.isinf(smallest), 1.0, smallest))[:count]
-        tracker.gradients[samples] += classes.shape[1]
-        tracker.flat[samples] += (~usable.any(dim=1))[:count].long() * classes.shape[1]
-    return units
-
-
-def pixels_a_unit(x: Tensor, slopes: Tensor, missing: Tensor) -> Tensor:
-    """(B, k) how far the nearest image in the box is that a linear margin needs, for every unit that is missing.
-
-    Without the box this is one over the length of the slope.
-
-    Args:
-        x: (B, D) images.
-        slopes: (B, k, D) gradients of some margins.
-        missing: (B, k) by how much each has to rise; not above 0 asks for no image.
-
-    Returns:
-        Infinite or NaN where the slope is zero or not finite.
-    """
-    lengths = torch.linalg.vector_norm(slopes, dim=2)
-    free = 1.0 / lengths
-    low = high = missing / lengths.square()
-    room = torch.where(slopes > 0, 1.0 - x[:, None], x[:, None])
-    for turn in range(_DOUBLINGS + _BISECTIONS):
-        middle = high if turn < _DOUBLINGS else (low + high) / 2
-        moved = torch.minimum(middle[:, :, None] * slopes.abs(), room)
-        enough = (moved * slopes.abs()).sum(dim=2) >= missing * (1.0 - 1e-6)
-        if turn < _DOUBLINGS:
-            low, high = torch.where(enough, low, high), torch.where(enough, high, 2.0 * high)
-        else:
-            low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-    moved = torch.minimum(high[:, :, None] * slopes.abs(), room)
-    reached = (moved * slopes.abs()).sum(dim=2) >= missing * (1.0 - 1e-6)
-    boxed = torch.linalg.vector_norm(moved, dim=2) / missing
-    return torch.where(reached & (missing > 0), boxed, free)
-
-
-_DOUBLINGS, _BISECTIONS = 8, 12
-"""A margin that needs more than 2^8 times the step that it needs without the box is as good as out of reach."""
-
-
-@dataclass(frozen=True)
-class Hinge:
-    """What is still missing, as an `Objective`: the judge is above 0 where nothing is, -f is the direction.
-
-    Attributes:
-        fool: Detector, context, and acceptance.
-        classes: (N, k) classes to be taken for.
-        units: (N, k) by which the margin of each is multiplied in the direction.
-        confidence: kappa.
-        targeted: Whether the class has to win against all others, or against the true one alone.
-    """
-
-    fool: FoolObjective
-    classes: Tensor
-    units: Tensor
-    confidence: float
-    targeted: bool
-
-    def __call__(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge and direction, (B,) each."""
-        logits, classes = needed_logits(self.fool.detector, x), self.classes[rows]
-        assert self.fool.context.labels is not None
-        labels = self.fool.context.labels[rows]
-        if self.targeted:
-            margins = -wrong_margin(logits, classes[:, 0])[:, None]
-            judge = margins[:, 0]
-        else:
-            margins = logits.gather(1, classes) - logits.gather(1, labels[:, None])
-            judge = wrong_margin(logits, labels)
-        # What is asked for is exceeded by a few roundings, and the hinge by as much again, so that images settle there.
-        rounding = ROUNDING * logits.detach().abs().amax(dim=1)
-        asked = self.confidence + rounding
-        missing = torch.minimum(margins - asked[:, None], rounding[:, None]) * self.units[rows]
-        judge, direction = judge - asked, missing.amax(dim=1)
-        if self.fool.context.goal is Goal.ACCEPT:
-            above, slope = self.fool.acceptance(x, logits, rows)
-            judge = torch.minimum(judge, above - ROUNDING)
-            direction = direction + (slope - 2 * ROUNDING).clamp(max=0.0)
-        return judge, direction
-
-
-ROUNDING = 1e-5
-"""Some tens of roundings of float32, relative to the logits: other batch shapes must not undo a success."""
 
 _STRETCH = 1.002
 """tanh is stretched to reach past the walls of the box, at which it then still has a slope."""

@@ -19,7 +19,7 @@ from bench.threat_models.jsma import JSMA, JSMAParams, Targets
 from bench.threat_models.local_search import LocalSearch, LocalSearchParams
 from bench.threat_models.pgd import PGD, PGDParams
 
-QUICK_CW = {"binary_search_steps": 3, "max_iterations": 40, "shrink_steps": 4}
+QUICK_CW = {"binary_search_steps": 2, "max_iterations": 20, "learning_rate": 0.3, "shrink_steps": 3}
 L2, PIXELS = (Norm.L2, None), (None, None)
 NEAREST = {
     "cw": (CarliniWagner(CWParams(**QUICK_CW)), L2),

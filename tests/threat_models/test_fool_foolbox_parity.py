@@ -41,7 +41,7 @@ def theirs(attack, detector: CurvedClassifier) -> Tensor:
 
 
 def ours(threat, detector: CurvedClassifier) -> Tensor:
-    result = fool(threat, detector, NEAREST)
+    result = fool(threat, detector, NEAREST, micro_batch=8)
     return torch.where(judged(detector, result.images, NEAREST) > 0, result.norm, torch.inf)
 
 
