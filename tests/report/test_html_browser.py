@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 from html_cells import make_cell, page_of
+from typer.testing import CliRunner
 
+from bench.cli.app import app
 from bench.report.html.page import render_page
 
 playwright_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 
 SYSTEM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+SCREENSHOTS = "ROBUSTOOD_SCREENSHOTS"
+"""Environment variable: the folder that pictures for the documentation are written to."""
 PHONE = {"width": 360, "height": 740}
 
 
@@ -83,12 +87,18 @@ def test_a_click_sorts_by_the_attacked_figure_and_a_second_click_turns_it_round(
     assert page.locator('#tables table.sortable >> nth=0 >> th[aria-sort="ascending"]').inner_text() == "letters"
 
 
-def test_counts_are_sorted_by_their_size_and_what_has_no_figure_comes_last_both_ways(opened):
+def test_counts_are_sorted_by_their_size(opened):
     page = opened()
     button(page, "gradients").click()
+    assert column(page, 1) == ["odin", "gat", "energy", "msp"]  # 1.25M, 12.3k, 950, 0
+
+
+def test_what_has_no_figure_comes_last_both_ways(opened):
+    page = opened()
+    button(page, "eps").click()
     assert column(page, 1) == ["odin", "gat", "energy", "msp"]
-    button(page, "gradients").click()
-    assert column(page, 1) == ["energy", "gat", "odin", "msp"]
+    button(page, "eps").click()
+    assert column(page, 1) == ["gat", "energy", "odin", "msp"]
 
 
 def test_the_keyboard_sorts_too(opened):
@@ -146,3 +156,18 @@ def test_figures_and_images_are_there(opened):
 def test_the_page_can_be_read_without_scripts(opened):
     page = opened(java_script_enabled=False)
     assert page.locator("#tables table.sortable").first.is_visible()
+
+
+@pytest.mark.slow
+def test_a_report_of_real_cells_can_be_shown_in_the_documentation(browser, tmp_path):
+    options = ["--detector", "msp,energy,oe,gat", "--threat", "pgd-l2", "--eps", "0.5,1,2", "--limit", "60"]
+    small = ["--steps", "20", "--restarts", "1", "--diagnose", "--quiet", "--out", str(tmp_path / "runs")]
+    assert CliRunner().invoke(app, ["run", *options, *small]).exit_code == 0
+    page_file = tmp_path / "report.html"
+    assert CliRunner().invoke(app, ["report", str(tmp_path / "runs"), "--out", str(page_file)]).exit_code == 0
+    page = browser.new_page(viewport={"width": 1180, "height": 1500})
+    page.goto(page_file.as_uri())
+    folder = Path(os.environ.get(SCREENSHOTS, tmp_path))
+    page.screenshot(path=folder / "report.png")
+    page.close()
+    assert (folder / "report.png").stat().st_size > 50_000

@@ -12,7 +12,7 @@ from bench.evaluation.results import CellMeta
 from bench.report.grid import Grid
 from bench.report.html.grids import ShownGrid, shown_grid
 from bench.report.html.scores import label_of
-from bench.soundness.verdicts import Finding, Verdict, Verdicts, count
+from bench.soundness.verdicts import SEVERITY, Finding, Verdicts, count
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ def soundness_of(attacks: Iterable[CellMeta], verdicts: Mapping[str, Verdicts]) 
         if (found := verdicts.get(meta.key)) is None:
             unchecked.append(title)
             continue
-        counts = tuple((str(verdict), count(found.findings, verdict)) for verdict in reversed(list(Verdict)))
+        counts = tuple((str(verdict), count(found.findings, verdict)) for verdict in reversed(SEVERITY))
         cells.append(Checked(title, counts, tuple((finding, _figures(finding)) for finding in found.findings)))
         rows.append([title, *(str(number) for _, number in counts), ", ".join(found.failed) or "-"])
-    header = ["cell", *(str(verdict) for verdict in reversed(list(Verdict))), "checks that failed"]
+    header = ["cell", *(str(verdict) for verdict in reversed(SEVERITY)), "checks that failed"]
     overview = shown_grid(Grid(header, 1, [rows])) if rows else None
     return Soundness(overview, tuple(cells), tuple(unchecked))
 
