@@ -43,9 +43,17 @@ class Files:
 
 @dataclass
 class Claims:
-    """What was found; `files` is None where they cannot be read."""
+    """What was found; `files` is None where they cannot be read.
+
+    Attributes:
+        problems: One sentence for everything that is wrong.
+        of_cards: Those of them that say no more than that the cards here are others than the row's.
+        remarks: What a reader should know.
+        files: What lies beside the row.
+    """
 
     problems: list[str] = field(default_factory=list)
+    of_cards: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     files: Files | None = None
 
@@ -64,7 +72,8 @@ def check_claims(row: Row, path: Path, catalog: Catalog, data_dir: Path | None) 
     try:
         track = catalog.track(row.track.name)
         spec = catalog.detector_spec(row.detector.name, track.name)
-        found.problems += [*_card_problems(row, catalog, track, spec), *_suite_problems(row, catalog, track)]
+        found.of_cards += [*_card_problems(row, catalog, track, spec), *_suite_problems(row, catalog, track)]
+        found.problems += [*found.of_cards, *_belief_problems(row, catalog)]
     except UsageError as error:
         found.problems.append(str(error))
         return found
@@ -138,6 +147,11 @@ def _suite_problems(row: Row, catalog: Catalog, track: TrackCard) -> Iterator[st
         for name in entry.left_out:
             if row.detector.white_box or catalog.threat(name).knowledge is not Knowledge.GRADIENTS:
                 yield f"{entry.threat} lacks the attack {name}, which can be run on this detector."
+
+
+def _belief_problems(row: Row, catalog: Catalog) -> Iterator[str]:
+    """Attacks that a soundness check fails."""
+    for entry in row.entries:
         for name, failed in failed_attacks(entry, catalog).items():
             yield f"{name} at {entry.norm} {entry.eps:g} fails the soundness checks {', '.join(failed)}."
 
