@@ -22,18 +22,21 @@ def command(
     detector: Annotated[list[str] | None, typer.Option(help="Only these detectors.")] = None,
     threat: Annotated[list[str] | None, typer.Option(help="Only these threats, beside the clean scores.")] = None,
     workspace: WorkspaceOption = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
 ) -> None:
     """Record a baseline: the figures of stored cells, and every score that they follow from.
 
-    The file is what `bench check --baseline` takes; keep it in version control.
+    The file is what `bench check --baseline` takes; keep it in version control. Where the folder holds several states
+    of a cell, that of the cards and the code as they are now is recorded.
     """
     from bench.cli.stored import chosen_tables
     from bench.leaderboards.baseline import write_baseline
-    from bench.leaderboards.recording import record, without_members
+    from bench.leaderboards.recording import record
+    from bench.leaderboards.replay import of_today
 
     chosen = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
-    keys = {meta.key for meta in chosen.metas}
-    cells = [cell for cell in without_members(chosen.store.cells()) if cell.meta.key in keys]
-    recorded = record(cells, catalog(workspace))
+    keys, cards = {meta.key for meta in chosen.metas}, catalog(workspace)
+    cells = [cell for cell in of_today(chosen.store.cells(), cards, data_dir=data_dir) if cell.meta.key in keys]
+    recorded = record(cells, cards)
     write_baseline(recorded, out)
     console().print(f"{len(recorded.cells)} cells are recorded in '{out}'.", soft_wrap=True)

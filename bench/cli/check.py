@@ -58,7 +58,7 @@ def command(
     recorded = read_baseline(baseline)
     reasons: dict[Identity, str] = {}
     if run is not None:
-        now = _stored(run, recorded)
+        now = _stored(recorded, run, workspace, data_dir)
     else:
         now, reasons = _computed(recorded, out, device, workspace, data_dir, quiet)
     found = compare(recorded.cells, now, tolerance=tolerance, alpha=alpha, reasons=reasons)
@@ -73,12 +73,15 @@ def _check_numbers(tolerance: float, alpha: float) -> None:
         raise UsageError(f"--alpha is {alpha}; allowed is a chance between 0 and 1, such as 0.01.")
 
 
-def _stored(run: Path, recorded: "Baseline") -> "dict[Identity, BaselineCell]":
+def _stored(
+    recorded: "Baseline", run: Path, workspace: Path | None, data_dir: Path | None
+) -> "dict[Identity, BaselineCell]":
     """The cells of a folder that are those of the baseline."""
     from bench.cli.stored import chosen_tables
-    from bench.leaderboards.replay import current_cells
+    from bench.leaderboards.replay import current_cells, of_today
 
-    return current_cells(chosen_tables(run, [], [], []).store.cells(), recorded.cells)
+    stored = chosen_tables(run, [], [], []).store.cells()
+    return current_cells(of_today(stored, catalog(workspace), data_dir=data_dir), recorded.cells)
 
 
 def _computed(

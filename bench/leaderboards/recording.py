@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from bench import __version__, metrics
 from bench.errors import UsageError
 from bench.evaluation.keys import Cards
+from bench.evaluation.plan import CLEAN
 from bench.evaluation.results import Cell, CellMeta, FoolAtEps
 from bench.leaderboards.baseline import (
     Baseline,
@@ -66,7 +67,7 @@ def _only(identity: Identity, recorded: Sequence[BaselineCell]) -> BaselineCell:
 def ambiguous(identity: Identity, count: int) -> UsageError:
     """The error for a run that holds several states of one cell."""
     return UsageError(
-        f"the run holds {count} cells of {identity.label}, of other cards, code or parameters; give the folder of one "
+        f"the run holds {count} cells of {identity.label}, of other parameters, cards or code; give the folder of one "
         "run alone (`bench run --out FOLDER`)."
     )
 
@@ -84,7 +85,7 @@ def _name(meta: CellMeta) -> tuple[object, ...]:
 
 def _order(cell: BaselineCell) -> tuple[Any, ...]:
     own = cell.identity
-    return own.track, own.detector, own.threat != "clean", own.threat, own.norm or "", own.eps or 0.0, own.label
+    return own.track, own.detector, own.threat != CLEAN, own.threat, own.norm or "", own.eps or 0.0, own.label
 
 
 def _recorded(

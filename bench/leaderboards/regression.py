@@ -11,13 +11,10 @@ from enum import StrEnum
 from itertools import zip_longest
 
 from bench import metrics
+from bench.evaluation.plan import CLEAN
 from bench.leaderboards.baseline import BaselineCell, Figure, Identity, Provenance
 from bench.soundness.view import TEST
 from bench.yaml_cards import shorten
-
-TOLERANCE = 0.005
-ALPHA = 0.01
-CLEAN = "clean"
 
 
 class Verdict(StrEnum):
@@ -105,8 +102,8 @@ def compare(
     before: Sequence[BaselineCell],
     now: Mapping[Identity, BaselineCell],
     *,
-    tolerance: float = TOLERANCE,
-    alpha: float = ALPHA,
+    tolerance: float,
+    alpha: float,
     reasons: Mapping[Identity, str] | None = None,
 ) -> Regression:
     """Hold every cell of a baseline against the same cell now.

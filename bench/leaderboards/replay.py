@@ -55,6 +55,32 @@ def replay(cells: Iterable[BaselineCell], cards: Cards, *, data_dir: Path | None
     return found
 
 
+def of_today(cells: Iterable[Cell], cards: Cards, *, data_dir: Path | None = None) -> list[Cell]:
+    """The cells of a run; where it holds several states of one, only that which cards and code give as they are now.
+
+    Members of worst cases that have a namesake which was asked for are left out. Where several states differ in
+    parameters alone, nothing says which is meant, and all of them stay.
+
+    Args:
+        cells: Of the run.
+        cards: As they are now.
+        data_dir: Where data files lie; None for the default.
+    """
+    asked = without_members(list(cells))
+    recorded = {cell.meta.key: recorded_cells(cell, cards) for cell in asked}
+    states: dict[Identity, list[str]] = {}
+    for key, parts in recorded.items():
+        for part in parts:
+            states.setdefault(part.identity, []).append(key)
+    stale: set[str] = set()
+    for identity, keys in states.items():
+        if len(keys) > 1:
+            own = {key: next(part for part in recorded[key] if part.identity == identity) for key in keys}
+            old = {k for k, part in own.items() if replay([part], cards, data_dir=data_dir).keys.get(identity) != k}
+            stale |= old if len(old) < len(keys) else set()
+    return [cell for cell in asked if cell.meta.key not in stale]
+
+
 def current_cells(cells: Sequence[Cell], before: Sequence[BaselineCell]) -> dict[Identity, BaselineCell]:
     """The cells of a run that are those of a baseline, as a baseline would hold them.
 
@@ -67,8 +93,7 @@ def current_cells(cells: Sequence[Cell], before: Sequence[BaselineCell]) -> dict
     """
     wanted = {cell.identity for cell in before}
     names = {(own.track, own.detector, own.threat) for own in wanted}
-    asked = without_members(cells)
-    candidates = [cell for cell in asked if (cell.meta.track, cell.meta.detector, cell.meta.threat) in names]
+    candidates = [cell for cell in cells if (cell.meta.track, cell.meta.detector, cell.meta.threat) in names]
     found: dict[Identity, list[BaselineCell]] = {}
     for cell in candidates:
         for part in recorded_cells(cell):

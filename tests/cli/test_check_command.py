@@ -149,6 +149,17 @@ def test_several_states_of_a_cell_in_one_folder_are_2(guarded):
     assert not (guarded / "other.json").exists()
 
 
+def test_of_several_states_that_of_the_cards_as_they_are_now_is_recorded(guarded):
+    card = guarded / "detectors/dark.yaml"
+    change(card, method=yaml.safe_load(card.read_text())["method"].replace("Dark", "Corner"))
+    run(guarded, "--detector", "dark", "--threat", "climb", "--out", guarded / "runs")
+    again = bench("baseline", guarded / "runs", "--out", guarded / "base.json", "--workspace", guarded)
+    assert again.exit_code == 0, again.stderr
+    for done in (check(guarded), check(guarded, "--run", guarded / "runs")):
+        assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "2 cells: 2 unchanged.")
+        assert "changed" not in done.stdout.replace("unchanged", "")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -9,8 +9,8 @@ from bench.leaderboards.regression_report import render_junit, render_markdown, 
 from bench.metrics import paired_mean_difference, unpaired_mean_difference
 
 
-def checked(before, *now, **options):
-    return compare(before, {cell.identity: cell for cell in now}, **options)
+def checked(before, *now, tolerance=0.005, alpha=0.01):
+    return compare(before, {cell.identity: cell for cell in now}, tolerance=tolerance, alpha=alpha)
 
 
 def only(before, now, **options):
@@ -97,7 +97,7 @@ def test_hashes_and_parameters_that_differ_are_named():
 
 def test_a_cell_that_is_not_there_is_missing_with_its_reason():
     before = made(scores())
-    found = compare([before], {}, reasons={before.identity: "its weights are gone"})
+    found = compare([before], {}, tolerance=0.005, alpha=0.01, reasons={before.identity: "its weights are gone"})
     assert (found.failed, found.missing) == (False, True)
     assert any("its weights are gone" in line.text for line in text_lines(found))
 
