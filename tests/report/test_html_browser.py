@@ -165,7 +165,7 @@ def test_a_report_of_real_cells_can_be_shown_in_the_documentation(browser, tmp_p
     assert CliRunner().invoke(app, ["run", *options, *small]).exit_code == 0
     page_file = tmp_path / "report.html"
     assert CliRunner().invoke(app, ["report", str(tmp_path / "runs"), "--out", str(page_file)]).exit_code == 0
-    page = browser.new_page(viewport={"width": 1180, "height": 1500})
+    page = browser.new_page(viewport={"width": 1180, "height": 1700})
     page.goto(page_file.as_uri())
     folder = Path(os.environ.get(SCREENSHOTS, tmp_path))
     page.screenshot(path=folder / "report.png")
