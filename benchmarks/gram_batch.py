@@ -57,15 +57,17 @@ def fitted_on_digits(count: int) -> tuple[Gram, Tensor]:
 
 
 def textbook_scores(detector: Gram, images: Tensor, precise: bool = False) -> Tensor:
-    """(N,) the score by its definition, one image at a time; `precise` goes on from the activations in float64."""
+    """(N,) the score by its definition, one image at a time.
+
+    `precise` goes on in float64 from the activations of the batch: float32 convolutions of one image alone differ in
+    the last places from those of a batch, which is not what is compared here.
+    """
     assert detector.network is not None
-    scores = []
-    for image in images:
-        activations = detector.network.activations(image[None])
-        if precise:
-            activations = {name: values.double() for name, values in activations.items()}
-        scores.append(textbook_score(detector, activations))
-    return torch.stack(scores)
+    if precise:
+        batch = detector.network.activations(images)
+        every = [{name: values[i : i + 1].double() for name, values in batch.items()} for i in range(len(images))]
+        return torch.stack([textbook_score(detector, activations) for activations in every])
+    return torch.stack([textbook_score(detector, detector.network.activations(image[None])) for image in images])
 
 
 def textbook_score(detector: Gram, activations: dict[str, Tensor]) -> Tensor:
