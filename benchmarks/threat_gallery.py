@@ -21,6 +21,9 @@ from bench.specs import Side
 SHOWN = 6
 """Images of a picture."""
 
+FEWER = {"boundary-l2": {"steps": 2000}}
+"""Parameters of threats whose pictures need no full budget."""
+
 PREFERRED = ("letters", "photos", "test")
 """Sets from which images are shown, the first that was attacked."""
 
@@ -43,7 +46,7 @@ def main() -> None:
             continue
         eps = None if card.norm is None or card.min_norm else getattr(asked, card.norm)
         found = bench.evaluate(
-            asked.detector, name, asked.track, eps=eps, limit=2 * SHOWN, early_stop=False
+            asked.detector, name, asked.track, eps=eps, limit=2 * SHOWN, early_stop=False, **FEWER.get(name, {})
         )  # fmt: skip
         cell = found.cells[-1]
         path = asked.out / f"{name}.png"
@@ -59,7 +62,7 @@ def draw(cell: Cell, path: Path) -> None:
     moved = (samples["norm"] > 0) & (samples["set"] == name)
     chosen = np.flatnonzero(moved if moved.any() else samples["set"] == name)[:SHOWN]
     start = starts(cell, rows[chosen])
-    figure, axes = plt.subplots(3, SHOWN, figsize=(1.15 * SHOWN, 3.9), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(3, SHOWN, figsize=(1.3 * SHOWN, 4.4), layout="constrained", squeeze=False)
     for column in range(SHOWN):
         for row in range(3):
             axes[row, column].axis("off")
@@ -74,7 +77,7 @@ def draw(cell: Cell, path: Path) -> None:
         axes[0, column].set_title(f"{sample['clean_score']:.2f}{_label(sample['predicted'])}", fontsize=8)
         axes[1, column].set_title(f"{sample['score']:.2f}{_label(sample['attacked_predicted'])}", fontsize=8)
         axes[2, column].set_title(f"{sample['norm']:.2g} (max {reach:.2f})", fontsize=8)
-    figure.savefig(path, dpi=90, metadata={"Software": None})
+    figure.savefig(path, dpi=55, metadata={"Software": None})
     plt.close(figure)
 
 
