@@ -27,6 +27,7 @@ MODULES = {
     "convert": "convert",
     "submit": "submit",
     "verify": "verify",
+    "leaderboard": "leaderboard",
     "baseline": "baseline",
     "check": "check",
 }

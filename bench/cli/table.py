@@ -15,10 +15,11 @@ from bench.cli.stored import chosen_tables
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from rich.console import Console
 
+    from bench.report.lines import Line
     from bench.report.table import Table
     from bench.specs import Norm
 
@@ -77,9 +78,18 @@ def print_table(
     """Print one table for a person, as wide as the terminal is."""
     from bench.report.text import text_lines
 
-    width = out.width if out.is_terminal or "COLUMNS" in os.environ else _PIPE_WIDTH
+    print_lines(out, text_lines(table, width=width_of(out), full=full, radii=radii))
+
+
+def width_of(out: "Console") -> int:
+    """The columns that lines for a console may take."""
+    return out.width if out.is_terminal or "COLUMNS" in os.environ else _PIPE_WIDTH
+
+
+def print_lines(out: "Console", lines: "Iterable[Line]") -> None:
+    """Print the lines of a table, in words that the console can show."""
     plain = not (out.encoding or "").lower().startswith("utf")
-    for line in text_lines(table, width=width, full=full, radii=radii):
+    for line in lines:
         words = line.text.translate(_PLAIN) if plain else line.text
         out.print(Text(words.rstrip(), style=_STYLES[line.kind]), soft_wrap=True)
     out.print()

@@ -1,0 +1,96 @@
+"""`bench leaderboard`: the rows of the leaderboards, ranked."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
+from bench.cli.options import comma_separated
+from bench.cli.table import print_lines, width_of
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.leaderboards.columns import Wanted
+    from bench.leaderboards.ranking import Board, Leaderboards
+
+EXAMPLES = (
+    "bench leaderboard",
+    "bench leaderboard --track digits --no-extra-data",
+    "bench leaderboard --track digits --compare gat,msp",
+    "bench leaderboard --html site",
+)
+
+
+def command(
+    *,
+    track: Annotated[str | None, typer.Option(help="Only this track.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a static site to this folder instead.")] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="Two detectors of the track: their figures side by side.")
+    ] = None,
+    extra_data: Annotated[
+        bool | None, typer.Option("--extra-data/--no-extra-data", help="Only detectors that saw more than ID images.")
+    ] = None,
+    certified: Annotated[
+        bool | None, typer.Option("--certified/--not-certified", help="Only detectors with a certified bound.")
+    ] = None,
+    white_box: Annotated[
+        bool | None, typer.Option("--white-box/--black-box", help="Only detectors whose gradient can be followed.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Rank the rows of the folders `leaderboards/`: the workspace's and the built-in ones.
+
+    Every row is checked by its hashes and arithmetic; nothing is attacked or scored. A row that is broken, or does not
+    hold what it claims, is left out and named. The same folders give the same output. Exit code: 0 every row is shown,
+    1 some file was left out (the others are shown), 2 the request is wrong.
+    """
+    pair = comma_separated(compare)
+    if pair and (len(pair) != 2 or track is None):
+        raise UsageError("--compare takes two detectors of one track; give --track NAME --compare A,B.")
+    if html is not None and (pair or (extra_data, certified, white_box) != (None, None, None)):
+        raise UsageError("--html writes all rows, and its pages filter and compare them; leave the other options out.")
+    cards = catalog(workspace)
+    from bench.leaderboards.columns import Wanted
+    from bench.leaderboards.ranking import leaderboards
+
+    found = leaderboards(cards, track)
+    if html is not None:
+        from bench.leaderboards.site import write_site
+
+        pages = write_site(found, html)
+        typer.echo(f"{pages} pages are in '{html}'; open '{html / 'index.html'}'.")
+    elif pair:
+        _print_pair(found.boards[0], pair)
+    else:
+        _print(found, Wanted(extra_data, certified, white_box))
+    for left_out in found.left_out:
+        say(f"left out: {left_out.why}")
+    raise typer.Exit(FAILED if found.left_out else 0)
+
+
+def _print(found: "Leaderboards", wanted: "Wanted") -> None:
+    from bench.leaderboards.board_text import board_lines
+    from bench.leaderboards.columns import shown
+
+    out = console()
+    for board in found.boards:
+        print_lines(out, board_lines(board, shown(board, wanted), width_of(out)))
+    if not found.boards:
+        say("there is no row yet; `bench submit --run RUN --detector NAME` builds one.")
+
+
+def _print_pair(board: "Board", names: "Sequence[str]") -> None:
+    from bench.leaderboards.board_text import compare_lines
+    from bench.leaderboards.compare import compare
+
+    ranked = {standing.row.detector.name: standing for standing in board.standings}
+    if unknown := [name for name in names if name not in ranked]:
+        known = ", ".join(sorted(ranked)) or "none"
+        raise UsageError(f"'{unknown[0][:80]}' has no ranked row on '{board.track.name}'; these have: {known}.")
+    a, b = (ranked[name] for name in names)
+    out = console()
+    print_lines(out, compare_lines(a, b, compare(a, b), width_of(out)))

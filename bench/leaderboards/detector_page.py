@@ -1,0 +1,166 @@
+"""What the page of one row shows: figures, attacks, soundness, where it comes from, and its history."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.leaderboards.columns import history_grid, judged, ranked_because, ranked_words
+from bench.leaderboards.folder import FoundRow
+from bench.leaderboards.ranking import Board, Standing
+from bench.leaderboards.records import VerifiedRecord
+from bench.leaderboards.row import Entry, Row
+from bench.leaderboards.submit import figure
+from bench.report import numbers
+from bench.report.grid import Grid
+from bench.report.html.grids import ShownGrid, shown_grid
+
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class DetectorPage:
+    """What the page shows.
+
+    Attributes:
+        found: The row, and what lies beside it.
+        place: Its place; None for one that is not ranked.
+        summary: The figures that matter, by name.
+        attacks: Grids of the suite's entries, their attacks, and fresh ones.
+        soundness: What checks say of each attack; None where nothing was checked.
+        card: What its card says of it.
+        hashes: Names and values that tell it from any other.
+        history: The rows of this detector.
+        stems: The rows of `history`, in its order.
+    """
+
+    found: FoundRow
+    place: int | None
+    summary: Facts
+    attacks: tuple[ShownGrid, ...]
+    soundness: ShownGrid | None
+    card: Facts
+    hashes: Facts
+    history: ShownGrid
+    stems: tuple[str, ...]
+
+    @property
+    def row(self) -> Row:
+        """The row itself."""
+        return self.found.row
+
+
+def detector_page(board: Board, found: FoundRow) -> DetectorPage:
+    """The page of a row.
+
+    Args:
+        board: Where it stands.
+        found: The row.
+    """
+    row = found.row
+    standing = next((own for own in board.standings if own.found is found), None)
+    rows = board.history(row.detector.name)
+    return DetectorPage(
+        found=found, place=standing.place if standing is not None else None,
+        summary=tuple(_summary(row, standing)), attacks=tuple(_attacks(row, found.record)), soundness=_soundness(row),
+        card=tuple(_card(row)), hashes=tuple(_hashes(row)), history=shown_grid(history_grid(rows)),
+        stems=tuple(other.row.stem for other in rows),
+    )  # fmt: skip
+
+
+def _summary(row: Row, standing: Standing | None) -> Iterator[tuple[str, str]]:
+    if standing is not None:
+        yield "worst-case AUROC, which ranks", f"{ranked_words(standing)}. {ranked_because(standing)}"
+    yield "worst-case AUROC, as claimed", f"{figure(row.worst)} under {row.worst_entry.threat}"
+    yield "clean AUROC", figure(row.clean)
+    if row.id_accuracy is not None:
+        yield "ID accuracy", numbers.share(row.id_accuracy)
+    spent = f"{row.gradients:,} gradients, {row.queries:,} scores, {row.seconds:,.0f} s"
+    yield "cost of the attacks", spent
+
+
+def _attacks(row: Row, record: VerifiedRecord | None) -> Iterator[ShownGrid]:
+    for entry in row.entries:
+        where = f"{entry.threat} at {entry.norm} {numbers.both_scales(entry.norm, entry.eps)}"
+        said = ["± and +- are standard errors over samples; sets that are not in the mean are artificial."]
+        yield shown_grid(_sets(entry), title=f"{where}: every OOD set", said=said)
+        left_out = [f"Left out: {name}, since {why}." for name, why in entry.left_out.items()]
+        if entry.members:
+            yield shown_grid(_members(entry), title=f"{where}: each attack alone", said=left_out)
+    if record is not None and record.entries:
+        seeds = ", ".join(map(str, record.seeds))
+        said = [f"Fresh attacks at equal budget with the seeds {seeds}; the lowest median ranks the row."]
+        yield shown_grid(_fresh(record), title="attacked again", said=said)
+
+
+def _sets(entry: Entry) -> Grid:
+    header = ["OOD set", "in the mean", "images", "clean AUROC", "attacked AUROC", "conservative", "FPR@95"]
+    words = [
+        [
+            name, "yes" if own.counts else "no", str(own.n_ood), figure(own.clean), figure(own.attacked),
+            numbers.share(own.conservative_auroc), numbers.share(own.fpr95),
+        ]
+        for name, own in entry.sets.items()
+    ]  # fmt: skip
+    return Grid(header, 2, [words])
+
+
+def _members(entry: Entry) -> Grid:
+    words = [
+        [
+            name, figure(own.mean), numbers.amount(own.cell.gradients), numbers.amount(own.cell.queries),
+            numbers.seconds(own.cell.seconds), own.cell.device,
+        ]
+        for name, own in entry.members.items()
+    ]  # fmt: skip
+    return Grid(["attack", "AUROC", "gradients", "queries", "seconds", "device"], 1, [words])
+
+
+def _fresh(record: VerifiedRecord) -> Grid:
+    words = [
+        [
+            f"{own.threat} at {own.norm} {own.eps:.3g}", f"{own.claimed:.4f}", f"{own.median:.4f}", f"{own.mean:.4f}",
+            f"{own.sd:.4f}", ", ".join(f"{auroc:.4f}" for auroc in own.aurocs),
+        ]
+        for own in record.entries
+    ]  # fmt: skip
+    return Grid(["attack", "claimed", "median", "mean", "sd over seeds", "each"], 1, [words])
+
+
+def _soundness(row: Row) -> ShownGrid | None:
+    cells = judged(row)
+    checks = sorted({check for _, cell in cells for check in cell.soundness}, key=lambda check: int(check[1:]))
+    if not checks:
+        return None
+    words = [
+        [name, *(str(cell.soundness[check]) if check in cell.soundness else numbers.ABSENT for check in checks)]
+        for name, cell in cells
+    ]
+    return shown_grid(Grid(["attack", *checks], 1, [words]))
+
+
+def _card(row: Row) -> Iterator[tuple[str, str]]:
+    own = row.detector
+    if own.paper is not None:
+        yield "paper", f"{own.paper.authors} ({own.paper.year}): {own.paper.title}"
+    yield "trained on", own.trained_on
+    yield "tuned on", own.tuned_on
+    yield "extra data", own.extra_data
+    yield "white-box", "yes, its gradient can be followed" if own.white_box else "no, it has no gradient to follow"
+    yield "certified", "yes" if own.certified else "no"
+    yield "random", "yes, fresh draws were scored" if own.random else "no"
+
+
+def _hashes(row: Row) -> Iterator[tuple[str, str]]:
+    yield "row", row.row_sha256
+    yield "card", row.detector.card_hash
+    yield "settings", row.detector.settings_hash
+    yield from ((f"weights {part.file}", part.sha256) for part in row.detector.weights)
+    yield f"track {row.track.name}, version {row.track.version}", row.track.hash
+    yield from ((f"set {name}", digest) for name, digest in row.track.set_digests.items())
+    yield "scores", row.scores.sha256
+    if row.images is not None:
+        yield f"{row.images.count} images of each worst case", row.images.sha256
+    yield from ((f"cell of {name}", cell.key) for name, cell in [("clean scores", row.clean_cell), *judged(row)])
+    limit = "none" if row.track.limit is None else str(row.track.limit)
+    yield "seed, micro-batch, limit", f"{row.seed}, {row.micro_batch}, {limit}"
+    yield "bench", row.bench
+    yield from ((f"version of {name}", version) for name, version in row.versions.items())

@@ -1,0 +1,94 @@
+"""`bench leaderboard --html`: the boards as a static site that loads nothing but its own pages."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import bench
+from bench.leaderboards.board_text import CAPTION
+from bench.leaderboards.columns import beaten_words, board_grid, uses_extra_data
+from bench.leaderboards.compare import MOST, pairs
+from bench.leaderboards.detector_page import detector_page
+from bench.leaderboards.json_files import write_file
+from bench.leaderboards.ranking import Board, Leaderboards
+from bench.report.html.grids import shown_grid
+from bench.report.html.templating import environment, policy
+
+_PACKAGE = "bench.leaderboards"
+_STYLES = ("page.css", "board.css")
+_SORT, _FILTER, _COMPARE = "sort.js", "filter.js", "compare.js"
+
+
+def write_site(found: Leaderboards, folder: Path) -> int:
+    """Write every page below a folder; equal rows give equal bytes. Other files of the folder stay as they are.
+
+    Args:
+        found: The boards.
+        folder: Made if need be.
+
+    Returns:
+        How many pages there are.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    count = 0
+    for name, text in site_pages(found):
+        write_file(folder / name, text.encode())
+        count += 1
+    return count
+
+
+def site_pages(found: Leaderboards) -> Iterator[tuple[str, str]]:
+    """Place and text of every page: `index.html`, and for each track a folder with its own.
+
+    No name leaves the folder: they are those of track cards and of checked rows, which hold neither `/` nor `..`.
+    """
+    yield "index.html", _rendered("index.html.jinja", (), home="", boards=[(b, _table(b)) for b in found.boards],
+                                  left_out=found.left_out)  # fmt: skip
+    for board in found.boards:
+        left_out = [own for own in found.left_out if own.file.partition("/")[0] == board.track.name]
+        name = board.track.name
+        yield f"{name}/index.html", _rendered(
+            "track.html.jinja", (_SORT, _FILTER), home="../", board=board, shown=_table(board), left_out=left_out,
+            caption=CAPTION, uses_extra_data=uses_extra_data, beaten_words=beaten_words,
+        )  # fmt: skip
+        yield f"{name}/compare.html", _rendered(
+            "compare.html.jinja", (_COMPARE,), home="../", board=board, data=_compared(board), most=MOST,
+        )  # fmt: skip
+        for row in board.rows:
+            page = detector_page(board, row)
+            yield (
+                f"{name}/{row.row.stem}.html",
+                _rendered(
+                    "detector.html.jinja", (_SORT,), home="../", board=board, page=page, beaten_words=beaten_words
+                ),
+            )
+
+
+def _rendered(template: str, scripts: tuple[str, ...], **content: Any) -> str:
+    templates = environment(_PACKAGE)
+    style = "".join(_text(name) for name in _STYLES)
+    allowed = policy(style, *(_text(name) for name in scripts))
+    return templates.get_template(template).render(
+        policy=allowed, styles=_STYLES, scripts=scripts, version=bench.__version__, **content
+    )
+
+
+def _text(name: str) -> str:
+    return environment(_PACKAGE).get_template(name).render()
+
+
+def _table(board: Board) -> Any:
+    return shown_grid(board_grid(board.standings))
+
+
+def _compared(board: Board) -> dict[str, Any]:
+    """What the page of comparisons reads: the rows, and the figures of every pair."""
+    rows = [
+        {"stem": own.row.stem, "name": own.row.detector.name, "place": own.place, "badge": str(own.found.level)}
+        for own in board.standings[:MOST]
+    ]
+    found = {f"{i} {j}": [asdict(figure) for figure in compared] for i, j, compared in pairs(board.standings)}
+    return {"rows": rows, "pairs": found}
