@@ -1,0 +1,191 @@
+"""`bench leaderboard`: what is broken is left out in a sentence, and the exit code says so."""
+
+import json
+import shutil
+
+import pytest
+from row_tampering import loads, reseal
+from row_world import bench, rows, run_suite, submit, verify
+
+from bench.leaderboards.row import SCORES_SUFFIX, read_row
+
+OTHER = "shaken"
+
+
+@pytest.fixture(scope="module")
+def filled(finished, tmp_path_factory):
+    """A workspace with the rows of two detectors, one of them verified; tests must not change it."""
+    root = shutil.copytree(finished, tmp_path_factory.mktemp("filled") / "world")
+    assert run_suite(root, OTHER).exit_code == 0
+    assert submit(root, OTHER).exit_code == 0
+    assert verify(root, row_of(root, "bent"), "re-scored", "--record").exit_code == 0
+    return root
+
+
+@pytest.fixture
+def root(filled, tmp_path):
+    return shutil.copytree(filled, tmp_path / "world", ignore=shutil.ignore_patterns("runs"))
+
+
+def row_of(root, detector):
+    return next(path for path in rows(root) if path.name.startswith(f"{detector}@"))
+
+
+def board(root, *more):
+    return bench("leaderboard", "--workspace", root, *more)
+
+
+def test_every_row_is_ranked_with_its_badge(filled):
+    result = board(filled, "--track", "small")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    lines = [line.split() for line in result.stdout.splitlines() if line[:1].isdigit()]
+    assert {line[1]: line[2] for line in lines[:2]} == {"bent": "re-scored", OTHER: "claimed"}
+    assert [line[0] for line in lines[:2]] == ["1", "2"]
+
+
+def test_the_same_folder_gives_the_same_output(filled, tmp_path):
+    assert board(filled).stdout == board(filled).stdout
+    for name in ("one", "two"):
+        assert board(filled, "--html", tmp_path / name).exit_code == 0
+    one, two = ([path.read_bytes() for path in sorted((tmp_path / name).rglob("*.html"))] for name in ("one", "two"))
+    assert one == two and len(one) == 5
+
+
+def test_two_rows_are_compared_in_the_terminal(filled):
+    result = board(filled, "--track", "small", "--compare", f"bent,{OTHER}")
+    assert result.exit_code == 0
+    assert "on the same samples" in result.stdout
+    assert "worst case" in result.stdout
+
+
+def test_filters_leave_rows_out_and_say_how_many(filled):
+    assert "No row fits the filters" in board(filled, "--certified").stdout
+    assert "bent" in board(filled, "--not-certified", "--white-box", "--no-extra-data").stdout
+
+
+def test_a_workspace_without_rows_is_no_error(fresh_world):
+    root = fresh_world()
+    result = board(root)
+    assert result.exit_code == 0
+    assert "There is no row; `bench submit` builds one." in board(root, "--track", "small").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--track", "smal"], "did you mean small?"),
+        (["--track", "../small"], "unknown track"),
+        (["--compare", "bent,shaken"], "--track NAME"),
+        (["--track", "small", "--compare", "bent"], "two detectors"),
+        (["--track", "small", "--compare", "bent,nobody"], "'nobody' has no ranked row"),
+        (["--html", "site", "--certified"], "leave the other options out"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_sentence(filled, options, words):
+    result = board(filled, *options)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def left_out(root, words):
+    """The board, which leaves out one file for this reason and shows the other row."""
+    result = board(root, "--track", "small")
+    assert result.exit_code == 1, result.output
+    (sentence,) = result.stderr.strip().splitlines()
+    assert sentence.startswith("left out: ")
+    assert words in sentence
+    assert len(sentence) < 700
+    assert OTHER in result.stdout
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: "", "not JSON"),
+        (lambda text: text.replace('"format": 1', '"format": 99', 1), "format 99"),
+        (lambda text: text.replace('"format": 1', '"format": 1, "format": 1', 1), "twice"),
+        (lambda text: text.replace('"seed": 0', '"seed": NaN', 1), "NaN"),
+        (lambda text: text.replace('"tuned_on": "nothing"', '"tuned_on": "<script>alert(1)</script>"', 1), "changed"),
+        (lambda text: text.replace('"name": "bent"', '"name": "../../bent"', 1), "detector.name"),
+        (lambda text: text + " " * 2_000_000, "larger than"),
+    ],
+)
+def test_a_broken_row_is_left_out_and_the_others_are_shown(root, change, words):
+    path = row_of(root, "bent")
+    path.write_text(change(path.read_text()))
+    path.with_name(path.stem + ".verified.json").unlink()
+    assert "bent" not in left_out(root, words)
+
+
+def test_a_figure_that_the_scores_do_not_give_is_found_even_if_the_row_is_sealed_again(root):
+    path = row_of(root, "bent")
+    path.with_name(path.stem + ".verified.json").unlink()
+    row = read_row(path)
+    better = row.worst.model_copy(update={"auroc": 0.999})
+    reseal(path, row.model_copy(update={"worst": better}))
+    assert "bent" not in left_out(root, "the scores make it")
+
+
+def test_a_row_without_its_scores_is_left_out(root):
+    path = row_of(root, "bent")
+    path.with_name(path.stem + SCORES_SUFFIX).unlink()
+    path.with_name(path.stem + ".verified.json").unlink()
+    assert "bent" not in left_out(root, "the file of scores")
+
+
+def test_a_verification_that_contradicts_itself_costs_the_badge_and_not_the_row(root):
+    path = row_of(root, "bent")
+    beside = path.with_name(path.stem + ".verified.json")
+    beside.write_text(json.dumps({**loads(beside), "ranked": 1.0}))
+    shown = left_out(root, "verification")
+    assert "bent" in shown and "re-scored" not in shown
+
+
+def test_a_verification_of_no_row_is_left_out(root):
+    path = row_of(root, "bent")
+    path.unlink()
+    assert "bent" not in left_out(root, "about a row that is not beside it")
+
+
+def test_a_row_of_another_workspace_s_track_is_left_out_with_its_folder(root):
+    shutil.copytree(root / "leaderboards/small", root / "leaderboards/elsewhere")
+    result = board(root)
+    assert result.exit_code == 1
+    assert "folder 'elsewhere' of leaderboards has no track to it" in result.stderr
+
+
+def test_a_row_whose_detector_has_another_card_now_is_history(root):
+    card = root / "detectors/bent.yaml"
+    card.write_text(json.dumps({**loads(card), "summary": "another one"}))
+    result = board(root, "--track", "small")
+    assert result.exit_code == 0, result.stderr
+    assert "1 row is not ranked" in result.stdout
+    assert not any(line.split()[1:2] == ["bent"] for line in result.stdout.splitlines())
+
+
+def test_rows_of_an_earlier_version_of_the_track_are_history(root):
+    card = root / "datasets/small.yaml"
+    card.write_text(json.dumps({**loads(card), "version": 2}))
+    result = board(root, "--track", "small")
+    assert result.exit_code == 0, result.stderr
+    assert "There is no row" in result.stdout
+
+
+def test_a_site_is_written_in_full_beside_a_broken_row(root, tmp_path):
+    row_of(root, "bent").write_text("{}")
+    before = sorted(root.rglob("*"))
+    result = board(root, "--html", tmp_path / "site")
+    assert result.exit_code == 1
+    assert (tmp_path / "site/small/index.html").is_file()
+    assert str(tmp_path) not in (tmp_path / "site/small/index.html").read_text()
+    assert before == sorted(root.rglob("*"))
+
+
+def test_a_folder_that_cannot_be_written_is_refused(filled, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = board(filled, "--html", tmp_path / "file")
+    assert result.exit_code == 2
+    assert "cannot write" in result.stderr

@@ -1,0 +1,149 @@
+"""The site: nothing in a row can become markup, nothing is loaded, the same rows give the same bytes."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from board_rows import found_row, track_card, varied_board
+
+from bench.leaderboards.folder import LeftOut
+from bench.leaderboards.ranking import Leaderboards, rank
+from bench.leaderboards.site import site_pages, write_site
+from bench.specs import Paper
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></script><!--{{ 7 * 7 }}"
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and all text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.text = [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def all_of(*boards, left_out=()):
+    return Leaderboards(tuple(boards), tuple(left_out))
+
+
+@pytest.fixture(scope="module")
+def board():
+    return varied_board()
+
+
+@pytest.fixture(scope="module")
+def pages(board):
+    return dict(site_pages(all_of(board)))
+
+
+@pytest.fixture(scope="module")
+def evil_pages():
+    paper = Paper(title=EVIL, authors=EVIL, year=2020, url="https://example.org/\"'><script>alert(1)</script>")
+    texts = {"paper": paper, "trained_on": EVIL, "tuned_on": EVIL, "extra_data": EVIL}
+    board = rank(
+        track_card(), [found_row("evil", 1, **texts, beaten=(0.1,)), found_row("evil", 2, past=EVIL), found_row("a", 3)]
+    )
+    return dict(site_pages(all_of(board, left_out=[LeftOut(f"small/{EVIL}.json", EVIL)])))
+
+
+def test_there_is_a_page_for_all_tracks_for_each_track_for_its_pairs_and_for_each_row(board, pages):
+    rows = {f"small/{found.row.stem}.html" for found in board.rows}
+    assert set(pages) == {"index.html", "small/index.html", "small/compare.html", *rows}
+    assert len(rows) == 6
+
+
+def test_markup_in_every_text_of_a_row_is_shown_as_text(evil_pages):
+    for name, page in evil_pages.items():
+        elements = Elements(page)
+        assert not [key for _, attributes in elements.found for key in attributes if key.startswith("on")], name
+        assert elements.named("img") == []
+        assert "<script>alert(1)" not in page
+        scripts = [script for script in elements.named("script") if script.get("type") != "application/json"]
+        assert len(scripts) <= 2
+    texts = "".join(Elements(page).text for page in evil_pages.values())
+    assert texts.count(EVIL) >= 5
+
+
+def test_links_to_other_sites_are_those_of_papers_and_weights_alone(pages, evil_pages):
+    for page in (*pages.values(), *evil_pages.values()):
+        away = [a for a in Elements(page).named("a") if "//" in a["href"]]
+        assert all(a["href"].startswith("https://example.org/") and "noreferrer" in a["rel"] for a in away)
+
+
+def test_every_link_leads_to_a_page_of_the_site(pages):
+    for name, page in pages.items():
+        for link in Elements(page).named("a"):
+            target = link["href"].partition("#")[0]
+            if not target or "//" in target:
+                continue
+            folder = name.rpartition("/")[0]
+            place = target.removeprefix("../") if target.startswith("../") else f"{folder}/{target}".lstrip("/")
+            assert place in pages, (name, target)
+
+
+def test_only_the_pages_own_scripts_and_style_may_run(pages):
+    for name, page in pages.items():
+        policy = next(m["content"] for m in Elements(page).named("meta") if m.get("http-equiv"))
+        assert policy.startswith("default-src 'none'; img-src data:;")
+        texts = re.findall(r"<style>(.*?)</style>", page, re.DOTALL) + re.findall(
+            r"<script>(.*?)</script>", page, re.DOTALL
+        )
+        for text in texts:
+            assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy, name
+        assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", page), name
+
+
+def test_the_same_rows_give_the_same_bytes_wherever_they_are_written(board, tmp_path):
+    for folder in ("one", "two"):
+        write_site(all_of(varied_board()), tmp_path / folder)
+    one, two = (
+        {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("one", "two")
+    )
+    assert one == two
+    assert str(tmp_path) not in b"".join(one.values()).decode()
+
+
+def test_nothing_is_written_outside_the_folder_and_what_lies_in_it_stays(tmp_path):
+    own = tmp_path / "site/mine.txt"
+    own.parent.mkdir()
+    own.write_text("mine")
+    count = write_site(all_of(varied_board()), tmp_path / "site")
+    assert own.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"site"}
+    assert count == len(list((tmp_path / "site").rglob("*.html")))
+
+
+def test_the_compared_figures_are_in_the_page_and_cannot_end_their_block(board, pages):
+    (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', pages["small/compare.html"])
+    data = json.loads(block)
+    assert [row["name"] for row in data["rows"]] == [own.row.detector.name for own in board.standings]
+    assert len(data["pairs"]) == 10
+    assert {figure["figure"] for figure in data["pairs"]["0 1"]} >= {"clean", "worst case"}
+    assert "<" not in block and ">" not in block
+
+
+def test_files_that_were_left_out_are_named_without_the_machine_s_paths():
+    pages = dict(site_pages(all_of(varied_board(), left_out=[LeftOut("small/x.json", "row '/home/me/x' is bad")])))
+    assert "small/x.json" in pages["small/index.html"] and "small/x.json" in pages["index.html"]
+    assert "/home/me" not in "".join(pages.values())
+
+
+def test_a_board_without_rows_has_pages_that_say_so():
+    pages = dict(site_pages(all_of(rank(track_card(), []))))
+    assert set(pages) == {"index.html", "small/index.html", "small/compare.html"}
+    assert "fewer than two" in pages["small/compare.html"]
+    assert "no row yet" in dict(site_pages(all_of()))["index.html"]
