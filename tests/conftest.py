@@ -1,7 +1,8 @@
-"""Small workspaces for the tests of cards, catalog and command line."""
+"""Small workspaces for the tests of cards, catalog and command line, and a browser for those of pages."""
 
 import itertools
 import os
+import shutil
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: waiting threads must not spin
 
 _numbers = itertools.count()
+
+CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+SCREENSHOTS = "ROBUSTOOD_SCREENSHOTS"
+"""Environment variable: the folder that pictures for the documentation are written to."""
 
 TRACK = """
     name: toy
@@ -105,3 +110,49 @@ def empty_cards(tmp_path: Path) -> Callable[[str], CardFolder]:
 def toy_cards(empty_cards: Callable[[str], CardFolder]) -> CardFolder:
     """A workspace with one card of each kind, all of them valid."""
     return empty_cards("workspace").with_toys()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; the test skips where there is none."""
+    playwright_api = pytest.importorskip("playwright.sync_api")
+    with playwright_api.sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        found = str(own) if own.exists() else next(filter(None, map(shutil.which, CHROMIUMS)), None)
+        if found is None:
+            pytest.skip("no Chromium: `playwright install chromium`, or one of the system")
+        # A process of the administrator has no sandbox of its own to go into.
+        root = ["--no-sandbox"] if os.geteuid() == 0 else []
+        chromium = playwright.chromium.launch(executable_path=found, args=root)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def watched(browser):
+    """Opens pages by address; when the test is over, nothing was complained of and only pages of one folder loaded."""
+    complaints, requests, contexts, addresses = [], [], [], []
+
+    def open_page(address, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(address)
+        addresses.append(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    folder = addresses[0].rpartition("/")[0] + "/"
+    assert not [url for url in requests if not url.startswith(("data:", folder))]
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    """The folder that pictures go to: the one that is named for the documentation, or one of the test's own."""
+    return Path(os.environ.get(SCREENSHOTS, tmp_path))

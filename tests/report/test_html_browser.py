@@ -1,8 +1,6 @@
 """The page in a browser: it sorts by mouse and keyboard, can be read on a phone and in the dark, and loads nothing."""
 
-import os
-import shutil
-from pathlib import Path
+from functools import partial
 
 import pytest
 from html_cells import make_cell, page_of
@@ -11,27 +9,9 @@ from typer.testing import CliRunner
 from bench.cli.app import app
 from bench.report.html.page import render_page
 
-playwright_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 
-SYSTEM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-SCREENSHOTS = "ROBUSTOOD_SCREENSHOTS"
-"""Environment variable: the folder that pictures for the documentation are written to."""
 PHONE = {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = str(own) if own.exists() else next(filter(None, map(shutil.which, SYSTEM)), None)
-        if found is None:
-            pytest.skip("no Chromium: `playwright install chromium`, or one of the system")
-        # A process of the administrator has no sandbox of its own to go into.
-        root = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chromium = playwright.chromium.launch(executable_path=found, args=root)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +28,9 @@ def address(make_meta, make_set, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, address):
-    """Opens the page; when the test is over, nothing was complained of and nothing else was asked for."""
-    complaints, requests, contexts = [], [], []
-
-    def open_page(**options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert {url for url in requests if not url.startswith("data:")} == {address}
+def opened(watched, address):
+    """Opens the page, with nothing to complain of."""
+    return partial(watched, address)
 
 
 def column(page, number):
@@ -159,7 +123,7 @@ def test_the_page_can_be_read_without_scripts(opened):
 
 
 @pytest.mark.slow
-def test_a_report_of_real_cells_can_be_shown_in_the_documentation(browser, tmp_path):
+def test_a_report_of_real_cells_can_be_shown_in_the_documentation(browser, tmp_path, screenshots):
     options = ["--detector", "msp,energy,oe,gat", "--threat", "pgd-l2", "--eps", "0.5,1,2", "--limit", "60"]
     small = ["--steps", "20", "--restarts", "1", "--diagnose", "--quiet", "--out", str(tmp_path / "runs")]
     assert CliRunner().invoke(app, ["run", *options, *small]).exit_code == 0
@@ -167,7 +131,6 @@ def test_a_report_of_real_cells_can_be_shown_in_the_documentation(browser, tmp_p
     assert CliRunner().invoke(app, ["report", str(tmp_path / "runs"), "--out", str(page_file)]).exit_code == 0
     page = browser.new_page(viewport={"width": 1180, "height": 1700})
     page.goto(page_file.as_uri())
-    folder = Path(os.environ.get(SCREENSHOTS, tmp_path))
-    page.screenshot(path=folder / "report.png")
+    page.screenshot(path=screenshots / "report.png")
     page.close()
-    assert (folder / "report.png").stat().st_size > 50_000
+    assert (screenshots / "report.png").stat().st_size > 50_000
