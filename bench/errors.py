@@ -20,6 +20,10 @@ class NoSettingsError(UsageError):
     """A detector has no settings for a track."""
 
 
+class NotApplicableError(UsageError):
+    """A threat that a detector gives nothing to attack: no classes to fool, or no gradient to follow."""
+
+
 class DataError(UsageError):
     """A data set is missing, differs from its digest or cannot be read."""
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from bench.catalog import Catalog
 from bench.cli.app import app
+from bench.specs import Side
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = ("--limit", "10", "--quiet")
@@ -73,7 +74,15 @@ def test_a_detector_of_ones_own_is_trained_and_attacked_by_every_threat_from_its
     ran = bench("run", "--detector", "nearest-mean", "--threat", "all", *SHORT, "--limit", "5", cwd=workspace)
     assert ran.returncode == 0, ran.stderr
     found = {threat for _, threat in scores_in(workspace / "runs")}
-    assert found == set(Catalog().names("threat"))
+    cards = [Catalog().threat(name) for name in Catalog().names("threat")]
+    assert found == {card.name for card in cards if card.sides[0] is not Side.FOOL}
+    assert "notice: left out" in ran.stderr and "predicts no classes" in ran.stderr
+
+
+def test_a_threat_that_is_named_is_not_left_out(tmp_path):
+    ran = bench("run", "--detector", "control-certified", "--threat", "deepfool-l2", *SMALL, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "error:" in ran.stderr and "predicts no classes" in ran.stderr and "left out" not in ran.stderr
 
 
 def test_its_module_is_as_short_as_promised():

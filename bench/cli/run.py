@@ -10,7 +10,7 @@ import typer
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say, settings
 from bench.cli.options import comma_separated
 from bench.cli.request import RunRequest, read_request
-from bench.errors import NoSettingsError, UsageError
+from bench.errors import NoSettingsError, NotApplicableError, UsageError
 from bench.specs import Goal, Loss, Side
 
 if TYPE_CHECKING:
@@ -112,12 +112,15 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     outcomes = compute_cells(cards, store, planned, device=request.device, data_dir=request.data_dir, quiet=quiet)
     done = [outcome for outcome in outcomes if isinstance(outcome, CellDone)]
     failures = [outcome for outcome in outcomes if not isinstance(outcome, CellDone)]
+    needless = [f for f in failures if isinstance(f.error, NotApplicableError) and not _named(request, f)]
+    failures = [failure for failure in failures if failure not in needless]
     if diagnose:
         _check(cards, store, done)
     _print_tables(request, cards, done)
     for notice in store.notices:
         say(f"notice: {notice}")
-    _say_failures(failures)
+    _say_failures(needless, "notice: left out: ", "are left out")
+    _say_failures(failures, "error: ", "failed")
     stored = sum(outcome.from_store for outcome in done)
     counts = f"{len(done) - stored} computed, {stored} from the store"
     if failures:
@@ -257,13 +260,18 @@ def _print_tables(request: RunRequest, cards: "Catalog", done: "Sequence[CellDon
         print_table(out, table, radii=radii)
 
 
-def _say_failures(failures: "Sequence[CellFailure]") -> None:
+def _named(request: RunRequest, failure: "CellFailure") -> bool:
+    """Whether the threat was asked for by its own name; what `all` or a wildcard brought along may be left out."""
+    return failure.planned.threat.name in request.threat
+
+
+def _say_failures(failures: "Sequence[CellFailure]", before: str, ended: str) -> None:
     """Each reason once, with the first cell it stopped."""
     by_reason: dict[str, list[CellFailure]] = {}
     for failure in failures:
         by_reason.setdefault(str(failure.error), []).append(failure)
     for stopped in by_reason.values():
-        more = f" ({len(stopped)} cells failed for this reason)" if len(stopped) > 1 else ""
-        say(f"error: {stopped[0].sentence}{more}")
+        more = f" ({len(stopped)} cells {ended} for this reason)" if len(stopped) > 1 else ""
+        say(f"{before}{stopped[0].sentence}{more}")
         if settings.debug and stopped[0].error.__cause__ is not None:
             say("".join(traceback.format_exception(stopped[0].error.__cause__)))

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import metrics
-from bench.errors import CellError
+from bench.errors import CellError, NotApplicableError
 from bench.evaluation.assault import Assault, context_of, untouched_assault
 from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, signed
 from bench.evaluation.crafting import Crafted, attempt_attack
@@ -33,16 +33,17 @@ def fooled_cell(stage: Stage, threat: Threat) -> Cell:
         threat: The attacker.
 
     Raises:
-        CellError: The detector is not the one of its card, predicts no classes, or none correctly.
+        CellError: The detector is not the one of its card, or predicts no class correctly.
+        NotApplicableError: It predicts no classes.
     """
     stage.check_identity()
     started = time.monotonic()
     before, test = stage.before, stage.images.test
     right = before.predicted[TEST] == test.labels.numpy()
     if (before.predicted[TEST] < 0).all():
-        raise CellError(
-            f"{stage.planned.label}: the detector predicts no classes, so there is no decision to fool; choose one "
-            "with a classifier, or --side evade."
+        raise NotApplicableError(
+            f"the detector '{stage.planned.detector.name}' predicts no classes, so there is no decision to fool; choose "
+            "one with a classifier, or --side evade."
         )
     if not right.any():
         raise CellError(f"{stage.planned.label}: no ID test image is classified correctly: nothing is left to fool.")

@@ -11,7 +11,7 @@ from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
-from bench.errors import BenchError, CardError, CellError, UsageError
+from bench.errors import BenchError, CardError, CellError, NotApplicableError
 from bench.evaluation.cell import attacked_cell, between_cell, clean_cell
 from bench.evaluation.fooling import fooled_cell
 from bench.evaluation.images import Images, threshold_images
@@ -203,7 +203,7 @@ class Workbench:
             return
         others = [self._catalog.threat(name) for name in self._catalog.names(Kind.THREAT)]
         usable = ", ".join(other.name for other in others if other.knowledge is Knowledge.SCORES) or "none"
-        raise UsageError(
+        raise NotApplicableError(
             f"threat '{card.name}' follows gradients and detector '{planned.detector.name}' has none, so it would only "
             f"seem to be robust; choose a threat that asks for scores: {usable}."
         )

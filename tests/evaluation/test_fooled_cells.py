@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.errors import CellError
+from bench.errors import NotApplicableError
 from bench.evaluation.engine import CellFailure
 from bench.metrics import Outcomes, fooled_within
 
@@ -70,7 +70,7 @@ def test_per_class_percentiles_have_their_own_share_of_undetected_images(cells):
 
 def test_a_detector_without_classes_cannot_be_fooled(outcomes):
     failure = outcomes("net", "fooling", "2", side="fool")[1]
-    assert isinstance(failure, CellFailure) and isinstance(failure.error, CellError)
+    assert isinstance(failure, CellFailure) and isinstance(failure.error, NotApplicableError)
     assert "predicts no classes" in failure.sentence and "--side evade" in failure.sentence
 
 
