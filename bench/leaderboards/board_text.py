@@ -8,7 +8,7 @@ from bench.leaderboards.ranking import Board, Standing
 from bench.report.lines import Column, Line, panels, sentence_lines
 
 CAPTION = (
-    "Worst-case AUROC: mean over the natural OOD sets, of every image the worst of all attacks of the suite; +- is the "
+    "Worst-case AUROC: mean over the natural OOD sets, of every image the worst of all attacks of the suite; ± is the "
     "standard error over samples. Re-attacked rows are ranked by the lowest median of their fresh attacks."
 )
 _LEAD = 2
@@ -28,7 +28,7 @@ def board_lines(board: Board, standings: Sequence[Standing], width: int) -> list
     lines += sentence_lines(CAPTION, width, "caption")
     if not standings:
         why = "No row fits the filters." if board.standings else "There is no row; `bench submit` builds one."
-        return [*lines, Line(why, "remark")]
+        return [*lines, Line(why, "remark"), *_past_lines(board, width)]
     grid = board_grid(standings)
     rows = [words for block in grid.blocks for words in block]
     columns: list[Column] = [
@@ -40,12 +40,7 @@ def board_lines(board: Board, standings: Sequence[Standing], width: int) -> list
             lines += sentence_lines(f"{standing.row.detector.name} {beaten_words(record)}", width, "remark")
     if hidden := len(board.standings) - len(standings):
         lines += sentence_lines(f"{hidden} rows do not fit the filters.", width, "caption")
-    if board.past:
-        count = "1 row is" if len(board.past) == 1 else f"{len(board.past)} rows are"
-        lines += sentence_lines(
-            f"{count} not ranked, being older: --html shows every detector's history.", width, "caption"
-        )
-    return lines
+    return [*lines, *_past_lines(board, width)]
 
 
 def compare_lines(a: Standing, b: Standing, compared: Sequence[Compared], width: int) -> list[Line]:
@@ -70,7 +65,15 @@ def compare_lines(a: Standing, b: Standing, compared: Sequence[Compared], width:
         (("figure",), [part.figure for part in compared]),
         ((names[0],), [f"{part.a:.3f}" for part in compared]),
         ((names[1],), [f"{part.b:.3f}" for part in compared]),
-        (("difference",), [f"{part.difference:+.3f} +- {part.se:.3f}" for part in compared]),
+        (("difference",), [f"{part.difference:+.3f} ± {part.se:.3f}" for part in compared]),
         (("p",), [f"{part.p_value:.2g}" for part in compared]),
     ]
     return lines + panels(columns[:1], columns[1:], width)
+
+
+def _past_lines(board: Board, width: int) -> list[Line]:
+    if not board.past:
+        return []
+    count = "1 row is" if len(board.past) == 1 else f"{len(board.past)} rows are"
+    older = f"{count} not ranked, being of earlier cards or versions; the pages (--html) show every row."
+    return sentence_lines(older, width, "caption")

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.leaderboards.columns import history_grid, judged, ranked_because, ranked_words
+from bench.leaderboards.columns import auroc, history_grid, judged, ranked_because, ranked_words
 from bench.leaderboards.folder import FoundRow
 from bench.leaderboards.ranking import Board, Standing
 from bench.leaderboards.records import VerifiedRecord
 from bench.leaderboards.row import Entry, Row
-from bench.leaderboards.submit import figure
 from bench.report import numbers
 from bench.report.grid import Grid
 from bench.report.html.grids import ShownGrid, shown_grid
@@ -69,8 +68,8 @@ def detector_page(board: Board, found: FoundRow) -> DetectorPage:
 def _summary(row: Row, standing: Standing | None) -> Iterator[tuple[str, str]]:
     if standing is not None:
         yield "worst-case AUROC, which ranks", f"{ranked_words(standing)}. {ranked_because(standing)}"
-    yield "worst-case AUROC, as claimed", f"{figure(row.worst)} under {row.worst_entry.threat}"
-    yield "clean AUROC", figure(row.clean)
+    yield "worst-case AUROC, as claimed", f"{auroc(row.worst)} under {row.worst_entry.threat}"
+    yield "clean AUROC", auroc(row.clean)
     if row.id_accuracy is not None:
         yield "ID accuracy", numbers.share(row.id_accuracy)
     spent = f"{row.gradients:,} gradients, {row.queries:,} scores, {row.seconds:,.0f} s"
@@ -80,7 +79,7 @@ def _summary(row: Row, standing: Standing | None) -> Iterator[tuple[str, str]]:
 def _attacks(row: Row, record: VerifiedRecord | None) -> Iterator[ShownGrid]:
     for entry in row.entries:
         where = f"{entry.threat} at {entry.norm} {numbers.both_scales(entry.norm, entry.eps)}"
-        said = ["± and +- are standard errors over samples; sets that are not in the mean are artificial."]
+        said = ["± is the standard error over samples; sets that are not in the mean are artificial."]
         yield shown_grid(_sets(entry), title=f"{where}: every OOD set", said=said)
         left_out = [f"Left out: {name}, since {why}." for name, why in entry.left_out.items()]
         if entry.members:
@@ -92,10 +91,10 @@ def _attacks(row: Row, record: VerifiedRecord | None) -> Iterator[ShownGrid]:
 
 
 def _sets(entry: Entry) -> Grid:
-    header = ["OOD set", "in the mean", "images", "clean AUROC", "attacked AUROC", "conservative", "FPR@95"]
+    header = ["OOD set", "in the mean", "images", "clean AUROC", "attacked AUROC", "conservative AUROC", "FPR@95"]
     words = [
         [
-            name, "yes" if own.counts else "no", str(own.n_ood), figure(own.clean), figure(own.attacked),
+            name, "yes" if own.counts else "no", str(own.n_ood), auroc(own.clean), auroc(own.attacked),
             numbers.share(own.conservative_auroc), numbers.share(own.fpr95),
         ]
         for name, own in entry.sets.items()
@@ -106,7 +105,7 @@ def _sets(entry: Entry) -> Grid:
 def _members(entry: Entry) -> Grid:
     words = [
         [
-            name, figure(own.mean), numbers.amount(own.cell.gradients), numbers.amount(own.cell.queries),
+            name, auroc(own.mean), numbers.amount(own.cell.gradients), numbers.amount(own.cell.queries),
             numbers.seconds(own.cell.seconds), own.cell.device,
         ]
         for name, own in entry.members.items()
@@ -118,7 +117,7 @@ def _fresh(record: VerifiedRecord) -> Grid:
     words = [
         [
             f"{own.threat} at {own.norm} {own.eps:.3g}", f"{own.claimed:.4f}", f"{own.median:.4f}", f"{own.mean:.4f}",
-            f"{own.sd:.4f}", ", ".join(f"{auroc:.4f}" for auroc in own.aurocs),
+            f"{own.sd:.4f}", ", ".join(f"{value:.4f}" for value in own.aurocs),
         ]
         for own in record.entries
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.catalog import Catalog
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.leaderboards.adversarials import MAX_BYTES, BeatenRecord
 from bench.leaderboards.arrays import bytes_sha256
 from bench.leaderboards.claims import Files, check_claims
@@ -98,7 +98,7 @@ def find_rows(catalog: Catalog, track: TrackCard) -> FoundRows:
                 continue
             try:
                 found.rows.append(_found_row(found, path, beside, catalog, track))
-            except UsageError as error:
+            except BenchError as error:
                 found.left_out.append(LeftOut(f"{track.name}/{path.name}", str(error)))
         stems = {path.name.removesuffix(".json") for path in paths if path not in beside}
         for path in beside:
@@ -112,7 +112,7 @@ def _found_row(found: FoundRows, path: Path, beside: list[Path], catalog: Catalo
     """The row in a file; what lies beside it and cannot be used is left out by itself.
 
     Raises:
-        UsageError: It is none, or wrong.
+        BenchError: It is none, or wrong.
     """
     row = read_row(path)
     if row.track.name != track.name:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bench.catalog import Catalog
-from bench.errors import UsageError
+from bench.errors import BenchError
 from bench.leaderboards.adversarials import BeatenRecord
 from bench.leaderboards.claims import Files
 from bench.leaderboards.folder import FoundRow, LeftOut, find_rows, track_names
@@ -95,7 +95,7 @@ def leaderboards(catalog: Catalog, track: str | None = None) -> Leaderboards:
         try:
             card = catalog.track(name)
             check_suite(card)
-        except UsageError as error:
+        except BenchError as error:
             left_out.append(LeftOut(name, f"folder '{name}' of leaderboards has no track to it: {error}"))
             continue
         found = find_rows(catalog, card)

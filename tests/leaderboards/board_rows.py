@@ -114,11 +114,11 @@ def varied_board():
     return rank(
         track_card(),
         [
-            found_row("gat", 1, fall=0.3, fresh=(0.83, 0.85, 0.84), paper=paper),
-            found_row("gat", 8, fall=0.5, past="version 1 of the track", bench="0.0.9"),
-            found_row("msp", 2, fall=2.5, level=Level.RESCORED, soundness={"D4": Verdict.WARN, "D5": Verdict.PASS}),
-            found_row("oe", 3, fall=0.8, extra_data="training outliers of the track", beaten=(0.4,)),
-            found_row("good", 4, fall=1.2, certified=True, gap=1.0),
+            found_row("anchor", 1, fall=0.3, fresh=(0.83, 0.85, 0.84), paper=paper),
+            found_row("anchor", 8, fall=0.5, past="version 1 of the track", bench="0.0.9"),
+            found_row("plain", 2, fall=2.5, level=Level.RESCORED, soundness={"D4": Verdict.WARN, "D5": Verdict.PASS}),
+            found_row("outlier", 3, fall=0.8, extra_data="training outliers of the track", beaten=(0.4,)),
+            found_row("bounded", 4, fall=1.2, certified=True, gap=1.0),
             found_row("boxed", 5, fall=1.8, white_box=False, ids=1000),
         ],
     )

@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from row_tampering import loads, reseal
 from row_world import bench, rows, run_suite, submit, verify
 
+from bench.leaderboards.adversarials import Beaten, write_beaten
 from bench.leaderboards.row import SCORES_SUFFIX, read_row
 
 OTHER = "shaken"
@@ -172,6 +174,52 @@ def test_rows_of_an_earlier_version_of_the_track_are_history(root):
     result = board(root, "--track", "small")
     assert result.exit_code == 0, result.stderr
     assert "There is no row" in result.stdout
+    assert "2 rows are not ranked" in result.stdout
+
+
+@pytest.fixture
+def beaten(root):
+    """The record of images that beat the row of `bent`, beside it."""
+    path = row_of(root, "bent")
+    row = read_row(path)
+    arrays = {"images": np.zeros((3, 1, 4, 4), np.float32), "rows": np.arange(3)}
+    return write_beaten(path, Beaten(row, row.worst_entry, 0.4321, 0.02, 3, 0, arrays))
+
+
+def test_images_that_beat_a_row_stand_below_it(root, beaten):
+    result = board(root, "--track", "small")
+    assert result.exit_code == 0, result.stderr
+    assert "bent beaten: AUROC 0.432 by 3 images" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"row_sha256": "0" * 64}, "does not fit its row"),
+        ({"auroc": 1.0}, "does not fit its row"),
+        ({"claimed": 0.5}, "does not fit its row"),
+        ({"threat": "other"}, "does not fit its row"),
+        ({"file": "../../secret", "file_sha256": "0" * 64}, "are not those of their record"),
+        ({"more": 1}, "field 'more'"),
+    ],
+)
+def test_a_record_of_images_that_says_other_things_is_left_out_and_its_row_stays(root, beaten, change, words):
+    beaten.write_text(json.dumps({**loads(beaten), **change}))
+    shown = left_out(root, words)
+    assert "bent" in shown and "beaten" not in shown
+
+
+def test_images_that_are_not_there_beat_nothing(root, beaten):
+    beaten.with_suffix(".safetensors").unlink()
+    assert "beaten" not in left_out(root, "the file of images")
+
+
+def test_a_row_that_was_attacked_again_is_ranked_by_its_lowest_median(root):
+    path = row_of(root, "bent")
+    assert verify(root, path, "re-attacked", "--record").exit_code == 0
+    record = loads(path.with_name(path.stem + ".verified.json"))
+    (line,) = [line for line in board(root).stdout.splitlines() if " re-attacked " in line]
+    assert f"{min(entry['median'] for entry in record['entries']):.3f}" in line.split()
 
 
 def test_a_site_is_written_in_full_beside_a_broken_row(root, tmp_path):

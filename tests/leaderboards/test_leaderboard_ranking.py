@@ -94,12 +94,12 @@ def test_images_against_another_detector_or_the_same_version_do_not_rank(change)
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (Wanted(), {"gat", "msp", "oe", "good", "boxed"}),
-        (Wanted(extra_data=True), {"oe"}),
-        (Wanted(extra_data=False), {"gat", "msp", "good", "boxed"}),
-        (Wanted(certified=True), {"good"}),
+        (Wanted(), {"anchor", "plain", "outlier", "bounded", "boxed"}),
+        (Wanted(extra_data=True), {"outlier"}),
+        (Wanted(extra_data=False), {"anchor", "plain", "bounded", "boxed"}),
+        (Wanted(certified=True), {"bounded"}),
         (Wanted(white_box=False), {"boxed"}),
-        (Wanted(white_box=True, certified=False, extra_data=False), {"gat", "msp"}),
+        (Wanted(white_box=True, certified=False, extra_data=False), {"anchor", "plain"}),
     ],
 )
 def test_filters_choose_rows_and_leave_their_places(wanted, expected):
