@@ -42,8 +42,8 @@ def fooled_cell(stage: Stage, threat: Threat) -> Cell:
     right = before.predicted[TEST] == test.labels.numpy()
     if (before.predicted[TEST] < 0).all():
         raise NotApplicableError(
-            f"the detector '{stage.planned.detector.name}' predicts no classes, so there is no decision to fool; choose "
-            "one with a classifier, or --side evade."
+            f"the detector '{stage.planned.detector.name}' predicts no classes, so there is no decision to fool; "
+            "choose one with a classifier, or --side evade."
         )
     if not right.any():
         raise CellError(f"{stage.planned.label}: no ID test image is classified correctly: nothing is left to fool.")
