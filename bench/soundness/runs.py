@@ -18,7 +18,7 @@ from bench.soundness.lab import QUERY, Lab, cell_cost
 from bench.soundness.verdicts import Finding
 from bench.soundness.view import BySet, flat, split
 from bench.specs import Norm, Side
-from bench.threat_models.base import Status, Threat
+from bench.threat_models.base import Threat
 from bench.threat_models.fgm import FGM
 from bench.threat_models.interpolation import Interpolation, InterpolationParams
 
@@ -26,6 +26,9 @@ STEP_SIZES = (1 / 50, 1 / 10, 1 / 4, 1.0)
 """The grid of step sizes in units of eps; 2.5 / K is one more."""
 _ALIKE = 1.3
 """Step sizes that differ by no more than this factor are one."""
+
+_SHORT = 1 / 20
+"""Steps shorter than this share of the chosen ones are not expected to stop as early."""
 
 MORE_RESTARTS = 5
 """How many times the restarts D7 compares with."""
@@ -35,8 +38,6 @@ WALKS = InterpolationParams(nearest=1, drawn=1, points=10)
 
 BLACK_QUERIES = 500
 """Queries an image of the black box where its card does not say fewer."""
-_LEAST = 0.2
-"""Of those, what an image takes on which gradients get beyond the stop target."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,6 @@ class Runs:
         self.params: dict[str, Any] = dict(cell.meta.threat_params)
         attacked = max(1, sum(cell.meta.statuses.values()))
         self.each = cell_cost(cell) / attacked  # gradients that the cell's own attack spent on an image
-        self.unstopped = 1.0 - cell.meta.statuses.get(Status.STOPPED, 0) / attacked
 
     def all(self) -> Iterator[Run]:
         """Every check that applies, those that tell most for their cost first."""
@@ -110,12 +110,12 @@ class Runs:
         if self.rivals.elsewhere is not None:
             yield Run("D12", self._one_restart_cost(), self._transfer)
         if self.rivals.black_box is not None:
-            yield Run("D11", QUERY * BLACK_QUERIES * max(self.unstopped, _LEAST), self._black_box)
+            yield Run("D11", QUERY * BLACK_QUERIES, self._black_box)
         if steps is not None:
             yield Run("D6", 2.0 * self.each, self._steps)
         yield Run("D16", 0.0 if self.finished else self._one_restart_cost(), self._rounding)
         if "step_size" in self.params and steps is not None:
-            yield Run("D8", len(self._grid()) * self.each, self._step_sizes)
+            yield Run("D8", sum(map(self._step_size_cost, self._grid())), self._step_sizes)
         if restarts is not None:
             yield Run("D7", (MORE_RESTARTS - 1) * self.each, self._restarts)
 
@@ -221,6 +221,12 @@ class Runs:
             if all(max(size, known) > _ALIKE * min(size, known) for known in (chosen, *grid)):
                 grid.append(size)
         return grid
+
+    def _step_size_cost(self, size: float) -> float:
+        """Gradients an image: short steps may never get where the cell's stopped early."""
+        if size >= _SHORT * float(self.params["step_size"]):
+            return self.each
+        return max(self.each, (self._number("steps") or 1.0) * (self._number("restarts") or 1.0))
 
     def _one_restart_cost(self) -> float:
         return self._number("steps") or 1.0
