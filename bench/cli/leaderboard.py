@@ -68,7 +68,7 @@ def command(
     else:
         _print(found, Wanted(extra_data, certified, white_box))
     for left_out in found.left_out:
-        say(f"left out: {left_out.why}")
+        say(f"left out: {' '.join(left_out.why.split())}")  # one line, whatever a file is called
     raise typer.Exit(FAILED if found.left_out else 0)
 
 

@@ -12,7 +12,7 @@ from bench.leaderboards.compare import MOST, pairs
 from bench.leaderboards.detector_page import detector_page
 from bench.leaderboards.json_files import write_file
 from bench.leaderboards.ranking import Board, Leaderboards
-from bench.report.html.grids import shown_grid
+from bench.report.html.grids import ShownGrid, shown_grid
 from bench.report.html.templating import environment, policy
 
 _PACKAGE = "bench.leaderboards"
@@ -45,13 +45,13 @@ def site_pages(found: Leaderboards) -> Iterator[tuple[str, str]]:
 
     No name leaves the folder: they are those of track cards and of checked rows, which hold neither `/` nor `..`.
     """
-    yield "index.html", _rendered("index.html.jinja", (), home="", boards=[(b, _table(b)) for b in found.boards],
-                                  left_out=found.left_out)  # fmt: skip
-    for board in found.boards:
+    tables = [(board, _table(board)) for board in found.boards]
+    yield "index.html", _rendered("index.html.jinja", (), boards=tables, left_out=found.left_out)
+    for board, table in tables:
         left_out = [own for own in found.left_out if own.file.partition("/")[0] == board.track.name]
         name = board.track.name
         yield f"{name}/index.html", _rendered(
-            "track.html.jinja", (_SORT, _FILTER), home="../", board=board, shown=_table(board), left_out=left_out,
+            "track.html.jinja", (_SORT, _FILTER), home="../", board=board, shown=table, left_out=left_out,
             caption=CAPTION, uses_extra_data=uses_extra_data, beaten_words=beaten_words,
         )  # fmt: skip
         yield f"{name}/compare.html", _rendered(
@@ -80,7 +80,7 @@ def _text(name: str) -> str:
     return environment(_PACKAGE).get_template(name).render()
 
 
-def _table(board: Board) -> Any:
+def _table(board: Board) -> ShownGrid:
     return shown_grid(board_grid(board.standings))
 
 

@@ -172,6 +172,6 @@ def test_the_board_can_be_shown_in_the_documentation(watched, site, tmp_path, sc
     if own is not None:
         write_site(Leaderboards((own,)), site := tmp_path / "own")
     name = "small" if own is None else own.track.name
-    page = watched((site / name / "index.html").as_uri(), viewport={"width": 1180, "height": 640})
+    page = watched((site / name / "index.html").as_uri(), viewport={"width": 1280, "height": 700})
     page.screenshot(path=screenshots / "leaderboard.png")
     assert (screenshots / "leaderboard.png").stat().st_size > 20_000

@@ -177,6 +177,23 @@ def test_rows_of_an_earlier_version_of_the_track_are_history(root):
     assert "2 rows are not ranked" in result.stdout
 
 
+def test_files_of_any_kind_and_name_are_left_out_and_nothing_follows_them(root, tmp_path):
+    folder = root / "leaderboards/small"
+    (folder / "folder@1.json").mkdir()
+    (folder / "loop@1.json").symlink_to("loop@1.json")
+    (folder / "away@1.json").symlink_to("/etc/passwd")
+    (folder / "two\nlines @1.json").write_text("{}")
+    (root / "leaderboards/<script>alert(1)<").mkdir()
+    (root / "leaderboards/<script>alert(1)</@1.json").write_text("{}")
+    result = board(root, "--html", tmp_path / "site")
+    assert result.exit_code == 1
+    sentences = result.stderr.strip().splitlines()
+    assert len(sentences) == 5 and all(sentence.startswith("left out: ") for sentence in sentences)
+    pages = [path.read_text() for path in (tmp_path / "site").rglob("*.html")]
+    assert len(pages) == 5
+    assert not any("<script>alert" in page or "root:" in page for page in pages)
+
+
 @pytest.fixture
 def beaten(root):
     """The record of images that beat the row of `bent`, beside it."""
