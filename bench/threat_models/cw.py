@@ -36,7 +36,9 @@ class CWParams(ThreatParams):
         confidence: By how much the logit of the wrong class has to exceed all others, in units of logits: kappa.
         binary_search_steps: How many constants c are tried for each image.
         max_iterations: Steps of Adam for each constant.
-        learning_rate: Of the first step of Adam, in the space of w; it falls to about zero along a cosine.
+        learning_rate: The most of the first step of Adam, in the space of w: one that leads farther than half the
+            distance of the nearest class, told by the gradients of the clean image, is made shorter. It falls to about
+            zero along a cosine.
         initial_const: The first constant c; an image on the boundary at a distance of d pixels needs about 2 d.
         rejection: When max(0, t - s(x')) counts, where acceptance is asked for.
         candidates: How many wrong classes direct an attack without a target, the most likely ones of the clean image.
@@ -76,12 +78,12 @@ class CarliniWagner(Threat):
     Deviations: without a target, the margins of the wrong classes are compared in pixels, by how far the nearest image
     in the box is at which each would be reached if it went on as at the clean image: the largest logit need not be the
     nearest class, and the descent does not turn back. c weighs those pixels, so that it suits logits of any scale;
-    kappa is in logits. The learning rate falls along a cosine, and the image found is moved back along the segment to
-    the clean one as far as it still reaches the goal: so six constants of 200 steps (about 1,100 gradients; the paper
-    has 10,000 for each constant) come within 1 % of the closed-form minimal norm of linear and quadratic classifiers.
-    tanh is stretched by 0.2 %, and w is kept where the image is in the box: a pixel on a wall starts there and can
-    leave, which tanh's vanishing slope denies it otherwise. Whether the loss still falls is asked for each image by
-    itself, of its lowest loss.
+    kappa is in logits. The learning rate falls along a cosine from a first one that suits the distance, and the image
+    found is moved back along the segment to the clean one as far as it still reaches the goal: so six constants of 200
+    steps (about 1,100 gradients; the paper has 10,000 for each constant) come within 2 % of the closed-form minimal
+    norm of linear and quadratic classifiers. tanh is stretched by a fifth, and w is kept where the image is in the box:
+    a pixel on a wall starts there and can leave, which tanh's vanishing slope denies it otherwise. Whether the loss
+    still falls is asked for each image by itself, of its lowest loss.
     """
 
     Params = CWParams
@@ -97,12 +99,14 @@ class CarliniWagner(Threat):
         oracle = Oracle(detector, ids=ids, context=context)
         left = tracker.begin(oracle)
         classes = self._classes(oracle, x, labels, ids, context)
-        units = pixel_units(oracle, tracker, left, torch.cat([labels[:, None], classes], dim=1), params.confidence)
+        boundaries = torch.cat([labels[:, None], classes], dim=1)
+        units, distances = pixel_units(oracle, tracker, left, boundaries, params.confidence)
         targeted = params.targeted is not Target.NONE
         hinge = Hinge(
             FoolObjective(detector, ids, context), classes, units, params.confidence, targeted, params.rejection
         )
-        search = _Search(Oracle(detector, ids=ids, context=context, objective=hinge), tracker, params)
+        asked = Oracle(detector, ids=ids, context=context, objective=hinge)
+        search = _Search(asked, tracker, distances, params)
         search.over_constants(left)
         search.shrink(moments - 1)
         tracker.report(1.0)
@@ -122,8 +126,11 @@ class CarliniWagner(Threat):
         return others.sort(dim=1).values.gather(1, drawn)
 
 
-_STRETCH = 1.002
+_STRETCH = 1.2
 """tanh is stretched to reach past the walls of the box, at which it then still has a slope."""
+
+_FIRST_STEP = 0.5
+"""The longest first step, in units of how far the nearest class seems to be."""
 
 _WALL = math.atanh(1.0 / _STRETCH)
 
@@ -135,6 +142,11 @@ _FALLING = 0.9999
 
 _BETAS = (0.9, 0.999)
 _ADAM_EPS = 1e-8
+
+
+def _slope(bent: Tensor) -> Tensor:
+    """The derivative of the image with respect to w, where tanh(w) is `bent`."""
+    return 0.5 * _STRETCH * (1.0 - bent.square())
 
 
 @dataclass
@@ -159,10 +171,14 @@ class _Descent:
 class _Search:
     """Descents with one constant after the other, and what came of them."""
 
-    def __init__(self, oracle: Oracle, tracker: Nearest, params: CWParams) -> None:
+    def __init__(self, oracle: Oracle, tracker: Nearest, distances: Tensor, params: CWParams) -> None:
         self.oracle = oracle
         self.tracker = tracker
         self.params = params
+        # The first step of Adam has the same length in every coordinate of w, whatever the gradient.
+        bent = (tracker.clean * 2.0 - 1.0) / _STRETCH
+        moves = torch.linalg.vector_norm(_slope(bent).flatten(1).double(), dim=1).float()
+        self.rate = (_FIRST_STEP * distances / moves).clamp(max=params.learning_rate)
         self.const = torch.full_like(tracker.score, params.initial_const)
         self.best_const = torch.full_like(tracker.score, torch.nan)
         self.reached = torch.zeros_like(tracker.score, dtype=torch.bool)  # with the constant at hand
@@ -178,6 +194,9 @@ class _Search:
             self.best_const = torch.where(nearer, self.const, self.best_const)
             upper = torch.where(self.reached, torch.minimum(upper, self.const), upper)
             lower = torch.where(self.reached, lower, torch.maximum(lower, self.const))
+            self.rate = torch.where(torch.isfinite(upper), self.rate, self.rate * 3).clamp(
+                max=self.params.learning_rate
+            )
             self.const = torch.where(torch.isfinite(upper), (lower + upper) / 2, self.const * 10).clamp(max=1e10)
 
     def _descend(self, rows: Tensor, turn: int) -> None:
@@ -219,7 +238,7 @@ class _Search:
         distance = geometry.distance(y, tracker.clean[padded], Norm.L2)
         const = self.const[padded]
         loss = distance.square() - const * direction
-        gradient = (2.0 * away - const.view(-1, 1, 1, 1) * ascent) * (0.5 * _STRETCH * (1.0 - bent.square()))
+        gradient = (2.0 * away - const.view(-1, 1, 1, 1) * ascent) * _slope(bent)
         slope = geometry.magnitude(ascent)
         finite = torch.isfinite(judge) & torch.isfinite(loss) & torch.isfinite(slope)
         reached = finite & (judge > 0)
@@ -231,10 +250,11 @@ class _Search:
         self.reached[samples] |= reached[:count]
         rows.lost[batch] |= ~finite[:count]
         rows.lowest[batch] = torch.minimum(rows.lowest[batch], loss[:count])
-        rate = self.params.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / self.params.max_iterations))
+        share = 0.5 * (1.0 + math.cos(math.pi * step / self.params.max_iterations))
+        rate = (self.rate[padded] * share).view(-1, 1, 1, 1)
         self._move(rows, batch, w, torch.where(finite.view(-1, 1, 1, 1), gradient, 0.0), step, rate)
 
-    def _move(self, rows: _Descent, batch: slice, w: Tensor, gradient: Tensor, step: int, rate: float) -> None:
+    def _move(self, rows: _Descent, batch: slice, w: Tensor, gradient: Tensor, step: int, rate: Tensor) -> None:
         """Adam (Kingma and Ba 2015, algorithm 1), in the padded shape, so that rounding is the same in any batch."""
         pad, count = self.oracle.pad, batch.stop - batch.start
         first, second = _BETAS

@@ -74,11 +74,24 @@ def _once(past: Tensor, term: Tensor) -> Tensor:
     return value + torch.where(past, term - term.detach(), 0.0)
 
 
-def pixel_units(oracle: Oracle, tracker: Nearest, rows: Tensor, classes: Tensor, confidence: float) -> Tensor:
-    """(N, k - 1) by which the margin of each class over the first one is multiplied to be told in pixel units.
+def pixel_units(
+    oracle: Oracle, tracker: Nearest, rows: Tensor, classes: Tensor, confidence: float
+) -> tuple[Tensor, Tensor]:
+    """What the clean images' gradients say about margins and distances.
 
-    Where a gradient is of no use the largest of the others stands in, and 1 where all are of none.
+    Args:
+        oracle: Whose detector and batch shape are used.
+        tracker: Counts the gradients.
+        rows: (R,) positions of the samples that are attacked.
+        classes: (N, k) the true class and others.
+        confidence: kappa.
+
+    Returns:
+        (N, k - 1) by which the margin of each class over the first one is multiplied to be told in pixel units (where
+        a gradient is of no use the largest of the others stands in, and 1 where all are of none), and (N,) how far the
+        nearest class then is, infinite where that is not known.
     """
+    distances = tracker.clean.new_full((len(classes),), torch.inf)
     units = tracker.clean.new_ones(len(classes), classes.shape[1] - 1)
     for batch in oracle.batches(len(rows)):
         samples, count = rows[batch], batch.stop - batch.start
@@ -86,13 +99,16 @@ def pixel_units(oracle: Oracle, tracker: Nearest, rows: Tensor, classes: Tensor,
         x = tracker.clean[padded]
         logits, gradients = class_gradients(oracle.detector, x, classes[padded])
         slopes = (gradients[:, 1:] - gradients[:, :1]).flatten(2)
-        found = pixels_a_unit(x.flatten(1), slopes, confidence + logits[:, :1] - logits[:, 1:])
+        missing = confidence + logits[:, :1] - logits[:, 1:]
+        found = pixels_a_unit(x.flatten(1), slopes, missing)
         usable = torch.isfinite(found) & (found > 0)
         smallest = torch.where(usable, found, torch.inf).amin(dim=1, keepdim=True)
         units[samples] = torch.where(usable, found, torch.where(torch.isinf(smallest), 1.0, smallest))[:count]
+        away = torch.where(usable & (missing > 0), found * missing, torch.inf).amin(dim=1)
+        distances[samples] = away[:count]
         tracker.gradients[samples] += classes.shape[1]
         tracker.flat[samples] += (~usable.any(dim=1))[:count].long() * classes.shape[1]
-    return units
+    return units, distances
 
 
 def pixels_a_unit(x: Tensor, slopes: Tensor, missing: Tensor) -> Tensor:
