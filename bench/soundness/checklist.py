@@ -26,7 +26,7 @@ class Check:
     ) -> Finding:
         """What it found; see `Finding`."""
         advice = self.advice if verdict in (Verdict.WARN, Verdict.FAIL) else ""
-        numbers = {name: float(value) for name, value in (figures or {}).items()}
+        numbers = {name: float(value) + 0.0 for name, value in (figures or {}).items()}
         return Finding(
             check=self.id, title=self.title, verdict=verdict, side=side, figures=numbers, found=found, advice=advice
         )
