@@ -108,11 +108,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--eps", default="1", help="radius in [0, 1] pixel units; 8/255 is understood")
     parser.add_argument("--limit", type=int, default=100, help="images of each set")
     parser.add_argument("--steps", type=int, default=100, help="gradients of each restart")
-    parser.add_argument("--restarts", type=int, default=10, help="starts of every attack; auto halves them")
+    parser.add_argument("--restarts", type=int, default=10, help="starts of every attack, 4 or more; auto halves them")
     parser.add_argument("--micro-batch", type=int, default=128, help="images a pass")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true", help="also say how long each detector took")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.restarts < 4:
+        parser.error(
+            f"--restarts is {options.restarts}; give 4 or more: auto's two ascents begin at the clean image first."
+        )
+    return options
 
 
 def make_arena(name: str, norm: Norm, eps: float, options: argparse.Namespace) -> Arena:
