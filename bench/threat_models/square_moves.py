@@ -134,7 +134,8 @@ def bump(side: int, device: torch.device | None = None) -> Tensor:
     """
     half = side // 2
     whole = torch.cat([_peak(side, half), -_peak(side, side - half)], dim=1)
-    return (whole / torch.linalg.vector_norm(whole)).to(device)
+    unit: Tensor = whole / torch.linalg.vector_norm(whole)
+    return unit.to(device)
 
 
 def _peak(height: int, width: int) -> Tensor:
@@ -153,4 +154,5 @@ def _signs(numbers: Tensor) -> Tensor:
 
 def _norm(values: Tensor, dims: tuple[int, ...]) -> Tensor:
     """L2 norms over some dimensions, which stay; never zero, so that nothing divides by it."""
-    return torch.linalg.vector_norm(values, dim=dims, keepdim=True).clamp(min=1e-12)
+    lengths: Tensor = torch.linalg.vector_norm(values, dim=dims, keepdim=True)
+    return lengths.clamp(min=1e-12)
