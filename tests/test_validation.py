@@ -176,3 +176,52 @@ def test_a_card_outside_the_catalog_is_known_by_its_fields(toy_cards, builtin, t
 
 def test_a_file_that_is_not_there_is_a_failure(toy_cards, builtin):
     assert "is not a file" in only(check_file(toy_cards.root / "nothing.yaml", Catalog(toy_cards.root)))
+
+
+WORST = """\
+name: worst
+summary: The worst of some attacks.
+norm: {norm}
+eps: [1]
+knowledge: gradients
+sides: [{side}]
+members:
+  {side}: [{member}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("norm", "side", "member", "words"),
+    [
+        ("l2", "evade", "shov", "unknown threat 'shov'; allowed: "),
+        ("linf", "evade", "shove", "'shove' has the norm l2 and the worst case linf"),
+        ("l2", "fool", "shove", "'shove' attacks evade, alarm, both, not 'fool'"),
+        ("l2", "evade", "worst", "'worst' is a worst case itself"),
+    ],
+)
+def test_a_member_that_does_not_fit_its_worst_case_is_named_with_its_line(check, norm, side, member, words):
+    text = WORST.format(norm=norm, side=side, member=member)
+    problem = only(check("threat_models/worst.yaml", text))
+    assert words in problem and "worst.yaml:8" in problem
+
+
+def test_a_worst_case_of_attacks_that_fit_is_valid(check):
+    assert check("threat_models/worst.yaml", WORST.format(norm="l2", side="evade", member="shove")).ok
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("members:\n  evade: [shove]\n", ""), "give either a method, or members"),
+        (("sides: [evade]", "sides: [evade, alarm]"), "members must be given for each of the sides"),
+    ],
+)
+def test_a_card_is_either_an_attack_or_a_worst_case_for_all_its_sides(check, change, words):
+    text = WORST.format(norm="l2", side="evade", member="shove").replace(*change)
+    assert words in only(check("threat_models/worst.yaml", text))
+
+
+def test_a_transfer_attack_names_a_threat_that_is_there(check, toy_cards):
+    text = (toy_cards.root / "threat_models/shove.yaml").read_text()
+    text += "source: {threat: shov, detectors: [flat]}\n"
+    assert "unknown threat 'shov'" in only(check("threat_models/shove.yaml", text))
