@@ -92,11 +92,7 @@ def evaluate(
         tracks={card.name: own_track} if own_track else {},
     )
     spec = catalog.detector_spec(detector, card.name) if isinstance(detector, str) else _spec(detector, card)
-    train = needs_train(spec)
-    if own_track:
-        digests = {name: own_track.digest(name) for name in _set_names(card, train=train)}
-    else:
-        digests = set_digests(card, data_dir, workspace=catalog.workspace, train=train)
+    digests = _digests(own_track or card, catalog, data_dir, train=needs_train(spec))
     # What is given as an object has no content that could be hashed for certain: a name used once stands for it.
     once = (uuid.uuid4().hex,) if not isinstance(detector, str) or isinstance(threat, Threat) else None
     planned = plan_detector(
@@ -105,6 +101,13 @@ def evaluate(
     kept: CellStore = Store(Path(store)) if store is not None else MemoryStore()
     outcomes = run_plan(planned, kept, catalog, device=device, data_dir=data_dir, progress=progress, given=objects)
     return tuple(_cell(outcome, kept) for outcome in outcomes)
+
+
+def _digests(track: Track | TrackCard, catalog: Catalog, data_dir: Path | None, *, train: bool) -> dict[str, str]:
+    """The content digests of the sets that cells use, of a track at hand or by its card."""
+    if isinstance(track, Track):
+        return {name: track.digest(name) for name in _set_names(track.card, train=train)}
+    return set_digests(track, data_dir, workspace=catalog.workspace, train=train)
 
 
 def _cell(outcome: Outcome, store: CellStore) -> Cell:

@@ -1,26 +1,14 @@
 """The cards of the attacks on classifiers: each can be read, says all parameters, and its threat reaches its goal."""
 
-import importlib
-from pathlib import Path
-
 import pytest
-import yaml
+from shipped_cards import shipped
 
-from bench.specs import Knowledge, Side, ThreatCard
+from bench.specs import Knowledge, Side
 from bench.testing.classifiers import LinearClassifier
 from bench.testing.fool_threats import FoolSetting, fool
 from bench.testing.threats import assert_inside, images
-from bench.threat_models.base import Threat
 
-FOLDER = Path(__file__).parents[2] / "threat_models"
 NAMES = ("cw-l2", "deepfool-l2", "jsma", "local-search")
-
-
-def shipped(name: str) -> tuple[ThreatCard, Threat]:
-    card = ThreatCard.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
-    module, _, attribute = card.method.partition(":")
-    method = getattr(importlib.import_module(module), attribute)
-    return card, method(method.Params(**card.params))
 
 
 @pytest.mark.parametrize("name", NAMES)

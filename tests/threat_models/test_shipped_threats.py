@@ -1,24 +1,12 @@
 """The cards that ship: each can be read, names a threat that takes its parameters, and keeps the contract."""
 
-import importlib
-from pathlib import Path
-
 import pytest
-import yaml
+from shipped_cards import shipped
 
-from bench.specs import Knowledge, Norm, ThreatCard
+from bench.specs import Knowledge, Norm
 from bench.testing.threats import QuadraticScore, Setting, attack, stays_inside_ball_and_box
-from bench.threat_models.base import Threat
 
-FOLDER = Path(__file__).parents[2] / "threat_models"
 NAMES = ("clean", "noise-l2", "noise-linf", "fgm-l2", "fgsm", "pgd-l2", "pgd-linf")
-
-
-def shipped(name: str) -> tuple[ThreatCard, Threat]:
-    card = ThreatCard.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
-    module, _, attribute = card.method.partition(":")
-    method = getattr(importlib.import_module(module), attribute)
-    return card, method(method.Params(**card.params))
 
 
 @pytest.mark.parametrize("name", NAMES)
