@@ -14,7 +14,7 @@ from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, sign
 from bench.evaluation.crafting import Crafted, attempt_attack
 from bench.evaluation.images import TEST
 from bench.evaluation.results import Cell, FoolAtEps, FoolMetrics
-from bench.evaluation.scoring import class_logits, classes_of, device_of
+from bench.evaluation.scoring import Scores, class_logits, classes_of, device_of
 from bench.evaluation.stage import Stage
 from bench.specs import Goal, Loss, Side
 from bench.threat_models.base import Budget, Context, Threat
@@ -78,17 +78,26 @@ def fool_outcome(stage: Stage, assault: Assault, started: float) -> Cell:
     )
 
 
-def outcomes_of(stage: Stage, assault: Assault) -> metrics.Outcomes:
-    """Every ID test image before and after."""
-    predicted = assault.predicted[TEST]
+def outcomes_of(
+    stage: Stage, *, predicted: NDArray[np.int64], scores: Scores, norms: Scores
+) -> metrics.Outcomes:  # fmt: skip
+    """Every ID test image before and after an attack.
+
+    Args:
+        stage: The cell, with what it needs.
+        predicted: (N,) classes after the attack.
+        scores: (N,) after the attack.
+        norms: (N,) how far the images were moved.
+    """
+    own = stage.thresholds
     return metrics.Outcomes(
         labels=stage.images.test.labels.numpy(),
         clean_predicted=stage.before.predicted[TEST],
         clean_scores=stage.before.scores[TEST],
         predicted=predicted,
-        scores=assault.scores[TEST],
-        thresholds=np.array([stage.thresholds.by_class.get(int(c), stage.thresholds.overall) for c in predicted]),
-        norms=assault.norm[TEST],
+        scores=scores,
+        thresholds=np.array([own.by_class.get(int(c), own.overall) for c in predicted], dtype=np.float64),
+        norms=norms,
     )
 
 
@@ -128,7 +137,10 @@ def _spread(rows: NDArray[np.bool_], values: NDArray[np.float32], rest: float) -
 
 
 def _metrics(stage: Stage, assault: Assault) -> FoolMetrics:
-    ingredients, outcomes = stage.planned.ingredients, outcomes_of(stage, assault)
+    ingredients = stage.planned.ingredients
+    outcomes = outcomes_of(
+        stage, predicted=assault.predicted[TEST], scores=assault.scores[TEST], norms=assault.norm[TEST]
+    )  # fmt: skip
     radii: tuple[float | None, ...] = (*ingredients.radii, None) if ingredients.eps is None else (ingredients.eps,)
     right = outcomes.clean_predicted == outcomes.labels
     return FoolMetrics(

@@ -11,7 +11,7 @@ from bench import metrics
 from bench.errors import CellError
 from bench.evaluation.assault import Assault, untouched_assault
 from bench.evaluation.cell import attack_outcome
-from bench.evaluation.fooling import CLASS_SCORE, fool_outcome
+from bench.evaluation.fooling import CLASS_SCORE, fool_outcome, outcomes_of
 from bench.evaluation.images import TEST
 from bench.evaluation.results import Cell, CellMeta
 from bench.evaluation.scoring import Draws, Scores, device_of, score_images
@@ -84,25 +84,13 @@ def _worst_fool(stage: Stage, tables: list[dict[str, NDArray[np.generic]]]) -> N
     ranks = [np.full(len(stage.images.test), -np.inf)]
     spread = stage.clean.meta.iqr or 1.0
     for table in tables:
-        outcomes = metrics.Outcomes(
-            labels=stage.images.test.labels.numpy(),
-            clean_predicted=stage.before.predicted[TEST],
-            clean_scores=stage.before.scores[TEST],
-            predicted=table["attacked_predicted"].astype(np.int64),
-            scores=_floats(table, "score"),
-            thresholds=_thresholds(stage, table["attacked_predicted"].astype(np.int64)),
-            norms=_floats(table, "norm"),
-        )
+        predicted = table["attacked_predicted"].astype(np.int64)
+        outcomes = outcomes_of(stage, predicted=predicted, scores=_floats(table, "score"), norms=_floats(table, "norm"))
         wrong = metrics.wrong_within(outcomes, eps)
         margin = (outcomes.scores - outcomes.thresholds) / spread
         # All that is accepted above all that is not, by a squashed margin that keeps the order.
         ranks.append(np.where(wrong, np.sign(margin) + np.tanh(margin / 100.0), -np.inf))
     return np.asarray(np.argmax(np.stack(ranks), axis=0) - 1, dtype=np.int64)
-
-
-def _thresholds(stage: Stage, predicted: NDArray[np.int64]) -> NDArray[np.float64]:
-    own = stage.thresholds
-    return np.array([own.by_class.get(int(c), own.overall) for c in predicted], dtype=np.float64)
 
 
 def _write(
