@@ -166,6 +166,7 @@ class TrackCard(Card):
     outliers: tuple[SetSpec, ...] = ()
     # What a row of the leaderboard must have. No dump holds it, so that no cell's key depends on it.
     suite: tuple[SuiteSpec, ...] = Field(default=(), max_length=8, exclude=True)
+    suite_limit: int | None = Field(default=None, ge=1, exclude=True)  # images of a set; None: default_limit
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -178,8 +179,17 @@ class TrackCard(Card):
 
     def content_hash(self) -> str:
         """sha256 of the content, the suite included where there is one."""
-        own = [entry.model_dump(mode="json") for entry in self.suite]
-        return content_hash({**self.model_dump(mode="json"), **({"suite": own} if own else {})})
+        own: dict[str, Any] = {}
+        if self.suite:
+            own["suite"] = [entry.model_dump(mode="json") for entry in self.suite]
+        if self.suite_limit is not None:
+            own["suite_limit"] = self.suite_limit
+        return content_hash({**self.model_dump(mode="json"), **own})
+
+    @property
+    def row_limit(self) -> int | None:
+        """The most images of a set that a row of the leaderboard is about."""
+        return self.default_limit if self.suite_limit is None else self.suite_limit
 
     def natural(self) -> tuple[str, ...]:
         """The OOD sets that enter the mean, in the card's order."""

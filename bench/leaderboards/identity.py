@@ -56,7 +56,7 @@ def declared_weights(spec: DetectorSpec) -> tuple[str, ...] | None:
 def track_part(track: TrackCard, digests: dict[str, str]) -> TrackPart:
     """A track as its card describes it, with the digests of the sets at hand."""
     return TrackPart(
-        name=track.name, version=track.version, hash=track_hash(track), set_digests=digests, limit=track.default_limit
+        name=track.name, version=track.version, hash=track_hash(track), set_digests=digests, limit=track.row_limit
     )
 
 

@@ -59,7 +59,7 @@ def suite_cells(
             raise UsageError(f"threat '{card.name}' of the suite of '{track.name}' has no norm; name one with a ball.")
         radius = EpsChoice({card.norm: (wanted.eps,)})
         planned = plan(
-            catalog, [detector], [wanted.threat], radius, [track.name],
+            catalog, [detector], [wanted.threat], radius, [track.name], limit=track.row_limit,
             seed=choice.seed, early_stop=choice.early_stop, side=Side.EVADE, data_dir=data_dir,
         )  # fmt: skip
         cells += [cell for cell in planned if cell.attacks]
@@ -107,15 +107,16 @@ def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: Path) -> str:
         f"bench run --detector {cell.detector.name} --track {cell.track.name} --threat {cell.threat.name} "
         f"--eps {asked.norm}:{asked.eps!r} --seed {asked.seed} --out {run}"
     )
+    if cell.track.suite_limit is not None:
+        command += f" --limit {cell.track.suite_limit}"
     near = [meta for meta in own if (meta.threat, meta.norm, meta.eps) == (cell.threat.name, asked.norm, asked.eps)]
     if not near:
         return f"'{run}' holds no cell {cell.label}, which the track's suite asks for; compute it: {command}"
     other = max(near, key=lambda meta: (meta.limit == asked.limit, meta.detector_hash == asked.detector_hash))
     if other.limit != asked.limit:
-        own_limit = "all" if asked.limit is None else asked.limit
         return (
-            f"{cell.label} was run on at most {other.limit or 'all'} images of a set, and a row needs the track's own "
-            f"limit ({own_limit}); compute it without --limit: {command}"
+            f"{cell.label} was run on at most {other.limit or 'all'} images of a set, and a row of this track needs "
+            f"{asked.limit or 'all'}; compute it again: {command}"
         )
     differs = [words for name, words in _WORDS.items() if getattr(other, name) != getattr(asked, name)]
     what = " and ".join(differs) or f"the version of bench ({other.versions.get('bench', 'unknown')})"

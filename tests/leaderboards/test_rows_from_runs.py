@@ -114,6 +114,24 @@ def test_too_few_samples_are_refused(fresh_world):
     assert "at most 20 images" in result.stderr
 
 
+def test_a_suite_may_ask_for_fewer_images_than_the_track_has(fresh_world):
+    root = fresh_world()
+    card = root / "datasets/small.yaml"
+    put(card, json.dumps({**json.loads(card.read_text()), "suite_limit": 20}))
+    assert run_suite(root, "bent").exit_code == 0
+    result = submit(root)
+    assert result.exit_code == 2
+    assert "at most all images of a set, and a row of this track needs 20" in result.stderr
+    assert "--limit 20" in result.stderr
+    assert run_suite(root, "bent", "--limit", 20).exit_code == 0
+    assert submit(root).exit_code == 0
+    row = read_row(rows(root)[0])
+    assert (row.track.limit, row.scores.sets["test"], row.scores.sets["near"]) == (20, 20, 20)
+    assert verify(root, rows(root)[0]).exit_code == 0
+    put(card, json.dumps({**json.loads(card.read_text()), "suite_limit": 30}))
+    assert verify(root, rows(root)[0]).exit_code == 1
+
+
 def test_a_row_needs_one_seed_for_its_whole_suite(fresh_world):
     root = fresh_world()
     for seed, threat, eps in ((1, "all-l2", 0.3), (2, "all-linf", 0.05)):
