@@ -42,9 +42,9 @@ def command(
 ) -> None:
     """Build a row of the leaderboard from the cells of a run, or hand in images that beat a row.
 
-    A row needs every attack of the track's suite on as many images as the track asks for, computed with the cards, weights, data and
-    code that are here, and no soundness check that fails. Exit code: 0 done, 1 the images do not beat the row, 2 the
-    request is wrong or the run is incomplete.
+    A row needs every attack of the track's suite on as many images as the track asks for, computed with the cards,
+    weights, data and code that are here, and no soundness check that fails. Exit code: 0 done, 1 the images do not
+    beat the row, 2 the request is wrong or the run is incomplete.
     """
     cards = catalog(workspace)
     if (adversarials is None) != (beats is None):
