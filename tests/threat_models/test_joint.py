@@ -87,12 +87,15 @@ def best_compromise(detector: TwoPlanes, x: Tensor, eps: float, context: Context
 
 @pytest.mark.parametrize("agreement", [-0.9, 0.0, 0.6])
 @pytest.mark.parametrize("mode", list(Mode))
-def test_linear_classifier_and_detector_are_fooled_as_far_as_the_ball_allows(mode: Mode, agreement: float) -> None:
+@pytest.mark.parametrize(("steps", "allowed"), [(100, 2e-3), (300, 1e-3)])
+def test_linear_classifier_and_detector_are_fooled_as_far_as_the_ball_allows(
+    mode: Mode, agreement: float, steps: int, allowed: float
+) -> None:
     detector, (x, ids) = TwoPlanes(agreement), grey()
-    context, result = run(detector, x, ids, JointParams(mode=mode, restarts=1))
+    context, result = run(detector, x, ids, JointParams(mode=mode, restarts=1, steps=steps))
     best, start = best_compromise(detector, x, 0.8, context), judged(detector, x, context)
     missed = (best - judged(detector, result.images, context)) / (best - start)
-    assert missed.max() <= 1e-2 and missed.min() >= -1e-5  # steps of one gradient at a time turn about the optimum
+    assert missed.max() <= allowed and missed.min() >= -1e-5  # steps of one gradient at a time turn about the optimum
 
 
 @pytest.mark.parametrize("norm", list(Norm))
