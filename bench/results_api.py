@@ -50,12 +50,16 @@ class Evaluation:
         return tuple(cell for meta in self.metas if (cell := self.store.get(meta.key)) is not None)
 
     def table(self) -> pd.DataFrame:
-        """One row a cell and OOD set, and one a cell for the mean over natural sets."""
+        """One row a cell and OOD set, and one a cell for the mean over natural sets.
+
+        Figures of a cell that has `failed_checks` are not to be believed.
+        """
         rows = []
         for meta in self.metas:
             base = {
                 "detector": meta.detector, "threat": meta.threat, "norm": meta.norm and str(meta.norm),
                 "eps": meta.eps, "side": str(meta.side), "track": meta.track,
+                "failed_checks": " ".join(self.failed.get(meta.key, ())),
             }  # fmt: skip
             figures = [*meta.sets.items(), *([("mean", meta.mean)] if meta.mean is not None else [])]
             shown = ("clean_auroc", "clean_se", "auroc", "se", "fpr95", "ceiling", "reachable", "guaranteed_auroc")

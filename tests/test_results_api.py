@@ -1,5 +1,6 @@
 """`bench.load_results` and what its results show."""
 
+import dataclasses
 import inspect
 
 import pytest
@@ -37,6 +38,13 @@ def test_a_table_has_the_figures_of_every_set(results):
     assert len(table) == 3 * (len(results.metas[0].sets) + 1)
     found = table[(table["set"] == "mean") & (table["eps"] == 1)]["auroc"].item()
     assert found == next(meta.mean.auroc for meta in results.metas if meta.eps == 1)
+
+
+def test_a_table_names_the_checks_that_a_cell_fails(results):
+    doubted = results.metas[-1]
+    table = dataclasses.replace(results, failed={doubted.key: ("D2", "D4")}).table()
+    assert set(table["failed_checks"]) == {"", "D2 D4"}
+    assert (table["failed_checks"] == "D2 D4").sum() == len(doubted.sets) + 1
 
 
 def test_a_notebook_shows_the_table(results):

@@ -58,5 +58,5 @@ def command(
         count = write_figures(figures, (*page.curves, *page.histograms, *page.convergence))
         typer.echo(f"{count} figures, each as PNG and SVG, are in '{figures}'.")
     if tables is not None:
-        count = write_tables(tables, found.tables, found.metas, radii)
+        count = write_tables(tables, found.tables, found.metas, radii, found.verdicts)
         typer.echo(f"{count} tables, each as Markdown and LaTeX, and cells.csv are in '{tables}'.")

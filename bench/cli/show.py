@@ -10,7 +10,7 @@ from bench.adapters import is_adapted
 from bench.catalog import Catalog, Kind
 from bench.cli.common import WorkspaceOption, catalog
 from bench.errors import UsageError
-from bench.specs import DetectorCard, content_hash
+from bench.specs import DetectorCard, TrackCard, content_hash
 from bench.threat_adapters import is_adapted_threat
 from bench.yaml_cards import shorten
 
@@ -45,6 +45,8 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
         return (found.threat(name) if kind is Kind.THREAT else found.detector(name)[0]).model_dump(mode="json")
     card = found.read(kind, found.where(kind, name))
     content = card.model_dump(mode="json")
+    if isinstance(card, TrackCard):
+        content |= _suite(card)
     variant = found.detector(name)[1] if isinstance(card, DetectorCard) else None
     if variant is not None:
         chosen = content["variants"][variant]
@@ -55,6 +57,12 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
         content["tracks"] = chosen["tracks"] or content["tracks"]
         content["variants"] = {}
     return content
+
+
+def _suite(card: TrackCard) -> dict[str, Any]:
+    """What a row of the track's leaderboard must have: no dump of the card holds it, but its hash does."""
+    suite = {"suite": [entry.model_dump(mode="json") for entry in card.suite]} if card.suite else {}
+    return suite if card.suite_limit is None else {**suite, "suite_limit": card.suite_limit}
 
 
 def _kinds(found: Catalog, name: str) -> list[Kind]:

@@ -62,7 +62,7 @@ def command(
     if format_ is TableFormat.CSV:
         from bench.report.records import render_csv
 
-        _deliver([render_csv(found.metas)], out)
+        _deliver([render_csv(found.metas, found.verdicts)], out)
         return
     if format_ is TableFormat.TEXT and out is None:
         terminal = console()

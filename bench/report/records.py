@@ -2,10 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from bench.evaluation.results import CellMeta, FoolAtEps, MeanMetrics, SetMetrics
 from bench.report.captions import threshold_source
+from bench.soundness.verdicts import Verdict, Verdicts
 
 _OF_CELL = (
     "track", "detector", "threat", "norm", "eps", "side", "limit", "seed", "early_stop", "micro_batch", "id_accuracy",
@@ -17,20 +19,33 @@ _OF_FOOL = ("goal", "adversarial_accuracy", "misclassified", "undetected", "medi
 _OF_SET = tuple(name for name in SetMetrics.model_fields if name != "figures")
 
 COLUMNS = (
-    *_OF_CELL[:8], "set", *_OF_SET, *_OF_FOOL, "threshold_source", "id_bits_per_dim", "cell_gradients",
-    "cell_queries", "seconds", *_OF_CELL[8:],
+    *_OF_CELL[:8], "sound", "failed_checks", "set", *_OF_SET, *_OF_FOOL, "threshold_source", "id_bits_per_dim",
+    "cell_gradients", "cell_queries", "seconds", *_OF_CELL[8:],
 )  # fmt: skip
 """The columns of `records`; a figure that a row does not have is None."""
 
 
-def records(metas: Iterable[CellMeta]) -> list[dict[str, object]]:
-    """One record a cell and set, the row `mean` after the sets, ordered by track, detector, threat and radius."""
+_TELLS = (Verdict.PASS, Verdict.WARN, Verdict.FAIL)
+
+Findings = Mapping[str, Verdicts]
+"""What soundness checks found, by the cells' keys."""
+
+
+def records(metas: Iterable[CellMeta], verdicts: Findings = MappingProxyType({})) -> list[dict[str, object]]:
+    """One record a cell and set, the row `mean` after the sets, ordered by track, detector, threat and radius.
+
+    Args:
+        metas: The cells.
+        verdicts: Of a cell that a check fails `sound` is "no", and `failed_checks` names the checks; of one that was
+            checked it is "yes", and of one that was not it is None.
+    """
     ordered = sorted(metas, key=lambda m: (m.track, m.detector, m.norm or "", m.threat, m.eps or 0.0, m.side, m.seed))
     rows = []
     for meta in ordered:
         shared = meta.model_dump(mode="json", include=set(_OF_CELL))
         shared |= {"threshold_source": threshold_source(meta), "id_bits_per_dim": meta.bits_per_dim}
         shared |= {"cell_gradients": meta.gradients, "cell_queries": meta.queries, "seconds": meta.seconds}
+        shared |= _soundness(verdicts.get(meta.key))
         of_sets: dict[str, SetMetrics | MeanMetrics] = dict(meta.sets)
         if meta.mean is not None:
             of_sets["mean"] = meta.mean
@@ -42,6 +57,13 @@ def records(metas: Iterable[CellMeta]) -> list[dict[str, object]]:
     return rows
 
 
+def _soundness(found: Verdicts | None) -> dict[str, object]:
+    """Whether a cell can be believed, as far as anything was checked."""
+    if found is None or not any(finding.verdict in _TELLS for finding in found.findings):
+        return {}
+    return {"sound": "no" if found.failed else "yes", "failed_checks": " ".join(found.failed)}
+
+
 def _fooled(meta: CellMeta) -> list[dict[str, object]]:
     """One row a radius of a `fool` cell, under the set "fooled"."""
 
@@ -51,10 +73,10 @@ def _fooled(meta: CellMeta) -> list[dict[str, object]]:
     return [row(at) for at in meta.fool.curve] if meta.fool is not None else []
 
 
-def render_csv(metas: Iterable[CellMeta]) -> str:
+def render_csv(metas: Iterable[CellMeta], verdicts: Findings = MappingProxyType({})) -> str:
     """`records` as CSV: floats as Python writes them, so that nothing is lost; an empty field where there is none."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records(metas))
+    writer.writerows(records(metas, verdicts))
     return out.getvalue()

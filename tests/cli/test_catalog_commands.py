@@ -89,6 +89,16 @@ def test_show_prints_the_whole_card_as_yaml_with_hash_file_and_origin(run, toy_c
     ]
 
 
+def test_show_of_a_track_prints_its_suite_and_the_hash_that_covers_it(run, toy_cards):
+    path = toy_cards.root / "datasets" / "toy.yaml"
+    toy_cards.card("datasets/toy.yaml", path.read_text() + "suite: [{threat: shove, eps: 0.5}]\nsuite_limit: 20\n")
+    shown = run("show", "toy").stdout
+    card = Catalog(toy_cards.root).track("toy")
+    assert yaml.safe_load(shown)["suite"] == [{"threat": "shove", "eps": 0.5}]
+    assert TrackCard.model_validate(yaml.safe_load(shown)).row_limit == 20
+    assert shown.splitlines()[1] == f"# hash: {card.content_hash()}"
+
+
 def test_show_of_a_variant_lays_it_over_the_detector(run):
     shown = yaml.safe_load(run("show", "flat.steep").stdout)
     assert (shown["name"], shown["summary"], shown["params"]) == ("flat.steep", "ten times the mean", {"scale": 10.0})

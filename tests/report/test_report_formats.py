@@ -9,6 +9,7 @@ from bench.report.latex import escape_latex, render_latex
 from bench.report.markdown import escape_markdown, render_markdown
 from bench.report.records import COLUMNS, render_csv
 from bench.report.table import build_tables
+from bench.soundness.verdicts import Finding, Verdict, Verdicts
 
 HOSTILE = r"a|b_c&d%e$f#g{h}i~j^k\l<m>[n](o)*p`q"
 
@@ -100,3 +101,18 @@ def test_csv_survives_quotes_commas_and_line_breaks(make_meta):
     name = 'a,"b"\nc'
     rows = list(csv.DictReader(io.StringIO(render_csv([make_meta(name)]))))
     assert {row["detector"] for row in rows} == {name}
+
+
+def test_csv_says_of_each_cell_whether_checks_believe_it(make_meta):
+    names = {"masked": Verdict.FAIL, "fine": Verdict.WARN, "idle": Verdict.SKIPPED, "unchecked": None}
+    keys = {name: f"{number:064x}" for number, name in enumerate(names)}
+    verdicts = {
+        keys[name]: Verdicts(key=keys[name], findings=(Finding(check="D4", title="t", verdict=said, found="f."),))
+        for name, said in names.items()
+        if said is not None
+    }
+    metas = [make_meta(name, key=keys[name]) for name in names]
+    rows = csv.DictReader(io.StringIO(render_csv(metas, verdicts)))
+    assert {(row["detector"], row["sound"], row["failed_checks"]) for row in rows} == {
+        ("masked", "no", "D4"), ("fine", "yes", ""), ("idle", "", ""), ("unchecked", "", ""),
+    }  # fmt: skip

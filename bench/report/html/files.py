@@ -9,7 +9,7 @@ from bench.report.html.build import Radii
 from bench.report.html.drawing import Drawing, stem
 from bench.report.latex import render_latex
 from bench.report.markdown import render_markdown
-from bench.report.records import render_csv
+from bench.report.records import Findings, render_csv
 from bench.report.table import Table
 
 
@@ -41,7 +41,9 @@ def write_figures(folder: Path, drawings: Iterable[Drawing]) -> int:
     return sum(names.values())
 
 
-def write_tables(folder: Path, tables: Iterable[Table], metas: Iterable[CellMeta], radii: Radii) -> int:
+def write_tables(
+    folder: Path, tables: Iterable[Table], metas: Iterable[CellMeta], radii: Radii, verdicts: Findings
+) -> int:
     """Every table as Markdown and LaTeX, and all cells as one CSV file with every digit.
 
     Args:
@@ -49,6 +51,7 @@ def write_tables(folder: Path, tables: Iterable[Table], metas: Iterable[CellMeta
         tables: The tables.
         metas: Their cells.
         radii: For each norm, the largest radius that is not too large for a table, where it is known.
+        verdicts: What soundness checks found, by the cells' keys.
 
     Returns:
         How many tables there are.
@@ -56,7 +59,7 @@ def write_tables(folder: Path, tables: Iterable[Table], metas: Iterable[CellMeta
     Raises:
         UsageError: The folder cannot be written.
     """
-    _write(folder / "cells.csv", render_csv(metas).encode())
+    _write(folder / "cells.csv", render_csv(metas, verdicts).encode())
     shown = list(tables)
     for number, table in enumerate(shown, start=1):
         name = stem("table", number, table.track, table.side)
