@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -99,6 +100,8 @@ class Evaluation:
 def load_results(path: Path | str) -> Evaluation:
     """What `bench run --out` wrote, with the verdicts of soundness checks that lie beside it.
 
+    A damaged cell is left out, with a warning.
+
     Args:
         path: The folder.
 
@@ -110,6 +113,8 @@ def load_results(path: Path | str) -> Evaluation:
         raise UsageError(f"'{root}' is not a folder; name the one that `bench run --out` wrote.")
     store = Store(root)
     metas = tuple(store.metas())
+    for notice in store.notices:
+        warnings.warn(notice, stacklevel=2)
     if not metas:
         raise UsageError(f"'{root}' holds no cells of this version of bench; `bench run --out` writes them.")
     return Evaluation(metas, store, failed_checks(root, [meta.key for meta in metas]))

@@ -29,7 +29,7 @@ def command(
     The file is what `bench check --baseline` takes; keep it in version control. Where the folder holds several states
     of a cell, that of the cards and the code as they are now is recorded.
     """
-    from bench.cli.stored import chosen_tables
+    from bench.cli.stored import chosen_tables, say_notices
     from bench.leaderboards.baseline import write_baseline
     from bench.leaderboards.recording import record
     from bench.leaderboards.replay import of_today
@@ -37,6 +37,7 @@ def command(
     chosen = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
     keys, cards = {meta.key for meta in chosen.metas}, catalog(workspace)
     cells = [cell for cell in of_today(chosen.store.cells(), cards, data_dir=data_dir) if cell.meta.key in keys]
+    say_notices(chosen.store)
     recorded = record(cells, cards)
     write_baseline(recorded, out)
     console().print(f"{len(recorded.cells)} cells are recorded in '{out}'.", soft_wrap=True)

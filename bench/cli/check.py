@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
+from bench.cli.common import FAILED, WorkspaceOption, catalog, console
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,10 +77,12 @@ def _stored(
     recorded: "Baseline", run: Path, workspace: Path | None, data_dir: Path | None
 ) -> "dict[Identity, BaselineCell]":
     """The cells of a folder that are those of the baseline."""
-    from bench.cli.stored import chosen_tables
+    from bench.cli.stored import chosen_tables, say_notices
     from bench.leaderboards.replay import current_cells, of_today
 
-    stored = chosen_tables(run, [], [], []).store.cells()
+    store = chosen_tables(run, [], [], []).store
+    stored = store.cells()
+    say_notices(store)
     return current_cells(of_today(stored, catalog(workspace), data_dir=data_dir), recorded.cells)
 
 
@@ -89,6 +91,7 @@ def _computed(
 ) -> "tuple[dict[Identity, BaselineCell], dict[Identity, str]]":
     """The cells of the baseline as they come out now, and why others do not."""
     from bench.cli.run import compute_cells
+    from bench.cli.stored import say_notices
     from bench.evaluation.engine import CellDone
     from bench.evaluation.store import Store
     from bench.leaderboards.recording import recorded_cells
@@ -97,8 +100,7 @@ def _computed(
     cards, store = catalog(workspace), Store(out)
     plan = replay(recorded.cells, cards, data_dir=data_dir)
     outcomes = compute_cells(cards, store, plan.planned, device=device, data_dir=data_dir, quiet=quiet)
-    for notice in store.notices:
-        say(f"notice: {notice}")
+    say_notices(store)
     failures = {one.planned.key: one.sentence for one in outcomes if not isinstance(one, CellDone)}
     reasons = dict(plan.reasons)
     now: dict[Identity, BaselineCell] = {}

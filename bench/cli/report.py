@@ -8,7 +8,7 @@ import typer
 
 from bench.cli.common import WorkspaceOption, catalog, say
 from bench.cli.options import comma_separated
-from bench.cli.stored import chosen_tables
+from bench.cli.stored import chosen_tables, say_notices
 
 EXAMPLES = (
     "bench report",
@@ -49,6 +49,7 @@ def command(
         found.tables, found.store, cards, verdicts=found.verdicts, radii=radii, title=title, each=gallery,
         data_dir=data_dir, workspace=cards.workspace,
     )  # fmt: skip
+    say_notices(found.store)
     path = out if out is not None else run_dir / "report.html"
     write_text(path, render_page(page))
     for notice in page.gallery_notes:

@@ -45,8 +45,7 @@ def chosen_tables(run_dir: Path, tracks: Sequence[str], detectors: Sequence[str]
         raise UsageError(f"'{run_dir}' is not a folder; name the one that `bench run --out` wrote.")
     store = Store(run_dir)
     every = store.metas()
-    for notice in store.notices:
-        say(f"notice: {notice}")
+    say_notices(store)
     if not every:
         raise UsageError(
             f"'{run_dir}' holds no cells of this version of bench; `bench run --out {run_dir}` writes them there."
@@ -59,6 +58,13 @@ def chosen_tables(run_dir: Path, tracks: Sequence[str], detectors: Sequence[str]
     verdicts = read_verdicts(run_dir, [meta.key for meta in metas])
     failed = {key: found.failed for key, found in verdicts.items() if found.failed}
     return Chosen(store, metas, build_tables(metas, failed), verdicts)
+
+
+def say_notices(store: "Store") -> None:
+    """Print what a store has met since the last time, such as damaged cells."""
+    for notice in store.notices:
+        say(f"notice: {notice}")
+    store.notices.clear()
 
 
 def _check_names(choice: "Choice", metas: "list[CellMeta]") -> None:

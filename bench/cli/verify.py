@@ -38,9 +38,10 @@ def command(
     """Verify a row: its hashes and arithmetic, its scores by its weights, its attack by fresh ones.
 
     claimed: schema, hashes and arithmetic, without weights or data. re-scored: the weights give the row's scores on
-    the track's images and on the kept attacked ones. re-attacked: with 3 or more other seeds at equal budget the
-    claimed AUROC is at most their mean + max(0.005, 3 sd), and no weaker image by image. Exit code: 0 the level was
-    reached, 1 it was not, 2 the file is no row or the request is wrong.
+    the track's images and on the kept attacked ones, and images that beat it do what their record says. re-attacked:
+    with 3 or more other seeds at equal budget the claimed AUROC is at most their mean + max(0.005, 3 sd), and no
+    weaker image by image. Exit code: 0 the level was reached, 1 it was not, or a record of images is wrong, 2 the file
+    is no row or the request is wrong.
     """
     if level not in _LEVELS:
         raise UsageError(f"--level is {level[:40]}; allowed is {', '.join(_LEVELS)}.")
@@ -56,7 +57,7 @@ def command(
     )  # fmt: skip
     for sentence in found.remarks:
         say(f"notice: {sentence}")
-    for sentence in found.problems:
+    for sentence in (*found.problems, *found.beaten):
         say(f"error: {sentence}")
     own = found.row
     console().print(
@@ -69,8 +70,9 @@ def command(
     if record and found.reached is not None:
         from bench.leaderboards.records import write_record
 
-        say(f"written: {write_record(row, found)}")
-    raise typer.Exit(FAILED if found.problems else 0)
+        written = write_record(row, found)
+        say(f"written: {written}" if written else "kept: the record beside the row is of a higher level.")
+    raise typer.Exit(FAILED if found.problems or found.beaten else 0)
 
 
 def _print_fresh(row: "Row", fresh: "Fresh") -> None:

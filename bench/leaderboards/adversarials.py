@@ -185,16 +185,7 @@ def _read_npz(path: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], 
             if size[0] * int(np.prod(shape)) * 4 > MAX_BYTES:
                 raise UsageError(f"images in '{path}' would take more than {MAX_BYTES:,} bytes; hand in fewer.")
             images, ids = arrays["images"], arrays["ids"].astype(np.int64)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        AttributeError,
-        zlib.error,
-        zipfile.BadZipFile,
-        NotImplementedError,
-    ):
+    except _UNREADABLE:
         raise UsageError(f"'{path}' cannot be read as an .npz of plain arrays; {_WRITE}.") from None
     pixels = images.astype(np.float32) / 255.0 if images.dtype == np.uint8 else images
     if not np.isfinite(pixels).all():

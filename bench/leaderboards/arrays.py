@@ -51,13 +51,13 @@ def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return bytes(save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}))
 
 
-def unpack(path: Path, *, what: str, sha256: str) -> Arrays:
+def unpack(path: Path, *, what: str, sha256: str, max_bytes: int = MAX_FILE_BYTES) -> Arrays:
     """The arrays of a file that has this sha256.
 
     Raises:
-        RowError: It is missing, larger than `MAX_FILE_BYTES`, another one, or no safetensors file.
+        RowError: It is missing, larger than `max_bytes`, another one, or no safetensors file.
     """
-    content = read_bytes(path, what=what, max_bytes=MAX_FILE_BYTES)
+    content = read_bytes(path, what=what, max_bytes=max_bytes)
     if bytes_sha256(content) != sha256:
         raise RowError(f"{what} '{path}' differs from the sha256 that the row records; submit the row again.")
     from safetensors import SafetensorError

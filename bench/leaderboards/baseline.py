@@ -34,7 +34,7 @@ _ROUNDING = 1e-9
 _THREAT = r"^[A-Za-z0-9][\w.:@-]{0,199}$"  # a card's name, or LIBRARY:ATTACK@NORM
 
 Scores = NDArray[np.float32]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Label = Annotated[str, StringConstraints(pattern=r"^[^\n]+$", max_length=200)]
 Radius = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Params = Annotated[dict[Label, JsonValue], Field(max_length=64)]
 

@@ -15,11 +15,13 @@ from bench.evaluation.results import Cell
 from bench.evaluation.store import Store
 from bench.leaderboards import arrays as names
 from bench.leaderboards.arithmetic import TEST, ScoreTable
-from bench.leaderboards.arrays import Arrays, array_sha256, bytes_sha256, pack
+from bench.leaderboards.arrays import MAX_FILE_BYTES, Arrays, array_sha256, bytes_sha256, pack
 from bench.leaderboards.beliefs import check_believed, verdicts_of
-from bench.leaderboards.identity import detector_part, track_part
+from bench.leaderboards.identity import check_has_card, detector_part, track_part
+from bench.leaderboards.json_files import parse_json
 from bench.leaderboards.row import (
     IMAGES_SUFFIX,
+    MAX_ROW_BYTES,
     SCORES_SUFFIX,
     CellPart,
     Entry,
@@ -27,6 +29,7 @@ from bench.leaderboards.row import (
     Pictures,
     Row,
     Scores,
+    row_bytes,
 )  # fmt: skip
 from bench.leaderboards.suite import find_suite
 from bench.soundness.verdicts import Verdict
@@ -74,8 +77,9 @@ def build_row(
 
     Raises:
         UsageError: The run lacks a threat of the suite, or has it with other hashes or fewer samples, a soundness
-            check fails, or the images would be too large.
+            check fails, the images would be too large, or a text of the cards may not stand in a row.
     """
+    check_has_card(detector)
     card = catalog.track(track)
     store = Store(run)
     choice, planned = find_suite(catalog, store.metas(), detector, card, run=run, data_dir=data_dir)
@@ -108,7 +112,9 @@ def build_row(
         gradients=sum(meta.gradients for meta in cost), queries=sum(meta.queries for meta in cost),
         seconds=sum(meta.seconds for meta in cost), versions=clean.meta.versions, row_sha256="0" * 64,
     )  # fmt: skip
-    return Built(_with_files(row, files, len(kept.get(names.rows_name(0), ()))), files)
+    row = _with_files(row, files, len(kept.get(names.rows_name(0), ())))
+    _check_readable(row, files)
+    return Built(row, files)
 
 
 def _with_files(row: Row, files: dict[str, bytes], count: int) -> Row:
@@ -118,6 +124,22 @@ def _with_files(row: Row, files: dict[str, bytes], count: int) -> Row:
         digest = bytes_sha256(files[IMAGES_SUFFIX])
         changes["images"] = Pictures(file=row.stem + IMAGES_SUFFIX, sha256=digest, count=count)
     return row.model_copy(update=changes).sealed()
+
+
+def _check_readable(row: Row, files: Mapping[str, bytes]) -> None:
+    """Raise where nobody could read what is about to be written."""
+    try:
+        parse_json(row_bytes(row), Path(f"{row.stem}.json"), what="row")
+    except UsageError as error:
+        raise UsageError(f"no row can be made of the cards' texts: {error}") from None
+    sizes = {".json": len(row_bytes(row)), **{ending: len(content) for ending, content in files.items()}}
+    for ending, size in sizes.items():
+        most = MAX_ROW_BYTES if ending == ".json" else MAX_FILE_BYTES
+        if size > most:
+            raise UsageError(
+                f"'{row.stem}{ending}' would take {size:,} bytes, and {most:,} are read; give the track a smaller "
+                "`suite_limit`."
+            )
 
 
 def _find(catalog: Catalog, store: Store, planned: PlannedCell) -> _Found:

@@ -1,25 +1,19 @@
 """The rows that lie in folders of leaderboards: each checked by itself, and what is wrong left out in one sentence."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.catalog import Catalog
 from bench.errors import BenchError, UsageError
-from bench.leaderboards.adversarials import MAX_BYTES, BeatenRecord
-from bench.leaderboards.arrays import bytes_sha256
+from bench.leaderboards.adversarials import BeatenRecord
+from bench.leaderboards.beaten import BEATEN, read_beaten
 from bench.leaderboards.claims import Files, check_claims
-from bench.leaderboards.json_files import read_bytes
 from bench.leaderboards.records import VERIFIED_SUFFIX, VerifiedRecord, read_verified
-from bench.leaderboards.row import Row, RowError, read_part, read_row
+from bench.leaderboards.row import Row, RowError, read_row
 from bench.leaderboards.submit import FOLDER
 from bench.leaderboards.verify import Level
 from bench.specs import TrackCard
-
-_BEATEN = re.compile(r"\.beaten-[0-9a-f]{12}\.json$")
-_HEADER = 2**16
-"""The most bytes that a file of images has beside them."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ def find_rows(catalog: Catalog, track: TrackCard) -> FoundRows:
     for root in _roots(catalog):
         paths = [path for path in _entries(root / track.name) if path.suffix == ".json" and path.name not in seen]
         seen |= {path.name for path in paths}
-        beside = [path for path in paths if path.name.endswith(VERIFIED_SUFFIX) or _BEATEN.search(path.name)]
+        beside = [path for path in paths if path.name.endswith(VERIFIED_SUFFIX) or BEATEN.search(path.name)]
         for path in paths:
             if path in beside:
                 continue
@@ -102,7 +96,7 @@ def find_rows(catalog: Catalog, track: TrackCard) -> FoundRows:
                 found.left_out.append(LeftOut(f"{track.name}/{path.name}", str(error)))
         stems = {path.name.removesuffix(".json") for path in paths if path not in beside}
         for path in beside:
-            if _BEATEN.sub("", path.name).removesuffix(VERIFIED_SUFFIX) not in stems:
+            if BEATEN.sub("", path.name).removesuffix(VERIFIED_SUFFIX) not in stems:
                 why = f"'{path}' is about a row that is not beside it; remove it."
                 found.left_out.append(LeftOut(f"{track.name}/{path.name}", why))
     return found
@@ -138,9 +132,9 @@ def _found_row(found: FoundRows, path: Path, beside: list[Path], catalog: Catalo
         found.left_out.append(LeftOut(f"{track.name}/{row.stem}{VERIFIED_SUFFIX}", str(error)))
     beaten = []
     for other in beside:
-        if _BEATEN.search(other.name) and _BEATEN.sub("", other.name) == row.stem:
+        if BEATEN.search(other.name) and BEATEN.sub("", other.name) == row.stem:
             try:
-                beaten.append(_read_beaten(other, row))
+                beaten.append(read_beaten(other, row))
             except UsageError as error:
                 found.left_out.append(LeftOut(f"{track.name}/{other.name}", str(error)))
     return FoundRow(row, record, tuple(beaten), files, past)
@@ -152,25 +146,6 @@ def _check_sealed(row: Row, path: Path) -> None:
         raise RowError(f"row '{path}' was changed after it was built: its row_sha256 is not that of its fields.")
     if path.name != f"{row.stem}.json":
         raise RowError(f"row '{path}' must be named '{row.stem}.json', by what it holds.")
-
-
-def _read_beaten(path: Path, row: Row) -> BeatenRecord:
-    """Somebody's images against a row.
-
-    Raises:
-        RowError: The record is of another row, contradicts it, or its images are missing or others.
-    """
-    record = read_part(path, BeatenRecord, what="record")
-    claimed = {(entry.threat, entry.norm, entry.eps): entry.mean.auroc for entry in row.entries}
-    fits = claimed.get((record.threat, record.norm, record.eps)) == record.claimed > record.auroc
-    if record.row_sha256 != row.row_sha256 or not fits:
-        raise RowError(f"record '{path}' does not fit its row; hand the images in again (`bench submit --beats`).")
-    # Never the name in the record: a stranger wrote it.
-    images = path.with_name(f"{path.stem}.safetensors")
-    content = read_bytes(images, what="the file of images", max_bytes=MAX_BYTES + _HEADER)
-    if bytes_sha256(content) != record.file_sha256:
-        raise RowError(f"images '{images}' are not those of their record; hand them in again (`bench submit --beats`).")
-    return record
 
 
 def _roots(catalog: Catalog) -> list[Path]:

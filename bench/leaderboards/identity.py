@@ -8,6 +8,7 @@ from bench.evaluation.plan import needs_train
 from bench.leaderboards.row import DetectorPart, TrackPart, WeightsPart
 from bench.methods import import_method
 from bench.specs import DetectorSpec, TrackCard
+from bench.yaml_cards import shorten
 
 CALIBRATION, TEST, TRAIN = "calibration", "test", "train"
 
@@ -24,8 +25,7 @@ def detector_part(catalog: Catalog, name: str, track: TrackCard, weights: tuple[
     Raises:
         UsageError: There is no such card, or its method cannot be imported.
     """
-    if ":" in name:
-        raise UsageError(f"detector '{name}' has no card; a row needs one, so write detectors/NAME.yaml for it.")
+    check_has_card(name)
     card, spec = catalog.detector(name)[0], catalog.detector_spec(name, track.name)
     method = import_method(spec.method, catalog.workspace)
     info: DetectorInfo = method.info
@@ -45,6 +45,16 @@ def detector_part(catalog: Catalog, name: str, track: TrackCard, weights: tuple[
         certified=method.bound is not Detector.bound,
         random=info.random,
     )
+
+
+def check_has_card(name: str) -> None:
+    """Raise for a detector that is named by its code, and that a card alone could describe to others.
+
+    Raises:
+        UsageError: It has no card.
+    """
+    if ":" in name:
+        raise UsageError(f"detector {shorten(name)} has no card; a row needs one, so write detectors/NAME.yaml for it.")
 
 
 def declared_weights(spec: DetectorSpec) -> tuple[str, ...] | None:

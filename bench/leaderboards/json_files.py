@@ -3,6 +3,7 @@
 import json
 import os
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,15 @@ def read_json(path: Path, *, what: str, max_bytes: int) -> dict[str, Any]:
     Raises:
         UsageError: In one sentence, why the file cannot be used.
     """
-    text = read_bytes(path, what=what, max_bytes=max_bytes)
+    return parse_json(read_bytes(path, what=what, max_bytes=max_bytes), path, what=what)
+
+
+def parse_json(text: bytes, path: Path, *, what: str) -> dict[str, Any]:
+    """`read_json` for a content that was read, or is about to be written; `path` only names it in errors.
+
+    Raises:
+        UsageError: As `read_json`.
+    """
     try:
         content = json.loads(
             text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_int=_integer
@@ -97,8 +106,7 @@ def write_file(path: Path, content: bytes) -> None:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"has the field {shorten(twice)} twice")
     return content
 
@@ -122,7 +130,7 @@ def _check(value: Any, *, depth: int) -> None:
         if len(value) > MAX_TEXT:
             raise ValueError(f"holds a text of {len(value):,} characters; allowed are {MAX_TEXT}")
         if not value.replace("\n", "").isprintable():
-            raise ValueError(f"holds the control character in {shorten(value)}; allowed is printable text")
+            raise ValueError(f"holds a control or invisible character in {shorten(value)}; allowed is printable text")
     elif isinstance(value, dict):
         for name, inner in value.items():
             _check(name, depth=depth)

@@ -83,19 +83,35 @@ def read_verified(path: Path, row: Row) -> VerifiedRecord | None:
     return record
 
 
-def write_record(path: Path, found: Verification) -> Path:
-    """Write the record beside a row.
+def write_record(path: Path, found: Verification) -> Path | None:
+    """Write the record beside a row, unless the one that is there goes further and nothing was found wrong now.
 
     Args:
         path: The row's file.
         found: What came of verifying it.
 
+    Returns:
+        Its file; None where the one that is there was kept.
+
     Raises:
         UsageError: The folder cannot be written.
     """
     beside = path.with_name(found.row.stem + VERIFIED_SUFFIX)
+    if not found.problems and _goes_further(path, found):
+        return None
     write_file(beside, json_bytes(verified_record(found).model_dump(mode="json")))
     return beside
+
+
+def _goes_further(path: Path, found: Verification) -> bool:
+    """Whether the record that is there is of this row, and of a higher level."""
+    assert found.reached is not None
+    try:
+        known = read_verified(path, found.row)
+    except RowError:
+        return False
+    levels = tuple(Level)
+    return known is not None and levels.index(known.level) > levels.index(found.reached)
 
 
 def _contradictions(record: VerifiedRecord, row: Row) -> Iterator[str]:

@@ -24,7 +24,7 @@ _MEANS = {
 def summary(found: Regression) -> str:
     """One sentence on the whole check."""
     counts = [f"{len(found.of(verdict))} {verdict}" for verdict in Verdict if found.of(verdict)]
-    return f"{len(found.cells)} cells: {', '.join(counts)}."
+    return f"{len(found.cells)} cell{'s' if len(found.cells) != 1 else ''}: {', '.join(counts)}."
 
 
 def text_lines(found: Regression, *, width: int = 120) -> list[Line]:

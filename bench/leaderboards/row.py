@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bench.errors import UsageError
-from bench.leaderboards.json_files import read_json
+from bench.leaderboards.json_files import json_bytes, read_json
 from bench.soundness.verdicts import Verdict
 from bench.specs import Name, Norm, Paper, RelativeFile, Sha256, Side, Text, content_hash
 from bench.yaml_cards import shorten
@@ -31,7 +31,7 @@ DetectorName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}(\.[a-z0-9][a-z0-9-]{0,63})?$", max_length=129)
 ]
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,79}$")]
-Label = Annotated[str, StringConstraints(max_length=200)]
+Label = Annotated[str, StringConstraints(pattern=r"^[^\n]*$", max_length=200)]
 Check = Annotated[str, StringConstraints(pattern=r"^D([1-9]|1[0-9])$")]
 Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=500)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -208,6 +208,11 @@ def read_row(path: Path) -> Row:
         RowError: In one sentence, why the file is no row.
     """
     return read_part(path, Row, what="row")
+
+
+def row_bytes(row: Row) -> bytes:
+    """A row as its file holds it."""
+    return json_bytes(row.model_dump(mode="json"))
 
 
 def read_part(path: Path, model: type[Model], *, what: str) -> Model:

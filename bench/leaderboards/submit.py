@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.leaderboards.build import Built
-from bench.leaderboards.json_files import json_bytes, write_file
-from bench.leaderboards.row import Entry, Estimate, Row
+from bench.leaderboards.json_files import write_file
+from bench.leaderboards.row import Entry, Estimate, Row, row_bytes
 from bench.soundness.verdicts import Verdict
 
 FOLDER = "leaderboards"
@@ -32,11 +32,6 @@ def write_row(built: Built, root: Path) -> list[Path]:
         write_file(path, content)
         written.append(path)
     return written
-
-
-def row_bytes(row: Row) -> bytes:
-    """A row as its file holds it."""
-    return json_bytes(row.model_dump(mode="json"))
 
 
 def review_lines(built: Built) -> Iterator[str]:

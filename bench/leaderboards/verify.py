@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.catalog import Catalog
 from bench.evaluation.plan import PlannedCell
+from bench.leaderboards.beaten import check_beaten
 from bench.leaderboards.claims import Files, check_claims
 from bench.leaderboards.reattack import Fresh, check_reattacked, fresh_attacks
 from bench.leaderboards.rescore import check_rescored
@@ -32,6 +33,7 @@ class Verification:
         reached: The highest level at which nothing was found wrong; None where the claim itself is wrong.
         problems: One sentence for everything that is wrong; empty where the level asked for was reached.
         remarks: One sentence for what a reader should know.
+        beaten: One sentence for every record of images that beat the row which is wrong; it says nothing of the row.
         fresh: The figures of the fresh attacks, where there were any.
     """
 
@@ -39,6 +41,7 @@ class Verification:
     reached: Level | None
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    beaten: tuple[str, ...] = ()
     fresh: Fresh | None = field(default=None)
 
     @property
@@ -88,7 +91,8 @@ def verify(
     found = replace(found, problems=tuple(problems), remarks=(*found.remarks, *remarks))
     if problems:
         return found
-    found = replace(found, reached=Level.RESCORED)
+    beaten = check_beaten(row, path, claims.files, catalog, device=device, data_dir=data_dir)
+    found = replace(found, reached=Level.RESCORED, beaten=tuple(beaten))
     if level is Level.RESCORED:
         return found
     return _reattacked(found, claims.files, catalog, device=device, data_dir=data_dir, out=out, seeds=seeds, tell=tell)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.leaderboards.arrays import array_sha256, bytes_sha256, pack
-from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, Row, read_row
-from bench.leaderboards.submit import row_bytes
+from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, Row, read_row, row_bytes
 
 Place = tuple[str | int, ...]
 

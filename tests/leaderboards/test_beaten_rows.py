@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from row_world import bench
+from row_world import bench, verify
+from safetensors.numpy import load
 
 from bench.catalog import Catalog
+from bench.leaderboards.arrays import bytes_sha256, pack
 from bench.leaderboards.rescore import Scorer
 from bench.leaderboards.row import read_row
 from bench.specs import Norm
@@ -128,3 +130,46 @@ def test_images_need_the_row_that_they_beat(world, stronger):
     result = bench("submit", "--adversarials", stronger[0], "--workspace", world)
     assert result.exit_code == 2
     assert "go together" in result.stderr
+
+
+@pytest.fixture
+def kept(world, row_path, stronger):
+    """The record of accepted images beside the row."""
+    assert beat(world, stronger[0], row_path).exit_code == 0
+    (record,) = row_path.parent.glob("*.beaten-*.json")
+    return record
+
+
+def with_images(record, **changed):
+    """The record of other arrays, with their hash as a forger would write it."""
+    images = record.with_suffix(".safetensors")
+    content = pack({**load(images.read_bytes()), **changed})
+    images.write_bytes(content)
+    record.write_text(json.dumps({**json.loads(record.read_text()), "file_sha256": bytes_sha256(content)}))
+
+
+def test_accepted_images_are_scored_again_with_their_row(world, row_path, kept):
+    result = verify(world, row_path)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda record: record.write_text(json.dumps({**json.loads(record.read_text()), "auroc": 0.1})), "is given"),
+        (lambda record: with_images(record, images=np.zeros((70, 1, 4, 4), np.float32)), "outside the ball"),
+        (lambda record: with_images(record, images=np.full((70, 1, 4, 4), np.nan, np.float32)), "outside the ball"),
+        (lambda record: with_images(record, images=np.zeros((70, 3, 4, 4), np.float32)), "70 float32 images"),
+        (lambda record: with_images(record, rows=np.arange(70) + 1), "different OOD images"),
+        (lambda record: with_images(record, rows=np.zeros(70, np.int64)), "different OOD images"),
+        (lambda record: record.with_suffix(".safetensors").write_bytes(b""), "are not those of their record"),
+        (lambda record: record.write_text("{}"), "has format None"),
+    ],
+)
+def test_a_record_that_is_wrong_is_found_with_its_row_which_keeps_its_badge(world, row_path, kept, change, words):
+    change(kept)
+    result = verify(world, row_path)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 2  # what is done, and what is wrong
+    assert result.stdout.startswith("[re-scored]")

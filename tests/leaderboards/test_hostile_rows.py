@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import time
 
 import pytest
 from row_tampering import at, loads, reseal
@@ -33,7 +34,7 @@ def refused(world, path, words):
         (("detector", "weights", 0, "source"), "javascript:alert(1)", "source"),
         (("detector", "tuned_on"), "x" * 10_000_000, "larger than"),
         (("detector", "tuned_on"), "x" * 5000, "characters"),
-        (("detector", "tuned_on"), "\x1b[2J", "control character"),
+        (("detector", "tuned_on"), "\x1b[2J", "control or invisible"),
         (("entries", 0, "mean", "auroc"), "0.9", "entries.0.mean.auroc"),
         (("entries", 0, "mean", "auroc"), 2.0, "entries.0.mean.auroc"),
         (("entries", 0, "mean", "auroc"), True, "entries.0.mean.auroc"),
@@ -134,3 +135,45 @@ def test_a_wrong_request_ends_with_code_2_and_one_sentence(world, row_path, argu
     result = bench("verify", row_path, "--workspace", world, "--device", "cpu", *arguments)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_a_field_that_is_given_twice_among_very_many_is_found_at_once(world, row_path):
+    names = ", ".join(f'"{number:x}": 0' for number in range(40_000))
+    row_path.write_text(f'{{{names}, "last": 0, "last": 0}}')
+    before = time.monotonic()
+    refused(world, row_path, "'last' twice")
+    assert time.monotonic() - before < 10  # pairs of names would take minutes
+
+
+@pytest.mark.parametrize("place", [("entries", 0, "cell", "device"), ("detector", "paper", "title")])
+@pytest.mark.parametrize("sign", ["\u202e", "\u200b", "\ufeff", "\u0085"])
+def test_invisible_characters_and_turned_text_are_refused(world, row_path, place, sign):
+    content = copy.deepcopy(loads(row_path))
+    at(content, place[:-1])[place[-1]] = f"cpu{sign}"
+    row_path.write_text(json.dumps(content))
+    refused(world, row_path, "control or invisible")
+
+
+def test_a_name_of_two_lines_is_refused(world, row_path):
+    content = copy.deepcopy(loads(row_path))
+    content["entries"][0]["cell"]["device"] = "cpu\n[re-attacked] bent on small"
+    row_path.write_text(json.dumps(content))
+    refused(world, row_path, "entries.0.cell.device")
+
+
+def test_windows_line_ends_change_nothing(world, row_path):
+    row_path.write_bytes(row_path.read_bytes().replace(b"\n", b"\r\n"))
+    assert verify(world, row_path, "claimed").exit_code == 0
+
+
+def test_files_that_are_exchanged_between_two_rows_are_refused(world, row_path):
+    row = read_row(row_path)
+    scores, images = (row_path.with_name(part.file) for part in (row.scores, row.images))
+    content = scores.read_bytes()
+    scores.write_bytes(images.read_bytes())
+    images.write_bytes(content)
+    refused(world, row_path, "differs from the sha256")
+
+
+def test_a_row_under_another_name_is_refused(world, row_path):
+    refused(world, row_path.rename(row_path.with_name("best@000000000000.json")), "what it holds asks for")

@@ -7,8 +7,9 @@ import pytest
 from row_world import verify
 
 from bench.leaderboards.reattack import FreshEntry, mildest_share
-from bench.leaderboards.records import VERIFIED_SUFFIX, read_verified
+from bench.leaderboards.records import VERIFIED_SUFFIX, read_verified, write_record
 from bench.leaderboards.row import RowError, read_row
+from bench.leaderboards.verify import Level, Verification
 
 
 def test_an_honest_row_is_re_attacked_and_its_record_kept(world, row_path):
@@ -55,3 +56,14 @@ def test_scores_that_hardly_differ_are_milder_for_nobody():
     scores = np.zeros((4, 100), np.float32)
     assert mildest_share(scores[0] - 1e-4, scores[1:], 1e-3)[0] == 0.0
     assert mildest_share(scores[0] - 1e-2, scores[1:], 1e-3)[0] == 1.0
+
+
+def test_a_record_of_a_higher_level_is_kept_until_something_is_found_wrong(world, row_path):
+    row = read_row(row_path)
+    verify(world, row_path, "re-scored", "--record")
+    kept = verify(world, row_path, "claimed", "--record")
+    assert "kept" in kept.stderr
+    assert read_verified(row_path, row).level == "re-scored"
+    found = Verification(row, Level.CLAIMED, problems=("its scores are others.",))
+    assert write_record(row_path, found) is not None
+    assert read_verified(row_path, row).level == "claimed"

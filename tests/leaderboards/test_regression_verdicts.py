@@ -118,6 +118,10 @@ def test_the_summary_counts_every_verdict(mixed):
     assert summary(mixed) == "5 cells: 1 unchanged, 1 better, 1 worse, 1 attack weaker, 1 missing."
 
 
+def test_one_cell_is_one_cell():
+    assert summary(checked([made(scores())], made(scores()))) == "1 cell: 1 unchanged."
+
+
 def test_junit_has_a_failure_for_each_regression_and_an_error_for_each_missing_cell(mixed):
     suite = ET.fromstring(render_junit(mixed).encode())
     assert {key: suite.get(key) for key in ("tests", "failures", "errors")} == {

@@ -12,8 +12,7 @@ from bench.catalog import Catalog
 from bench.evaluation.keys import track_hash
 from bench.evaluation.store import Store
 from bench.leaderboards.build import build_row
-from bench.leaderboards.row import read_row, schema
-from bench.leaderboards.submit import row_bytes
+from bench.leaderboards.row import read_row, row_bytes, schema
 from bench.soundness.files import write_verdicts
 from bench.soundness.verdicts import Finding, Verdict, Verdicts
 
@@ -203,3 +202,27 @@ def test_the_shipped_tracks_have_suites_of_threats_that_are_there():
         track = shipped.track(name)
         assert {shipped.threat(entry.threat).norm for entry in track.suite} == {"l2", "linf"}
         assert all(shipped.threat(entry.threat).members for entry in track.suite)
+
+
+@pytest.mark.parametrize("sign", ["\t", "\u200b", "\u00a0"])
+def test_a_text_of_the_card_that_no_reader_of_rows_takes_is_refused_before_anything_is_written(world, sign):
+    path = world / "detectors/bent.yaml"
+    put(path, json.dumps({**json.loads(path.read_text()), "tuned_on": f"a{sign}b"}))
+    result = submit(world, "bent", "--to", world / "elsewhere")
+    assert result.exit_code == 2
+    assert "no row can be made of the cards' texts" in result.stderr and "invisible" in result.stderr
+    assert not (world / "elsewhere").exists()
+
+
+def test_files_that_nobody_would_read_are_not_written(world, monkeypatch):
+    monkeypatch.setattr("bench.leaderboards.build.MAX_FILE_BYTES", 1000)
+    result = submit(world, "bent", "--to", world / "elsewhere")
+    assert result.exit_code == 2
+    assert "and 1,000 are read" in result.stderr
+    assert not (world / "elsewhere").exists()
+
+
+def test_code_without_a_card_has_no_row(world):
+    result = submit(world, "callable:os:system")
+    assert result.exit_code == 2
+    assert "has no card" in result.stderr
