@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import shutil
 
 import pytest
 
@@ -75,3 +76,10 @@ def test_the_function_says_what_it_takes_and_returns():
     assert list(signature.parameters)[:3] == ["detector", "threat", "track"]
     assert signature.return_annotation is bench.Evaluation
     assert bench.evaluate.__doc__.startswith("Score a detector on a track")
+
+
+def test_a_damaged_cell_is_left_out_with_a_warning(folder, results, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "runs")
+    next(copy.glob("cells/*/*/samples.parquet")).unlink()
+    with pytest.warns(UserWarning, match="samples.parquet is missing"):
+        assert len(bench.load_results(copy).metas) == len(results.metas) - 1

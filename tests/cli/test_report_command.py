@@ -1,6 +1,7 @@
 """`bench report` from a store to files."""
 
 import re
+import shutil
 
 import pytest
 from toy_runs import bench, make_workspace, run
@@ -101,3 +102,21 @@ def test_a_wrong_request_is_answered_by_a_sentence_and_2(workspace, options, sen
 def test_a_folder_without_cells_is_answered_by_a_sentence_and_2(tmp_path):
     done = bench("report", tmp_path)
     assert (done.exit_code, "holds no cells of this version" in done.stderr) == (2, True)
+
+
+def test_cells_whose_images_are_damaged_are_named_by_every_command_that_reads_them(workspace, tmp_path):
+    def damaged(name):
+        folder = shutil.copytree(workspace / "runs", tmp_path / name)
+        for path in folder.glob("cells/*/*/arrays.safetensors"):
+            path.write_bytes(path.read_bytes() + b" ")
+        return folder
+
+    base = tmp_path / "base.json"
+    assert bench("baseline", workspace / "runs", "--workspace", workspace, "--out", base).exit_code == 0
+    for name, *rest in (
+        ("report", damaged("a")),
+        ("baseline", damaged("b"), "--out", tmp_path / "other.json"),
+        ("check", "--baseline", base, "--run", damaged("c")),
+    ):
+        done = bench(name, *rest, "--workspace", workspace)
+        assert done.stderr.count("notice: a damaged cell (arrays.safetensors differs from its sha256)") == 4, name

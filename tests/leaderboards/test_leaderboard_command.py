@@ -1,7 +1,10 @@
 """`bench leaderboard`: what is broken is left out in a sentence, and the exit code says so."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -254,3 +257,27 @@ def test_a_folder_that_cannot_be_written_is_refused(filled, tmp_path):
     result = board(filled, "--html", tmp_path / "file")
     assert result.exit_code == 2
     assert "cannot write" in result.stderr
+
+
+def test_another_process_writes_the_same_bytes(filled, tmp_path):
+    """Python orders sets otherwise in every process, unless it is told how."""
+
+    def pages(folder):
+        return [path.read_bytes() for path in sorted(folder.rglob("*.*"))]
+
+    one, two = (tmp_path / name for name in ("one", "two"))
+    commands = [
+        ["leaderboard", "--workspace", str(filled), "--html", "SITE"],
+        ["report", str(filled / "runs"), "--workspace", str(filled), "--out", "SITE/report.html", "--tables", "SITE"],
+    ]
+    for command in commands:
+        done = bench(*(part.replace("SITE", str(one)) for part in command))
+        assert done.exit_code == 0, done.output
+    there = [[part.replace("SITE", str(two)) for part in command] for command in commands]
+    script = f"from bench.cli.app import app\nfor command in {there!r}: app(command, standalone_mode=False)"
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True
+    )
+    assert len(pages(one)) == 5 + 1 + 3
+    assert pages(one) == pages(two)
