@@ -11,6 +11,8 @@ import numpy as np
 from bench.leaderboards.arrays import array_sha256, bytes_sha256, pack
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, Row, read_row, row_bytes
 
+EVERY_TYPE = (0.5, 3, True, "linf", "https://example.org/x", [], {})
+
 Place = tuple[str | int, ...]
 
 
@@ -33,11 +35,14 @@ def at(content: Any, place: Place) -> Any:
     return content
 
 
-def changed(content: Any, place: Place) -> Any:
-    """The content with another value of the same type at one place."""
-    content = copy.deepcopy(content)
-    at(content, place[:-1])[place[-1]] = another(at(content, place))
-    return content
+def changes(content: Any) -> Iterator[tuple[Place, Any]]:
+    """The content with another value at one place, for every place; where it is null, with values of every type."""
+    for place in leaves(content):
+        value = at(content, place)
+        for other in EVERY_TYPE if value is None else (another(value),):
+            changed = copy.deepcopy(content)
+            at(changed, place[:-1])[place[-1]] = other
+            yield place, changed
 
 
 def another(value: Any) -> Any:
@@ -52,7 +57,7 @@ def another(value: Any) -> Any:
         if set(value) <= set("0123456789abcdef") and len(value) == 64:
             return ("1" if value[0] != "1" else "2") + value[1:]
         return {"l2": "linf", "linf": "l2", "PASS": "INFO", "SKIPPED": "PASS", "INFO": "PASS"}.get(value, value + "x")
-    return {"x": "y"} if isinstance(value, dict) else ["x"] if isinstance(value, list) else "x"
+    return {"x": "y"} if isinstance(value, dict) else ["x"]
 
 
 def loads(path: Path) -> Any:

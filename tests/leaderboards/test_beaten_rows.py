@@ -1,6 +1,8 @@
 """Images that beat a row are accepted if they keep ball and box and lower its AUROC."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -173,3 +175,19 @@ def test_a_record_that_is_wrong_is_found_with_its_row_which_keeps_its_badge(worl
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 2  # what is done, and what is wrong
     assert result.stdout.startswith("[re-scored]")
+
+
+@pytest.mark.parametrize(
+    "size", ["(" * 9000, "(" + "-" * 5000 + "70,1,4,4)", "(True,1,4,4)", "(9" + "9" * 40 + ",1,4,4)"]
+)
+def test_a_header_that_parsers_choke_on_is_refused_in_one_sentence(world, row_path, tmp_path, size):
+    header = f"{{'descr':'<f4','fortran_order':False,'shape':{size}}}".encode()
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64)
+    ids = io.BytesIO()
+    np.save(ids, np.zeros(1, np.int64))
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w") as file:
+        file.writestr("images.npy", array)
+        file.writestr("ids.npy", ids.getvalue())
+    result = beat(world, tmp_path / "odd.npz", row_path)
+    assert result.exit_code == 2, result.stderr
+    assert result.stderr.startswith("error: ") and "unexpected" not in result.stderr

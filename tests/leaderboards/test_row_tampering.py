@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from row_tampering import at, changed, leaves, loads, reseal, with_scores
+from row_tampering import at, changes, loads, reseal, with_scores
 from row_world import bench, verify
 from safetensors.numpy import load
 
 from bench.leaderboards.arithmetic import ScoreTable
 from bench.leaderboards.arrays import pack
 from bench.leaderboards.claims import check_claims
+from bench.leaderboards.identity import digest_problem
 from bench.leaderboards.rescore import check_rescored
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, Row, RowError, read_row
 
@@ -20,10 +21,10 @@ CIRCUMSTANCES = ("seconds", "device", "soundness", "versions")
 
 def test_a_change_of_any_one_field_is_found(row_path, cards):
     content = loads(row_path)
-    places = list(leaves(content))
-    assert len(places) > 200
-    for place in places:
-        row_path.write_text(json.dumps(changed(content, place)))
+    every = list(changes(content))
+    assert len({place for place, _ in every}) > 200
+    for place, other in every:
+        row_path.write_text(json.dumps(other))
         try:
             row = read_row(row_path)
         except RowError:
@@ -34,11 +35,11 @@ def test_a_change_of_any_one_field_is_found(row_path, cards):
 def test_a_change_of_any_one_field_that_is_sealed_again_is_found_but_for_circumstances(row_path, cards):
     content = loads(row_path)
     unseen = []
-    for place in leaves(content):
+    for place, other in changes(content):
         if place == ("row_sha256",) or place[:2] == ("entries", 1):  # the second entry is made like the first
             continue
         try:
-            row = Row.model_validate_json(json.dumps(changed(content, place)))
+            row = Row.model_validate_json(json.dumps(other))
         except ValueError:
             continue
         sealed = reseal(row_path, row)
@@ -122,3 +123,12 @@ def with_figures(row: Row, arrays: dict[str, np.ndarray]) -> Row:
         entries.append(entry.model_copy(update=figures))
     worst = min((entry.mean for entry in entries), key=lambda mean: mean.auroc)
     return row.model_copy(update={"entries": tuple(entries), "worst": worst, "clean": table.clean_mean()})
+
+
+def test_a_set_of_another_content_is_found_whatever_keys_a_forger_makes(row_path, cards):
+    row = read_row(row_path)
+    track, spec = cards.track("small"), cards.detector_spec("bent", "small")
+    digests = dict(row.track.set_digests)
+    assert digest_problem(track, spec, digests) is None
+    assert "'near' has another content" in digest_problem(track, spec, {**digests, "near": "0" * 64})
+    assert "it names the sets" in digest_problem(track, spec, {**digests, "more": "0" * 64})
