@@ -42,8 +42,9 @@ def review_lines(built: Built) -> Iterator[str]:
     for entry in row.entries:
         yield from _entry_lines(entry)
     paper = f"{own.paper.authors} ({own.paper.year}): {own.paper.title}" if own.paper else "none"
-    yield f"  paper: {paper}"
-    yield f"  trained on: {own.trained_on}; tuned on: {own.tuned_on}; extra data: {own.extra_data}"
+    yield f"  paper: {_one_line(paper)}"
+    seen = f"trained on: {own.trained_on}; tuned on: {own.tuned_on}; extra data: {own.extra_data}"
+    yield f"  {_one_line(seen)}"
     kinds = [name for name in ("white_box", "certified", "random") if getattr(own, name)]
     yield f"  kind: {', '.join(kinds).replace('_', '-') or 'black-box'}"
     for part in own.weights:
@@ -69,6 +70,11 @@ def figure(estimate: Estimate) -> str:
     if estimate.auroc in (0.0, 1.0):
         return f"{estimate.auroc:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
     return f"{estimate.auroc:.3f} +- {estimate.se:.3f}"
+
+
+def _one_line(text: str) -> str:
+    """A card's text on one line, so that none of it passes for a line of ours."""
+    return " ".join(text.split())
 
 
 def _entry_lines(entry: Entry) -> Iterator[str]:

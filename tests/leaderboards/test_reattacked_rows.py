@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from row_world import verify
 
-from bench.leaderboards.reattack import FreshEntry, mildest_share
+from bench.leaderboards.arrays import worst_name
+from bench.leaderboards.claims import check_claims
+from bench.leaderboards.reattack import Fresh, FreshEntry, check_reattacked, mildest_share
 from bench.leaderboards.records import VERIFIED_SUFFIX, read_verified, write_record
 from bench.leaderboards.row import RowError, read_row
 from bench.leaderboards.verify import Level, Verification
@@ -50,6 +52,31 @@ def test_the_mildest_of_equal_attacks_is_as_rare_as_chance_says():
     assert most == pytest.approx(0.25 + 3 * np.sqrt(0.25 * 0.75 / 2000))
     weaker, _ = mildest_share(scores[0] - 0.5, scores[1:], 0.0)
     assert weaker > most
+
+
+def fresh_of(row, table, *, raised, lowered=0.0):
+    """Fresh attacks that score every image higher by `raised`, and whose AUROCs are the claimed ones less `lowered`."""
+    entries = []
+    for number, entry in enumerate(row.entries):
+        claimed = table.arrays[worst_name(number)]
+        aurocs = (entry.mean.auroc - lowered,) * 3
+        entries.append(FreshEntry(aurocs, np.stack([claimed + np.float32(raised)] * 3)))
+    return Fresh((1, 2, 3), tuple(entries))
+
+
+def test_each_of_the_two_rules_finds_a_weaker_attack_by_itself(row_path, cards):
+    row = read_row(row_path)
+    files = check_claims(row, row_path, cards, None).files
+    table = files.table
+
+    def found(**fresh):
+        return list(check_reattacked(row, files, fresh_of(row, table, **fresh)))
+
+    assert found(raised=0.0) == []
+    assert all("milder than that of every fresh attack" in sentence for sentence in found(raised=1.0))
+    assert all("fresh attacks allow" in sentence for sentence in found(raised=0.0, lowered=0.006))
+    assert [len(found(raised=1.0)), len(found(raised=0.0, lowered=0.006))] == [2, 2]
+    assert found(raised=0.0, lowered=0.004) == []
 
 
 def test_scores_that_hardly_differ_are_milder_for_nobody():

@@ -226,3 +226,11 @@ def test_code_without_a_card_has_no_row(world):
     result = submit(world, "callable:os:system")
     assert result.exit_code == 2
     assert "has no card" in result.stderr
+
+
+def test_a_text_of_two_lines_does_not_pass_for_a_line_of_the_review(world):
+    path = world / "detectors/bent.yaml"
+    put(path, json.dumps({**json.loads(path.read_text()), "tuned_on": "nothing\n  kind: certified"}))
+    result = submit(world, "bent", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stdout.splitlines() if line.startswith("  kind:")] == ["  kind: white-box"]
