@@ -9,7 +9,7 @@ from row_world import verify
 from bench.leaderboards.arrays import worst_name
 from bench.leaderboards.claims import check_claims
 from bench.leaderboards.reattack import Fresh, FreshEntry, check_reattacked, mildest_share
-from bench.leaderboards.records import VERIFIED_SUFFIX, read_verified, write_record
+from bench.leaderboards.records import VERIFIED_SUFFIX, read_verified, verified_record, write_record
 from bench.leaderboards.row import RowError, read_row
 from bench.leaderboards.verify import Level, Verification
 
@@ -94,3 +94,33 @@ def test_a_record_of_a_higher_level_is_kept_until_something_is_found_wrong(world
     found = Verification(row, Level.CLAIMED, problems=("its scores are others.",))
     assert write_record(row_path, found) is not None
     assert read_verified(row_path, row).level == "claimed"
+
+
+def record_of(row, *, lower=0.0, **changes):
+    """A record of fresh attacks that found the claimed figures less `lower`, with other values in its first entry."""
+    fresh = [FreshEntry((entry.mean.auroc - lower,) * 3, np.zeros((3, 1), np.float32)) for entry in row.entries]
+    found = Verification(row, Level.REATTACKED, fresh=Fresh((1, 2, 3), tuple(fresh)))
+    content = verified_record(found).model_dump(mode="json")
+    content["entries"][0] |= changes
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lower": 0.006}, "above what its fresh attacks allow"),
+        ({"median": 0.99}, "do not follow"),
+        ({"sd": 0.3}, "do not follow"),
+        ({"claimed": 0.3}, "do not follow"),
+        ({"eps": 0.2}, "do not follow"),
+        ({"aurocs": [0.9, 0.9]}, "2 figures for 3 seeds"),
+    ],
+)
+def test_a_record_whose_figures_contradict_each_other_or_the_row_is_refused(row_path, changes, words):
+    row = read_row(row_path)
+    beside = row_path.with_name(row.stem + VERIFIED_SUFFIX)
+    beside.write_text(record_of(row))
+    assert read_verified(row_path, row).level == "re-attacked"
+    beside.write_text(record_of(row, **changes))
+    with pytest.raises(RowError, match=words):
+        read_verified(row_path, row)
