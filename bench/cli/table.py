@@ -30,7 +30,7 @@ EXAMPLES = (
 )
 
 _STYLES = {"heading": "bold", "caption": "dim", "header": "bold", "section": "cyan", "remark": "yellow", "row": ""}
-_PLAIN = str.maketrans({"→": "->", "±": "+-"})
+_PLAIN = str.maketrans({"→": "->", "±": "+-", "\N{REPLACEMENT CHARACTER}": "?"})
 _PIPE_WIDTH = 120
 
 
@@ -88,10 +88,13 @@ def width_of(out: "Console") -> int:
 
 def print_lines(out: "Console", lines: "Iterable[Line]") -> None:
     """Print the lines of a table, in words that the console can show."""
+    from bench.report.words import printable
+
     plain = not (out.encoding or "").lower().startswith("utf")
     for line in lines:
-        words = line.text.translate(_PLAIN) if plain else line.text
-        out.print(Text(words.rstrip(), style=_STYLES[line.kind]), soft_wrap=True)
+        words = printable(line.text.rstrip())
+        words = words.translate(_PLAIN) if plain else words
+        out.print(Text(words, style=_STYLES[line.kind]), soft_wrap=True)
     out.print()
 
 

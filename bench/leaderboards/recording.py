@@ -27,6 +27,7 @@ from bench.leaderboards.baseline import (
 )
 from bench.soundness.view import TEST
 from bench.specs import Goal, Side
+from bench.yaml_cards import shorten
 
 
 def record(cells: Iterable[Cell], cards: Cards | None = None) -> Baseline:
@@ -112,7 +113,7 @@ def _recorded(
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         raise UsageError(
-            f"the cell {meta.detector} x {meta.threat} on {meta.track} cannot be recorded: "
+            f"the cell {shorten(f'{meta.detector} x {meta.threat} on {meta.track}')} cannot be recorded: "
             f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}."
         ) from None
 

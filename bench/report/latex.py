@@ -7,6 +7,7 @@ from bench.report.captions import caption, heading, remarks
 from bench.report.flat import flat_grid
 from bench.report.grid import Grid
 from bench.report.table import Table
+from bench.report.words import printable
 from bench.specs import Norm
 
 _ESCAPES = {
@@ -37,7 +38,7 @@ def render_latex(table: Table, *, full: bool = False, radii: Mapping[Norm, float
         full: A row for each set of each cell.
         radii: For each norm, the largest radius that is not too large, where it is known.
     """
-    lines = [f"% {' '.join(line.split())}" for line in remarks(table, radii)]
+    lines = [f"% {printable(' '.join(line.split()))}" for line in remarks(table, radii)]
     lines += _environment(flat_grid(table, full=full), [heading(table), *caption(table, full=full)])
     for block in blocks_below(table):
         lines += _environment(block.grid, [block.heading, block.caption])
@@ -62,7 +63,7 @@ def _environment(grid: Grid, sentences: Iterable[str]) -> list[str]:
 
 def escape_latex(text: str) -> str:
     """The text with LaTeX's special characters, and the arrows and signs of a table, written as commands."""
-    return "".join(_ESCAPES.get(letter, letter) for letter in " ".join(text.split()))
+    return "".join(_ESCAPES.get(letter, letter) for letter in printable(" ".join(text.split())))
 
 
 def _row(words: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from bench.report.captions import caption, heading, remarks
 from bench.report.flat import flat_grid
 from bench.report.grid import Grid
 from bench.report.table import Table
+from bench.report.words import printable
 from bench.specs import Norm
 
 
@@ -35,7 +36,7 @@ def _block(title: str, grid: Grid, said: Iterable[str]) -> list[str]:
 
 def escape_markdown(text: str) -> str:
     """The text with everything escaped that Markdown, or a cell of its tables, would take as markup."""
-    return re.sub(r"([\\`*_|<>\[\]#~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_|<>\[\]#~])", r"\\\1", printable(" ".join(text.split())))
 
 
 def _row(words: Iterable[str]) -> str:

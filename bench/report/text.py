@@ -14,6 +14,7 @@ from bench.report.grid import Grid
 from bench.report.lines import Line, header_lines, panels, sentence_lines, set_line, total_width
 from bench.report.overview import overview_lines
 from bench.report.table import Row, Section, Table, is_attack
+from bench.report.words import printable
 from bench.specs import Norm, Side
 
 _NARROW = 8
@@ -74,7 +75,7 @@ def render_text(
 ) -> str:
     """`text_lines` as one string."""
     lines = text_lines(table, width=width, full=full, radii=radii)
-    return "\n".join(line.text.rstrip() for line in lines) + "\n"
+    return "\n".join(printable(line.text.rstrip()) for line in lines) + "\n"
 
 
 def _panels(table: Table, width: int) -> list[list[_Column]]:

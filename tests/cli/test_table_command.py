@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import shutil
 
 import pytest
 from rich.console import Console
@@ -114,3 +115,13 @@ def test_cells_of_an_older_version_are_named_and_run_again(tmp_path):
     assert again.exit_code == 0, again.stderr
     assert "2 computed, 0 from the store" in again.stdout
     assert bench("table", workspace / "runs").exit_code == 0
+
+
+def test_control_characters_of_a_stored_cell_do_not_reach_the_terminal(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "runs")
+    for path in copy.glob("cells/*/*/cell.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "detector": "da\x1b[2Jrk\u202e"}))
+    done = bench("table", copy)
+    assert done.exit_code == 0
+    assert "da\N{REPLACEMENT CHARACTER}[2Jrk" in done.stdout
+    assert done.stdout.replace("\n", "").isprintable()

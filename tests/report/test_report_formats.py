@@ -9,6 +9,7 @@ from bench.report.latex import escape_latex, render_latex
 from bench.report.markdown import escape_markdown, render_markdown
 from bench.report.records import COLUMNS, render_csv
 from bench.report.table import build_tables
+from bench.report.text import render_text
 from bench.soundness.verdicts import Finding, Verdict, Verdicts
 
 HOSTILE = r"a|b_c&d%e$f#g{h}i~j^k\l<m>[n](o)*p`q"
@@ -116,3 +117,12 @@ def test_csv_says_of_each_cell_whether_checks_believe_it(make_meta):
     assert {(row["detector"], row["sound"], row["failed_checks"]) for row in rows} == {
         ("masked", "no", "D4"), ("fine", "yes", ""), ("idle", "", ""), ("unchecked", "", ""),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown, render_latex])
+def test_no_word_of_a_cell_is_obeyed_by_a_terminal(make_meta, render):
+    name = "ga\x1b[2Jt\u202e\u200b\x07"
+    metas = [make_meta(name, threat, eps=eps) for threat, eps in (("clean", None), (f"pgd\n{name}", 1.0))]
+    text = "".join(render(table) for table in build_tables(metas))
+    assert text.count("\N{REPLACEMENT CHARACTER}") >= 8
+    assert text.replace("\n", "").isprintable()

@@ -9,6 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from bench.report.html.drawing import svg_uri
+from bench.report.words import printable
 
 _SHARED = "bench.report.html"
 _LONGEST = 2000
@@ -50,8 +51,8 @@ def policy(style: str, *scripts: str) -> str:
 def said(text: object, longest: int = _LONGEST) -> str:
     """Text as a page may show it: without control characters, and never longer than a reader can bear."""
     words = str(text)
-    printable = "".join(s if s.isprintable() or s == "\n" else "\N{REPLACEMENT CHARACTER}" for s in words[:longest])
-    return printable if len(words) <= longest else f"{printable}..."
+    shown = printable(words[:longest], keep="\n")
+    return shown if len(words) <= longest else f"{shown}..."
 
 
 def _digest(text: str) -> str:
