@@ -14,6 +14,7 @@ from bench.leaderboards.claims import check_claims
 from bench.leaderboards.identity import digest_problem
 from bench.leaderboards.rescore import check_rescored
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, Row, RowError, read_row
+from bench.soundness.verdicts import Verdict
 
 # What only the one who computed a row can know: a forger who seals the row again may change it.
 CIRCUMSTANCES = ("seconds", "device", "soundness", "versions")
@@ -132,3 +133,24 @@ def test_a_set_of_another_content_is_found_whatever_keys_a_forger_makes(row_path
     assert digest_problem(track, spec, digests) is None
     assert "'near' has another content" in digest_problem(track, spec, {**digests, "near": "0" * 64})
     assert "it names the sets" in digest_problem(track, spec, {**digests, "more": "0" * 64})
+
+
+def with_first_entry(row, **changes):
+    """The row with other values in its first entry."""
+    return row.model_copy(update={"entries": (row.entries[0].model_copy(update=changes), *row.entries[1:])})
+
+
+def test_a_row_whose_own_checks_fail_is_refused_however_it_came_to_be(row_path, cards):
+    row = read_row(row_path)
+    cell = row.entries[0].cell.model_copy(update={"soundness": {"D11": Verdict.FAIL}})
+    sealed = reseal(row_path, with_first_entry(row, cell=cell))
+    problems = check_claims(read_row(sealed), sealed, cards, None).problems
+    assert any("fails the soundness checks D11" in problem for problem in problems)
+
+
+def test_an_attack_that_can_be_run_cannot_be_left_out(row_path, cards):
+    row = read_row(row_path)
+    members = {name: own for name, own in row.entries[0].members.items() if name != "climb-l2"}
+    sealed = reseal(row_path, with_first_entry(row, members=members, left_out={"climb-l2": "it takes long"}))
+    problems = check_claims(read_row(sealed), sealed, cards, None).problems
+    assert any("lacks the attack climb-l2" in problem for problem in problems)
