@@ -77,7 +77,7 @@ def _detector(card: DetectorCard) -> list[str]:
         "tuned on": plain(card.tuned_on),
         "thresholds": _thresholds(card.thresholds),
     }
-    lines = [*_opening(card), *_facts(facts), *_told(method), *_parameters(method.Params, card.params)]
+    lines = [*_opening(card), *_facts(card, facts), *_told(method), *_parameters(method.Params, card.params)]
     lines += ["", "Tracks:", *_settings(card.tracks)] if card.tracks else []
     for name, variant in card.variants.items():
         lines += _variant(f"{card.name}.{name}", variant)
@@ -123,7 +123,7 @@ def _threat(card: ThreatCard) -> list[str]:
     }
     if card.norm is None:
         del facts["looks for"]
-    lines = [*_opening(card), *_facts(facts)]
+    lines = [*_opening(card), *_facts(card, facts)]
     if card.source is not None:
         of = ", ".join(map(code, card.source.detectors))
         over = f" with {value(card.source.params)}" if card.source.params else ""
@@ -156,15 +156,15 @@ def _track(card: TrackCard) -> list[str]:
     sets += [(f"outliers {i + 1}", spec, "training outliers", "") for i, spec in enumerate(card.outliers)]
     rows = [(code(name), code(s.source), value(s.args) if s.args else "-", used, plain(note))
             for name, s, used, note in sets]  # fmt: skip
-    return [*_opening(card), *_facts(facts), *table(("set", "source", "arguments", "used for", "note"), rows)]
+    return [*_opening(card), *_facts(card, facts), *table(("set", "source", "arguments", "used for", "note"), rows)]
 
 
 def _opening(card: DetectorCard | ThreatCard | TrackCard) -> list[str]:
     return ["", f"## {card.name}", "", plain(card.summary), ""]
 
 
-def _facts(facts: Mapping[str, str]) -> list[str]:
-    return table(("", ""), [(f"**{name}**", words) for name, words in facts.items()])
+def _facts(card: Card, facts: Mapping[str, str]) -> list[str]:
+    return table(("hash", code(card.content_hash()[:16])), [(f"**{name}**", words) for name, words in facts.items()])
 
 
 def _told(method: type) -> list[str]:

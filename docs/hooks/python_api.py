@@ -59,6 +59,8 @@ def python_page() -> str:
         _signature(),
         "```",
         "",
+        "The cells come as an [Evaluation](#bench.results_api.Evaluation), with their tables and figures.",
+        "",
         *_reference(
             "bench.evaluation.api.evaluate",
             ["show_root_heading: false", "show_root_toc_entry: false", "show_signature: false"],
