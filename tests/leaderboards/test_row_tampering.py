@@ -12,7 +12,7 @@ from bench.leaderboards.arithmetic import ScoreTable
 from bench.leaderboards.arrays import pack
 from bench.leaderboards.claims import check_claims
 from bench.leaderboards.identity import digest_problem
-from bench.leaderboards.rescore import check_rescored
+from bench.leaderboards.rescore import Scorer, check_rescored
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, Row, RowError, read_row
 from bench.soundness.verdicts import Verdict
 
@@ -154,3 +154,13 @@ def test_an_attack_that_can_be_run_cannot_be_left_out(row_path, cards):
     sealed = reseal(row_path, with_first_entry(row, members=members, left_out={"climb-l2": "it takes long"}))
     problems = check_claims(read_row(sealed), sealed, cards, None).problems
     assert any("lacks the attack climb-l2" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(("given", "problems"), [(0.5, 1), (0.901, 0)])
+def test_an_id_accuracy_that_the_weights_do_not_give_is_found(row_path, cards, monkeypatch, given, problems):
+    row = read_row(row_path)
+    files = check_claims(row, row_path, cards, None).files
+    monkeypatch.setattr(Scorer, "id_accuracy", lambda scorer: 0.9)
+    found, _ = check_rescored(row.model_copy(update={"id_accuracy": given}), files, cards)
+    assert len(found) == problems
+    assert all("id_accuracy is given as 0.5" in problem for problem in found)
