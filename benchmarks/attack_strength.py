@@ -3,7 +3,8 @@
 Each peer attacks the detector's objective itself, never a classification loss on wrapped scores; its best image among
 all restarts is taken by the score, and the clean image where none is better; of its step sizes the best one counts.
 The AUROC is the mean over the natural OOD sets, lower is stronger. `auto` is the best of the two ascents of that suite
-with half of the restarts each; what its other members find, at a cost of their own, is left out.
+with half of the restarts each (the odd one is `apgd`'s); what its other members find, at a cost of their own, is left
+out.
 Needs foolbox; torchattacks, which pins an old `requests`, takes part after `pip install --no-deps torchattacks`.
 
     python benchmarks/attack_strength.py --norm l2 --eps 1 --limit 100 --detectors msp energy mahalanobis
@@ -161,7 +162,8 @@ def ours(arena: Arena) -> dict[str, Scores]:
     catalog, restarts = Catalog.find(), arena.options.restarts
     cards = {name: catalog.threat(f"{name}-{arena.norm}") for name in ("pgd", "apgd")}
     results = {name: run_threat(arena, card, restarts=restarts) for name, card in cards.items()}
-    halves = [run_threat(arena, card, restarts=max(1, restarts // 2)) for card in cards.values()]
+    shares = {"pgd": restarts // 2, "apgd": restarts - restarts // 2}
+    halves = [run_threat(arena, card, restarts=shares[name]) for name, card in cards.items()]
     return {**results, "auto": np.maximum.reduce(halves)}
 
 
