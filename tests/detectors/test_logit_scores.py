@@ -67,16 +67,34 @@ def test_energy_of_large_logits_is_finite():
     assert detector(Energy).score_logits(torch.tensor([[1e4, 0.0]])).tolist() == [1e4]
 
 
-def test_oe_is_the_cross_entropy_from_the_uniform_distribution():
-    expected = []
-    for row in LOGITS.tolist():
-        total = sum(math.exp(z) for z in row)
-        expected.append(-sum(math.log(math.exp(z) / total) for z in row) / len(row))
-    assert_close(detector(OE).score_logits(LOGITS), expected)
+def divergence_from_uniform(row: list[float]) -> float:
+    total = sum(math.exp(z) for z in row)
+    return -sum(math.log(math.exp(z) / total) for z in row) / len(row) - math.log(len(row))
 
 
-def test_oe_is_lowest_at_equal_logits():
-    assert detector(OE).score_logits(torch.zeros(1, 7)).item() == pytest.approx(math.log(7))
+def test_oe_is_the_cross_entropy_from_the_uniform_distribution_above_its_floor():
+    assert_close(detector(OE).score_logits(LOGITS), [divergence_from_uniform(row) for row in LOGITS.tolist()])
+
+
+def test_oe_is_lowest_at_equal_logits_and_finite_at_large_ones():
+    assert detector(OE).score_logits(torch.full((1, 7), 3.0)).item() == 0.0
+    assert detector(OE).score_logits(torch.tensor([[1e4, 0.0]])).item() == pytest.approx(5e3 - math.log(2))
+
+
+def test_oe_tells_nearly_uniform_outputs_apart_in_single_precision():
+    single = (1e-3 * LOGITS).float()
+    scores = detector(OE).score_logits(single)
+    expected = [torch.logsumexp(row, 0) - row.mean() - math.log(7) for row in single.double()]
+    torch.testing.assert_close(scores.double(), torch.stack(expected), rtol=1e-3, atol=0)
+    assert len(set(scores.tolist())) == len(scores)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0])
+def test_the_gradient_of_oe_is_the_softmax_less_the_uniform_distribution(size: float) -> None:
+    logits = (size * LOGITS).float().requires_grad_()
+    (gradient,) = torch.autograd.grad(detector(OE).score_logits(logits).sum(), logits)
+    expected = logits.detach().double().softmax(dim=1) - 1 / 7
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-4, atol=1e-7)
 
 
 def test_the_msp_variant_of_oe_is_the_score_of_msp():
