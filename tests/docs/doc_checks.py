@@ -1,5 +1,6 @@
 """What is asked of the blocks of code of a page that are no commands, and of the tables that it shows."""
 
+import ast
 import json
 import re
 import tomllib
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 import yaml
-from doc_pages import Command, Fence
+from doc_pages import CHECKOUT, Command, Fence
 from doc_session import Session, Unexplained
 
 from bench.cli.request import RunRequest, read_request
@@ -76,7 +77,24 @@ def sections(text: str) -> set[str]:
 
 
 def _write(session: Session, fence: Fence) -> Path | None:
-    return session.write(fence.path, fence.text) if fence.path else None
+    """Write the file that a block shows; a file of the examples must say the same."""
+    if not fence.path:
+        return None
+    for there in (session.cwd / fence.path, *CHECKOUT.glob(f"examples/*/{fence.path}")):
+        if there.is_file():
+            same = meaning(there.suffix, there.read_text(encoding="utf-8")) == meaning(there.suffix, fence.text)
+            assert same, f"{fence.place}: the block differs from the {fence.path} of {there.parent.name}"
+    return session.write(fence.path, fence.text)
+
+
+def meaning(suffix: str, text: str) -> Any:
+    """What a file says, without comments, and without the docstring of a module."""
+    if suffix in (".yaml", ".yml"):
+        return yaml.safe_load(text)
+    if suffix != ".py":
+        return text
+    module = ast.parse(text)
+    return ast.dump(ast.Module(module.body[ast.get_docstring(module) is not None :], []))
 
 
 def _check_python(session: Session, fence: Fence) -> None:
@@ -91,8 +109,7 @@ def _check_yaml(session: Session, fence: Fence) -> None:
     content = yaml.safe_load(fence.text)
     folder = _folder(fence, content)
     if folder is not None:
-        path = fence.path or f"{folder}/{content['name']}.yaml"
-        file = session.write(path, fence.text)
+        file = _write(session, fence) or session.write(f"{folder}/{content['name']}.yaml", fence.text)
         ran = session.bench(["validate", str(file)])
         assert ran.code == 0, f"{fence.place}: {ran.stdout}{ran.stderr}"
         return

@@ -11,17 +11,17 @@ What is changed in a command, and nothing else:
 
 import itertools
 import re
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 from doc_pages import CHECKOUT, Command
-from doc_session import Elsewhere, Ran, Session, Unexplained
+from doc_session import NeedsWeights, Ran, Session, Unexplained
 from doc_workspace import LIMIT, SMALLER
 
-from bench.catalog import Catalog
+from bench.catalog import Catalog, Kind
 from bench.cli.options import comma_separated
-from bench.errors import BenchError
 
 CAPS = {"--limit": LIMIT, "--steps": SMALLER["steps"], "--restarts": SMALLER["restarts"]}
 
@@ -37,7 +37,6 @@ ELSEWHERE = (  # a command -> the file that shows where it is run, and what stan
     (r"playwright install chromium", "tests/conftest.py", "`playwright install chromium`"),
     (r"bench check --baseline leaderboards/baselines/\S+", ".ci/run", "\nbench check --baseline leaderboards/"),
 )
-NEEDS_MORE = {"git": "a repository to push to"}
 HARMLESS = ("mkdir", "touch", "cp", "ls", "cat")
 _ROW = re.compile(r"(?:\S*/)?(?:ROW|[\w.-]+@[0-9A-Fa-f.…]+|[\w.-]+@HASH)\.json")
 
@@ -47,23 +46,20 @@ def run(session: Session, command: Command) -> Ran:
 
     Raises:
         Unexplained: No rule says how.
-        Elsewhere: A rule says that it is not run here.
+        NeedsWeights: It is about weights that are not here.
     """
-    ran, elsewhere = Ran(), None
+    ran = Ran()
     for words in command.parts:
-        try:
-            ran = _run(session, words, command)
-        except Elsewhere as reason:
-            elsewhere = reason
+        ran = _run(session, words, command)
         if ran.code:
             return ran
-    if elsewhere is not None:
-        raise elsewhere
     return ran
 
 
 def _run(session: Session, words: list[str], command: Command) -> Ran:
-    rule = PROGRAMS.get(words[0]) if words and not _elsewhere(words) and not set(words) & set("|<>&;") else None
+    if _shown_elsewhere(" ".join(words)):
+        return Ran()
+    rule = PROGRAMS.get(words[0]) if words and not set(words) & set("|<>&;") else None
     if rule is None:
         raise Unexplained(
             f"{command.place}: nothing says how `{' '.join(words)}` is run; say it in tests/docs/doc_rules.py."
@@ -71,15 +67,12 @@ def _run(session: Session, words: list[str], command: Command) -> Ran:
     return rule(session, words)
 
 
-def _elsewhere(words: list[str]) -> bool:
-    """Raise where the command is run at another place; False for the others."""
-    text = " ".join(words)
+def _shown_elsewhere(text: str) -> bool:
+    """Whether a command is run at another place; raises where that place no longer does so."""
     for pattern, file, shown in ELSEWHERE:
         if re.fullmatch(pattern, text):
             assert shown in (CHECKOUT / file).read_text(encoding="utf-8"), f"{file} no longer holds {shown!r}"
-            raise Elsewhere(f"see {file}")
-    if words[0] in NEEDS_MORE:
-        raise Elsewhere(f"needs {NEEDS_MORE[words[0]]}")
+            return True
     return False
 
 
@@ -97,17 +90,17 @@ def _python(session: Session, words: list[str]) -> Ran:
 
 
 def _pip(session: Session, words: list[str]) -> Ran:
-    """An extra that is installed must be one of the package."""
+    """Nothing is installed, but the extra must be one of the package."""
     extras = re.search(r"\[([\w,-]+)\]", " ".join(words))
     assert words[1] == "install" and extras, f"`{' '.join(words)}` installs no extra"
     declared = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(extras[1].split(",")) <= set(declared), f"the package's extras are {', '.join(declared)}"
-    raise Elsewhere("needs a package index")
+    return Ran()
 
 
 def _pytest(session: Session, words: list[str]) -> Ran:
     """A test that the page has shown."""
-    return session.program([*_interpreter(), "-m", "pytest", "-q", "-p", "no:cacheprovider", *words[1:]])
+    return session.program([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words[1:]])
 
 
 def _bench(session: Session, words: list[str]) -> Ran:
@@ -148,25 +141,22 @@ def _as_it_is(session: Session, arguments: list[str]) -> Ran:
 
 
 def _limited(session: Session, arguments: list[str]) -> Ran:
-    if missing := _missing_weights(session, arguments):
-        raise Elsewhere(f"needs the published weights {', '.join(missing)} (ROBUSTOOD_WEIGHTS)")
+    if missing := _missing_weights(arguments):
+        raise NeedsWeights(f"needs the published weights {', '.join(missing)} (ROBUSTOOD_WEIGHTS)")
     return session.bench(arguments if "--limit" in arguments else [*arguments, "--limit", str(LIMIT)])
 
 
-def _missing_weights(session: Session, arguments: list[str]) -> list[str]:
-    """Weights that do not ship, of detectors that the command names."""
-    catalog, options = Catalog.find(session.root), dict(itertools.pairwise(arguments))
-    missing = []
-    for track in comma_separated([options.get("--track", "digits")]):
-        for name in comma_separated([options.get("--detector", "")]):
-            if ":" in name or name not in catalog.names("detector"):
-                continue
-            try:
-                files = [each.file for each in catalog.detector_spec(name, track).weights]
-            except BenchError:
-                continue  # the command itself says so
-            missing += [file for file in files if track == "cifar10" and catalog.weights_path(file) is None]
-    return missing
+def _missing_weights(arguments: list[str]) -> list[str]:
+    """The weights of named detectors that the package does not have and this machine neither."""
+    catalog, options = Catalog(), dict(itertools.pairwise(arguments))
+    tracks, names = (comma_separated([options.get(name, "")]) for name in ("--track", "--detector"))
+    files = [
+        weights.file
+        for track in tracks
+        for name in set(names) & set(catalog.names(Kind.DETECTOR))
+        for weights in catalog.detector_spec(name, track).weights
+    ]
+    return sorted({file for file in files if catalog.weights_path(file) is None})
 
 
 def _diagnose(session: Session, arguments: list[str]) -> Ran:
@@ -188,13 +178,8 @@ def _submit(session: Session, arguments: list[str]) -> Ran:
     return session.bench(arguments)
 
 
-def _interpreter() -> list[str]:
-    import sys
-
-    return [sys.executable]
-
-
 PROGRAMS: dict[str, Callable[[Session, list[str]], Ran]] = {
+    "git": lambda session, words: Ran(),  # it needs a repository to push to
     "bench": _bench,
     "cd": _cd,
     "python": _python,

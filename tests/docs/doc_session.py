@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import runpy
 import subprocess
 import sys
@@ -30,8 +29,8 @@ class Unexplained(AssertionError):
     """A command, or a block of code, of which nothing says how it is run."""
 
 
-class Elsewhere(Exception):  # no error: it says why a step is not run here
-    """A step that is not run here; the text says where it is, or what it needs."""
+class NeedsWeights(Exception):
+    """A command about published weights that do not ship, where they are not."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +49,21 @@ class Session:
     Attributes:
         page: The page.
         root: The folder that belongs to this page.
-        cwd: The current folder.
         data_dir: Made-up data.
+        cwd: The current folder.
         names: What the page's Python has defined so far.
         submitted: The last `bench submit`, from which a row is made when a later command needs one.
     """
 
     page: str
     root: Path
+    data_dir: Path
     cwd: Path = field(init=False)
     names: dict[str, Any] = field(default_factory=dict)
     submitted: list[str] | None = None
 
     def __post_init__(self) -> None:
         self.cwd = make_folder(self.root, self.page)
-
-    @property
-    def data_dir(self) -> Path:
-        return self.root / "made-up-data"
 
     def bench(self, arguments: list[str]) -> Ran:
         """Run `bench` in this process, which has torch already."""
@@ -121,13 +117,14 @@ class Session:
 
 
 @contextlib.contextmanager
-def hermetic(root: Path) -> Iterator[None]:
+def hermetic(session: Session) -> Iterator[None]:
     """No network, no data, weights or caches of the user, and no modules of another page's folder."""
+    root = session.root
     stems = {path.stem for path in (root / "examples").rglob("*.py")}
     aside = {name: sys.modules.pop(name) for name in stems & set(sys.modules)}
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROBUSTOOD_DATA", str(root / "made-up-data"))
+        patch.setenv("ROBUSTOOD_DATA", str(session.data_dir))
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
         patch.delenv("COLUMNS", raising=False)
         patch.setattr("socket.socket.connect", _no_network)
@@ -138,7 +135,6 @@ def hermetic(root: Path) -> Iterator[None]:
         if _lies_below(module, root):
             del sys.modules[name]
     sys.modules.update(aside)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _lies_below(module: ModuleType, root: Path) -> bool:

@@ -45,12 +45,11 @@ def make_folder(root: Path, page: str) -> Path:
 def add_cards(folder: Path, data_dir: Path) -> None:
     """Put the smaller cards into the workspace that a folder belongs to, beside the cards that it has."""
     workspace = next((above for above in (folder, *folder.parents) if (above / MARKER).is_file()), None)
-    if workspace is None:
-        return
-    for path, content in [*_threats().items(), *_tracks(data_dir).items(), *_detectors().items()]:
-        if not (workspace / path).exists():
-            (workspace / path).parent.mkdir(parents=True, exist_ok=True)
-            (workspace / path).write_text(yaml.safe_dump(content, sort_keys=False))
+    for path, text in _smaller_cards(data_dir).items() if workspace is not None else ():
+        file = workspace / path
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
 
 
 def smaller_track(card: dict[str, Any], data_dir: Path) -> dict[str, Any]:
@@ -105,22 +104,16 @@ def _made_up(card: dict[str, Any], name: str, spec: dict[str, Any], data_dir: Pa
 
 
 @cache
-def _threats() -> dict[str, dict[str, Any]]:
-    return {f"{Kind.THREAT.folder}/{name}.yaml": smaller_threat(card) for name, card in _cards(Kind.THREAT).items()}
-
-
-@cache
-def _detectors() -> dict[str, dict[str, Any]]:
-    cards = _cards(Kind.DETECTOR)
-    return {f"{Kind.DETECTOR.folder}/{name}.yaml": smaller_detector(card) for name, card in cards.items()}
-
-
-@cache
-def _tracks(data_dir: Path) -> dict[str, dict[str, Any]]:
-    cards = _cards(Kind.TRACK)
-    return {f"{Kind.TRACK.folder}/{name}.yaml": smaller_track(card, data_dir) for name, card in cards.items()}
-
-
-def _cards(kind: Kind) -> dict[str, dict[str, Any]]:
-    catalog = Catalog()
-    return {name: yaml.safe_load(catalog.where(kind, name).read_text()) for name in catalog.names(kind)}
+def _smaller_cards(data_dir: Path) -> dict[str, str]:
+    """The text of every smaller card by its place in a workspace."""
+    shrink = {
+        Kind.THREAT: smaller_threat,
+        Kind.DETECTOR: smaller_detector,
+        Kind.TRACK: lambda card: smaller_track(card, data_dir),
+    }
+    catalog, texts = Catalog(), {}
+    for kind, smaller in shrink.items():
+        for name in catalog.names(kind):
+            card = yaml.load(catalog.where(kind, name).read_text(), yaml.CSafeLoader)
+            texts[f"{kind.folder}/{name}.yaml"] = yaml.dump(smaller(card), Dumper=yaml.CSafeDumper, sort_keys=False)
+    return texts
