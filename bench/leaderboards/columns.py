@@ -85,9 +85,13 @@ def beaten_words(record: BeatenRecord) -> str:
 
 
 def flags(row: Row) -> str:
-    """The checks that warn or fail on any attack of the row, the worst verdict of each."""
+    """The checks that warn or fail on a worst case or on its strongest attack, the worst verdict of each.
+
+    What a weaker attack fails says nothing about the row: that another one beats it is why there are several.
+    """
     found: dict[str, Verdict] = {}
-    for _, cell in judged(row):
+    strongest = [min(e.members.values(), key=lambda member: member.mean.auroc) for e in row.entries if e.members]
+    for cell in (*(entry.cell for entry in row.entries), *(member.cell for member in strongest)):
         for check, verdict in cell.soundness.items():
             found[check] = max(found.get(check, verdict), verdict, key=SEVERITY.index)
     told = [v for v in found.values() if v in (Verdict.PASS, Verdict.WARN, Verdict.FAIL)]

@@ -1,10 +1,11 @@
 """Rows are ranked by what is left under attack, and by what others found out about them."""
 
 import pytest
-from board_rows import found_row, row_of, score_table, track_card, varied_board
+from board_rows import cell, found_row, row_of, score_table, track_card, varied_board
 
 from bench.leaderboards.columns import Wanted, flags, ranked_because, shown
 from bench.leaderboards.ranking import rank
+from bench.leaderboards.row import Member
 from bench.leaderboards.verify import Level
 from bench.soundness.verdicts import Verdict
 
@@ -120,3 +121,14 @@ def test_filters_choose_rows_and_leave_their_places(wanted, expected):
 )
 def test_flags_name_the_checks_that_warn_or_fail(soundness, words):
     assert flags(row_of(score_table(), soundness=soundness)) == words
+
+
+def test_flags_are_those_of_the_strongest_attack_and_not_of_weaker_ones():
+    row = row_of(score_table(), soundness={"D16": Verdict.PASS})
+    entry = row.entries[0]
+    mean = entry.members["climb"].mean
+    weaker = mean.model_copy(update={"auroc": mean.auroc + 0.01})
+    for own, other, words in ((mean, weaker, "FAIL D4"), (weaker, mean, "none")):
+        doubted, sound = Member(cell=cell(soundness={"D4": Verdict.FAIL}), mean=own), Member(cell=cell(), mean=other)
+        changed = entry.model_copy(update={"members": {"climb": doubted, "walk": sound}})
+        assert flags(row.model_copy(update={"entries": (changed,)})) == words
