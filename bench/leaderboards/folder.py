@@ -94,9 +94,8 @@ def find_rows(catalog: Catalog, track: TrackCard) -> FoundRows:
                 found.rows.append(_found_row(found, path, beside, catalog, track))
             except BenchError as error:
                 found.left_out.append(LeftOut(f"{track.name}/{path.name}", str(error)))
-        stems = {path.name.removesuffix(".json") for path in paths if path not in beside}
-        for path in beside:
-            if BEATEN.sub("", path.name).removesuffix(VERIFIED_SUFFIX) not in stems:
+        for path in beside:  # of a row that another one hides, what lies beside it is hidden too
+            if f"{BEATEN.sub('', path.name).removesuffix(VERIFIED_SUFFIX)}.json" not in seen:
                 why = f"'{path}' is about a row that is not beside it; remove it."
                 found.left_out.append(LeftOut(f"{track.name}/{path.name}", why))
     return found

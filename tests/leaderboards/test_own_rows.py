@@ -1,5 +1,7 @@
 """The repository's own leaderboards: every row holds what it claims, and was attacked again."""
 
+import shutil
+
 import pytest
 from row_world import bench
 
@@ -34,6 +36,21 @@ def test_the_weights_give_the_scores_of_a_row(own):
     result = bench("verify", path, "--level", "re-scored", "--device", "cpu", "--quiet")
     assert result.exit_code == 0, result.output
     assert "[re-scored]" in result.output
+
+
+def test_a_row_of_the_workspace_hides_the_one_that_ships_and_the_record_of_it(own, tmp_path):
+    digits = next(board for board in own.boards if board.track.name == "digits")
+    row = digits.standings[0].row
+    (tmp_path / "robustood.toml").touch()
+    there = tmp_path / "leaderboards/digits"
+    there.mkdir(parents=True)
+    source = next(root / "digits" for root in roots() if (root / f"digits/{row.stem}.json").is_file())
+    for path in source.glob(f"{row.stem}.*"):
+        if not path.name.endswith(".verified.json"):
+            shutil.copy(path, there)
+    result = bench("leaderboard", "--track", "digits", "--workspace", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert any(row.detector.name in line and " claimed " in line for line in result.stdout.splitlines())
 
 
 def roots():
