@@ -177,14 +177,18 @@ class TrackCard(Card):
             raise ValueError(f"ood set names {sorted(reserved)} are reserved")
         return self
 
+    def suite_content(self) -> dict[str, Any]:
+        """What the card says of its leaderboard; empty where it has none."""
+        content: dict[str, Any] = {}
+        if self.suite:
+            content["suite"] = [entry.model_dump(mode="json") for entry in self.suite]
+        if self.suite_limit is not None:
+            content["suite_limit"] = self.suite_limit
+        return content
+
     def content_hash(self) -> str:
         """sha256 of the content, the suite included where there is one."""
-        own: dict[str, Any] = {}
-        if self.suite:
-            own["suite"] = [entry.model_dump(mode="json") for entry in self.suite]
-        if self.suite_limit is not None:
-            own["suite_limit"] = self.suite_limit
-        return content_hash({**self.model_dump(mode="json"), **own})
+        return content_hash({**self.model_dump(mode="json"), **self.suite_content()})
 
     @property
     def row_limit(self) -> int | None:

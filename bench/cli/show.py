@@ -46,7 +46,7 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
     card = found.read(kind, found.where(kind, name))
     content = card.model_dump(mode="json")
     if isinstance(card, TrackCard):
-        content |= _suite(card)
+        content |= card.suite_content()  # no dump of the card holds it, but its hash does
     variant = found.detector(name)[1] if isinstance(card, DetectorCard) else None
     if variant is not None:
         chosen = content["variants"][variant]
@@ -57,12 +57,6 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
         content["tracks"] = chosen["tracks"] or content["tracks"]
         content["variants"] = {}
     return content
-
-
-def _suite(card: TrackCard) -> dict[str, Any]:
-    """What a row of the track's leaderboard must have: no dump of the card holds it, but its hash does."""
-    suite = {"suite": [entry.model_dump(mode="json") for entry in card.suite]} if card.suite else {}
-    return suite if card.suite_limit is None else {**suite, "suite_limit": card.suite_limit}
 
 
 def _kinds(found: Catalog, name: str) -> list[Kind]:

@@ -4,10 +4,10 @@ import base64
 import hashlib
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 from board_rows import found_row, track_card, varied_board
+from html_elements import Elements
 
 from bench.leaderboards.folder import LeftOut
 from bench.leaderboards.ranking import Leaderboards, rank
@@ -15,24 +15,6 @@ from bench.leaderboards.site import site_pages, write_site
 from bench.specs import Paper
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></script><!--{{ 7 * 7 }}"
-
-
-class Elements(HTMLParser):
-    """Every element with its attributes, and all text."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.found, self.text = [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 def all_of(*boards, left_out=()):

@@ -3,11 +3,11 @@
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
 from html_cells import make_cell, page_of
+from html_elements import Elements
 
 from bench.evaluation.results import FoolAtEps, FoolMetrics
 from bench.report.html.page import render_page, render_tables
@@ -16,25 +16,6 @@ from bench.specs import Goal, Loss, Side
 
 KEY = "ab" * 32
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}${1}$\\frac]]>"
-
-
-class Elements(HTMLParser):
-    """Every element with its attributes, and the text of each script and style."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 def finding(verdict=Verdict.FAIL, **changes):
