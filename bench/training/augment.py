@@ -1,9 +1,43 @@
-"""Augmentations that draw only from a given generator."""
+"""Augmentations that draw only from a given generator, and what recipes do to ID images and to outliers alike."""
 
 import math
 
 import torch
 from torch import Tensor
+
+from bench.training.base import RecipeArgs
+
+
+class AugmentArgs(RecipeArgs):
+    """How images are augmented; shifts in pixels, rotations in degrees."""
+
+    degrees: float = 8.0
+    shift: float = 2.0
+    scale: float = 0.1
+    mirror: bool = False
+
+
+class OutlierAugmentArgs(AugmentArgs):
+    """How ID images and outliers are augmented: alike, and outliers may be turned besides."""
+
+    turn_outliers: bool = True  # by the symmetries of the square; off where a turned outlier may be ID
+
+
+def augmented(x: Tensor, args: AugmentArgs, generator: torch.Generator) -> Tensor:
+    """(N, C, H, W) images after small affine maps, and mirrored half the time where `mirror` says so."""
+    x = affine(x, generator, degrees=args.degrees, shift=args.shift, scale=args.scale)
+    return flip(x, generator) if args.mirror else x
+
+
+def augmented_outliers(x: Tensor, args: OutlierAugmentArgs, generator: torch.Generator) -> Tensor:
+    """(N, C, H, W) outliers, turned where `turn_outliers` says so, then augmented as ID images are.
+
+    An affine map resamples, which blurs and blackens what comes in from beyond the edge. Were it done to ID images
+    alone, a network could tell both sides by that.
+    """
+    if args.turn_outliers:
+        x = dihedral(x, generator)
+    return augmented(x, args, generator)
 
 
 def affine(x: Tensor, generator: torch.Generator, *, degrees: float, shift: float, scale: float) -> Tensor:

@@ -6,6 +6,7 @@ interrupted and resumed therefore takes the same steps as training that was not.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -118,6 +119,26 @@ class GradientRecipe(Recipe):
         whole = self.optimizer.state_dict()
         whole["state"] = entries
         self.optimizer.load_state_dict(whole)
+
+
+@contextmanager
+def as_attackers_meet_it(module: nn.Module) -> Iterator[None]:
+    """For attacks within a training: the network in evaluation mode and its parameters frozen, then all as it was.
+
+    A detector is scored and attacked in evaluation mode. In training mode batch norm would normalise by the attacked
+    images themselves and take them into its running statistics, and dropout would change the score at every step:
+    images would be moved against another network than the one that is to withstand them.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    trainable = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    module.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for parameter, flag in trainable:
+            parameter.requires_grad_(flag)
 
 
 def seeded(seed: int, *parts: object) -> torch.Generator:

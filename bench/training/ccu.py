@@ -8,19 +8,18 @@ from torch.nn.functional import nll_loss
 
 from bench.detectors import ccu
 from bench.errors import CardError
-from bench.training.augment import dihedral
+from bench.training.augment import OutlierAugmentArgs, augmented_outliers
 from bench.training.base import pick, required_outliers
 from bench.training.classifier import Classifier, ClassifierArgs
 
 
-class CCUArgs(ClassifierArgs):
+class CCUArgs(OutlierAugmentArgs, ClassifierArgs):
     """Arguments of `CCU`."""
 
     fit_images: int = 4000  # augmented images of each kind that the mixtures start from
     fit_iterations: int = 20  # of expectation maximisation
     mixture_lr: float = 1e-5  # for the mixtures, under the same schedule
     variance_ratio: float = 1.05  # least variance of an outlier component over the largest of the in-distribution
-    turn_outliers: bool = True  # by the symmetries of the square; off where a turned outlier may be ID
 
 
 class CCU(Classifier):
@@ -32,8 +31,8 @@ class CCU(Classifier):
     the classifier. Components of the outliers are held wider than all those of the in-distribution, the condition
     under which theorem 3.1 gives chance far away from all data.
 
-    Deviations: AdamW with warm-up and cosine decay; augmentation by small rotations, shifts and scales; outliers turned
-    and mirrored so that a few thousand serve for millions.
+    Deviations: AdamW with warm-up and cosine decay; augmentation by small rotations, shifts and scales, of outliers as
+    of ID images; outliers turned and mirrored besides, so that a few thousand serve for millions.
     """
 
     Args = CCUArgs
@@ -64,7 +63,7 @@ class CCU(Classifier):
     def unlabelled(self, count: int, generator: torch.Generator) -> Tensor:
         """(count, C, H, W) outliers."""
         outliers, _ = pick(self.outliers, count, generator, self.device)
-        return dihedral(outliers, generator) if self.args.turn_outliers else outliers
+        return augmented_outliers(outliers, self.args, generator)
 
     def step(self, number: int, generator: torch.Generator) -> dict[str, float]:
         """One step on as many outliers as ID images; before the first, the mixtures are fitted."""

@@ -6,21 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bench.training.augment import affine, flip
-from bench.training.base import GradientRecipe, RecipeArgs, batches, pick
+from bench.training.augment import AugmentArgs, augmented
+from bench.training.base import GradientRecipe, batches, pick
 
 
-class ClassifierArgs(RecipeArgs):
-    """Arguments of `Classifier`; shifts in pixels, rotations in degrees."""
+class ClassifierArgs(AugmentArgs):
+    """Arguments of `Classifier`."""
 
     steps: int = 3000
     batch_size: int = 128
     lr: float = 2e-3
     weight_decay: float = 1e-4
-    degrees: float = 8.0
-    shift: float = 2.0
-    scale: float = 0.1
-    mirror: bool = False
 
 
 class Classifier(GradientRecipe):
@@ -41,8 +37,7 @@ class Classifier(GradientRecipe):
     def labelled(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """An augmented batch and its labels."""
         x, y = pick(self.data.train, self.args.batch_size, generator, self.device)
-        x = affine(x, generator, degrees=self.args.degrees, shift=self.args.shift, scale=self.args.scale)
-        return (flip(x, generator) if self.args.mirror else x), y
+        return augmented(x, self.args, generator), y
 
     def logits(self, x: Tensor) -> Tensor:
         """(N, K) of the network in training."""

@@ -14,11 +14,11 @@ from bench.errors import DataError, UsageError
 from bench.metrics import auroc
 from bench.specs import Norm
 from bench.threat_models.geometry import direction, project
-from bench.training.augment import affine, dihedral, flip
-from bench.training.base import GradientRecipe, RecipeArgs, batches, pick, required_outliers
+from bench.training.augment import OutlierAugmentArgs, augmented, augmented_outliers
+from bench.training.base import GradientRecipe, as_attackers_meet_it, batches, pick, required_outliers
 
 
-class CommitteeGATArgs(RecipeArgs):
+class CommitteeGATArgs(OutlierAugmentArgs):
     """Arguments of `CommitteeGAT`; lengths in [0, 1] pixel units (L2)."""
 
     steps: int = 1000
@@ -30,11 +30,6 @@ class CommitteeGATArgs(RecipeArgs):
     outliers: float = 0.5  # share of training outliers among the attacked images; the others are of other classes
     lr: float = 2e-3
     weight_decay: float = 0.0
-    degrees: float = 8.0
-    shift: float = 2.0
-    scale: float = 0.1
-    mirror: bool = False
-    turn_outliers: bool = True  # by the symmetries of the square; off where a turned outlier may be ID
 
 
 class CommitteeGAT(GradientRecipe):
@@ -46,8 +41,9 @@ class CommitteeGAT(GradientRecipe):
     on the logit is equation 3 without its underflow. All members take each step together, on batches of their own.
 
     Deviations: a share of the attacked images are training outliers, as in the paper's OOD experiments; the radius
-    grows from 0 over the first steps, in place of a pretrained D; the last iterate is used, without restarts; AdamW
-    with warm-up and cosine decay in place of SGD.
+    grows from 0 over the first steps, in place of a pretrained D, and the length of a step with it; the last iterate is
+    used, without restarts, which the paper names as part of PGD; AdamW with warm-up and cosine decay in place of SGD.
+    ID images and outliers are augmented alike.
     """
 
     Args = CommitteeGATArgs
@@ -90,25 +86,26 @@ class CommitteeGAT(GradientRecipe):
         from_outside = round(self.args.outliers * size) if count > 1 else size
         another = torch.randint(1, max(2, count), (count, size - from_outside), generator=generator)
         classes = torch.cat([own.expand(-1, size), (own + another) % count], dim=1)
-        inside = self._augmented(self.inside.pick(classes.flatten(), generator), generator)
+        inside = augmented(self.inside.pick(classes.flatten(), generator), self.args, generator)
         inside = inside.view(*classes.shape, *inside.shape[1:])
         outside, _ = pick(self.outliers, count * from_outside, generator, self.device)
-        if self.args.turn_outliers and len(outside):
-            outside = dihedral(outside, generator)
+        if len(outside):
+            outside = augmented_outliers(outside, self.args, generator)
         outside = outside.view(count, from_outside, *outside.shape[1:])
         return inside[:, :size], torch.cat([inside[:, size:], outside], dim=1)
 
     def ascend(self, x: Tensor, eps: float) -> Tensor:
-        """Line 2: (K, m, C, H, W) images after projected ascent on the logits of their members."""
+        """Line 2: (K, m, C, H, W) images after projected ascent on the logits of their members, in evaluation mode."""
         with torch.no_grad():
             stacked = self._stacked()
         start, step_size = x.flatten(0, 1), self.args.step_size * eps / self.args.eps
         moved = start
-        for _ in range(self.args.ascent_steps if eps > 0 else 0):
-            leaf = moved.requires_grad_(True)
-            (gradient,) = torch.autograd.grad(self.logits(stacked, leaf.view_as(x)).sum(), leaf)
-            with torch.no_grad():
-                moved = project(leaf + step_size * direction(gradient, Norm.L2), start, Norm.L2, eps)
+        with as_attackers_meet_it(self.detector):
+            for _ in range(self.args.ascent_steps if eps > 0 else 0):
+                leaf = moved.requires_grad_(True)
+                (gradient,) = torch.autograd.grad(self.logits(stacked, leaf.view_as(x)).sum(), leaf)
+                with torch.no_grad():
+                    moved = project(leaf + step_size * direction(gradient, Norm.L2), start, Norm.L2, eps)
         return moved.detach().view_as(x)
 
     def logits(self, stacked: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -138,11 +135,6 @@ class CommitteeGAT(GradientRecipe):
         """Every weight of all members as one tensor, through which gradients reach each of them."""
         names = [name for name, _ in self.members[0].named_parameters()]
         return {name: torch.stack([member.get_parameter(name) for member in self.members]) for name in names}
-
-    def _augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        args = self.args
-        x = affine(x, generator, degrees=args.degrees, shift=args.shift, scale=args.scale)
-        return flip(x, generator) if args.mirror else x
 
     def _lr_at(self, number: int) -> float:
         done = number / self.args.steps

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from bench.detectors.jem import log_density
 from bench.detectors.logit import needed_network
 from bench.errors import BenchError
-from bench.training.base import seeded
+from bench.training.base import as_attackers_meet_it, seeded
 from bench.training.classifier import Classifier, ClassifierArgs
 from bench.training.sgld import ReplayBuffer, langevin
 
@@ -66,13 +66,14 @@ class JEM(Classifier):
         return log_density(needed_network(self.detector), x)
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Chains out of the buffer, some steps further, and put back."""
+        """Chains out of the buffer, some steps further in evaluation mode, and put back."""
         args = self.args
         places, start = self.buffer.draw(args.samples, args.reinit, generator)
-        samples = langevin(
-            self.log_density, start, generator,
-            steps=args.sgld_steps, step_size=args.step_size, noise=args.sgld_noise, clip=args.gradient_clip,
-        )  # fmt: skip
+        with as_attackers_meet_it(self.detector):
+            samples = langevin(
+                self.log_density, start, generator,
+                steps=args.sgld_steps, step_size=args.step_size, noise=args.sgld_noise, clip=args.gradient_clip,
+            )  # fmt: skip
         self.buffer.put(places, samples)
         return samples
 

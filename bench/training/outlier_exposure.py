@@ -4,16 +4,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bench.training.augment import dihedral
+from bench.training.augment import OutlierAugmentArgs, augmented_outliers
 from bench.training.base import pick, required_outliers
 from bench.training.classifier import Classifier, ClassifierArgs
 
 
-class OutlierExposureArgs(ClassifierArgs):
+class OutlierExposureArgs(OutlierAugmentArgs, ClassifierArgs):
     """Arguments of `OutlierExposure`."""
 
     weight: float = 0.5  # lambda of the paper
-    turn_outliers: bool = True  # by the symmetries of the square; off where a turned outlier may be ID
 
 
 class OutlierExposure(Classifier):
@@ -21,7 +20,8 @@ class OutlierExposure(Classifier):
 
     The second term is computed as logsumexp(z) - mean(z), as in the authors' code.
 
-    Deviations: AdamW in place of SGD, and outliers turned and mirrored so that a few thousand serve for millions.
+    Deviations: AdamW in place of SGD; outliers augmented as ID images are, and turned and mirrored besides, so that a
+    few thousand serve for millions.
     """
 
     Args = OutlierExposureArgs
@@ -36,8 +36,7 @@ class OutlierExposure(Classifier):
         """One step on as many outliers as ID images."""
         x, y = self.labelled(generator)
         outliers, _ = pick(self.outliers, self.args.batch_size, generator, self.device)
-        if self.args.turn_outliers:
-            outliers = dihedral(outliers, generator)
+        outliers = augmented_outliers(outliers, self.args, generator)
         logits = self.logits(torch.cat([x, self.moved(outliers)]))
         inside, outside = logits[: len(x)], logits[len(x) :]
         classification = cross_entropy(inside, y)
