@@ -11,7 +11,16 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from bench.errors import NoSettingsError, UsageError
 
@@ -244,8 +253,14 @@ def _percentiles(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+DEFAULT_RECALL = 0.95
+"""The share of clean ID images that a threshold accepts where a card names no other."""
+
+
 class ThresholdSpec(Card):
-    """At which threshold detection rates are taken: the one that accepts 95 % of some clean ID images.
+    """At which threshold detection rates are taken: the one that accepts a share of some clean ID images.
+
+    The share is `recall`, 95 % unless the card says otherwise, for the threshold of all classes and for those by class.
 
     With `percentiles` the card also declares that the detector's logits are class-conditional scores, such as
     log p(x|y): each class then has a threshold at each percentile of the scores that the images of the class have for
@@ -253,9 +268,18 @@ class ThresholdSpec(Card):
     """
 
     source: ThresholdSource = ThresholdSource.CALIBRATION  # train: only where a paper does so
+    recall: float = Field(default=DEFAULT_RECALL, gt=0, le=1)  # another: only where a paper names one
     per_class: bool = False  # one threshold for each class that the detector predicts
     percentiles: Annotated[tuple[float, ...], AfterValidator(_percentiles)] = ()
     correct_only: bool = True  # percentiles are of the images that are classified correctly
+
+    @model_serializer(mode="wrap")
+    def _without_the_default_recall(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A dump names the recall where it is another one: cards of before `recall` have the hashes they had."""
+        content: dict[str, Any] = handler(self)
+        if self.recall == DEFAULT_RECALL:
+            content.pop("recall", None)
+        return content
 
 
 class DetectorOnTrack(Card):

@@ -21,7 +21,7 @@ from bench.detectors.loading import load_detector
 from bench.errors import BenchError
 from bench.evaluation.between import walk_between
 from bench.evaluation.cell import clean_cell
-from bench.evaluation.images import Images
+from bench.evaluation.images import Images, threshold_images
 from bench.evaluation.plan import plan
 from bench.evaluation.results import BetweenMetrics, Cell
 
@@ -65,9 +65,8 @@ def walked(name: str, track: str, pairs: int, points: int, limit: int | None) ->
     loaded = Track(planned.track)
     images = Images.of(loaded, planned.ingredients.limit)
     detector = load_detector(planned.detector, planned.track, catalog)
-    train = loaded.set("train").limited(planned.track.default_limit or 5000)
     by_train = planned.detector.thresholds.source == "train"
-    clean = clean_cell(planned.clean, detector, images, train if by_train else None)
+    clean = clean_cell(planned.clean, detector, images, threshold_images(loaded) if by_train else None)
     return walk_between(planned, detector, images, clean).figures, clean
 
 

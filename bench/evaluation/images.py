@@ -16,9 +16,6 @@ TEST = "test"
 CALIBRATION = "calibration"
 TRAIN = "train"
 
-MAX_THRESHOLD_IMAGES = 5000
-"""The most training images that are scored for thresholds where the track has no limit of its own."""
-
 
 @dataclass(frozen=True)
 class Images:
@@ -76,10 +73,12 @@ class Images:
 
 
 def threshold_images(track: Track) -> ImageSet:
-    """The training images from which thresholds come where a detector's card says so; no run's limit cuts them.
+    """The training images from which thresholds come where a detector's card says so: all of them.
+
+    Neither a run's limit nor the track's cuts them. They are scored once for a detector, and the papers that take
+    thresholds from the training set take the whole of it: a percentile of a class's hundred images is one of them.
 
     Raises:
         DataError: As `Images.of`.
     """
-    limit = track.card.default_limit
-    return track.set(TRAIN).limited(MAX_THRESHOLD_IMAGES if limit is None else limit)
+    return track.set(TRAIN)

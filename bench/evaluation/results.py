@@ -169,7 +169,7 @@ class CellMeta(_Value):
     iqr: float  # of the clean scores of the ID test images
     stop_high: float | None  # target of images whose score is raised, None where none was
     stop_low: float | None
-    thresholds: dict[str, float]  # "SOURCE_tpr95", and with "/CLASS" where classes have their own
+    thresholds: dict[str, float]  # "SOURCE_tpr95" at a recall of 95 %, and with "/CLASS" where classes have their own
     sets: dict[str, SetMetrics]
     mean: MeanMetrics | None  # None where the track has no natural OOD set
     rejection: tuple[RejectionMetrics, ...] = ()  # by percentile; in clean cells where the card asks for it

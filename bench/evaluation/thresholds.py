@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ from bench.evaluation.scoring import Scores
 from bench.specs import ThresholdSpec
 
 TPR = 0.95
-"""The share of clean ID images that every threshold accepts."""
+"""The share of ID images that is accepted where FPR95 is taken, whatever recall a card names."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Thresholds:
     """An image whose score lies below its threshold is detected as OOD.
 
     Attributes:
-        name: Of the overall threshold among the figures of a cell: "calibration_tpr95" or "train_tpr95".
+        name: Of the overall threshold among the figures of a cell: source and recall in percent, such as
+            "calibration_tpr95".
         overall: The threshold of all ID images.
         by_class: Predicted class -> its own threshold; empty where classes are not told apart.
     """
@@ -34,13 +36,14 @@ class Thresholds:
         """From clean ID images.
 
         Args:
-            spec: Where the images come from, and whether the thresholds go by class.
+            spec: Where the images come from, the share of them to accept, and whether the thresholds go by class.
             scores: (N,) of the images.
             predicted: (N,) classes that the detector predicts for them.
             label: The cell, for errors.
         """
-        overall = metrics.threshold_at_tpr(scores, TPR, name=label)
-        classes = metrics.thresholds_by_class(scores, predicted, tpr=TPR, name=label) if spec.per_class else {}
+        share = spec.recall
+        overall = metrics.threshold_at_tpr(scores, share, name=label)
+        classes = metrics.thresholds_by_class(scores, predicted, tpr=share, name=label) if spec.per_class else {}
         return cls(_name(spec), overall, classes)
 
     @classmethod
@@ -81,4 +84,5 @@ class Thresholds:
 
 
 def _name(spec: ThresholdSpec) -> str:
-    return f"{spec.source}_tpr{TPR * 100:.0f}"
+    percent = (100 * Decimal(repr(spec.recall))).normalize()  # as it is written: 0.786 is 78.6, in binary it is not
+    return f"{spec.source}_tpr{percent:f}"

@@ -8,7 +8,7 @@ from bench.report.doubts import doubt_lines
 from bench.report.extras import extra_columns
 from bench.report.fool import CAPTION as FOOL_CAPTION
 from bench.report.table import Table
-from bench.specs import Norm, Side
+from bench.specs import DEFAULT_RECALL, Norm, Side
 
 REACHABLE_LIMIT = 0.05
 """Above this share of OOD images that can become an ID image, a line says so."""
@@ -24,6 +24,8 @@ _SIDES = {
     Side.FOOL: "side fool: the ID images are attacked to be misclassified, the OOD images stay as they are",
     Side.BETWEEN: "side between: paths from ID image to ID image; nothing else is attacked",
 }
+
+_USUAL_SHARE = f"{100 * DEFAULT_RECALL:g}"
 
 
 def heading(table: Table) -> str:
@@ -119,23 +121,36 @@ def _proposal(norm: Norm, table: Table, largest: float | None) -> str:
 
 
 def threshold_source(meta: CellMeta) -> str:
-    """Where the thresholds of a cell's detection rates come from, as its card says it: "train per_class"."""
+    """Where the thresholds of a cell's detection rates come from, as its card says it: "train per_class".
+
+    A recall other than the usual 95 % is named: "train at 100 %".
+    """
     sources = sorted({name.partition("_")[0] for name in meta.thresholds})
-    return " ".join([*sources, *(["per_class"] if any("/" in name for name in meta.thresholds) else [])])
+    other = [f"at {share} %" for share in _shares(meta) if share != _USUAL_SHARE]
+    return " ".join([*sources, *other, *(["per_class"] if any("/" in name for name in meta.thresholds) else [])])
+
+
+def _shares(meta: CellMeta) -> list[str]:
+    """Percentages of clean ID images that the thresholds of a cell accept, as their names hold them: one."""
+    return sorted({name.partition("/")[0].partition("_tpr")[2] for name in meta.thresholds})
 
 
 def _detection(table: Table) -> str:
-    by_source: dict[str, list[str]] = {}
+    by_words: dict[tuple[str, str], list[str]] = {}
     for meta in table.metas:
-        users = by_source.setdefault(threshold_source(meta), [])
-        users += [meta.detector] if meta.detector not in users else []
-    told = []
-    for source, detectors in by_source.items():
+        source = threshold_source(meta)
         words = f"{source.partition(' ')[0]} images"
         if source.endswith("per_class"):
             words += " predicted to be of the same class"
-        told.append(words if len(by_source) == 1 else f"{words} for {', '.join(sorted(detectors))}")
-    return f"detected: share of OOD images below the threshold that accepts 95 % of the clean ID {'; '.join(told)}"
+        users = by_words.setdefault((", ".join(_shares(meta)), words), [])
+        users += [meta.detector] if meta.detector not in users else []
+    shares = list(dict.fromkeys(share for share, _ in by_words))
+    told = []
+    for share in shares:
+        chosen = {words: users for (other, words), users in by_words.items() if other == share}
+        each = [words if len(by_words) == 1 else f"{words} for {', '.join(sorted(chosen[words]))}" for words in chosen]
+        told.append(f"{share} % of the clean ID {'; '.join(each)}")
+    return f"detected: share of OOD images below the threshold that accepts {'; '.join(told)}"
 
 
 def _images(table: Table) -> str:

@@ -33,9 +33,12 @@ class Glow(GradientRecipe):
     """Minimises -log p(x | y) / D - weight * log p(y | x) over uniformly dequantised images.
 
     "Conditional generative models are not robust" (2020), equation 6 and appendix B; weight 0 is the paper's `base`. A
-    `split` prior is classified by its subspace alone (appendix A.4). Without classes, -log p(x) / D.
+    `split` prior is classified by its subspace alone (appendix A.4), here as in the detector. Without classes,
+    -log p(x) / D.
 
-    Deviations: fewer steps, AdamW with warm-up and cosine decay in place of Adam in stages, clipped gradients.
+    Deviations: far fewer steps than 150 epochs, on batches of 32 (the paper names none); AdamW from 3e-3 with warm-up
+    and cosine decay in place of Adam from 1e-3, divided by 10 every 60 epochs; clipped gradients; shifts of up to two
+    pixels where the paper crops out of a padding of 4 (both repeat the edge).
     """
 
     Args = GlowArgs

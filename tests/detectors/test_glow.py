@@ -163,6 +163,28 @@ def test_the_gradient_of_the_complexity_score_is_that_of_the_likelihood(images):
     assert not make().info.approximate_gradient
 
 
+def test_with_classes_the_logits_are_the_class_likelihoods(images):
+    detector = make()
+    torch.testing.assert_close(detector.logits(images), detector.class_log_likelihoods(images).float())
+
+
+def test_a_split_prior_tells_classes_by_its_subspace_alone(images):
+    detector = make(prior="split")
+    top = detector.features(images, "penultimate")
+    expected = -(top[:, None, :CLASSES] - torch.eye(CLASSES)).square().sum(dim=2) / (2 * 0.04)
+    logits = detector.logits(images)
+    torch.testing.assert_close(logits - logits.mean(1, keepdim=True), expected - expected.mean(1, keepdim=True))
+    assert torch.equal(logits.argmax(1), top[:, :CLASSES].argmax(1))
+    assert torch.equal(detector.features(images, "logits"), logits)
+    with torch.no_grad():
+        detector.prior.output.add_(3.0)  # what is known of the other latent numbers
+    assert torch.equal(detector.logits(images), logits)
+    whole = detector.class_log_likelihoods(images)
+    assert (detector.score(images) * 64 * math.log(2) + math.log(CLASSES)).tolist() == pytest.approx(
+        whole.logsumexp(1).tolist(), rel=1e-5
+    )  # the likelihood is that of everything
+
+
 def test_what_is_a_classifier_depends_on_the_prior():
     assert make().info.classifier
     assert make(prior="split").info.classifier

@@ -37,6 +37,7 @@ DETECTORS: dict[str, dict[str, Any]] = {
     "net": {"method": "tiny_world:Net"},
     "ties": {"method": "tiny_world:Net", "params": {"ties": 3.0}},
     "inverted": {"method": "tiny_world:Net", "params": {"sign": -1.0}},
+    "net-whole": {"method": "tiny_world:Net", "thresholds": {"recall": 1.0}},
     "labelled": {"method": "tiny_world:Labelled"},
     "by-class": {"method": "tiny_world:Labelled", "thresholds": {"per_class": True}},
     "halves": {"method": "tiny_world:Halves", "thresholds": {"per_class": True}},

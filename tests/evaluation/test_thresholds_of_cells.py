@@ -5,8 +5,8 @@ from tiny_world import Halves, NetParams
 
 from bench.datasets.track import Track
 from bench.errors import CardError, CellError
-from bench.evaluation import images as images_module
 from bench.evaluation.engine import CellFailure
+from bench.evaluation.images import threshold_images
 from bench.evaluation.scoring import Draws, predict_classes, score_images
 from bench.evaluation.thresholds import Thresholds
 from bench.metrics import threshold_at_tpr, thresholds_by_class
@@ -98,17 +98,65 @@ def test_thresholds_from_training_images_are_kept_and_the_images_are_not(cells, 
     assert set(clean.samples["set"]) == {"test", "calibration", "near", "far", "noise"}
 
 
-def test_the_limit_of_a_run_does_not_cut_the_training_images_and_that_of_the_track_does(cells, catalog, write_world):
-    assert cells("train-by-class", "clean", limit=3)[0].meta.thresholds == train_thresholds(catalog, None)
+def test_no_limit_cuts_the_training_images_that_thresholds_come_from(cells, catalog, write_world):
+    whole = train_thresholds(catalog, None)
+    assert cells("train-by-class", "clean", limit=3)[0].meta.thresholds == whole
+    assert whole != train_thresholds(catalog, 4)
     write_world(default_limit=6)
-    assert images_module.threshold_images(Track(type(catalog)(catalog.workspace).track("tiny"))).ids.numel() == 6
+    track = Track(type(catalog)(catalog.workspace).track("tiny"))
+    assert len(threshold_images(track)) == len(track.set("train")) > 6
+    assert cells("train-by-class", "clean")[0].meta.thresholds == whole
 
 
-def test_of_a_large_training_set_a_fixed_number_of_images_is_scored(cells, catalog, monkeypatch):
-    monkeypatch.setattr(images_module, "MAX_THRESHOLD_IMAGES", 4)
-    found = cells("train-by-class", "clean")[0].meta.thresholds
-    assert found == train_thresholds(catalog, 4)
-    assert found != train_thresholds(catalog, None)
+@pytest.mark.parametrize(
+    ("recall", "name"),
+    [
+        (0.95, "calibration_tpr95"),
+        (1.0, "calibration_tpr100"),
+        (0.786, "calibration_tpr78.6"),
+        (0.07, "calibration_tpr7"),
+    ],
+)
+def test_a_card_says_which_share_of_id_images_its_thresholds_accept(recall, name):
+    scores, predicted = np.linspace(0, 1, 1000), np.arange(1000) % 2
+    spec = ThresholdSpec(recall=recall, per_class=True)
+    found = Thresholds.of(spec, scores, predicted, label="x")
+    assert set(found.named()) == {name, f"{name}/0", f"{name}/1"}
+    assert np.sum(scores >= found.overall) == round(1000 * recall)
+    for label, threshold in found.by_class.items():
+        assert np.sum(scores[predicted == label] >= threshold) == round(500 * recall)
+    assert Thresholds.read(spec, found.named()) == found
+
+
+def test_thresholds_of_another_recall_are_not_taken_for_the_cards_own():
+    stored = Thresholds("calibration_tpr95", 0.5).named()
+    with pytest.raises(CellError, match="holds no threshold 'calibration_tpr100'"):
+        Thresholds.read(ThresholdSpec(recall=1.0), stored)
+
+
+def test_the_recall_of_the_card_decides_what_counts_as_detected(cells, planned):
+    usual, (whole,) = cells("net", "clean"), cells("net-whole", "clean")
+    scores = rows(whole, "calibration")["clean_score"]
+    assert whole.meta.thresholds == {"calibration_tpr100": scores.min()}
+    near = rows(whole, "near")["score"]
+    assert whole.meta.sets["near"].detection_rate == np.mean(near < scores.min())
+    assert whole.meta.sets["near"].fpr95 == usual[0].meta.sets["near"].fpr95  # that is at 95 % whatever the card says
+    assert planned("net", "clean")[0].key != planned("net-whole", "clean")[0].key
+
+
+def test_a_recall_that_is_written_out_as_the_default_changes_no_hash():
+    named, silent = ThresholdSpec(recall=0.95), ThresholdSpec()
+    assert named.content_hash() == silent.content_hash()
+    assert "recall" not in silent.model_dump(mode="json")
+    other = ThresholdSpec(recall=0.9)
+    assert other.content_hash() != silent.content_hash()
+    assert ThresholdSpec.model_validate(other.model_dump(mode="json")) == other
+
+
+@pytest.mark.parametrize("recall", [0, 1.01, -0.1, float("nan")])
+def test_a_recall_that_is_no_share_is_refused(recall):
+    with pytest.raises(ValueError, match="recall"):
+        ThresholdSpec(recall=recall)
 
 
 def test_the_content_of_the_training_images_is_in_the_key_where_thresholds_come_from_them(planned):

@@ -91,10 +91,11 @@ def test_csv_names_the_source_of_the_thresholds(make_meta):
     metas = [
         make_meta("a", thresholds={"calibration_tpr95": 0.5}),
         make_meta("b", thresholds={"train_tpr95": 0.5, "train_tpr95/0": 0.5}),
+        make_meta("c", thresholds={"train_tpr78.6": 0.5}),
     ]
     rows = csv.DictReader(io.StringIO(render_csv(metas)))
     assert {(row["detector"], row["threshold_source"]) for row in rows} == {
-        ("a", "calibration"), ("b", "train per_class")
+        ("a", "calibration"), ("b", "train per_class"), ("c", "train at 78.6 %")
     }  # fmt: skip
 
 

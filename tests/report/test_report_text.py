@@ -68,6 +68,22 @@ def test_the_full_view_says_which_threshold_the_detection_rates_are_of(make_meta
     assert "detected: " not in render_text(build_tables([own])[0])
 
 
+def test_the_full_view_names_the_recall_of_each_card(make_meta):
+    usual, every = (
+        make_meta("msp", thresholds={"calibration_tpr95": 0.5}),
+        make_meta("glow", thresholds={"train_tpr100": 0}),
+    )
+    for metas, words in (
+        ([every], "accepts 100 % of the clean ID train images"),
+        (
+            [usual, every],
+            "accepts 100 % of the clean ID train images for glow; 95 % of the clean ID calibration images for msp",
+        ),
+    ):
+        text = render_text(build_tables(metas)[0], full=True, width=400)
+        assert any(line.startswith("detected: ") and line.endswith(words) for line in text.splitlines())
+
+
 def test_the_heading_names_the_attacked_side(make_meta):
     for side, words in ((Side.ALARM, "ID images are attacked"), (Side.BOTH, "ID and OOD images are attacked")):
         assert words in render_text(build_tables([make_meta(side=side)])[0]).splitlines()[0]

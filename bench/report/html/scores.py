@@ -52,7 +52,8 @@ def histogram(cell: Cell) -> Drawing | None:
         labels = list(parts)
         if (threshold := single_threshold(meta)) is not None and low <= threshold <= high:
             handles.append(axes.axvline(threshold, color="#8d8d8d", linestyle="--", linewidth=1.0))
-            labels.append("threshold that accepts 95 %")
+            (name,) = meta.thresholds
+            labels.append(f"threshold that accepts {name.partition('_tpr')[2]} %")
         add_legend(figure, handles, labels)
     counted = ", ".join(counted_sets(meta))
     return Drawing(
@@ -64,9 +65,8 @@ def histogram(cell: Cell) -> Drawing | None:
 
 
 def single_threshold(meta: CellMeta) -> float | None:
-    """The threshold that accepts 95 % of clean ID images, where there is one for all classes."""
-    found = [value for name, value in meta.thresholds.items() if name.endswith("_tpr95")]
-    return found[0] if len(found) == 1 else None
+    """The threshold that accepts the card's share of clean ID images, where there is one for all classes."""
+    return next(iter(meta.thresholds.values())) if len(meta.thresholds) == 1 else None
 
 
 def counted_sets(meta: CellMeta) -> list[str]:
