@@ -16,7 +16,7 @@ CATALOG = Catalog()
 CONTROLS = [name for name in CATALOG.names(Kind.DETECTOR) if name.startswith("control-")]
 PUBLISHED = ["phlippe-ebm"]  # their weights come from elsewhere, for other tracks
 SHIPPED = [name for name in CATALOG.names(Kind.DETECTOR) if name not in CONTROLS + PUBLISHED]
-VARIANTS = ["mahalanobis.plain", "oe.msp", "jem.msp", "jem.gradient-norm"]
+VARIANTS = ["mahalanobis.plain", "oe.msp", "gat.k0", "aoe.eps0", "jem.msp", "jem.gradient-norm"]
 LIKELIHOODS = ["glow", "jem"]  # the likelihood of a letter is much that of a digit
 DIGITS = Track(CATALOG.track("digits"))
 
