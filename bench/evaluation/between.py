@@ -80,6 +80,7 @@ def walk_between(planned: PlannedCell, detector: Detector, images: Images, clean
         paths=len(ends), alphas=_tuple(alphas), score=_tuple(curves.score), accepted=_tuple(curves.accepted),
         confidence_from=_tuple(curves.confidence_from), confidence_to=_tuple(curves.confidence_to),
         accepted_throughout=curves.accepted_throughout, midpoint_auroc=auroc.auroc, midpoint_se=auroc.se,
+        midpoint_low=auroc.low, midpoint_high=auroc.high,
     )  # fmt: skip
     return Walked(figures, _table(test, ends, alphas, way, middle))
 

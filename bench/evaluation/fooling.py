@@ -169,6 +169,8 @@ def _at(stage: Stage, assault: Assault, outcomes: metrics.Outcomes, eps: float |
         detection_rate=found.detection_rate,
         auroc=found.auroc.auroc if found.auroc else None,
         se=found.auroc.se if found.auroc else None,
+        low=found.auroc.low if found.auroc else None,
+        high=found.auroc.high if found.auroc else None,
         median_norm=found.median_norm,
         by_percentile=by_percentile,
     )

@@ -46,11 +46,11 @@ class _Value(BaseModel):
 
 
 class _Aurocs(_Value):
-    """AUROC before and after the attack: standard error, and at 0 or 1 the interval of the rule of three."""
+    """AUROC before and after the attack, each with its standard error and its 95 % interval."""
 
     clean_auroc: float
     clean_se: float
-    clean_low: float  # interval at AUROC 0 or 1, else clean_auroc -+ clean_se
+    clean_low: float
     clean_high: float
     auroc: float
     se: float
@@ -114,6 +114,8 @@ class FoolAtEps(_Value):
     detection_rate: float | None  # share of the misclassified that are rejected; None where none is misclassified
     auroc: float | None  # clean correctly classified images against the misclassified ones; None without any
     se: float | None
+    low: float | None = None  # its 95 % interval
+    high: float | None = None
     median_norm: float | None  # of the misclassified; None without any
     by_percentile: dict[str, float] = {}  # percentile of the class thresholds -> undetected
 
@@ -140,6 +142,8 @@ class BetweenMetrics(_Value):
     accepted_throughout: float
     midpoint_auroc: float  # clean ID test images against mid-points
     midpoint_se: float
+    midpoint_low: float | None = None  # its 95 % interval
+    midpoint_high: float | None = None
 
 
 class CellMeta(_Value):

@@ -8,8 +8,8 @@ from bench.leaderboards.ranking import Board, Standing
 from bench.report.lines import Column, Line, panels, sentence_lines
 
 CAPTION = (
-    "Worst-case AUROC: mean over the natural OOD sets, of every image the worst of all attacks of the suite; ± is the "
-    "standard error over samples. Re-attacked rows are ranked by the lowest median of their fresh attacks."
+    "Worst-case AUROC: mean over the natural OOD sets, of every image the worst of all attacks of the suite; in "
+    "brackets the 95 % interval over samples. Re-attacked rows are ranked by the lowest median of their fresh attacks."
 )
 _LEAD = 2
 

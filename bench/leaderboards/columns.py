@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.leaderboards.adversarials import BeatenRecord
 from bench.leaderboards.folder import FoundRow
 from bench.leaderboards.ranking import Board, Standing
-from bench.leaderboards.row import CellPart, Estimate, Row
+from bench.leaderboards.row import CellPart, Row
 from bench.leaderboards.submit import figure
 from bench.report import numbers
 from bench.report.grid import Grid
@@ -47,23 +47,16 @@ def board_words(standing: Standing) -> list[str]:
     own = row.detector
     return [
         str(standing.place), own.name, f"{standing.found.level}", ranked_words(standing),
-        f"{row.worst_entry.threat} at {row.worst_entry.eps:.3g}", auroc(row.clean), flags(row),
+        f"{row.worst_entry.threat} at {row.worst_entry.eps:.3g}", figure(row.clean), flags(row),
         *(_yes(has) for has in (uses_extra_data(row), own.certified, own.white_box)),
         numbers.amount(row.gradients), numbers.amount(row.queries), numbers.seconds(row.seconds),
     ]  # fmt: skip
 
 
-def auroc(estimate: Estimate) -> str:
-    """An AUROC with its standard error, or at 0 and 1 its interval."""
-    return figure(estimate).replace("+-", "±")
-
-
 def ranked_words(standing: Standing) -> str:
-    """The figure that ranks a row, with the standard error of the claimed one."""
+    """The figure that ranks a row; where it is the claimed one, with its interval."""
     claimed = standing.row.worst
-    if standing.ranked == claimed.auroc:
-        return auroc(claimed)
-    return f"{standing.ranked:.3f} ± {claimed.se:.3f}"
+    return figure(claimed) if standing.ranked == claimed.auroc else numbers.share(standing.ranked)
 
 
 def ranked_because(standing: Standing) -> str:
@@ -125,7 +118,7 @@ def history_grid(rows: Iterable[FoundRow]) -> Grid:
     words = [
         [
             found.row.stem, found.past or "ranked", str(found.row.track.version), found.row.bench, f"{found.level}",
-            auroc(found.row.worst), auroc(found.row.clean),
+            figure(found.row.worst), figure(found.row.clean),
         ]
         for found in rows
     ]  # fmt: skip

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.leaderboards.columns import auroc, history_grid, judged, ranked_because, ranked_words
+from bench.leaderboards.columns import history_grid, judged, ranked_because, ranked_words
 from bench.leaderboards.folder import FoundRow
 from bench.leaderboards.ranking import Board, Standing
 from bench.leaderboards.records import VerifiedRecord
 from bench.leaderboards.row import Entry, Row
+from bench.leaderboards.submit import figure
 from bench.report import numbers
 from bench.report.grid import Grid
 from bench.report.html.grids import ShownGrid, shown_grid
@@ -68,8 +69,8 @@ def detector_page(board: Board, found: FoundRow) -> DetectorPage:
 def _summary(row: Row, standing: Standing | None) -> Iterator[tuple[str, str]]:
     if standing is not None:
         yield "worst-case AUROC, which ranks", f"{ranked_words(standing)}. {ranked_because(standing)}"
-    yield "worst-case AUROC, as claimed", f"{auroc(row.worst)} under {row.worst_entry.threat}"
-    yield "clean AUROC", auroc(row.clean)
+    yield "worst-case AUROC, as claimed", f"{figure(row.worst)} under {row.worst_entry.threat}"
+    yield "clean AUROC", figure(row.clean)
     if row.id_accuracy is not None:
         yield "ID accuracy", numbers.share(row.id_accuracy)
     spent = f"{row.gradients:,} gradients, {row.queries:,} scores, {row.seconds:,.0f} s"
@@ -79,7 +80,7 @@ def _summary(row: Row, standing: Standing | None) -> Iterator[tuple[str, str]]:
 def _attacks(row: Row, record: VerifiedRecord | None) -> Iterator[ShownGrid]:
     for entry in row.entries:
         where = f"{entry.threat} at {entry.norm} {numbers.both_scales(entry.norm, entry.eps)}"
-        said = ["± is the standard error over samples; sets that are not in the mean are artificial."]
+        said = ["In brackets the 95 % interval over samples; sets that are not in the mean are artificial."]
         yield shown_grid(_sets(entry), title=f"{where}: every OOD set", said=said)
         left_out = [f"Left out: {name}, since {why}." for name, why in entry.left_out.items()]
         if entry.members:
@@ -94,7 +95,7 @@ def _sets(entry: Entry) -> Grid:
     header = ["OOD set", "in the mean", "images", "clean AUROC", "attacked AUROC", "conservative AUROC", "FPR@95"]
     words = [
         [
-            name, "yes" if own.counts else "no", str(own.n_ood), auroc(own.clean), auroc(own.attacked),
+            name, "yes" if own.counts else "no", str(own.n_ood), figure(own.clean), figure(own.attacked),
             numbers.share(own.conservative_auroc), numbers.share(own.fpr95),
         ]
         for name, own in entry.sets.items()
@@ -105,7 +106,7 @@ def _sets(entry: Entry) -> Grid:
 def _members(entry: Entry) -> Grid:
     words = [
         [
-            name, auroc(own.mean), numbers.amount(own.cell.gradients), numbers.amount(own.cell.queries),
+            name, figure(own.mean), numbers.amount(own.cell.gradients), numbers.amount(own.cell.queries),
             numbers.seconds(own.cell.seconds), own.cell.device,
         ]
         for name, own in entry.members.items()

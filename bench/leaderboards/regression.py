@@ -1,8 +1,8 @@
 """Whether a run is worse than its baseline, or its attacks are weaker.
 
-A change counts where it is larger than a tolerance and significant over all cells together: the paired test of DeLong
-et al. (1988) where the images are the same, the unpaired one where they are not, and for outcomes of `fool` the exact
-test of McNemar (1947); p-values are adjusted by Holm (1979).
+A change counts where it is larger than a tolerance and significant over all cells together: by swaps of ranks (Bandos
+et al. 2005) where the images are the same, by both DeLong errors where they are not, and for outcomes of `fool` by the
+exact test of McNemar (1947); p-values are adjusted by Holm (1979).
 """
 
 from collections.abc import Mapping, Sequence

@@ -47,7 +47,7 @@ class _Part(BaseModel):
 
 
 class Estimate(_Part):
-    """An AUROC with its standard error over samples, and its interval at 0 and 1."""
+    """An AUROC with its standard error over samples, and its 95 % interval."""
 
     auroc: Share
     se: Share

@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.leaderboards.build import Built
 from bench.leaderboards.json_files import write_file
 from bench.leaderboards.row import Entry, Estimate, Row, row_bytes
+from bench.report import numbers
 from bench.soundness.verdicts import Verdict
 
 FOLDER = "leaderboards"
@@ -66,10 +67,8 @@ def request_lines(row: Row, written: list[Path]) -> Iterator[str]:
 
 
 def figure(estimate: Estimate) -> str:
-    """An AUROC with its standard error; at 0 and 1, where that is 0, with the interval."""
-    if estimate.auroc in (0.0, 1.0):
-        return f"{estimate.auroc:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
-    return f"{estimate.auroc:.3f} +- {estimate.se:.3f}"
+    """An AUROC with its 95 % interval."""
+    return numbers.with_ends(estimate.auroc, estimate.low, estimate.high)
 
 
 def _one_line(text: str) -> str:

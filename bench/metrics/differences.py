@@ -1,4 +1,4 @@
-"""Whether two AUROCs differ: the paired test of DeLong et al. (1988), and the one for different samples."""
+"""Whether two AUROCs differ: on the same samples by swapping them (Bandos et al. 2005), else by their errors."""
 
 import math
 from collections.abc import Sequence
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.metrics.roc import AurocEstimate, combined_variance, components_over_sets, mean_over_sets
-from bench.metrics.scores import FloatArray, MetricError
+from bench.metrics.roc import AurocEstimate, combined_variance, components_over_sets, id_vectors, mean_over_sets
+from bench.metrics.scores import FloatArray, MetricError, checked
+from bench.metrics.swapping import swapping_p_value
 
 _ZERO = 1e-12
 """AUROCs differ by at least 1 / (2 n m) or not at all: what is smaller is rounding."""
 
-_ONE_SIDED_95 = 1.645
-"""The rule of three bounds an AUROC at 95 %: its width counts as so many standard errors."""
+_TWO_SIDED_95 = 1.96
+"""At an AUROC of 0 or 1 the interval lies to one side: its width counts as so many standard errors."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ def paired_difference(
 ) -> Difference:
     """Difference of two AUROCs on the same samples, with its paired DeLong error (1988, equations 7 and 8).
 
-    With zero variance, p is 1 where the difference is zero; else every sample moved alike, and p is that of the sign
-    test on the shorter side, 2^(1 - min(n, m)): DeLong's own would be 0 for a single sample.
+    The p-value is that of swaps (Bandos, Rockette and Gur 2005; see `bench.metrics.swapping`): of the hypothesis that
+    it makes no difference which of the two detectors ranked a sample. It is sharper than DeLong's near an AUROC of 1.
 
     Args:
         id_a: (n,) ID scores by a.
@@ -81,7 +82,9 @@ def paired_mean_difference(
     difference = math.fsum(math.fsum(part) / part.size for part in v01) / len(v01)
     difference = 0.0 if abs(difference) < _ZERO else difference
     se = math.sqrt(combined_variance(v10, v01, lowest=-1.0))
-    return Difference(difference, se, _p_value(difference, se, min(v10.shape[1], *(part.size for part in v01))))
+    sides_a, sides_b = ((id_vectors(i, len(v01), name), [checked(o, "OOD scores", name) for o in ood])
+                        for i, ood in ((id_a, ood_sets_a), (id_b, ood_sets_b)))  # fmt: skip
+    return Difference(difference, se, swapping_p_value(*sides_a, *sides_b) if difference else 1.0)
 
 
 def unpaired_mean_difference(
@@ -94,8 +97,8 @@ def unpaired_mean_difference(
 ) -> Difference:
     """Difference of two mean AUROCs on different samples: the variances of both add up.
 
-    An AUROC of 0 or 1 has no variance of its own; the rule of three stands for it. For samples that overlap the error
-    is too large rather than too small, as long as both sides rank them alike.
+    An AUROC of 0 or 1 has no variance of its own; the width of its interval stands for it. For samples that overlap
+    the error is too large rather than too small, as long as both sides rank them alike.
 
     Args:
         id_a: As in `mean_over_sets`.
@@ -122,7 +125,7 @@ def normal_p_value(difference: float, se: float) -> float:
 
 
 def _error(estimate: AurocEstimate) -> float:
-    return estimate.se if estimate.se > 0.0 else (estimate.high - estimate.low) / _ONE_SIDED_95
+    return estimate.se if estimate.se > 0.0 else (estimate.high - estimate.low) / _TWO_SIDED_95
 
 
 def _check_same_samples(
@@ -136,9 +139,3 @@ def _check_same_samples(
             f"{name}: a paired comparison has {sizes_a} and {sizes_b} samples (ID, then each OOD set);"
             " give scores of the same samples in the same order."
         )
-
-
-def _p_value(difference: float, se: float, samples: int) -> float:
-    if difference != 0.0 and se == 0.0:
-        return 2.0 ** (1 - samples)
-    return normal_p_value(difference, se)

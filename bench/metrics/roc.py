@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bench.metrics.intervals import interval
 from bench.metrics.scores import FloatArray, MetricError, checked, checked_sides
 
 _ROUNDING = 1e-12
@@ -21,8 +22,8 @@ class AurocEstimate:
     Attributes:
         auroc: In [0, 1].
         se: Standard error over samples, by DeLong et al. (1988).
-        low: Lower end of the interval.
-        high: Upper end of the interval.
+        low: Lower end of the 95 % interval.
+        high: Upper end of it.
     """
 
     auroc: float
@@ -62,9 +63,9 @@ def conservative_auroc(id_scores: ArrayLike, ood_scores: ArrayLike, *, name: str
 def delong(id_scores: ArrayLike, ood_scores: ArrayLike, *, name: str = "scores") -> AurocEstimate:
     """AUROC with the standard error of DeLong, DeLong and Clarke-Pearson (1988).
 
-    At AUROC 0 or 1 that error is 0, and the interval is the rule of three instead: [0, 3 / min(n, m)] or
-    [1 - 3 / min(n, m), 1]. Elsewhere the interval is auroc -+ se, clipped to [0, 1]. A side with one sample has no
-    sample variance: the largest that is possible at its mean stands for it (Bhatia and Davis 2000).
+    The interval is that of `bench.metrics.intervals`: it covers at AUROCs near 0 and 1 too, where 1.96 errors to
+    either side do not. A side with one sample has no sample variance: the largest that is possible at its mean stands
+    for it (Bhatia and Davis 2000).
 
     Arguments and errors as in `auroc`.
     """
@@ -106,7 +107,7 @@ def mean_over_sets(
         name: As in `auroc`.
 
     Returns:
-        Mean and interval as in `delong`, min(n, m) taken over all sets.
+        Mean, its error and its interval, as in `delong`.
 
     Raises:
         MetricError: A side is empty or holds NaN, or the vectors of ID scores do not match the sets.
@@ -115,11 +116,9 @@ def mean_over_sets(
     n = v10.shape[1]
     # 2 n V01 are integers: summed as such, the AUROC is bit-equal to that of `auroc`.
     mean = math.fsum(float(np.rint(part * (2 * n)).sum()) / (2 * n * part.size) for part in v01) / len(v01)
-    se = math.sqrt(combined_variance(v10, v01, lowest=0.0))
-    if mean not in (0.0, 1.0):
-        return AurocEstimate(mean, se, max(0.0, mean - se), min(1.0, mean + se))
-    width = min(1.0, 3.0 / min(n, *(part.size for part in v01)))
-    return AurocEstimate(mean, 0.0, max(0.0, mean - width), min(1.0, mean + width))
+    variance = combined_variance(v10, v01, lowest=0.0)
+    low, high = interval(mean, variance, v10, v01)
+    return AurocEstimate(mean, math.sqrt(variance), low, high)
 
 
 def components_over_sets(
@@ -128,7 +127,7 @@ def components_over_sets(
     """DeLong components of K sets: V10 as (K, n), and K vectors V01; arguments and errors as in `mean_over_sets`."""
     if len(ood_sets) == 0:
         raise MetricError(f"{name}: there are no OOD sets; give at least one.")
-    vectors = _id_vectors(id_scores, len(ood_sets), name)
+    vectors = id_vectors(id_scores, len(ood_sets), name)
     parts = [delong_components(i, o, name=name) for i, o in zip(vectors, ood_sets, strict=True)]
     return np.stack([v10 for v10, _ in parts]), [v01 for _, v01 in parts]
 
@@ -146,7 +145,7 @@ def combined_variance(v10: FloatArray, v01: Sequence[FloatArray], *, lowest: flo
     return shared + own / len(v01) ** 2
 
 
-def _id_vectors(id_scores: ArrayLike | Sequence[ArrayLike], sets: int, name: str) -> list[FloatArray]:
+def id_vectors(id_scores: ArrayLike | Sequence[ArrayLike], sets: int, name: str) -> list[FloatArray]:
     """One vector of ID scores a set, whichever of the two forms was given."""
     several = isinstance(id_scores, list | tuple) or np.ndim(cast(ArrayLike, id_scores)) == 2
     entries = list(cast(Sequence[ArrayLike], id_scores)) if several else []

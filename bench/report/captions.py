@@ -46,13 +46,11 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
         return [*lines, *FOOL_CAPTION]
     if table.attacked:
         lines.append(
-            "mean: AUROC clean → attacked ± one standard error over the samples (DeLong; the ID images are shared by "
-            "the sets); other columns: AUROC under attack; at 0 or 1 the interval of the rule of three"
+            "mean: AUROC clean → attacked (95 % interval over the samples; the ID images are shared by the sets); "
+            "other columns: AUROC under attack; at 0 or 1 its interval"
         )
     else:
-        lines.append(
-            "AUROC ± one standard error over the samples (DeLong); at 0 or 1 the interval of the rule of three"
-        )
+        lines.append("AUROC (95 % interval over the samples); at 0 or 1 its interval")
     starred = " (* does not enter it)" if any(not column.counts for column in table.columns) else ""
     lines.append(f"mean over {', '.join(counted)}{starred}" if counted else "no set of this track enters a mean")
     of_attacks = (

@@ -14,7 +14,7 @@ def flat_grid(table: Table, *, full: bool = False) -> Grid:
 
     Args:
         table: The table.
-        full: A row for each set of each cell, with standard errors, instead of a row for each cell.
+        full: A row for each set of each cell, with intervals, instead of a row for each cell.
     """
     if table.side is Side.FOOL:
         return fool_grid(table)
@@ -32,7 +32,7 @@ def _by_cell(table: Table) -> Grid:
 
 def _cell_words(section: Section, row: Row, table: Table) -> list[str]:
     meta = row.meta
-    sets = [_change(row, column.name, with_se=False) for column in table.columns]
+    sets = [_change(row, column.name, with_interval=False) for column in table.columns]
     costs = [numbers.amount(meta.gradients), numbers.amount(meta.queries)]
     of_attack = [numbers.share(meta.mean.ceiling if meta.mean else None), *costs]
     return [
@@ -63,7 +63,7 @@ def _by_set(table: Table) -> Grid:
                 if (m := row.meta.sets.get(column.name)) is None:
                     continue
                 figures = (m.conservative_auroc, m.aupr_in, m.aupr_out, m.fpr95, m.detection_rate, m.ceiling)
-                change = _change(row, column.name, with_se=True)
+                change = _change(row, column.name, with_interval=True)
                 more = [extra.of_set(row.meta, column.name) for extra in extras if extra.of_set is not None]
                 block.append([*names, column.title, change, *map(numbers.share, figures), *more])
         blocks.append(block)
@@ -79,16 +79,16 @@ def _mean_tail(meta: CellMeta) -> list[str]:
 def _mean_change(row: Row) -> str:
     meta = row.meta
     if not is_attack(meta):
-        return numbers.clean_auroc(meta.mean, with_se=True)
+        return numbers.clean_auroc(meta.mean, with_interval=True)
     if meta.mean is None:
         return numbers.ABSENT
-    attacked = numbers.attacked_auroc(meta.mean, with_se=True, doubted=bool(row.failed))
+    attacked = numbers.attacked_auroc(meta.mean, with_interval=True, doubted=bool(row.failed))
     return f"{numbers.clean_auroc(meta.mean)} → {attacked}"
 
 
-def _change(row: Row, name: str, *, with_se: bool) -> str:
+def _change(row: Row, name: str, *, with_interval: bool) -> str:
     metrics = row.meta.sets.get(name)
     if metrics is None:
         return numbers.ABSENT
-    attacked = numbers.attacked_auroc(metrics, with_se=with_se, doubted=bool(row.failed))
+    attacked = numbers.attacked_auroc(metrics, with_interval=with_interval, doubted=bool(row.failed))
     return f"{numbers.clean_auroc(metrics)} → {attacked}" if is_attack(row.meta) else attacked

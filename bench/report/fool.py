@@ -10,8 +10,8 @@ CAPTION = (
     "that are right as they are: fooled: share that is misclassified within eps; undetected: share that is "
     "misclassified and accepted (in brackets where each class has its threshold at a percentile)",
     "detected: share of the misclassified that is rejected, at the threshold that accepts 95 % of clean ID images, or "
-    "as many as the detector's card says; "
-    "AUROC: clean images against misclassified ones; norm: median of the misclassified; grads, queries: an image",
+    "as many as the detector's card says; AUROC: clean images against misclassified ones (95 % interval); "
+    "norm: median of the misclassified; grads, queries: an image",
 )
 
 _HEADER = [
@@ -34,7 +34,6 @@ def fool_grid(table: Table) -> Grid:
 def _words(section: Section, row: Row, at: FoolAtEps) -> list[str]:
     meta, fool = row.meta, row.meta.fool
     assert fool is not None
-    auroc = numbers.ABSENT if at.auroc is None else f"{at.auroc:.3f} ± {at.se or 0.0:.3f}"
     spread = ", ".join(f"{share:.3f} at {percentile} %" for percentile, share in at.by_percentile.items())
     return [
         row.label,
@@ -46,7 +45,7 @@ def _words(section: Section, row: Row, at: FoolAtEps) -> list[str]:
         numbers.share(at.misclassified),
         numbers.share(at.undetected) + (f" ({spread})" if spread else ""),
         numbers.share(at.detection_rate),
-        auroc,
+        numbers.with_optional_ends(at.auroc, at.low, at.high),
         numbers.ABSENT if at.median_norm is None else f"{at.median_norm:.3g}",
         numbers.amount(round(meta.gradients / max(1, fool.attacked))),
         numbers.amount(round(meta.queries / max(1, fool.attacked))),

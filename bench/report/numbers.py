@@ -9,20 +9,32 @@ ABSENT = "-"
 """What stands where there is no figure."""
 
 
-def clean_auroc(metrics: SetMetrics | MeanMetrics | None, *, with_se: bool = False) -> str:
-    """The clean AUROC of a set or of the mean; at 0 or 1 its interval, since the standard error vanishes there."""
+def clean_auroc(metrics: SetMetrics | MeanMetrics | None, *, with_interval: bool = False) -> str:
+    """The clean AUROC of a set or of the mean; at 0 or 1 always as its interval, which says more than the figure."""
     if metrics is None:
         return ABSENT
-    return _estimate(metrics.clean_auroc, metrics.clean_se, metrics.clean_low, metrics.clean_high, with_se)
+    return _estimate(metrics.clean_auroc, metrics.clean_low, metrics.clean_high, with_interval)
 
 
-def attacked_auroc(metrics: SetMetrics | MeanMetrics | None, *, with_se: bool = False, doubted: bool = False) -> str:
+def attacked_auroc(
+    metrics: SetMetrics | MeanMetrics | None, *, with_interval: bool = False, doubted: bool = False
+) -> str:
     """The attacked AUROC of a set or of the mean; at 0 or 1 its interval; `!` where the attack cannot be believed."""
     if metrics is None:
         return ABSENT
-    words = _estimate(metrics.auroc, metrics.se, metrics.low, metrics.high, with_se)
-    figure, space, error = words.partition(" ")
-    return f"{figure}!{space}{error}" if doubted else words
+    words = _estimate(metrics.auroc, metrics.low, metrics.high, with_interval)
+    figure, space, interval = words.partition(" ")
+    return f"{figure}!{space}{interval}" if doubted else words
+
+
+def with_ends(value: float, low: float, high: float) -> str:
+    """A figure with the ends of its interval."""
+    return f"{value:.3f} ({low:.3f}-{high:.3f})"
+
+
+def with_optional_ends(value: float | None, low: float | None, high: float | None) -> str:
+    """The same where there are ends: cells of earlier versions have none of some figures."""
+    return share(value) if value is None or low is None or high is None else with_ends(value, low, high)
 
 
 def share(value: float | None) -> str:
@@ -65,11 +77,11 @@ def both_scales(norm: Norm | None, eps: float | None) -> str:
     return f"{radius(eps)} = {scaled}/255" if norm is Norm.LINF else f"{radius(eps)} ({scaled} on the 0-255 scale)"
 
 
-def _estimate(value: float, se: float, low: float, high: float, with_se: bool) -> str:
+def _estimate(value: float, low: float, high: float, with_interval: bool) -> str:
     if not math.isfinite(value):
         return ABSENT
     if value <= 0:
         return f"0-{high:.3f}"
     if value >= 1:
         return f"{low:.3f}-1"
-    return f"{value:.3f} ± {se:.3f}" if with_se else f"{value:.3f}"
+    return with_ends(value, low, high) if with_interval else f"{value:.3f}"

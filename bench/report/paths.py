@@ -8,8 +8,9 @@ from bench.report.table import Table
 HEADING = "paths between accepted, correctly classified ID images of different classes"
 
 CAPTION = (
-    "accepted throughout: share of the paths whose every image is accepted; mid-point AUROC: clean ID test images "
-    "against the images half-way; half-way: share accepted there, and mean probability of the classes at both ends"
+    "accepted throughout: share of the paths whose every image is accepted; mid-point AUROC (95 % interval): clean ID "
+    "test images against the images half-way; half-way: share accepted there, and mean probability of the "
+    "classes at both ends"
 )
 
 
@@ -31,7 +32,7 @@ def _words(label: str, found: BetweenMetrics) -> list[str]:
         label,
         str(found.paths),
         numbers.share(found.accepted_throughout),
-        f"{found.midpoint_auroc:.3f} ± {found.midpoint_se:.3f}",
+        numbers.with_optional_ends(found.midpoint_auroc, found.midpoint_low, found.midpoint_high),
         numbers.share(found.accepted[middle]),
         numbers.share(found.confidence_from[middle] if found.confidence_from else None),  # none without a classifier
         numbers.share(found.confidence_to[middle] if found.confidence_to else None),

@@ -84,14 +84,17 @@ def _panels(table: Table, width: int) -> list[list[_Column]]:
     rest = [*map(_extra_column, extra_columns(table)), _FPR95, *(_OF_ATTACKS if table.attacked else ()), _SECONDS]
     if _width(table, [label, mean, *sets, *rest]) <= width:
         return [[label, mean, *sets, *rest]]
-    panels = [[label, mean, *rest]]
-    current = [label]
-    for column in sets:
-        if len(current) > 1 and _width(table, [*current, column]) > width:
-            panels.append(current)
-            current = [label]
-        current.append(column)
-    return [*panels, current]
+    return [*_filled(table, label, [mean, *rest], width), *_filled(table, label, sets, width)]
+
+
+def _filled(table: Table, label: _Column, columns: list[_Column], width: int) -> list[list[_Column]]:
+    """Panels that begin with the label, with as many columns each as fit."""
+    panels = [[label]]
+    for column in columns:
+        if len(panels[-1]) > 1 and _width(table, [*panels[-1], column]) > width:
+            panels.append([label])
+        panels[-1].append(column)
+    return panels
 
 
 def _panel(table: Table, columns: list[_Column], sets: list[str]) -> list[Line]:
@@ -122,14 +125,14 @@ def _size(table: Table, column: _Column, sets: list[str]) -> int:
 
 
 def _mean_column(table: Table) -> _Column:
-    return _Column(("mean AUROC", "clean → attacked ± se") if table.attacked else ("mean AUROC ± se",), _mean_cell)
+    return _Column(("mean AUROC", "clean → attacked (95 %)") if table.attacked else ("mean AUROC (95 %)",), _mean_cell)
 
 
 def _mean_cell(row: Row, _: str) -> str:
     meta = row.meta
     if not is_attack(meta):
-        return numbers.clean_auroc(meta.mean, with_se=True)
-    attacked = numbers.attacked_auroc(meta.mean, with_se=True, doubted=bool(row.failed))
+        return numbers.clean_auroc(meta.mean, with_interval=True)
+    attacked = numbers.attacked_auroc(meta.mean, with_interval=True, doubted=bool(row.failed))
     return f"{numbers.clean_auroc(meta.mean)} → {attacked}" if meta.mean else attacked
 
 
@@ -172,8 +175,8 @@ def _full_columns(table: Table) -> list[_Column]:
     return [
         _LABEL,
         _Column(("set",), lambda row, name: name if row.meta.sets[name].counts else f"{name}*", left=True),
-        figure("clean", "AUROC ± se", of=lambda m: numbers.clean_auroc(m, with_se=True)),
-        figure("attacked", "AUROC ± se", of=lambda m: numbers.attacked_auroc(m, with_se=True)),
+        figure("clean", "AUROC (95 %)", of=lambda m: numbers.clean_auroc(m, with_interval=True)),
+        figure("attacked", "AUROC (95 %)", of=lambda m: numbers.attacked_auroc(m, with_interval=True)),
         figure("ties", "against", of=lambda m: numbers.share(m.conservative_auroc)),
         figure("AUPR", "in", of=lambda m: numbers.share(m.aupr_in)),
         figure("AUPR", "out", of=lambda m: numbers.share(m.aupr_out)),

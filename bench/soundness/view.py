@@ -71,7 +71,7 @@ class View:
         return metrics.paired_mean_difference(list(id_a), list(ood_a), list(id_b), list(ood_b))
 
     def error(self, difference: metrics.Difference) -> float:
-        """Two standard errors of a difference; at no spread the rule of three, since the error vanishes there."""
+        """Two standard errors of a difference; without a spread the rule of three, since the error vanishes there."""
         smallest = min(*(len(part) for part in self.opponents), *(len(part) for part in self.clean.values()))
         return 2.0 * difference.se if difference.se > 0 else min(1.0, 3.0 / smallest)
 

@@ -94,7 +94,7 @@ def test_a_terminal_without_unicode_gets_plain_signs(folder):
     for table in build_tables(Store(folder).metas()):
         print_table(out, table)
     out.file.flush()
-    assert b"clean -> attacked +- se" in raw.getvalue()
+    assert b"clean -> attacked (95 %)" in raw.getvalue()
 
 
 def test_cells_of_an_older_version_are_named_and_run_again(tmp_path):

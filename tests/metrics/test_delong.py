@@ -43,25 +43,6 @@ def test_the_estimate_is_bit_equal_to_auroc_and_lies_in_its_interval(id_scores, 
     assert 0 <= estimate.low <= estimate.auroc <= estimate.high <= 1
 
 
-def test_the_interval_is_one_standard_error_to_either_side():
-    rng = np.random.default_rng(0)
-    estimate = delong(rng.normal(1, 1, 100), rng.normal(size=120))
-    assert estimate.se > 0
-    assert estimate.low == pytest.approx(estimate.auroc - estimate.se)
-    assert estimate.high == pytest.approx(estimate.auroc + estimate.se)
-
-
-def test_at_zero_and_one_the_interval_is_the_rule_of_three():
-    high, low = np.arange(100.0, 300.0), np.arange(60.0)
-    perfect, beaten = delong(high, low), delong(low, high)
-    assert (perfect.auroc, perfect.se, perfect.low, perfect.high) == (1.0, 0.0, 1 - 3 / 60, 1.0)
-    assert (beaten.auroc, beaten.se, beaten.low, beaten.high) == (0.0, 0.0, 0.0, 3 / 60)
-
-
-def test_the_rule_of_three_never_leaves_the_unit_interval():
-    assert (delong([1.0], [0.0]).low, delong([0.0], [1.0]).high) == (0.0, 1.0)
-
-
 def test_one_sample_on_a_side_counts_with_the_largest_variance_it_can_have():
     estimate = delong([0.5], [0.0, 1.0])  # AUROC 1/2; the ID side: 1/2 * 1/2; the OOD side: var(1, 0) / 2 = 1/4
     assert estimate.se == pytest.approx(np.sqrt(0.25 + 0.25))
@@ -129,11 +110,6 @@ def test_id_scores_may_differ_from_set_to_set():
 
 def test_a_plain_list_of_numbers_is_one_vector_for_all_sets():
     assert mean_over_sets([1.0, 2.0], [[0.0], [3.0]]).auroc == 0.5
-
-
-def test_a_mean_of_one_has_the_interval_of_the_smallest_set():
-    estimate = mean_over_sets(np.full(50, 9.0), [np.zeros(100), np.zeros(20)])
-    assert (estimate.auroc, estimate.low, estimate.high) == (1.0, 1 - 3 / 20, 1.0)
 
 
 @pytest.mark.parametrize(

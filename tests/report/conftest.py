@@ -7,10 +7,10 @@ from bench.specs import Norm, Side
 
 
 def interval(auroc: float, se: float, smaller_side: int) -> tuple[float, float]:
-    """The rule of three at 0 and 1, else one standard error."""
+    """Something like the interval of a real cell."""
     if auroc in (0.0, 1.0):
         return (0.0, 3 / smaller_side) if auroc == 0.0 else (1.0 - 3 / smaller_side, 1.0)
-    return auroc - se, auroc + se
+    return auroc - 2 * se, auroc + 2 * se
 
 
 def set_metrics(auroc: float, *, clean: float = 0.95, counts: bool = True, n_ood: int = 200, reachable=None):

@@ -42,7 +42,7 @@ def test_its_band_is_the_interval_of_each_mean(sweep):
     for eps, mean in means.items():
         at = corners[corners[:, 0] == eps][:, 1]
         assert (at.min(), at.max()) == (mean.low, mean.high)
-    assert means[2.0].high > 0  # the rule of three where the standard error vanishes
+    assert means[2.0].high > 0  # where the standard error vanishes
 
 
 def test_each_threat_has_a_panel_and_each_detector_a_line(make_meta):

@@ -125,7 +125,7 @@ def test_findings_are_shown_with_their_figures(make_meta):
     html = render_page(page_of(make_cell(make_meta(key=KEY)), verdicts=verdicts))
     assert "share 0.25" in html and "try square." in html
     assert '<span class="badge fail">1 FAIL</span>' in html
-    assert "0.800! ± 0.020" in html  # and the figure is marked
+    assert "0.800! (0.760-0.840)" in html  # and the figure is marked
     assert "Not checked" not in html
 
 

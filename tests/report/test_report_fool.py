@@ -64,16 +64,18 @@ def test_paths_are_told_in_a_block_of_their_own(make_meta):
         paths=50, alphas=(0.0, 0.4, 1.0), score=(1.0, 0.5, 1.0), accepted=(1.0, 0.625, 1.0),
         confidence_from=(0.9, 0.375, 0.1), confidence_to=(0.1, 0.25, 0.9), accepted_throughout=0.5,
         midpoint_auroc=0.8125, midpoint_se=0.02,
+        midpoint_low=0.77, midpoint_high=0.85,
     )  # fmt: skip
     text = render_text(build_tables([make_meta("gat", "interpolation", side=Side.BETWEEN, between=between)])[0])
     block = text[text.index("paths between accepted") :]
-    assert all(figure in block for figure in ("50", "0.500", "0.812 ± 0.020", "0.625", "0.375", "0.250"))
+    assert all(figure in block for figure in ("50", "0.500", "0.812 (0.770-0.850)", "0.625", "0.375", "0.250"))
 
 
 def test_paths_of_a_detector_without_a_classifier_have_no_probabilities(make_meta):
     between = BetweenMetrics(
         paths=50, alphas=(0.0, 0.5, 1.0), score=(1.0, 0.5, 1.0), accepted=(1.0, 0.625, 1.0), confidence_from=(),
         confidence_to=(), accepted_throughout=0.5, midpoint_auroc=0.8125, midpoint_se=0.02,
+        midpoint_low=0.77, midpoint_high=0.85,
     )  # fmt: skip
     text = render_text(build_tables([make_meta("gat", "interpolation", side=Side.BETWEEN, between=between)])[0])
     row = next(line for line in text[text.index("paths between accepted") :].splitlines() if line.startswith("gat"))

@@ -25,9 +25,9 @@ def test_markdown_reads_as_written_here(make_meta):
         "| detector | threat | eps | mean AUROC | letters | uniform\\* | FPR95 | ceiling | gradients | queries "
         "| seconds |",
         "| :-- | :-- | :-- | --: | --: | --: | --: | --: | --: | --: | --: |",
-        "| gat | clean | - | 0.950 ± 0.010 | 0.800 | 0.990 | 0.300 | - | 0 | 0 | 3.2 |",
-        "| gat | pgd-l2 | 1 (255 on the 0-255 scale) | 0.950 → 0.800 ± 0.020 | 0.950 → 0.800 | 0.950 → 0.990 | 0.300 "
-        "| 1.000 | 12.3k | 0 | 3.2 |",
+        "| gat | clean | - | 0.950 (0.930-0.970) | 0.800 | 0.990 | 0.300 | - | 0 | 0 | 3.2 |",
+        "| gat | pgd-l2 | 1 (255 on the 0-255 scale) | 0.950 → 0.800 (0.760-0.840) | 0.950 → 0.800 | 0.950 → 0.990 "
+        "| 0.300 | 1.000 | 12.3k | 0 | 3.2 |",
     ]
 
 
@@ -40,10 +40,10 @@ def test_latex_reads_as_written_here(make_meta):
         r"detector & threat & eps & mean AUROC & letters & uniform* & FPR95 & ceiling & gradients & queries "
         r"& seconds \\",
         r"\midrule",
-        r"gat & clean & - & 0.950 $\pm$ 0.010 & 0.800 & 0.990 & 0.300 & - & 0 & 0 & 3.2 \\",
+        r"gat & clean & - & 0.950 (0.930-0.970) & 0.800 & 0.990 & 0.300 & - & 0 & 0 & 3.2 \\",
         r"\midrule",
-        r"gat & pgd-l2 & 1 (255 on the 0-255 scale) & 0.950 $\to$ 0.800 $\pm$ 0.020 & 0.950 $\to$ 0.800 & 0.950 $\to$ "
-        r"0.990 & 0.300 & 1.000 & 12.3k & 0 & 3.2 \\",
+        r"gat & pgd-l2 & 1 (255 on the 0-255 scale) & 0.950 $\to$ 0.800 (0.760-0.840) & 0.950 $\to$ 0.800 & 0.950 "
+        r"$\to$ 0.990 & 0.300 & 1.000 & 12.3k & 0 & 3.2 \\",
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",

@@ -5,19 +5,19 @@ from bench.specs import Norm, Side
 GOLDEN = """\
 digits, side evade: the OOD images are attacked to look in-distribution, the ID images stay as they are
 400 ID test images against 200 of each OOD set; limit 200; seed 0
-mean: AUROC clean → attacked ± one standard error over the samples (DeLong; the ID images are shared by the sets); other
-  columns: AUROC under attack; at 0 or 1 the interval of the rule of three
+mean: AUROC clean → attacked (95 % interval over the samples; the ID images are shared by the sets); other columns:
+  AUROC under attack; at 0 or 1 its interval
 mean over letters (* does not enter it)
 FPR95: mean share of OOD images accepted where 95 % of ID images are; ceiling: mean AUROC that no detector can exceed at
   this radius; grads, queries: gradients and scores asked for, on all images together; s: seconds
 
-                     mean AUROC
-detector  clean → attacked ± se  letters  uniform*  FPR95  ceiling  grads  queries    s
+                           mean AUROC
+detector      clean → attacked (95 %)  letters  uniform*  FPR95  ceiling  grads  queries    s
 -- clean
-gat               0.950 ± 0.010    0.940     0.990  0.300        -      0        0  3.2
+gat               0.950 (0.930-0.970)    0.940     0.990  0.300        -      0        0  3.2
 -- pgd-l2, l2 eps 1 (255 on the 0-255 scale)
-gat       0.950 → 0.800 ± 0.020    0.800     0.990  0.300    1.000  12.3k        0  3.2
-msp             0.950 → 0-0.015  0-0.015     0.990  0.300    1.000  12.3k        0  3.2
+gat       0.950 → 0.800 (0.760-0.840)    0.800     0.990  0.300    1.000  12.3k        0  3.2
+msp                   0.950 → 0-0.015  0-0.015     0.990  0.300    1.000  12.3k        0  3.2
 """
 
 

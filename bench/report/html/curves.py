@@ -58,8 +58,8 @@ def _auroc_panel(table: Table, threat: str, norm: str, sections: list[Section]) 
     return Drawing(
         stem("auroc", table.track, table.side, norm, threat),
         f"{threat}: AUROC against {norm} eps",
-        f"{table.track}, side {table.side}: mean AUROC over the OOD sets that count, clean at eps 0; bands: one "
-        "standard error, and at 0 or 1 the interval of the rule of three; open marks: a soundness check failed.",
+        f"{table.track}, side {table.side}: mean AUROC over the OOD sets that count, clean at eps 0; bands: "
+        "95 % intervals; open marks: a soundness check failed.",
         figure,
     )
 

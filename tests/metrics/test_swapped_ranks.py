@@ -1,0 +1,86 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import norm, rankdata
+
+from bench.metrics import auroc, paired_difference, paired_mean_difference
+from bench.metrics.swapping import sign_flip_p_value
+
+
+def by_definition(id_a, ood_a, id_b, ood_b):
+    """Share of all swaps of samples' ranks whose difference is as large as the one that is there."""
+    ranks = [rankdata(np.concatenate(pair)) for pair in ((id_a, ood_a), (id_b, ood_b))]
+    n = len(id_a)
+
+    def difference(swaps):
+        first, second = (np.where(swaps, ranks[1 - k], ranks[k]) for k in (0, 1))
+        return auroc(first[:n], first[n:]) - auroc(second[:n], second[n:])
+
+    every = [difference(np.array(swaps)) for swaps in itertools.product([False, True], repeat=len(ranks[0]))]
+    return np.mean(np.abs(every) >= abs(every[0]) - 1e-12)
+
+
+def drawn(rng, n, m, aurocs, correlation):
+    """Scores of two detectors with these AUROCs on the same samples."""
+    shared = [rng.normal(size=(count, 3)) for count in (n, m)]
+    sides = []
+    for k, value in enumerate(aurocs):
+        id_scores, ood = (
+            np.sqrt(correlation) * part[:, 0] + np.sqrt(1 - correlation) * part[:, 1 + k] for part in shared
+        )
+        sides += [id_scores + norm.ppf(value) * np.sqrt(2), ood]
+    return sides
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_p_is_the_share_of_all_swaps_where_all_can_be_gone_through(seed):
+    rng = np.random.default_rng(seed)
+    scores = [rng.integers(0, 6, size).astype(float) for size in (6, 5, 6, 5)]
+    expected = by_definition(*scores)
+    found = paired_difference(*scores)
+    assert found.p_value == pytest.approx(1.0 if found.difference == 0 else expected)
+
+
+def test_p_of_many_parts_is_that_of_random_signs():
+    rng = np.random.default_rng(5)
+    signs = rng.choice([-1.0, 1.0], (200_000, 80))
+    for reach in (1.0, 2.2, 3.0):
+        parts = rng.exponential(size=80)
+        parts *= np.where(np.arange(80) < 40 + reach * 4.4, 1, -1)
+        share = np.mean(np.abs(signs @ np.abs(parts)) >= abs(parts.sum()))
+        # 20,000 draws know a share of 0.002 to 0.0003.
+        assert sign_flip_p_value(parts) == pytest.approx(share, rel=0.25, abs=3e-4)
+
+
+def test_the_tail_beyond_all_draws_is_the_saddlepoints():
+    parts = np.ones(64)
+    parts[:8] = -1.0  # P(at least 56 of 64 heads) twice
+    heads = sum(float(np.exp(sum(np.log((64 - i) / (i + 1)) for i in range(k)))) for k in range(9))
+    # Equal parts are as far from the approximation's smooth sum as any; a factor of 3 at 6e-10.
+    assert np.log(sign_flip_p_value(parts)) == pytest.approx(np.log(2 * heads / 2.0**64), abs=np.log(3))
+    assert sign_flip_p_value(np.ones(64)) == pytest.approx(2.0**-63, rel=1e-6)
+
+
+@pytest.mark.parametrize("auroc_both", [0.8, 0.99, 0.998])
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_equal_detectors_are_told_apart_no_more_often_than_asked(auroc_both, correlation):
+    rng = np.random.default_rng(6)
+    p = [paired_difference(*drawn(rng, 200, 100, [auroc_both] * 2, correlation)).p_value for _ in range(300)]
+    assert np.mean(np.array(p) <= 0.01) <= 0.03  # 0.01 and 3.5 deviations of 300 repeats
+    assert np.mean(np.array(p) <= 0.05) <= 0.095
+
+
+def test_a_fall_from_0_998_to_0_990_is_seen_on_400_against_200_images():
+    rng = np.random.default_rng(7)
+    found = [paired_difference(*drawn(rng, 400, 200, [0.998, 0.99], 0.9)) for _ in range(100)]
+    assert np.mean([f.p_value <= 0.01 for f in found]) >= 0.95
+
+
+def test_means_over_sets_swap_a_sample_in_all_sets_at_once():
+    rng = np.random.default_rng(8)
+    id_a, ood_a, id_b, ood_b = drawn(rng, 60, 40, [0.9, 0.8], 0.5)
+    one = paired_difference(id_a, ood_a, id_b, ood_b)
+    twice = paired_mean_difference(id_a, [ood_a, ood_a], id_b, [ood_b, ood_b])
+    assert twice.difference == pytest.approx(one.difference)
+    assert twice.p_value < one.p_value  # the sets' own samples count as twice as many, the ID samples as they are
