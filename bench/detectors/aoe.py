@@ -11,7 +11,7 @@ class AOE(Energy):
 
     Botschen, Kirchheim and Ortmeier (2025), "Out-of-distribution detection with adversarial outlier exposure":
     scoring is that of `Energy`, E(x) = -logsumexp of the logits with the sign turned; what is new lies in training,
-    and is the recipe's.
+    and is the recipe's. What the step adds shows beside the same training without it (`aoe.eps0`).
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(outliers=True, components=("classifier",))

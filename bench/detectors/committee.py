@@ -39,6 +39,9 @@ class GATCommittee(Detector):
     detector D_k is trained to accept images of class k and to reject whatever an attacker makes of others within an
     L2 ball. How the D_k are trained is the recipe's; the network is the classifier, and takes no part in it.
 
+    The paper's other uses of the D_k are not here: classification by the largest of them, generation by ascent on one,
+    and a threshold for each (detection rates take the card's, as of every detector).
+
     Of an image, D_k is run for the predicted class k alone. The score's gradient is that of D_k: the prediction is
     constant almost everywhere, so that nothing of it flows through the classifier.
 
