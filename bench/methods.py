@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.errors import CardError
+from bench.own_modules import forget_changed
 from bench.yaml_cards import shorten
 
 
@@ -63,6 +64,7 @@ def public_names(module: ModuleType) -> list[str]:
 
 def _module(name: str, path: str, workspace: Path | None) -> ModuleType:
     importlib.invalidate_caches()  # a module may have been written since the folder was last listed
+    forget_changed(name, [workspace] if workspace is not None else [])
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -84,7 +84,7 @@ def test_the_source_of_a_callable_counts(place, catalog, toy_cards, tmp_path, mo
     for number, text in enumerate(("a = 1", "a = 2")):
         file.write_text(text)
         os.utime(file, (time.time() + number, time.time() + number))
-        hashes.add(code_hash(spec, threat, catalog.content_roots()))
+        hashes.add(code_hash(spec, threat, catalog.track("toy"), catalog.content_roots()))
     assert len(hashes) == 2
 
 

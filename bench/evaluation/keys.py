@@ -1,7 +1,7 @@
 """What a cell's numbers depend on, as one hash: planning a run must not import torch, so neither does this module."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -13,10 +13,10 @@ from bench.catalog import Kind
 from bench.detectors.missing import missing_weights
 from bench.errors import WeightsError
 from bench.evaluation.results import FORMAT
-from bench.evaluation.sources import source_hash
+from bench.sources import source_hash
 from bench.specs import DetectorSpec, Goal, Loss, Norm, Side, ThreatCard, TrackCard, content_hash
 
-_HARNESS = "bench.evaluation.cell"
+_HARNESS = ("bench.evaluation.cell", "bench.detectors.loading")
 _CHUNK = 2**20
 
 
@@ -102,15 +102,35 @@ def track_hash(card: TrackCard) -> str:
     return content_hash(content)
 
 
-def code_hash(detector: DetectorSpec, threat: ThreatCard, search: Sequence[Path]) -> str:
-    """Of the source of a detector's method and network, a threat's method and the harness itself.
+def code_hash(detector: DetectorSpec, threat: ThreatCard, track: TrackCard, search: Sequence[Path]) -> str:
+    """Of the source of everything that makes a cell's numbers, with all code of the user's own that it imports.
 
-    A parameter that reads package.module:attribute names code of the detector too, which may lie in the current folder.
+    That is a detector's method and network, a threat's method, the harness itself, and where it is the user's own the
+    recipe of the weights and the sources of the track's sets. A parameter that reads package.module:attribute names
+    code too, which may lie in the current folder.
     """
-    paths = [detector.method, *([threat.method] if threat.method else [])]
-    paths += [detector.network.method] if detector.network else []
-    paths += filter(names_code, detector.params.values())
-    return source_hash([_HARNESS, *(path.partition(":")[0] for path in paths)], [*search, Path.cwd()])
+    paths = {detector.method, *_named_code(detector.params), *_named_code(threat.params)}
+    paths |= {threat.method} if threat.method else set()
+    if detector.network is not None:
+        paths |= {detector.network.method, *_named_code(detector.network.args)}
+    sets = (track.train, track.calibration, track.test, *track.ood.values(), *track.outliers)
+    beside = {name for one in sets for name in _named_code([one.source, one.args])}
+    if detector.training is not None:
+        beside |= {detector.training.recipe, *_named_code(detector.training.args)}
+    own = {path for path in beside if not path.startswith("bench.")}  # what those give is hashed as it is
+    modules = sorted(path.partition(":")[0] for path in paths | own)
+    return source_hash([*_HARNESS, *modules], [*search, Path.cwd()])
+
+
+def _named_code(value: object) -> Iterator[str]:
+    """Every text that names code, however deep in what a card gives."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _named_code(item)
+    elif isinstance(value, str) and names_code(value):
+        yield value
 
 
 def weights_hashes(spec: DetectorSpec, cards: Cards) -> tuple[str, ...]:

@@ -217,7 +217,7 @@ class _Planner:
         """The clean cell of a detector: nothing is drawn, nothing stops, and no goal is followed."""
         card, roots = self.catalog.threat(CLEAN), self.catalog.content_roots()
         ingredients = replace(
-            self._base(spec, weights), source_hash=code_hash(spec, card, roots),
+            self._base(spec, weights), source_hash=code_hash(spec, card, self.track, roots),
             threat_hash=threat_hash(card, card.params),
         )  # fmt: skip
         return self._cell(spec, card, dict(card.params), (), ingredients, None, ())
@@ -243,7 +243,8 @@ class _Planner:
         needs = (*self._members(spec, weights, card, side, radius), *self._sources(spec, card, radius))
         ingredients = replace(
             self._base(spec, weights),
-            source_hash=code_hash(spec, card, self.catalog.content_roots()), threat_hash=threat_hash(card, chosen),
+            source_hash=code_hash(spec, card, self.track, self.catalog.content_roots()),
+            threat_hash=threat_hash(card, chosen),
             norm=card.norm, eps=radius, side=side, seed=options.seed,
             early_stop=options.early_stop and not fool and side is not Side.BETWEEN,
             goal=options.goal if fool else None, loss=loss if fool else None,

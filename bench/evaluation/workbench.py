@@ -15,6 +15,7 @@ from bench.errors import BenchError, CardError, CellError, NotApplicableError
 from bench.evaluation.cell import attacked_cell, between_cell, clean_cell
 from bench.evaluation.fooling import fooled_cell
 from bench.evaluation.images import Images, threshold_images
+from bench.evaluation.keys import code_hash
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.stage import Stage, Watcher
@@ -184,10 +185,25 @@ class Workbench:
         if self._loaded is None or self._loaded[0] != token:
             self._loaded = None
             detector = load_detector(planned.detector, planned.track, self._catalog, self._device)
+            self._check_code(planned)
             if planned.detector.fit_when_loaded:
                 detector.fit(self._track(planned).training_data())
             self._loaded = token, detector
         return self._loaded[1]
+
+    def _check_code(self, planned: PlannedCell) -> None:
+        """Raise where the code that was loaded is not the one that the cell's key was made of.
+
+        Raises:
+            CellError: A file was edited while the run was under way.
+        """
+        roots = self._catalog.content_roots()
+        now = code_hash(planned.detector, planned.threat, planned.track, roots)
+        if now != planned.ingredients.source_hash:
+            raise CellError(
+                f"{planned.label}: the code was edited since the run began, so that its figures would stand for other "
+                "code; run the same command again."
+            )
 
     def _check_gradient(self, planned: PlannedCell, detector: Detector) -> None:
         """Raise where a threat follows gradients, and the detector has none: it would only seem to be robust.
@@ -213,6 +229,8 @@ class Workbench:
             return self._given.threats[card.name]
         assert card.method is not None  # a worst case has no attack of its own
         kind = import_method(card.method, self._catalog.workspace)
+        if card is planned.threat and not card.method.startswith("bench."):
+            self._check_code(planned)
         if not (isinstance(kind, type) and issubclass(kind, Threat)):
             raise CardError(f"threat '{card.name}': {card.method} is no Threat; name a subclass of bench's Threat.")
         if unlisted := [name for name in planned.ignored if name in kind.Params.model_fields]:

@@ -5,7 +5,7 @@ import pytest
 from bench.errors import UsageError, WeightsError
 from bench.evaluation.keys import weights_hashes
 from bench.evaluation.plan import plan
-from bench.evaluation.sources import source_hash
+from bench.sources import followed, source_hash
 from bench.specs import DetectorSpec, RecordedSpec, WeightsSpec
 
 
@@ -153,14 +153,9 @@ def test_the_code_of_a_method_counts_with_all_that_it_imports_from_its_package(t
     assert source_hash(["madeup.method"], search) != first
 
 
-def test_the_code_of_a_threat_reaches_the_projection(monkeypatch):
-    from bench.evaluation import sources
-
-    seen = []
-    real = sources._read
-    monkeypatch.setattr(sources, "_read", lambda path, changed, name: seen.append(name) or real(path, changed, name))
-    source_hash(["bench.threat_models.pgd"])
-    assert {"bench.threat_models.geometry", "bench.threat_models.base", "bench.randomness"} <= set(seen)
+def test_the_code_of_a_threat_reaches_the_projection():
+    counted = followed(["bench.threat_models.pgd"])
+    assert {"bench.threat_models.geometry", "bench.threat_models.base", "bench.randomness"} <= set(counted)
 
 
 def test_planning_imports_no_torch(catalog):
