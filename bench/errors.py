@@ -21,7 +21,17 @@ class NoSettingsError(UsageError):
 
 
 class NotApplicableError(UsageError):
-    """A threat that a detector gives nothing to attack: no classes to fool, or no gradient to follow."""
+    """A threat that a detector gives nothing to attack: no classes to fool, no gradient to follow, no images to take.
+
+    Args:
+        sentence: What was asked for, why it cannot be, and what to do.
+        why: The reason alone, the same for all threats that it holds for: "it follows gradients, and ..."; the whole
+            sentence where it is left out.
+    """
+
+    def __init__(self, sentence: str, *, why: str = "") -> None:
+        super().__init__(sentence)
+        self.why = why or sentence
 
 
 class DataError(UsageError):
@@ -38,6 +48,21 @@ class InputError(BenchError):
 
 class CellError(BenchError):
     """A cell could not be computed; the other cells go on."""
+
+
+def mishap(error: BaseException) -> CellError:
+    """A method's own mistake, or its own exit, as the failure of one cell.
+
+    Args:
+        error: What a detector or a threat raised that is no `BenchError`.
+    """
+    if isinstance(error, MemoryError):
+        return CellError("the memory is used up; use a smaller --limit or another --device.")
+    text = " ".join(str(error).split())[:300]
+    sentence = f"{type(error).__name__} in the detector or the threat ({text}); set BENCH_DEBUG=1 to see where."
+    failure = CellError(sentence)
+    failure.__cause__ = error
+    return failure
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> UsageError:

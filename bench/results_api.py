@@ -15,6 +15,7 @@ from bench.errors import UsageError
 from bench.evaluation import api
 from bench.evaluation.results import Cell, CellMeta
 from bench.evaluation.store import CellStore, MemoryStore, Store
+from bench.report.conditions import conditions_of
 from bench.report.html.build import attacks_of, checked
 from bench.report.html.convergence import Convergence
 from bench.report.html.curves import curves_of
@@ -53,13 +54,18 @@ class Evaluation:
     def table(self) -> pd.DataFrame:
         """One row a cell and OOD set, and one a cell for the mean over natural sets.
 
-        Figures of a cell that has `failed_checks` are not to be believed.
+        Figures of a cell that has `failed_checks` or `failed_parts` are not to be believed. Rows can be averaged only
+        where everything that they depend on is the same: beside the names, norm, eps and side that is limit, seed,
+        early_stop, goal, steps, restarts and all other `params`, `status`, the OOD sets `without` which the mean is,
+        and the parts of the attack that are `left_out`.
         """
         rows = []
         for meta in self.metas:
             base = {
                 "detector": meta.detector, "threat": meta.threat, "norm": meta.norm and str(meta.norm),
                 "eps": meta.eps, "side": str(meta.side), "track": meta.track,
+                "limit": meta.limit, "seed": meta.seed, "early_stop": meta.early_stop,
+                "goal": meta.fool and str(meta.fool.goal), **conditions_of(meta),
                 "failed_checks": " ".join(self.failed.get(meta.key, ())),
             }  # fmt: skip
             figures = [*meta.sets.items(), *([("mean", meta.mean)] if meta.mean is not None else [])]

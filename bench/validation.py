@@ -116,6 +116,10 @@ class _Check:
                 self.problem((*location, "stop"), f"stop is {spec.stop}; allowed is more than start, {spec.start}")
             if not spec.digests():
                 self.notes.append(f"{self.document.place(location)}: no digest is given, so any content is accepted.")
+        from bench.leaderboards.suite import suite_problems
+
+        for location, sentence in suite_problems(card, self.catalog):
+            self.problem(location, sentence)
         if not card.natural():
             self.notes.append(f"{self.document.place(('ood',))}: no OOD set enters the mean.")
 

@@ -8,9 +8,10 @@ import typer
 from rich.text import Text
 
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from bench.evaluation.engine import CellDone
     from bench.leaderboards.baseline import Baseline, BaselineCell, Identity
     from bench.leaderboards.regression import Regression
 
@@ -99,9 +100,15 @@ def _computed(
 
     cards, store = catalog(workspace), Store(out)
     plan = replay(recorded.cells, cards, data_dir=data_dir)
-    outcomes = compute_cells(cards, store, plan.planned, device=device, data_dir=data_dir, quiet=quiet)
+    try:
+        outcomes = compute_cells(cards, store, plan.planned, device=device, data_dir=data_dir, quiet=quiet)
+    except DataError as error:  # nothing of it can be computed: all that could be planned is missing for this reason
+        return {}, {**plan.reasons, **dict.fromkeys(plan.keys, str(error).rstrip("."))}
     say_notices(store)
-    failures = {one.planned.key: one.sentence for one in outcomes if not isinstance(one, CellDone)}
+    failures = {
+        one.planned.key: _incomplete(one) if isinstance(one, CellDone) else one.sentence
+        for one in outcomes if not isinstance(one, CellDone) or one.meta.failed_needs
+    }  # fmt: skip
     reasons = dict(plan.reasons)
     now: dict[Identity, BaselineCell] = {}
     for identity, key in plan.keys.items():
@@ -111,6 +118,12 @@ def _computed(
         else:
             now |= {part.identity: part for part in recorded_cells(cell) if part.identity == identity}
     return now, reasons
+
+
+def _incomplete(done: "CellDone") -> str:
+    """Why a cell cannot stand beside the baseline's: parts of its attack failed."""
+    reasons = "; ".join(f"{name}: {why.rstrip('.')}" for name, why in done.meta.failed_needs.items())
+    return f"{done.planned.label}: parts of the attack failed ({reasons})"
 
 
 def _report(found: "Regression", junit: Path | None, markdown: Path | None) -> None:

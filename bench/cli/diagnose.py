@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
-from bench.cli.options import comma_separated
+from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request
 from bench.errors import UsageError
 from bench.specs import Side
@@ -41,6 +41,8 @@ def command(
     threat: Annotated[str | None, typer.Option(help="One threat with gradients; pgd-l2 where none is named.")] = None,
     eps: Annotated[str | None, typer.Option(help="One radius in [0,1] pixel units, such as 1 or 8/255.")] = None,
     track: Annotated[str | None, typer.Option(help="One track; digits where none is named.")] = None,
+    ood: OodOption = None,
+    without: WithoutOption = None,
     side: Annotated[Side | None, typer.Option(help="evade (the default), alarm or both: each side by itself.")] = None,
     limit: Annotated[int | None, typer.Option(help="The most images of each set; else the track's own limit.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the attack; 0 where none is given.")] = None,
@@ -70,8 +72,9 @@ def command(
     what = {
         "detector": comma_separated([detector]) if detector else None,
         "threat": comma_separated([threat]) if threat else None, "eps": [eps] if eps else None,
-        "track": comma_separated([track]) if track else None, "side": side, "limit": limit, "seed": seed,
-        "restarts": restarts, "steps": steps, "step_size": step_size, "early_stop": early_stop,
+        "track": comma_separated([track]) if track else None, "ood": set_names(ood), "without": set_names(without),
+        "side": side, "limit": limit, "seed": seed, "restarts": restarts, "steps": steps, "step_size": step_size,
+        "early_stop": early_stop,
     }  # fmt: skip
     if not controls:
         raise typer.Exit(_one(read_request({**where, **what}), json_, quiet=quiet))
@@ -106,7 +109,7 @@ def _planned(request: RunRequest, cards: "Catalog") -> "PlannedCell":
     cells = plan(
         cards, request.detector, request.threat, request.eps or None, request.track,
         seed=request.seed, limit=request.limit, side=request.side, overrides=request.overrides(),
-        early_stop=request.early_stop, data_dir=request.data_dir,
+        early_stop=request.early_stop, data_dir=request.data_dir, sets=request.sets(),
     )  # fmt: skip
     attacks = [cell for cell in cells if cell.clean is not None]
     if len(attacks) > 1:
@@ -159,8 +162,8 @@ def _others(store: "Store", meta: "CellMeta") -> "list[Any]":
     same = [
         other.key for other in store.metas()
         if other.key != meta.key and other.statuses
-        and (other.detector_hash, other.weights_sha256, other.track, other.limit)
-        == (meta.detector_hash, meta.weights_sha256, meta.track, meta.limit)
+        and (other.detector_hash, other.weights_sha256, other.track, other.limit, other.without)
+        == (meta.detector_hash, meta.weights_sha256, meta.track, meta.limit, meta.without)
     ]  # fmt: skip
     return [cell for key in same if (cell := store.get(key)) is not None]
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from bench.card_errors import describe
 from bench.cli.options import comma_separated
 from bench.errors import CardError, UsageError
+from bench.evaluation.sets import SetChoice, chosen_sets
 from bench.specs import Goal, Loss, Norm, Side
 from bench.yaml_cards import Document, read_document
 
@@ -58,6 +59,8 @@ class RunRequest(BaseModel):
     threat: Names = ("pgd-l2",)
     eps: Radii = ()
     track: Names = ("digits",)
+    ood: Names | None = None
+    without: Names = ()
     side: Side | None = None
     goal: Goal = Goal.MISCLASSIFY
     loss: Loss | None = None
@@ -71,6 +74,10 @@ class RunRequest(BaseModel):
     workspace: Path | None = None
     data_dir: Path | None = None
     out: Path = Path("runs")
+
+    def sets(self) -> SetChoice:
+        """The OOD sets that the run is about."""
+        return chosen_sets(self.ood, self.without)
 
     def overrides(self) -> dict[str, int | float | None]:
         """Parameters that take the place of those of the threats' cards; None keeps a card's own."""

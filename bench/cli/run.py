@@ -1,14 +1,14 @@
 """`bench run`: attack detectors, keep the cells, print a table a track."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say, settings
-from bench.cli.options import comma_separated
+from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request
 from bench.errors import NoSettingsError, NotApplicableError, UsageError
 from bench.specs import Goal, Loss, Side
@@ -26,6 +26,7 @@ EXAMPLES = (
     "bench run --detector sdim --threat pgd-l2 --side fool --goal misclassify-and-accept --eps 1.5",
     "bench run --detector callable:my_model:score --threat pgd-l2,noise-l2 --eps 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --side both --limit 50 --steps 20 --restarts 1",
+    "bench run --detector gat --threat pgd-l2 --eps 1 --without letters",
     "bench run --detector gat,msp --threat pgd-l2,noise-l2,square-l2 --eps 1 --diagnose",
 )
 
@@ -45,6 +46,8 @@ def command(
         typer.Option(help="Radii in [0,1] pixel units: 1, 8/255, l2:0.5,1 or linf:4/255; else those of the cards."),
     ] = None,
     track: Annotated[list[str] | None, typer.Option(help="Tracks; digits where none is named.")] = None,
+    ood: OodOption = None,
+    without: WithoutOption = None,
     side: Annotated[
         Side | None,
         typer.Option(
@@ -85,8 +88,9 @@ def command(
     """
     options = {
         "detector": comma_separated(detector) or None, "threat": comma_separated(threat) or None, "eps": eps,
-        "track": comma_separated(track) or None, "side": side, "goal": goal, "loss": loss, "limit": limit,
-        "seed": seed, "restarts": restarts, "steps": steps, "step_size": step_size, "early_stop": early_stop,
+        "track": comma_separated(track) or None, "ood": set_names(ood), "without": set_names(without), "side": side,
+        "goal": goal, "loss": loss, "limit": limit, "seed": seed, "restarts": restarts, "steps": steps,
+        "step_size": step_size, "early_stop": early_stop,
         "device": device, "workspace": workspace, "data_dir": data_dir, "out": out,
     }  # fmt: skip
     raise typer.Exit(execute(read_request(options, grid), quiet=quiet, diagnose=diagnose))
@@ -120,12 +124,25 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     for notice in store.notices:
         say(f"notice: {notice}")
     _say_failures(needless, "notice: left out: ", "are left out")
+    found_out = {
+        one.planned.label: {n: why for n, why in one.meta.left_out.items() if n not in one.planned.left_out}
+        for one in done
+    }
+    for sentence in _incomplete(found_out):
+        say(f"notice: {sentence}")
+    incomplete = {one.planned.label: one.meta.failed_needs for one in done if one.meta.failed_needs}
+    for sentence in _incomplete(incomplete):
+        say(f"error: {sentence}")
     _say_failures(failures, "error: ", "failed")
     stored = sum(outcome.from_store for outcome in done)
     counts = f"{len(done) - stored} computed, {stored} from the store"
     if failures:
         counts += f", {len(failures)} failed"
+    if incomplete:
+        counts += f", {len(incomplete)} incomplete since parts of them failed"
     console().print(f"{len(done)} cells in '{request.out}': {counts}.", soft_wrap=True)
+    if incomplete:
+        return FAILED
     if not failures:
         return 0
     return USAGE if all(failure.usage for failure in failures) else FAILED
@@ -139,7 +156,7 @@ def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
         planned = plan(
             cards,
             cards.expand("detector", ",".join(request.detector)),
-            cards.expand("threat", ",".join(request.threat)),
+            _threats(request, cards),
             request.eps or None,
             cards.expand("track", ",".join(request.track)),
             seed=request.seed,
@@ -150,6 +167,7 @@ def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
             overrides=request.overrides(),
             early_stop=request.early_stop,
             data_dir=request.data_dir,
+            sets=request.sets(),
             leave_out=omitted,
         )
     finally:  # they also say why nothing is left
@@ -158,7 +176,39 @@ def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
     ignored = {(cell.threat.name, name): None for cell in planned if cell.clean is not None for name in cell.ignored}
     for threat, name in ignored:
         say(f"notice: threat '{threat}' has no parameter '{name}'; it runs as its card says.")
+    for sentence in _incomplete({cell.label: cell.left_out for cell in planned if cell.refused is None}):
+        say(f"notice: {sentence}")
     return planned
+
+
+def _threats(request: RunRequest, cards: "Catalog") -> list[str]:
+    """The threats by name; of those that only `all` or a wildcard asked for, the ones that attack the side."""
+    names = cards.expand("threat", ",".join(request.threat))
+    if request.side is None:
+        return names
+    others = [name for name in names if name not in request.threat and request.side not in cards.threat(name).sides]
+    if len(others) == len(names):
+        return names  # which is refused, with the sides that there are
+    if others:
+        say(f"notice: left out, since they do not attack the side {request.side}: {', '.join(others)}.")
+    return [name for name in names if name not in others]
+
+
+def _incomplete(absent: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """What cells lack, each reason once with the first cell of it.
+
+    Args:
+        absent: By a cell's label, what it lacks and why.
+    """
+    from bench.evaluation.planner import grouped
+
+    by_reason: dict[str, list[str]] = {}
+    for label, parts in absent.items():
+        for words in grouped(parts):
+            by_reason.setdefault(words, []).append(label)
+    for words, labels in by_reason.items():
+        more = f" ({len(labels)} cells do for this reason)" if len(labels) > 1 else ""
+        yield f"{labels[0]} does without {words}.{more}"
 
 
 class _Omitted:

@@ -11,12 +11,20 @@ from torch import Tensor, nn
 from bench.catalog import Catalog
 from bench.datasets.track import Track
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
-from bench.errors import CellError, UsageError
+from bench.errors import CellError, DataError, UsageError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
-from bench.evaluation.keys import set_digests
-from bench.evaluation.plan import RunOptions, as_choice, as_side, check_options, needs_train, plan_detector
+from bench.evaluation.plan import (
+    RunOptions,
+    as_choice,
+    as_side,
+    check_options,
+    digests_for,
+    needs_train,
+    plan_detector,
+)
 from bench.evaluation.results import Cell
+from bench.evaluation.sets import chosen_sets, unusable_sets
 from bench.evaluation.store import CellStore, MemoryStore, Store
 from bench.evaluation.workbench import Given
 from bench.specs import DetectorSpec, Goal, Knowledge, Loss, Norm, RecordedSpec, Side, ThreatCard, TrackCard
@@ -36,6 +44,8 @@ def evaluate(
     micro_batch: int | None = None,
     goal: Goal | str = Goal.MISCLASSIFY,
     loss: Loss | str | None = None,
+    ood: str | Iterable[str] | None = None,
+    without: str | Iterable[str] | None = None,
     device: str = "cpu",
     store: Path | str | None = None,
     workspace: Path | None = None,
@@ -61,6 +71,8 @@ def evaluate(
         micro_batch: The batch shape of scores and gradients; None for the detector's own.
         goal: On side "fool": "misclassify" or "misclassify-and-accept".
         loss: What directs gradients there: "ce", "margin" or "joint"; None for the one that fits the goal.
+        ood: The track's OOD sets to take, as names or one text with commas; None for all of them.
+        without: The OOD sets to leave out: the mean is that of the others, and the cells say so.
         device: "cpu", "cuda" or "cuda:N".
         store: A folder for the cells; None keeps them in memory.
         workspace: A folder of cards; None for the nearest one upward.
@@ -84,15 +96,20 @@ def evaluate(
     options = RunOptions(
         seed, limit, as_side(side), params, early_stop, micro_batch, data_dir,
         as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
+        chosen_sets(ood, without),
     )  # fmt: skip
     check_options(options, [attacker])
+    options.sets.check([card])
     objects = Given(
         detectors={} if isinstance(detector, str) else {_slug(detector): as_detector(detector, card).to(device)},
         threats={attacker.name: threat} if isinstance(threat, Threat) else {},
         tracks={card.name: own_track} if own_track else {},
     )
     spec = catalog.detector_spec(detector, card.name) if isinstance(detector, str) else _spec(detector, card)
-    digests = _digests(own_track or card, catalog, data_dir, train=needs_train(spec))
+    if own_track:
+        digests = _own_digests(own_track, options.sets.of(card), train=needs_train(spec))
+    else:
+        digests = digests_for(catalog, [spec], [attacker], options.sets.of(card), data_dir)
     # What is given as an object has no content that could be hashed for certain: a name used once stands for it.
     once = (uuid.uuid4().hex,) if not isinstance(detector, str) or isinstance(threat, Threat) else None
     planned = plan_detector(
@@ -103,17 +120,23 @@ def evaluate(
     return tuple(_cell(outcome, kept) for outcome in outcomes)
 
 
-def _digests(track: Track | TrackCard, catalog: Catalog, data_dir: Path | None, *, train: bool) -> dict[str, str]:
-    """The content digests of the sets that cells use, of a track at hand or by its card."""
-    if isinstance(track, Track):
-        return {name: track.digest(name) for name in _set_names(track.card, train=train)}
-    return set_digests(track, data_dir, workspace=catalog.workspace, train=train)
+def _own_digests(track: Track, card: TrackCard, *, train: bool) -> dict[str, str]:
+    """The content digests of the sets that cells use, of a track at hand."""
+    digests, problems = {}, {}
+    for name in _set_names(card, train=train):
+        try:
+            digests[name] = track.digest(name)
+        except DataError as error:
+            problems[name] = error
+    if problems:
+        raise unusable_sets(card, problems)
+    return digests
 
 
 def _cell(outcome: Outcome, store: CellStore) -> Cell:
     if isinstance(outcome, CellFailure):
         raise outcome.error
-    cell = store.get(outcome.planned.key)
+    cell = store.get(outcome.meta.key)
     if cell is None:
         raise CellError(f"{outcome.planned.label} was stored and is gone; does something else clear the store?")
     return cell

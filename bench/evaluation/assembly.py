@@ -110,7 +110,7 @@ def cell_meta(
         iqr=metrics.iqr(clean.scores[TEST]), stop_high=targets.high, stop_low=targets.low,
         thresholds=thresholds.named(),
         sets=figures, mean=mean_metrics(test, sides, figures, targets=targets, name=planned.label),
-        rejection=rejection, needs=ingredients.needs,
+        rejection=rejection, needs=ingredients.needs, left_out=dict(planned.left_out), without=planned.without,
         statuses={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
         gradients=sum(int(part.sum()) for part in assault.gradients.values()),
         queries=sum(int(part.sum()) for part in assault.queries.values()),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.allocator import hold_freed_memory
-from bench.errors import BenchError, CellError, UsageError
+from bench.errors import BenchError, DataError, UsageError, mishap
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import CellMeta
 from bench.evaluation.store import CellStore, StoreError
@@ -83,18 +83,47 @@ def run_plan(
         progress: Hears of the cell at hand.
         given: Objects that take the place of what the catalog would load.
 
+    The images of every cell that has to be computed are loaded before the first one is: what is missing is said at
+    once. Cells of a track that lacks images fail; where no other is left to compute, nothing is yielded.
+
     Raises:
         StoreError: Nothing can be stored; what is stored already is kept.
+        DataError: Images are missing, and without them nothing can be computed.
     """
     bench: Workbench | None = None
-    for planned in plan:
+    lacking: dict[str, DataError] = {}
+    for number, planned in enumerate(plan):
+        if planned.refused is not None:
+            yield CellFailure(planned, planned.refused)
+            continue
         if (meta := store.meta(planned.key)) is not None:
             yield CellDone(planned, meta, from_store=True)
             continue
         if bench is None:
             store.check_writable()
             bench = _workbench(store, catalog, device, data_dir, given)
-        yield _compute(bench, planned, progress or _ignore)
+            lacking = _lacking(bench, [p for p in plan[number:] if p.refused is None and store.meta(p.key) is None])
+        if planned.key in lacking:
+            yield CellFailure(planned, lacking[planned.key])
+        else:
+            yield _compute(bench, planned, progress or _ignore)
+
+
+def _lacking(bench: "Workbench", missing: Sequence[PlannedCell]) -> dict[str, DataError]:
+    """Which of these cells lack images, by their keys.
+
+    Raises:
+        DataError: All of them do.
+    """
+    lacking: dict[str, DataError] = {}
+    for planned in missing:
+        try:
+            bench.load_images(planned)
+        except DataError as error:
+            lacking[planned.key] = error
+    if len(lacking) == len(missing):
+        raise DataError(" ".join(dict.fromkeys(map(str, lacking.values()))))
+    return lacking
 
 
 def _ignore(planned: PlannedCell, share: float, auroc: float | None) -> None:
@@ -121,14 +150,8 @@ def _compute(bench: "Workbench", planned: PlannedCell, progress: CellProgress) -
         raise
     except BenchError as error:
         return CellFailure(planned, error)
-    except MemoryError:
-        return CellFailure(planned, CellError("the memory is used up; use a smaller --limit or another --device."))
     except (Exception, SystemExit) as error:  # a method's own mistake, or its own exit: the other cells go on
-        if os.environ.get("BENCH_DEBUG"):
+        if os.environ.get("BENCH_DEBUG") and not isinstance(error, MemoryError):
             raise
-        text = " ".join(str(error).split())[:300]
-        sentence = f"{type(error).__name__} in the detector or the threat ({text}); set BENCH_DEBUG=1 to see where."
-        failure = CellError(sentence)
-        failure.__cause__ = error
-        return CellFailure(planned, failure)
+        return CellFailure(planned, mishap(error))
     return CellDone(planned, cell.meta, from_store=False)

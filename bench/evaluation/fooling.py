@@ -43,7 +43,8 @@ def fooled_cell(stage: Stage, threat: Threat) -> Cell:
     if (before.predicted[TEST] < 0).all():
         raise NotApplicableError(
             f"the detector '{stage.planned.detector.name}' predicts no classes, so there is no decision to fool; "
-            "choose one with a classifier, or --side evade."
+            "choose one with a classifier, or --side evade.",
+            why="it fools a classifier, and the detector predicts no classes",
         )
     if not right.any():
         raise CellError(f"{stage.planned.label}: no ID test image is classified correctly: nothing is left to fool.")

@@ -11,7 +11,8 @@ _ROUNDING = 1e-9  # recorded figures are decimals: a difference of exactly the t
 def identity_problem(planned: PlannedCell, clean: CellMeta) -> str | None:
     """The sentence that says how clean figures differ from those that the card records; None where they agree.
 
-    Asked only at the track's own limit, for which the figures were recorded.
+    Asked only at the track's own limit, for which the figures were recorded; the AUROC only where no OOD set is left
+    out.
 
     Args:
         planned: Any cell of the detector.
@@ -20,7 +21,7 @@ def identity_problem(planned: PlannedCell, clean: CellMeta) -> str | None:
     if planned.ingredients.limit != planned.track.default_limit:
         return None
     recorded = planned.detector.recorded
-    measured = clean.mean.clean_auroc if clean.mean is not None else None
+    measured = clean.mean.clean_auroc if clean.mean is not None and not clean.without else None
     checks = (
         ("clean AUROC over natural sets", measured, recorded.clean_auroc, AUROC_TOLERANCE),
         ("ID accuracy", clean.id_accuracy, recorded.id_accuracy, ACCURACY_TOLERANCE),

@@ -10,6 +10,8 @@ from torch import Tensor
 from bench import metrics
 from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
+from bench.errors import DataError
+from bench.evaluation.sets import unusable_sets
 from bench.specs import Norm, TrackCard
 
 TEST = "test"
@@ -35,17 +37,31 @@ class Images:
     ood: dict[str, ImageSet]
 
     @classmethod
-    def of(cls, track: Track, limit: int | None) -> "Images":
+    def of(cls, track: Track, limit: int | None, card: TrackCard | None = None) -> "Images":
         """The sets of a track, at most `limit` images of each.
 
+        Args:
+            track: The track.
+            limit: The most images of a set; None for all.
+            card: The track's card with the OOD sets that are asked for; None for all of them.
+
         Raises:
-            DataError: Files are missing, or their content is not what the card says.
+            DataError: Files are missing, or their content is not what the card says; all such sets are named.
         """
+        card = track.card if card is None else card
+        found, problems = {}, {}
+        for name in (TEST, CALIBRATION, *card.ood):
+            try:
+                found[name] = track.set(name)
+            except DataError as error:
+                problems[name] = error
+        if problems:
+            raise unusable_sets(card, problems)
         return cls(
-            card=track.card,
-            test=track.set(TEST).limited(limit),
-            calibration=track.set(CALIBRATION).limited(track.card.default_limit),
-            ood={name: track.set(name).limited(limit) for name in track.card.ood},
+            card=card,
+            test=found[TEST].limited(limit),
+            calibration=found[CALIBRATION].limited(track.card.default_limit),
+            ood={name: found[name].limited(limit) for name in card.ood},
         )
 
     def sets(self) -> dict[str, ImageSet]:

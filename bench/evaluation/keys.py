@@ -11,8 +11,9 @@ from bench import __version__
 from bench.adapters import names_code
 from bench.catalog import Kind
 from bench.detectors.missing import missing_weights
-from bench.errors import WeightsError
+from bench.errors import DataError, WeightsError
 from bench.evaluation.results import FORMAT
+from bench.evaluation.sets import unusable_sets
 from bench.sources import source_hash
 from bench.specs import DetectorSpec, Goal, Loss, Norm, Side, ThreatCard, TrackCard, content_hash
 
@@ -165,12 +166,20 @@ def set_digests(
         data_dir: Where data files lie; None for the default.
         workspace: A folder that is searched for the modules of a user's own sources.
         train: With the training images too, from which some detectors take their thresholds.
+
+    Raises:
+        DataError: Sets are missing or cannot be used; all of them are named.
     """
     sets = {"test": card.test, "calibration": card.calibration, **card.ood, **({"train": card.train} if train else {})}
-    digests = {}
+    digests, problems = {}, {}
     for name, spec in sets.items():
         accepted = spec.digests()
-        digests[name] = accepted[0] if len(accepted) == 1 else _loaded_digest(card, data_dir, workspace, name)
+        try:
+            digests[name] = accepted[0] if len(accepted) == 1 else _loaded_digest(card, data_dir, workspace, name)
+        except DataError as error:
+            problems[name] = error
+    if problems:
+        raise unusable_sets(card, problems)
     return digests
 
 

@@ -1,83 +1,23 @@
 """The grid of a run: which cells, with which keys, in which order. Nothing here imports torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, DataError, UsageError
 from bench.evaluation.eps import EpsChoice, parse_eps
-from bench.evaluation.keys import Cards, Ingredients, code_hash, set_digests, threat_hash, track_hash, weights_hashes
-from bench.specs import DetectorSpec, Goal, Loss, Side, ThreatCard, ThresholdSource, TrackCard
+from bench.evaluation.keys import Cards, set_digests, weights_hashes
+from bench.evaluation.planned import CLEAN, PlannedCell, RunOptions, needs_train
+from bench.evaluation.planner import Planner
+from bench.evaluation.sets import ALL_SETS, SetChoice
+from bench.specs import DetectorSpec, Goal, Loss, Side, ThreatCard, TrackCard
 
-CLEAN = "clean"
-"""The threat that attacks nothing: its cell holds the clean scores that every other cell of a detector needs."""
+__all__ = ["CLEAN", "PlannedCell", "RunOptions", "needs_train", "plan", "plan_detector"]
 
 LeaveOut = Callable[[str, str, UsageError], bool]
 """Asked with (detector, track, why the one cannot be run on the other): True leaves it out, False raises."""
-
-
-@dataclass(frozen=True)
-class PlannedCell:
-    """One cell before it is computed.
-
-    Attributes:
-        params: The threat's parameters in force: the card's, and over them those of the command line.
-        ignored: Parameters asked for that the threat's card does not list.
-        ingredients: What the numbers depend on.
-        key: Where the cell is stored.
-        clean: The clean cell of the same detector, track, seed and limit; None for a clean cell.
-        needs: The cells that it is made from: the members of a worst case, or the sources of a transfer attack.
-    """
-
-    detector: DetectorSpec
-    threat: ThreatCard
-    track: TrackCard
-    params: dict[str, Any]
-    ignored: tuple[str, ...]
-    ingredients: Ingredients
-    key: str
-    clean: "PlannedCell | None"
-    needs: "tuple[PlannedCell, ...]" = ()
-
-    @property
-    def label(self) -> str:
-        """What a person calls the cell."""
-        eps = f" {self.ingredients.norm} {self.ingredients.eps:g}" if self.ingredients.eps is not None else ""
-        return f"{self.detector.name} x {self.threat.name}{eps} on {self.track.name}"
-
-    @property
-    def attacks(self) -> bool:
-        """Whether this is an attack; the clean cell is none."""
-        return self.clean is not None
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What all cells of a run share.
-
-    Attributes:
-        seed: Of the attacks' random numbers.
-        limit: The most images of a set; None takes the track's own limit.
-        side: The images that are attacked; None takes each threat's own first side.
-        overrides: Parameters over those of the cards, for the threats whose cards list them.
-        early_stop: Stop an image's attack once no rank can change any more; on side `fool` nothing stops early.
-        micro_batch: The batch shape of scores and gradients; None takes the detector's own.
-        data_dir: Where data files lie; None for the default.
-        goal: What side `fool` has to reach.
-        loss: What directs gradients there; None takes the joint one where acceptance is asked for, else the margin.
-    """
-
-    seed: int = 0
-    limit: int | None = None
-    side: Side | None = None
-    overrides: Mapping[str, Any] | None = None
-    early_stop: bool = True
-    micro_batch: int | None = None
-    data_dir: Path | None = None
-    goal: Goal = Goal.MISCLASSIFY
-    loss: Loss | None = None
 
 
 def plan(
@@ -96,6 +36,7 @@ def plan(
     data_dir: Path | None = None,
     goal: Goal | str = Goal.MISCLASSIFY,
     loss: Loss | str | None = None,
+    sets: SetChoice = ALL_SETS,
     leave_out: LeaveOut | None = None,
 ) -> list[PlannedCell]:
     """Every cell of detectors x threats x eps x tracks, each once, the clean cell of a detector before its others.
@@ -115,11 +56,14 @@ def plan(
         data_dir: Where data files lie; None for the default.
         goal: What side `fool` has to reach.
         loss: What directs gradients there; None takes the joint one where acceptance is asked for, else the margin.
+        sets: The OOD sets that the run is about.
         leave_out: Asked of every detector that cannot be run on a track; None leaves out none.
 
     Raises:
         UsageError: A wrong name, radius, limit or parameter, a detector that cannot be run (no settings for a track,
             missing weights, weights of another sha256) and is not left out, or nothing is left to run.
+        NotApplicableError: None of the threats can be run on any of the detectors; where some can, the other cells are
+            planned as refused.
     """
     for what, names in (("detector", detectors), ("threat", threats), ("track", tracks)):
         if not names:
@@ -129,16 +73,18 @@ def plan(
     choice.check(cards)
     options = RunOptions(
         seed, limit, as_side(side), _given(overrides), early_stop, micro_batch, data_dir,
-        as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
+        as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"), sets,
     )  # fmt: skip
     check_options(options, cards)
+    chosen = [catalog.track(name) for name in dict.fromkeys(tracks)]
+    sets.check(chosen)
     planned: list[PlannedCell] = []
-    for track in (catalog.track(name) for name in dict.fromkeys(tracks)):
+    for track in chosen:
         usable = list(_usable(catalog, dict.fromkeys(detectors), track.name, leave_out))
         if not usable:
             continue
-        train = any(needs_train(spec) for spec, _ in usable)
-        digests = set_digests(track, data_dir, workspace=catalog.workspace, train=train)
+        specs = [spec for spec, _ in usable]
+        digests = digests_for(catalog, specs, cards, sets.of(track), data_dir)
         for spec, weights in usable:
             planned += plan_detector(
                 catalog, spec, track, threats=cards, choice=choice, options=options, digests=digests, weights=weights
@@ -148,6 +94,10 @@ def plan(
             f"none of the detectors asked for can be run on {' or '.join(dict.fromkeys(tracks))}; name one that has "
             "settings and weights for it, as `bench show NAME` tells."
         )
+    attacks = [cell for cell in planned if cell.attacks]
+    if attacks and CLEAN not in threats and all(cell.refused is not None for cell in attacks):
+        assert attacks[0].refused is not None
+        raise attacks[0].refused
     return list({cell.key: cell for cell in planned}.values())
 
 
@@ -190,7 +140,7 @@ def plan_detector(
         weights: The sha256 of the weights where they are no files; None reads the files.
     """
     weights = weights_hashes(spec, catalog) if weights is None else weights
-    planner = _Planner(catalog, track, choice, options, digests)
+    planner = Planner(catalog, track, choice, options, digests)
     clean = planner.clean(spec, weights)
     rest = [
         planner.attack(spec, weights, card, radius) for card in threats if card.name != CLEAN
@@ -199,120 +149,43 @@ def plan_detector(
     return [clean, *rest]
 
 
-@dataclass(frozen=True)
-class _Planner:
-    """Cells of any detector on one track."""
+def digests_for(
+    catalog: Cards,
+    specs: Iterable[DetectorSpec],
+    threats: Iterable[ThreatCard],
+    track: TrackCard,
+    data_dir: Path | None,
+) -> dict[str, str]:
+    """The content digests of a track's sets, that of the training set where a detector or a source needs it.
 
-    catalog: Cards
-    track: TrackCard
-    choice: EpsChoice
-    options: RunOptions
-    digests: dict[str, str]
+    Args:
+        catalog: Where the cards of sources are found, and the modules of a user's own sets.
+        specs: The detectors' settings on the track.
+        threats: The threats' cards.
+        track: The track with the OOD sets that the run is about.
+        data_dir: Where data files lie; None for the default.
 
-    def radii(self, card: ThreatCard) -> tuple[float | None, ...]:
-        """One cell for each of them; a threat that looks for the nearest image is run once for all radii."""
-        return (None,) if card.min_norm else self.choice.of(card)
-
-    def clean(self, spec: DetectorSpec, weights: tuple[str, ...]) -> PlannedCell:
-        """The clean cell of a detector: nothing is drawn, nothing stops, and no goal is followed."""
-        card, roots = self.catalog.threat(CLEAN), self.catalog.content_roots()
-        ingredients = replace(
-            self._base(spec, weights), source_hash=code_hash(spec, card, self.track, roots),
-            threat_hash=threat_hash(card, card.params),
-        )  # fmt: skip
-        return self._cell(spec, card, dict(card.params), (), ingredients, None, ())
-
-    def attack(
-        self, spec: DetectorSpec, weights: tuple[str, ...], card: ThreatCard, radius: float | None,
-        params: Mapping[str, Any] | None = None,
-    ) -> PlannedCell:  # fmt: skip
-        """One attack, with the cells that it is made from.
-
-        Args:
-            spec: The detector's settings.
-            weights: The sha256 of its weights.
-            card: The threat.
-            radius: Of the ball; None where the threat has none.
-            params: Over those of the card, in place of those of the command line.
-        """
-        options, overrides = self.options, self.options.overrides or {} if params is None else params
-        side = options.side or card.sides[0]
-        fool = side is Side.FOOL
-        loss = options.loss or (Loss.JOINT if options.goal is Goal.ACCEPT else Loss.MARGIN)
-        chosen = {**card.params, **{name: value for name, value in overrides.items() if name in card.params}}
-        needs = (*self._members(spec, weights, card, side, radius), *self._sources(spec, card, radius))
-        ingredients = replace(
-            self._base(spec, weights),
-            source_hash=code_hash(spec, card, self.track, self.catalog.content_roots()),
-            threat_hash=threat_hash(card, chosen),
-            norm=card.norm, eps=radius, side=side, seed=options.seed,
-            early_stop=options.early_stop and not fool and side is not Side.BETWEEN,
-            goal=options.goal if fool else None, loss=loss if fool else None,
-            radii=tuple(sorted(e for e in self.choice.of(card) if e)) if card.min_norm and not radius else (),
-            needs=tuple(need.key for need in needs),
-        )  # fmt: skip
-        ignored = tuple(name for name in overrides if name not in card.params)
-        return self._cell(spec, card, chosen, ignored, ingredients, self.clean(spec, weights), needs)
-
-    def _base(self, spec: DetectorSpec, weights: tuple[str, ...]) -> Ingredients:
-        used = {name: digest for name, digest in self.digests.items() if name != "train" or needs_train(spec)}
-        limit, micro_batch = self.options.limit, self.options.micro_batch
-        return Ingredients(
-            detector_hash=spec.content_hash(), weights_sha256=weights,
-            source_hash="", threat_hash="", track_hash=track_hash(self.track), set_digests=used,
-            norm=None, eps=None, side=Side.EVADE, seed=0,
-            limit=self.track.default_limit if limit is None else limit,
-            micro_batch=spec.micro_batch if micro_batch is None else micro_batch, early_stop=True,
-        )  # fmt: skip
-
-    def _cell(
-        self, spec: DetectorSpec, card: ThreatCard, params: dict[str, Any], ignored: tuple[str, ...],
-        ingredients: Ingredients, clean: PlannedCell | None, needs: tuple[PlannedCell, ...],
-    ) -> PlannedCell:  # fmt: skip
-        return PlannedCell(spec, card, self.track, params, ignored, ingredients, ingredients.key(), clean, needs)
-
-    def _members(
-        self, spec: DetectorSpec, weights: tuple[str, ...], card: ThreatCard, side: Side, radius: float | None
-    ) -> list[PlannedCell]:
-        """The cells of which the worst case is taken, as their cards say: a suite's budget is fixed."""
-        if not card.members:
-            return []
-        # Radii of those that look for the nearest image are none of their own here: this cell's radius counts.
-        own = replace(self, choice=EpsChoice({card.norm: (radius,)} if card.norm and radius else {}))
-        own = replace(own, options=replace(self.options, side=side))
-        threats = [self.catalog.threat(name) for name in card.members[side]]
-        return [own.attack(spec, weights, t, None if t.min_norm else radius, params={}) for t in threats]
-
-    def _sources(self, spec: DetectorSpec, card: ThreatCard, radius: float | None) -> list[PlannedCell]:
-        """Attacks on other detectors, without early stop: an image that stopped just past the line transfers badly."""
-        source = card.source
-        if source is None:
-            return []
-        threat = self.catalog.threat(source.threat)
-        side = self.options.side or card.sides[0]
-        crafting = replace(self, options=replace(self.options, side=side, early_stop=False, micro_batch=None))
-        cells = []
-        for name in source.detectors:
-            if name.partition(".")[0] == spec.name.partition(".")[0]:
-                continue
-            try:
-                other = self.catalog.detector_spec(name, self.track.name)
-                weights = weights_hashes(other, self.catalog)
-            except BenchError:  # without settings or weights here: the others serve
-                continue
-            if "train" in self.digests or not needs_train(other):
-                cells.append(crafting.attack(other, weights, threat, radius, params=source.params))
-        if not cells:
-            raise UsageError(
-                f"threat '{card.name}' takes its images from {', '.join(source.detectors)}, and none of them but "
-                f"'{spec.name}' itself can be run on {self.track.name}; train one, or name others in the card."
-            )
-        return cells
+    Raises:
+        DataError: Sets whose card fixes no digest are missing or cannot be used; all of them are named.
+    """
+    own = any(map(needs_train, specs))
+    digests = set_digests(track, data_dir, workspace=catalog.workspace, train=own)
+    if not own and _sources_need_train(catalog, threats, track):
+        with suppress(DataError):  # without it, that source is left out
+            digests = set_digests(track, data_dir, workspace=catalog.workspace, train=True)
+    return digests
 
 
-def needs_train(spec: DetectorSpec) -> bool:
-    """Whether a detector's figures depend on the training images themselves: its thresholds or its fit, when loaded."""
-    return spec.fit_when_loaded or spec.thresholds.source is ThresholdSource.TRAIN
+def _sources_need_train(catalog: Cards, threats: Iterable[ThreatCard], track: TrackCard) -> bool:
+    """Whether a detector from which some transfer attack takes its images depends on the training images."""
+    cards = list(threats)
+    members = {name for card in cards for names in card.members.values() for name in names}
+    attacks = [*cards, *map(catalog.threat, sorted(members))]
+    for name in {name for card in attacks if card.source is not None for name in card.source.detectors}:
+        with suppress(BenchError):  # it is no source here
+            if needs_train(catalog.detector_spec(name, track.name)):
+                return True
+    return False
 
 
 def as_side(side: Side | str | None) -> Side | None:

@@ -181,6 +181,9 @@ class CellMeta(_Value):
     between: BetweenMetrics | None = None  # on side between
     members: dict[str, float] = {}  # of a worst case: what each member alone came to, in the figure that ranks
     needs: tuple[str, ...] = ()  # keys of the cells that this one was made from
+    left_out: dict[str, str] = {}  # what else the threat's card names, members or sources: why it cannot be run here
+    failed_needs: dict[str, str] = {}  # the same that failed, and why: the attack is weaker than it was to be
+    without: tuple[str, ...] = ()  # OOD sets of the track that the run left out
     leaves_out: tuple[str, ...] = ()  # parts of the detector that the attack does not see: it is not adaptive
     draws: int = 0  # noise draws over which the scores of a random detector are averaged
     statuses: dict[str, int]

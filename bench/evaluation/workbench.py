@@ -1,5 +1,6 @@
 """What cells share while they are computed: loaded tracks, the detector at hand, clean cells."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,11 +12,12 @@ from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
-from bench.errors import BenchError, CardError, CellError, NotApplicableError
+from bench.errors import BenchError, CardError, CellError, DataError, NotApplicableError, mishap
 from bench.evaluation.cell import attacked_cell, between_cell, clean_cell
 from bench.evaluation.fooling import fooled_cell
 from bench.evaluation.images import Images, threshold_images
 from bench.evaluation.keys import code_hash
+from bench.evaluation.parts import Parts, name_of
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.stage import Stage, Watcher
@@ -69,7 +71,7 @@ class Workbench:
         self._data_dir = data_dir
         self._given = given or Given()
         self._tracks = dict(self._given.tracks)
-        self._images: dict[tuple[str, int | None], Images] = {}
+        self._images: dict[tuple[str, int | None, tuple[str, ...]], Images | DataError] = {}
         self._loaded: tuple[str, Detector] | None = None  # one at a time: a device's memory may hold no more
         self._clean: dict[str, Cell | BenchError] = {}
 
@@ -80,23 +82,36 @@ class Workbench:
             StoreError: Nothing can be stored.
             BenchError: In one sentence, why it cannot be computed.
         """
+        if planned.refused is not None:
+            raise planned.refused
         if planned.clean is None:
             return self._clean_cell(planned)
         clean = self._clean_cell(planned.clean)
         if planned.threat.members:
-            return self._store.put(self._worst(planned, clean, watch))
+            return self._worst(planned, clean, watch)
         threat = self._threat(planned.threat, planned)
-        sources, notes = self._needed(planned, lambda share, auroc: watch(share * _SOURCES_SHARE, None))
+        parts = self._needed(planned, lambda share, auroc: watch(share * _SOURCES_SHARE, None))
+        planned = planned.made_from(parts.keys)
+        if parts.failed and (known := self._store.get(planned.key)) is not None:
+            return known
         stage = self._stage(planned, clean, watch)
-        stage = replace(stage, transferred=transferred_images(sources, stage.images))
+        stage = replace(stage, transferred=transferred_images(parts.cells, stage.images))
         self._check_gradient(planned, stage.detector)
         side = planned.ingredients.side
         cell = _COMPUTE.get(side, attacked_cell)(stage, threat)
         goal, loss = planned.ingredients.goal or Goal.MISCLASSIFY, planned.ingredients.loss or Loss.MARGIN
         asked = Context(side, goal=goal, loss=loss)
         missed = threat.leaves_out(stage.detector.info, asked)
-        found = {"notes": (*cell.meta.notes, *notes), "leaves_out": missed}
+        found = {"notes": (*cell.meta.notes, *parts.notes), "leaves_out": missed, **parts.absent(planned)}
         return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
+
+    def load_images(self, planned: PlannedCell) -> None:
+        """Load the images of a cell, which further cells then use.
+
+        Raises:
+            DataError: Some are missing or cannot be used.
+        """
+        self._sets(planned)
 
     def stage(self, planned: PlannedCell) -> Stage:
         """What the cell of an attack begins with, for further runs beside it.
@@ -119,32 +134,43 @@ class Workbench:
         return Stage(planned, self._detector(planned), self._sets(planned), clean, watch)
 
     def _worst(self, planned: PlannedCell, clean: Cell, watch: Watcher) -> Cell:
-        members, notes = self._needed(planned, watch)
-        stage = self._stage(planned, clean, watch)
-        return worst_cell(stage, {cell.meta.threat: cell for cell in members}, notes)
+        parts = self._needed(planned, watch)
+        planned = planned.made_from(parts.keys)
+        if parts.failed and (known := self._store.get(planned.key)) is not None:
+            return known
+        members = {cell.meta.threat: cell for cell in parts.cells}
+        cell = worst_cell(self._stage(planned, clean, watch), members, parts.notes)
+        return self._store.put(replace(cell, meta=cell.meta.model_copy(update=parts.absent(planned))))
 
-    def _needed(self, planned: PlannedCell, watch: Watcher) -> tuple[list[Cell], list[str]]:
+    def _needed(self, planned: PlannedCell, watch: Watcher) -> Parts:
         """The cells that a cell is made from, and why some of them cannot be had.
 
         Raises:
-            BenchError: None of them can be had.
+            NotApplicableError: None of them can be run on the detector.
+            CellError: None of them can be had.
         """
-        cells, notes = [], []
+        parts = Parts.of(planned)
         for number, need in enumerate(planned.needs):
             done = number / len(planned.needs), 1 / len(planned.needs)
 
             def hear(share: float, auroc: float | None, done: tuple[float, float] = done) -> None:
                 watch(done[0] + done[1] * share, auroc)
 
+            name = name_of(planned, need)
             try:
-                cells.append(self._store.get(need.key) or self.compute(need, hear))
+                parts.add(name, self._store.get(need.key) or self.compute(need, hear))
             except StoreError:
                 raise
+            except NotApplicableError as error:
+                parts.leave_out(name, need, error)
             except BenchError as error:
-                notes.append(f"left out: {need.label}: {error}")
-        if planned.needs and not cells:
-            raise CellError(f"{planned.label}: nothing that it is made from can be computed; {notes[0]}")
-        return cells, notes
+                parts.fail(name, error)
+            except (Exception, SystemExit) as error:  # one attack's own mistake: the others go on
+                if os.environ.get("BENCH_DEBUG") and not isinstance(error, MemoryError):
+                    raise
+                parts.fail(name, mishap(error))
+        parts.check(planned)
+        return parts
 
     def _clean_cell(self, planned: PlannedCell) -> Cell:
         known = self._clean.get(planned.key) or self._store.get(planned.key)
@@ -162,10 +188,17 @@ class Workbench:
         return known
 
     def _sets(self, planned: PlannedCell) -> Images:
-        name, limit = planned.track.name, planned.ingredients.limit
-        if (name, limit) not in self._images:
-            self._images[name, limit] = Images.of(self._track(planned), limit)
-        return self._images[name, limit]
+        limit = planned.ingredients.limit
+        place = (planned.track.name, limit, tuple(planned.track.ood))
+        if place not in self._images:
+            try:
+                self._images[place] = Images.of(self._track(planned), limit, planned.track)
+            except DataError as error:
+                self._images[place] = error  # found out once for all cells
+        found = self._images[place]
+        if isinstance(found, DataError):
+            raise found
+        return found
 
     def _train(self, planned: PlannedCell) -> ImageSet | None:
         if planned.detector.thresholds.source is not ThresholdSource.TRAIN:
@@ -221,7 +254,8 @@ class Workbench:
         usable = ", ".join(other.name for other in others if other.knowledge is Knowledge.SCORES) or "none"
         raise NotApplicableError(
             f"threat '{card.name}' follows gradients and detector '{planned.detector.name}' has none, so it would only "
-            f"seem to be robust; choose a threat that asks for scores: {usable}."
+            f"seem to be robust; choose a threat that asks for scores: {usable}.",
+            why="it follows gradients, and the detector has none",
         )
 
     def _threat(self, card: ThreatCard, planned: PlannedCell) -> Threat:

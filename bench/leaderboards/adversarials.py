@@ -108,7 +108,8 @@ def beat_row(
         images: An .npz of `images`, (N, C, H, W) float32 in [0, 1] or uint8, and `ids`, (N,) sample ids.
         row_path: The row.
         catalog: Where cards and weights are found.
-        threat: The attack of the row's suite whose ball the images keep; None for the worst.
+        threat: The attack of the row's suite whose ball the images keep, the worst of them where it has several radii;
+            None for the worst of all.
         device: Where to compute.
         data_dir: Where data files lie; None for the default.
 
@@ -130,7 +131,7 @@ def beat_row(
     entry, table = row.entries[number], claims.files.table
     outside = scorer.outside(pixels, rows, entry.norm, entry.eps)
     worst = table.arrays[names.worst_name(number)].copy()
-    scores = scorer.attacked(pixels, rows) if not outside.any() else worst[rows]
+    scores = scorer.attacked(pixels, rows, entry) if not outside.any() else worst[rows]
     higher = scores > worst[rows]
     worst[rows] = np.maximum(worst[rows], scores)
     found = table.mean(worst)
@@ -167,7 +168,8 @@ def _entry_number(row: Row, threat: str | None) -> int:
     listed = [entry.threat for entry in row.entries]
     if threat not in listed:
         raise UsageError(f"the row has no attack '{threat[:80]}'; it has {', '.join(listed)}.")
-    return listed.index(threat)
+    named = [entry for entry in row.entries if entry.threat == threat]
+    return row.entries.index(min(named, key=lambda entry: entry.mean.auroc))
 
 
 def _read_npz(path: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -88,9 +88,9 @@ def _problems(path: Path, row: Row, files: Files, scorer: Scorer) -> Iterator[st
     if (outside := int(scorer.outside(images, rows, record.norm, record.eps).sum())) > 0:
         yield f"{outside} of {record.images} images lie outside the ball or the box."
         return
-    number = [entry.threat for entry in row.entries].index(record.threat)
+    number = [(e.threat, e.norm, e.eps) for e in row.entries].index((record.threat, record.norm, record.eps))
     worst = files.table.arrays[names.worst_name(number)].copy()
-    worst[rows] = np.maximum(worst[rows], scorer.attacked(images, rows))
+    worst[rows] = np.maximum(worst[rows], scorer.attacked(images, rows, row.entries[number]))
     found = files.table.mean(worst).auroc
     if not abs(found - record.auroc) <= _SAME:
         yield f"AUROC {record.auroc:.4f} is given, and the weights make it {found:.4f}."

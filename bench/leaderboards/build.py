@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bench.catalog import Catalog
 from bench.errors import UsageError
 from bench.evaluation.plan import PlannedCell
+from bench.evaluation.planner import grouped
 from bench.evaluation.results import Cell
 from bench.evaluation.store import Store
 from bench.leaderboards import arrays as names
@@ -24,6 +25,7 @@ from bench.leaderboards.row import (
     MAX_ROW_BYTES,
     SCORES_SUFFIX,
     CellPart,
+    DetectorPart,
     Entry,
     Member,
     Pictures,
@@ -31,9 +33,9 @@ from bench.leaderboards.row import (
     Scores,
     row_bytes,
 )  # fmt: skip
-from bench.leaderboards.suite import find_suite
+from bench.leaderboards.suite import excused, find_suite
 from bench.soundness.verdicts import Verdict
-from bench.specs import Knowledge, Side, TrackCard
+from bench.specs import Side, TrackCard
 
 IMAGES = 16
 """How many images of every set that counts lie beside a row, unless more are asked for."""
@@ -83,13 +85,14 @@ def build_row(
     card = catalog.track(track)
     store = Store(run)
     choice, planned = find_suite(catalog, store.metas(), detector, card, run=run, data_dir=data_dir)
-    found = [_find(catalog, store, cell) for cell in planned]
+    ingredients = planned[0].ingredients
+    own = detector_part(catalog, detector, card, ingredients.weights_sha256)
+    found = [_find(catalog, store, cell, card, own) for cell in planned]
     assert planned[0].clean is not None
     clean = _get(store, planned[0].clean)
     every = {cell.meta.key: cell for part in found for cell in (part.cell, *part.members.values())}
     verdicts = verdicts_of(catalog, run, [clean, *every.values()])
     table = _score_table(card, clean, found)
-    ingredients = planned[0].ingredients
     files = {SCORES_SUFFIX: pack(table.arrays)}
     if kept := _kept_images(card, found, images):
         files[IMAGES_SUFFIX] = pack(kept)
@@ -97,7 +100,6 @@ def build_row(
     for entry in entries:
         check_believed(entry, catalog)
     worst = min(entries, key=lambda entry: entry.mean.auroc)
-    own = detector_part(catalog, detector, card, ingredients.weights_sha256)
     cost = [clean.meta, *(part.cell.meta for part in found)]
     unnamed = Scores(
         file=SCORES_SUFFIX, sha256=bytes_sha256(files[SCORES_SUFFIX]), sets=dict(table.sets),
@@ -142,8 +144,8 @@ def _check_readable(row: Row, files: Mapping[str, bytes]) -> None:
             )
 
 
-def _find(catalog: Catalog, store: Store, planned: PlannedCell) -> _Found:
-    """The cell of an entry and its members; one that is missing must be one that the detector does not allow."""
+def _find(catalog: Catalog, store: Store, planned: PlannedCell, track: TrackCard, own: DetectorPart) -> _Found:
+    """The cell of an entry and its members; one that is missing must be one that detector or track do not allow."""
     cell = _get(store, planned)
     members = {need.threat.name: need for need in planned.needs if need.threat.name in cell.meta.members}
     asked = planned.threat.members.get(Side.EVADE, ())
@@ -151,11 +153,17 @@ def _find(catalog: Catalog, store: Store, planned: PlannedCell) -> _Found:
     for name in asked:
         if name in members:
             continue
-        why = next((note for note in cell.meta.notes if f" x {name} " in note), "it was left out of the run")
-        if catalog.threat(name).knowledge is not Knowledge.GRADIENTS or "follows gradients" not in why:
-            raise UsageError(f"{planned.label} lacks the attack '{name}' ({why}); a row needs all of the suite.")
-        left_out[name] = "it follows gradients, and the detector has none"
-    return _Found(planned, cell, {name: _get(store, need) for name, need in members.items()}, left_out)
+        why = excused(catalog.threat(name), track, own.name, white_box=own.white_box, catalog=catalog)
+        if why is None:
+            reason = cell.meta.left_out.get(name, "it was left out of the run").rstrip(".")
+            raise UsageError(f"{planned.label} lacks the attack '{name}' ({reason}); a row needs all of the suite.")
+        left_out[name] = why
+    found = {name: _get(store, need) for name, need in members.items()}
+    for name, part in {planned.threat.name: cell, **found}.items():
+        if part.meta.left_out and catalog.threat(name).source is not None:
+            reasons = "; ".join(grouped(part.meta.left_out))
+            raise UsageError(f"{planned.label}: '{name}' lacks images of {reasons}; a row needs all of them.")
+    return _Found(planned, cell, found, left_out)
 
 
 def _get(store: Store, planned: PlannedCell) -> Cell:

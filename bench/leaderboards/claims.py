@@ -18,8 +18,9 @@ from bench.leaderboards.arrays import Arrays, array_sha256, unpack
 from bench.leaderboards.beliefs import failed_attacks
 from bench.leaderboards.identity import declared_weights, detector_part, digest_problem, track_part
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, CellPart, Entry, Row, RowError
+from bench.leaderboards.suite import excused, suite_problems
 from bench.soundness.records import SLACK
-from bench.specs import DetectorSpec, Knowledge, Side, TrackCard, content_hash
+from bench.specs import DetectorSpec, Side, TrackCard, content_hash
 
 _ROUNDING = 1e-9
 """Figures are sums of at most a million terms in float64."""
@@ -126,6 +127,9 @@ def _differences(where: str, given: BaseModel, expected: BaseModel) -> Iterator[
 
 
 def _suite_problems(row: Row, catalog: Catalog, track: TrackCard) -> Iterator[str]:
+    for _, sentence in suite_problems(track, catalog):
+        yield f"the suite of {track.name} makes no rows: {sentence}."
+        return
     given = [(entry.threat, entry.eps) for entry in row.entries]
     asked = [(entry.threat, entry.eps) for entry in track.suite]
     if given != asked:
@@ -145,7 +149,8 @@ def _suite_problems(row: Row, catalog: Catalog, track: TrackCard) -> Iterator[st
             if member.cell.threat_hash != threat_hash(own, own.params):
                 yield f"{name} is not the threat of the card here: its hash differs."
         for name in entry.left_out:
-            if row.detector.white_box or catalog.threat(name).knowledge is not Knowledge.GRADIENTS:
+            white_box, detector = row.detector.white_box, row.detector.name
+            if excused(catalog.threat(name), track, detector, white_box=white_box, catalog=catalog) is None:
                 yield f"{entry.threat} lacks the attack {name}, which can be run on this detector."
 
 
@@ -245,6 +250,8 @@ def _cost_problems(row: Row) -> Iterator[str]:
         if not math.isclose(getattr(row, name), sum(getattr(cell, name) for cell in spent), abs_tol=_ROUNDING):
             yield f"{name} is not the sum over the row's cells."
     for entry in row.entries:
+        if not entry.members:
+            continue  # one attack by itself: its cost is what is added up
         for name in ("gradients", "queries"):
             if getattr(entry.cell, name) != sum(getattr(member.cell, name) for member in entry.members.values()):
                 yield f"{entry.threat}: {name} is not the sum over its attacks."
@@ -253,12 +260,17 @@ def _cost_problems(row: Row) -> Iterator[str]:
 def _not_the_worst(row: Row, table: ScoreTable, number: int, entry: Entry) -> Iterator[str]:
     """Of every image the worst case is the highest of all attacks' scores and the clean one.
 
-    Of a random detector it is scored afresh, so that only its choice was the worst.
+    One attack by itself is its own worst case, and of every image no better than the clean one. Of a random detector it
+    is scored afresh, so that only its choice was the worst.
     """
     norms = table.arrays[names.norm_name(number)]
     if not in_ball(norms, entry.eps).all():
         yield f"{entry.threat}: images lie outside the ball of {entry.norm} {entry.eps:g}."
     if row.detector.random:
+        return
+    if not entry.members:
+        if (table.arrays[names.worst_name(number)] < table.clean).any():
+            yield f"{entry.threat}: some of its scores lie below the clean ones, which an attack may always take."
         return
     every = [table.clean, *(table.arrays[names.member_name(number, name)] for name in entry.members)]
     if not np.array_equal(np.max(every, axis=0), table.arrays[names.worst_name(number)]):

@@ -89,12 +89,12 @@ def leaderboards(catalog: Catalog, track: str | None = None) -> Leaderboards:
         UsageError: The named track is unknown or has no suite, or a folder cannot be read.
     """
     if track is not None:
-        check_suite(catalog.track(track))
+        check_suite(catalog.track(track), catalog)
     boards, left_out = [], []
     for name in [track] if track is not None else track_names(catalog):
         try:
             card = catalog.track(name)
-            check_suite(card)
+            check_suite(card, catalog)
         except BenchError as error:
             left_out.append(LeftOut(name, f"folder '{name}' of leaderboards has no track to it: {error}"))
             continue

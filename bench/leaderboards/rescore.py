@@ -16,7 +16,7 @@ from bench.evaluation.keys import weights_hashes
 from bench.evaluation.scoring import Draws, Scores, device_of, predict_classes, score_images
 from bench.leaderboards import arrays as names
 from bench.leaderboards.claims import Files, in_ball
-from bench.leaderboards.row import Row
+from bench.leaderboards.row import Entry, Row
 from bench.metrics import iqr
 from bench.specs import Norm
 
@@ -107,10 +107,10 @@ class Scorer:
         parts = [self._score(part.pixels(), Draws(part.ids)) for part in sets.values()]
         return np.concatenate(parts)
 
-    def attacked(self, images: NDArray[np.float32], rows: NDArray[np.int64]) -> Scores:
-        """(k,) scores of images that belong to these OOD images, by the draws of a worst case."""
+    def attacked(self, images: NDArray[np.float32], rows: NDArray[np.int64], entry: Entry) -> Scores:
+        """(k,) scores of images that belong to these OOD images, by the draws of an entry of the row."""
         ids = torch.from_numpy(self.ids[len(self.images.test) :][rows])
-        return self._score(torch.from_numpy(images), Draws(ids, self.row.seed, round=3))
+        return self._score(torch.from_numpy(images), Draws(ids, self.row.seed, round=3 if entry.members else 2))
 
     def outside(
         self, images: NDArray[np.float32], rows: NDArray[np.int64], norm: Norm, eps: float
@@ -162,7 +162,7 @@ def _attacked_problems(row: Row, files: Files, number: int, scorer: Scorer) -> I
     if (outside := int(scorer.outside(images, rows, entry.norm, entry.eps).sum())) > 0:
         yield f"{where}: {outside} of {len(rows)} kept images lie outside the ball or the box."
     spread = iqr(files.table.test) or 1.0
-    off = np.abs(scorer.attacked(images, rows) - files.table.arrays[names.worst_name(number)][rows]) / spread
+    off = np.abs(scorer.attacked(images, rows, entry) - files.table.arrays[names.worst_name(number)][rows]) / spread
     if (wrong := int(np.sum(~(off <= scorer.tolerance)))) > 0:
         yield (
             f"{where}: the weights give other scores for {wrong} of {len(rows)} kept images (by up to "

@@ -1,6 +1,6 @@
 """The cells that a row needs: a track's suite for one detector, found in a run or said to be missing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from bench.errors import UsageError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.plan import PlannedCell, plan
 from bench.evaluation.results import CellMeta
-from bench.specs import Side, TrackCard
+from bench.specs import Knowledge, Side, ThreatCard, TrackCard
+from bench.yaml_cards import Location
 
 _WORDS = {
     "detector_hash": "the detector's card",
@@ -31,17 +32,91 @@ class Choice:
     early_stop: bool = True
 
 
-def check_suite(track: TrackCard) -> None:
-    """Raise unless the track has a suite.
+def check_suite(track: TrackCard, catalog: Catalog) -> None:
+    """Raise unless the track has a suite of which rows can be made.
 
     Raises:
-        UsageError: It has none.
+        UsageError: It has none, or one of its entries cannot stand in a row.
     """
     if not track.suite:
         raise UsageError(
             f"track '{track.name}' has no suite, so it has no leaderboard; add `suite: [{{threat: ..., eps: ...}}]` to "
             "its card."
         )
+    for _, sentence in suite_problems(track, catalog):
+        raise UsageError(f"track '{track.name}': {sentence}.")
+
+
+def suite_problems(track: TrackCard, catalog: Catalog) -> Iterator[tuple[Location, str]]:
+    """What keeps a track's suite from making rows: one rule for `validate`, `submit`, `verify` and the boards.
+
+    An entry is a worst case over several attacks, or one attack by itself, within a ball around OOD images.
+
+    Args:
+        track: The track's card.
+        catalog: Where threats are found.
+
+    Yields:
+        Where in the card, and what is wrong there, without the full stop.
+    """
+    seen: set[tuple[str, float]] = set()
+    for number, entry in enumerate(track.suite):
+        where: Location = ("suite", number, "threat")
+        if (entry.threat, entry.eps) in seen:
+            yield where, f"'{entry.threat}' at {entry.eps:g} is in the suite twice; leave one out"
+        seen.add((entry.threat, entry.eps))
+        try:
+            card = catalog.threat(entry.threat)
+            members = [catalog.threat(name) for name in card.members.get(Side.EVADE, ())]
+        except UsageError as error:
+            yield where, str(error).rstrip(".")
+            continue
+        for attack in (card, *members):
+            if why := _no_part_of_a_row(attack):
+                inside = f" of '{card.name}'" if attack is not card else ""
+                yield where, f"threat '{attack.name}'{inside} cannot stand in a suite: {why}"
+    for field, value in (("suite_limit", track.suite_limit), ("default_limit", track.default_limit)):
+        if track.suite and value is not None and value < 2:
+            yield (field,), f"{field} is {value}, and a row is about 2 or more images of a set"
+
+
+def _no_part_of_a_row(card: ThreatCard) -> str | None:
+    """Why a threat makes no row; None where it does."""
+    if card.norm is None:
+        return "it has no norm; name one with a ball"
+    if card.min_norm:
+        return "it looks for the nearest image at any distance; name one that stays within a ball"
+    if Side.EVADE not in card.sides:
+        return f"it attacks the side {' and '.join(card.sides)}, and a row is about evade"
+    return None
+
+
+def excused(member: ThreatCard, track: TrackCard, detector: str, *, white_box: bool, catalog: Catalog) -> str | None:
+    """Why a row may lack one attack of a suite, by the cards alone; None where it must have it.
+
+    Args:
+        member: The attack's card.
+        track: The track's card.
+        detector: The detector's name.
+        white_box: Whether the detector has a gradient that can be followed.
+        catalog: Where the detectors are found from which a transfer attack takes its images.
+    """
+    if member.knowledge is Knowledge.GRADIENTS and not white_box:
+        return "it follows gradients, and the detector has none"
+    if member.source is not None:
+        own = detector.partition(".")[0]
+        others = [name for name in member.source.detectors if name.partition(".")[0] != own]
+        if not any(_has_settings(catalog, name, track.name) for name in others):
+            return "none of the detectors that it takes its images from has settings for the track"
+    return None
+
+
+def _has_settings(catalog: Catalog, detector: str, track: str) -> bool:
+    try:
+        catalog.detector_spec(detector, track)
+    except UsageError:  # no such detector, a card that cannot be read, or no settings
+        return False
+    return True
 
 
 def suite_cells(
@@ -50,13 +125,13 @@ def suite_cells(
     """The cells of the suite for one detector, in its order; each has its clean cell and its members.
 
     Raises:
-        UsageError: The detector cannot be run on the track, or a threat of the suite has no norm.
+        UsageError: The detector cannot be run on the track, or the suite makes no rows.
     """
+    check_suite(track, catalog)
     cells = []
     for wanted in track.suite:
         card = catalog.threat(wanted.threat)
-        if card.norm is None:
-            raise UsageError(f"threat '{card.name}' of the suite of '{track.name}' has no norm; name one with a ball.")
+        assert card.norm is not None  # as `check_suite` found
         radius = EpsChoice({card.norm: (wanted.eps,)})
         planned = plan(
             catalog, [detector], [wanted.threat], radius, [track.name], limit=track.row_limit,
@@ -82,7 +157,7 @@ def find_suite(
     Raises:
         UsageError: A cell is missing; in one sentence, which one and how to compute it.
     """
-    check_suite(track)
+    check_suite(track, catalog)
     own = [meta for meta in metas if (meta.detector, meta.track, meta.side) == (detector, track.name, Side.EVADE)]
     stored = {meta.key for meta in own}
     wanted = {entry.threat for entry in track.suite}
@@ -112,7 +187,17 @@ def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: Path) -> str:
     near = [meta for meta in own if (meta.threat, meta.norm, meta.eps) == (cell.threat.name, asked.norm, asked.eps)]
     if not near:
         return f"'{run}' holds no cell {cell.label}, which the track's suite asks for; compute it: {command}"
-    other = max(near, key=lambda meta: (meta.limit == asked.limit, meta.detector_hash == asked.detector_hash))
+    other = max(near, key=lambda m: (not m.without, m.limit == asked.limit, m.detector_hash == asked.detector_hash))
+    if other.without:
+        return (
+            f"{cell.label} was run without {', '.join(other.without)}, and a row needs all OOD sets of the track; "
+            f"compute it again: {command}"
+        )
+    if other.failed_needs:
+        return (
+            f"{cell.label} was run without {', '.join(other.failed_needs)}, which failed "
+            f"({next(iter(other.failed_needs.values()))}); a row needs all of the suite, so compute it again: {command}"
+        )
     if other.limit != asked.limit:
         return (
             f"{cell.label} was run on at most {other.limit or 'all'} images of a set, and a row of this track needs "

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
+from bench.report.conditions import QUIET_STATUSES
 from bench.report.doubts import doubt_lines
 from bench.report.extras import extra_columns
 from bench.report.fool import CAPTION as FOOL_CAPTION
@@ -12,9 +13,6 @@ from bench.specs import DEFAULT_RECALL, Norm, Side
 
 REACHABLE_LIMIT = 0.05
 """Above this share of OOD images that can become an ID image, a line says so."""
-
-QUIET_STATUSES = ("", "completed", "stopped")
-"""How attacks end that need no word."""
 
 _SIDES = {
     None: "no attack",
@@ -29,8 +27,9 @@ _USUAL_SHARE = f"{100 * DEFAULT_RECALL:g}"
 
 
 def heading(table: Table) -> str:
-    """The track and the attacked side."""
-    return f"{table.track}, {_SIDES[table.side]}"
+    """The track, the OOD sets that the run left out, and the attacked side."""
+    reduced = f" without {', '.join(table.without)}" if table.without else ""
+    return f"{table.track}{reduced}, {_SIDES[table.side]}"
 
 
 def caption(table: Table, *, full: bool = False) -> list[str]:
@@ -41,7 +40,7 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
         full: For the view with every figure: also at which threshold images count as detected.
     """
     counted = [column.name for column in table.columns if column.counts]
-    lines = [_images(table)]
+    lines = [_images(table), *_suite_lines(table)]
     if table.side is Side.FOOL:
         return [*lines, *FOOL_CAPTION]
     if table.attacked:
@@ -52,7 +51,9 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
     else:
         lines.append("AUROC (95 % interval over the samples); at 0 or 1 its interval")
     starred = " (* does not enter it)" if any(not column.counts for column in table.columns) else ""
-    lines.append(f"mean over {', '.join(counted)}{starred}" if counted else "no set of this track enters a mean")
+    lines.append(f"mean over {', '.join(counted)}{starred}" if counted else "none of these sets enters a mean")
+    if table.without:
+        lines[-1] += f"; the run left out {', '.join(table.without)}, so this is not the mean of the track"
     of_attacks = (
         "ceiling: mean AUROC that no detector can exceed at this radius; grads, queries: gradients and scores asked "
         "for, on all images together; "
@@ -165,6 +166,18 @@ def _images(table: Table) -> str:
     limit = "no limit" if table.limit is None else f"limit {table.limit}"
     seeds = sorted({meta.seed for meta in table.metas})
     return f"{n_id} ID test images against {ood}; {limit}; seed {', '.join(map(str, seeds))}"
+
+
+def _suite_lines(table: Table) -> list[str]:
+    """One line for each choice of attacks that a worst case of the table lacks."""
+    lacking: dict[str, None] = {}
+    for section in table.sections:
+        for row in section.rows:
+            meta = row.meta
+            if meta.members and (absent := [*meta.left_out, *meta.failed_needs]):
+                over = ", ".join(name for name in meta.members if name not in meta.failed_needs)
+                lacking[f"{section.threat}: the worst case over {over}, without {', '.join(absent)}"] = None
+    return list(lacking)
 
 
 def _status_lines(table: Table) -> list[str]:

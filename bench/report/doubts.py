@@ -6,7 +6,10 @@ from bench.report.table import Table
 
 
 def doubt_lines(table: Table) -> list[str]:
-    """One line for each choice of soundness checks that failed, with the cells that failed them."""
+    """One line for each choice of soundness checks that failed, with the cells that failed them.
+
+    One too for each cell whose attack lacks parts that failed: with them its figure can only be lower.
+    """
     failed: dict[tuple[str, ...], list[CellMeta]] = {}
     for section in table.sections:
         for row in section.rows:
@@ -16,7 +19,15 @@ def doubt_lines(table: Table) -> list[str]:
         f"! not to be believed and not ranked, since {', '.join(checks)} failed: {'; '.join(map(_name, metas))}; "
         "`bench diagnose` says what to try."
         for checks, metas in failed.items()
-    ]
+    ] + [_lacking(meta) for meta in table.metas if meta.failed_needs]
+
+
+def _lacking(meta: CellMeta) -> str:
+    reasons = "; ".join(f"{name}: {why.rstrip('.')}" for name, why in meta.failed_needs.items())
+    return (
+        f"! not to be believed and not ranked, since parts of the attack failed and the figure may be too high: "
+        f"{_name(meta)} lacks {', '.join(meta.failed_needs)} ({reasons}); mend that and run it again."
+    )
 
 
 def _name(meta: CellMeta) -> str:

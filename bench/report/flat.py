@@ -82,7 +82,7 @@ def _mean_change(row: Row) -> str:
         return numbers.clean_auroc(meta.mean, with_interval=True)
     if meta.mean is None:
         return numbers.ABSENT
-    attacked = numbers.attacked_auroc(meta.mean, with_interval=True, doubted=bool(row.failed))
+    attacked = numbers.attacked_auroc(meta.mean, with_interval=True, doubted=row.doubted)
     return f"{numbers.clean_auroc(meta.mean)} → {attacked}"
 
 
@@ -90,5 +90,5 @@ def _change(row: Row, name: str, *, with_interval: bool) -> str:
     metrics = row.meta.sets.get(name)
     if metrics is None:
         return numbers.ABSENT
-    attacked = numbers.attacked_auroc(metrics, with_interval=with_interval, doubted=bool(row.failed))
+    attacked = numbers.attacked_auroc(metrics, with_interval=with_interval, doubted=row.doubted)
     return f"{numbers.clean_auroc(metrics)} → {attacked}" if is_attack(row.meta) else attacked

@@ -42,7 +42,7 @@ def _curves(table: Table, attacks: list[Section]) -> list[_Curve]:
         unattacked = clean.get(there[0].detector)
         words = tuple(_figure(row) for row in rows)
         average = sum(map(mean_auroc, there)) / len(there)
-        doubted = any(row.failed for row in rows if row is not None)
+        doubted = any(row.doubted for row in rows if row is not None)
         curves.append(_Curve(label, _figure(unattacked), words, average, doubted))
     return sorted(curves, key=lambda curve: (curve.doubted, -curve.average))
 
@@ -53,7 +53,7 @@ def _figure(row: Row | None) -> str:
         return numbers.ABSENT
     if row.meta.mean is None:
         return numbers.share(mean_auroc(row.meta))
-    return numbers.attacked_auroc(row.meta.mean, doubted=bool(row.failed))
+    return numbers.attacked_auroc(row.meta.mean, doubted=row.doubted)
 
 
 def _title(section: Section) -> tuple[str, ...]:

@@ -44,9 +44,11 @@ def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None, work
 
     from bench.datasets.track import Track
     from bench.evaluation.images import Images
+    from bench.evaluation.sets import SetChoice
     from bench.metrics import radii_for_reach
 
-    images = Images.of(Track(card, data_dir, workspace=workspace), table.limit)
+    chosen = SetChoice(without=table.without).of(card)
+    images = Images.of(Track(card, data_dir, workspace=workspace), table.limit, chosen)
     names = [column.name for column in table.columns if column.counts] or list(images.ood)
     distances = np.concatenate([images.distances(name, norm) for name in names])
     return radii_for_reach(distances, [REACHABLE_LIMIT])[0]

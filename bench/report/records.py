@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from bench.evaluation.results import CellMeta, FoolAtEps, MeanMetrics, SetMetrics
 from bench.report.captions import threshold_source
+from bench.report.conditions import COLUMNS as CONDITIONS
+from bench.report.conditions import conditions_of
 from bench.soundness.verdicts import Verdict, Verdicts
 
 _OF_CELL = (
@@ -20,7 +22,7 @@ _OF_SET = tuple(name for name in SetMetrics.model_fields if name != "figures")
 
 COLUMNS = (
     *_OF_CELL[:8], "sound", "failed_checks", "set", *_OF_SET, *_OF_FOOL, "threshold_source", "id_bits_per_dim",
-    "cell_gradients", "cell_queries", "seconds", *_OF_CELL[8:],
+    "cell_gradients", "cell_queries", "seconds", *_OF_CELL[8:], *CONDITIONS,
 )  # fmt: skip
 """The columns of `records`; a figure that a row does not have is None."""
 
@@ -45,6 +47,7 @@ def records(metas: Iterable[CellMeta], verdicts: Findings = MappingProxyType({})
         shared = meta.model_dump(mode="json", include=set(_OF_CELL))
         shared |= {"threshold_source": threshold_source(meta), "id_bits_per_dim": meta.bits_per_dim}
         shared |= {"cell_gradients": meta.gradients, "cell_queries": meta.queries, "seconds": meta.seconds}
+        shared |= conditions_of(meta)
         shared |= _soundness(verdicts.get(meta.key))
         of_sets: dict[str, SetMetrics | MeanMetrics] = dict(meta.sets)
         if meta.mean is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bench.evaluation.results import CellMeta
+from bench.report.conditions import parts_of
 from bench.specs import Norm, Side, content_hash
 
 
@@ -38,10 +39,18 @@ class Row:
     meta: CellMeta
     failed: tuple[str, ...] = ()
 
+    @property
+    def doubted(self) -> bool:
+        """Whether its figure cannot be believed: a check says so, or a part of the attack failed."""
+        return bool(self.failed or self.meta.failed_needs)
+
 
 @dataclass(frozen=True)
 class Section:
-    """The cells of one threat at one radius, best attacked mean first, those that failed a check after all others."""
+    """The cells of one threat at one radius, best attacked mean first, those that cannot be believed after all others.
+
+    Worst cases over different attacks are different threats: "auto-l2 (6 of 7)" stands apart from "auto-l2".
+    """
 
     threat: str
     norm: Norm | None
@@ -60,6 +69,7 @@ class Table:
         limit: The most images that were taken of a set; None where all were.
         columns: The OOD sets, those that enter the mean first.
         sections: Unattacked cells first, then by norm, threat and radius.
+        without: OOD sets of the track that the run left out: the mean is not that of the track.
     """
 
     track: str
@@ -67,6 +77,7 @@ class Table:
     limit: int | None
     columns: tuple[SetColumn, ...]
     sections: tuple[Section, ...]
+    without: tuple[str, ...] = ()
 
     @property
     def attacked(self) -> bool:
@@ -106,18 +117,20 @@ Failed = Mapping[str, tuple[str, ...]]
 
 
 def build_tables(metas: Iterable[CellMeta], failed: Failed = MappingProxyType({})) -> tuple[Table, ...]:
-    """The tables of these cells, one a track, side and limit; clean cells stand in each that they belong to.
+    """The tables of these cells, one a track, choice of OOD sets, side and limit.
+
+    Clean cells stand in each that they belong to.
 
     Args:
         metas: The cells.
         failed: Which of them failed which soundness checks.
     """
     unique = list({meta.key: meta for meta in metas}.values())
-    places: dict[tuple[str, str, str], list[CellMeta]] = {}
+    places: dict[tuple[str, str, str, tuple[str, ...]], list[CellMeta]] = {}
     for meta in unique:
-        places.setdefault((meta.track, meta.track_hash, str(meta.limit)), []).append(meta)
+        places.setdefault((meta.track, meta.track_hash, str(meta.limit), meta.without), []).append(meta)
     tables = []
-    for _, together in sorted(places.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
+    for _, together in sorted(places.items(), key=lambda item: (item[0][0], item[0][3], item[0][2], item[0][1])):
         clean = [meta for meta in together if not is_attack(meta)]
         sides = [side for side in Side if any(is_attack(meta) and meta.side is side for meta in together)]
         if not sides:
@@ -142,7 +155,7 @@ def _table(metas: list[CellMeta], side: Side | None, failed: Failed) -> Table:
         for name, metrics in meta.sets.items():
             found.setdefault(name, metrics.counts)
     columns = sorted((SetColumn(name, counts) for name, counts in found.items()), key=lambda c: not c.counts)
-    return Table(first.track, side, first.limit, tuple(columns), _sections(metas, failed))
+    return Table(first.track, side, first.limit, tuple(columns), _sections(metas, failed), first.without)
 
 
 def _sections(metas: list[CellMeta], failed: Failed) -> tuple[Section, ...]:
@@ -165,7 +178,12 @@ def _sortable(part: object) -> tuple[float, str]:
 
 
 def _settings_of(meta: CellMeta) -> str:
-    return content_hash([meta.threat_hash, meta.threat_params])
+    return content_hash([meta.threat_hash, meta.threat_params, *_absent(meta)])
+
+
+def _absent(meta: CellMeta) -> tuple[list[str], ...]:
+    """What is missing of a worst case; the images of a transfer attack come from whom there is."""
+    return (sorted(meta.left_out), sorted(meta.failed_needs)) if meta.members else ()
 
 
 def _threat_names(metas: list[CellMeta]) -> dict[tuple[str, str], str]:
@@ -181,7 +199,7 @@ def _threat_names(metas: list[CellMeta]) -> dict[tuple[str, str], str]:
         taken: dict[str, int] = {}
         for settings, meta in by_settings.items():
             words = ", ".join(f"{key.replace('_', ' ')} {meta.threat_params.get(key)}" for key in differing)
-            name = f"{threat} ({words})" if words else threat
+            name = " ".join(filter(None, (threat, f"({words})" if words else "", parts_of(meta))))
             taken[name] = taken.get(name, 0) + 1
             names[threat, settings] = name if taken[name] == 1 else f"{name} #{meta.threat_hash[:6]}"
     return names
@@ -193,7 +211,11 @@ def _once_a_detector(clean: list[CellMeta]) -> list[CellMeta]:
 
 
 def _rows(metas: list[CellMeta], failed: Failed) -> tuple[Row, ...]:
-    ranked = sorted(metas, key=lambda m: (m.key in failed, -mean_auroc(m), m.detector, m.seed, m.key))
+    def place(meta: CellMeta) -> tuple[bool, float, str, int, str]:
+        doubted = meta.key in failed or bool(meta.failed_needs)
+        return doubted, -mean_auroc(meta), meta.detector, meta.seed, meta.key
+
+    ranked = sorted(metas, key=place)
     return tuple(
         Row(_label(meta, [m for m in metas if m.detector == meta.detector]), meta, failed.get(meta.key, ()))
         for meta in ranked

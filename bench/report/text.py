@@ -132,14 +132,14 @@ def _mean_cell(row: Row, _: str) -> str:
     meta = row.meta
     if not is_attack(meta):
         return numbers.clean_auroc(meta.mean, with_interval=True)
-    attacked = numbers.attacked_auroc(meta.mean, with_interval=True, doubted=bool(row.failed))
+    attacked = numbers.attacked_auroc(meta.mean, with_interval=True, doubted=row.doubted)
     return f"{numbers.clean_auroc(meta.mean)} → {attacked}" if meta.mean else attacked
 
 
 def _set_column(name: str, title: str) -> _Column:
     def cell(row: Row, _: str) -> str:
         metrics = row.meta.sets.get(name)
-        return numbers.attacked_auroc(metrics, doubted=bool(row.failed)) if metrics else numbers.ABSENT
+        return numbers.attacked_auroc(metrics, doubted=row.doubted) if metrics else numbers.ABSENT
 
     return _Column(_broken(title), cell)
 

@@ -71,7 +71,8 @@ def recorded_for(meta: CellMeta, cards: Cards) -> RecordedSpec | None:
     try:
         if meta.limit != cards.track(meta.track).default_limit:
             return None
-        return cards.detector_spec(meta.detector, meta.track).recorded
+        recorded = cards.detector_spec(meta.detector, meta.track).recorded
+        return recorded.model_copy(update={"clean_auroc": None}) if meta.without else recorded
     except UsageError:
         return None
 
@@ -189,7 +190,7 @@ def _same_images(a: CellMeta, b: CellMeta) -> bool:
     def facts(meta: CellMeta) -> tuple[object, ...]:
         return (
             meta.detector, meta.detector_hash, meta.weights_sha256, meta.track, meta.track_hash, meta.limit, meta.seed,
-            meta.early_stop,
+            meta.early_stop, meta.without,
         )  # fmt: skip
 
     return facts(a) == facts(b) and (a.side is b.side or Side.BOTH in (a.side, b.side))

@@ -59,7 +59,7 @@ def _auroc_panel(table: Table, threat: str, norm: str, sections: list[Section]) 
         stem("auroc", table.track, table.side, norm, threat),
         f"{threat}: AUROC against {norm} eps",
         f"{table.track}, side {table.side}: mean AUROC over the OOD sets that count, clean at eps 0; bands: "
-        "95 % intervals; open marks: a soundness check failed.",
+        "95 % intervals; open marks: not to be believed.",
         figure,
     )
 
@@ -78,7 +78,7 @@ def _auroc_line(axes: "Axes", number: int, rows: list[Row]) -> object:
     style = style_of(number)
     (line,) = axes.plot(eps, auroc, **style)
     axes.fill_between(eps, low, high, color=style["color"], alpha=0.18, linewidth=0)
-    doubted = [(row.meta.eps or 0.0, mean_auroc(row.meta)) for row in rows if row.failed]
+    doubted = [(row.meta.eps or 0.0, mean_auroc(row.meta)) for row in rows if row.doubted]
     for at in doubted:
         axes.plot(*at, marker=style["marker"], color=style["color"], markerfacecolor="white", markersize=6, zorder=4)
     return line

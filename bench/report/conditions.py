@@ -1,0 +1,49 @@
+"""Under which conditions a cell's figures were measured: only cells that agree in all of them can be averaged."""
+
+from bench.evaluation.results import CellMeta
+
+QUIET_STATUSES = ("", "completed", "stopped")
+"""How attacks end that need no word; one that stopped early had reached all that counts."""
+
+COLUMNS = ("steps", "restarts", "params", "status", "without", "left_out", "failed_parts")
+"""What `conditions_of` tells."""
+
+
+def conditions_of(meta: CellMeta) -> dict[str, object]:
+    """The attack's parameters in force, how it ended, and what is missing of it; beside eps, side, limit and seed.
+
+    Args:
+        meta: The cell.
+
+    Returns:
+        "steps" and "restarts", None where the threat has none; "params", all parameters in one text; "status",
+        "completed" or else how many images ended how; "without", OOD sets that were left out; "left_out", parts of
+        the attack that cannot be run on the detector; "failed_parts", parts that were to be run and failed.
+    """
+    params = dict(sorted(meta.threat_params.items()))
+    return {
+        "steps": params.get("steps"),
+        "restarts": params.get("restarts"),
+        "params": " ".join(f"{name}={value}" for name, value in params.items()),
+        "status": status_of(meta),
+        "without": " ".join(meta.without),
+        "left_out": " ".join(meta.left_out),
+        "failed_parts": " ".join(meta.failed_needs),
+    }
+
+
+def status_of(meta: CellMeta) -> str:
+    """How the attacks ended: "completed" where all did, else how many ended how: "completed 3, no-gradient 7"."""
+    ended = {status: count for status, count in sorted(meta.statuses.items()) if status and count}
+    if set(ended) <= set(QUIET_STATUSES):
+        return "completed"
+    return ", ".join(f"{status} {count}" for status, count in ended.items())
+
+
+def parts_of(meta: CellMeta) -> str:
+    """How many of a suite's attacks its worst case is taken over, "(6 of 7)"; "" where it is all of them."""
+    absent = {**meta.left_out, **meta.failed_needs}
+    if not meta.members or not absent:
+        return ""
+    every = {*meta.members, *absent}
+    return f"({len(every) - len(absent)} of {len(every)})"
