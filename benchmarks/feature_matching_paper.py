@@ -157,8 +157,8 @@ def lines(
         )
         mape = result.figures["mape"].numpy()
         yield (
-            f"| {row.label} | {start} | {params.steps} | {before:.3f} | {matched:.3f} | {best:.3f} | {100 * np.nanmean(mape):.2f} "
-            f"| {100 * np.mean(mape < 0.01):.0f} % | {row.paper} | {seconds:.0f} |"
+            f"| {row.label} | {start} | {params.steps} | {before:.3f} | {matched:.3f} | {best:.3f} "
+            f"| {100 * np.nanmean(mape):.2f} | {100 * np.mean(mape < 0.01):.0f} % | {row.paper} | {seconds:.0f} |"
         )
 
 

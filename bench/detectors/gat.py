@@ -16,8 +16,8 @@ class GAT(LogitDetector):
     that were moved by K normalised steps of steepest ascent on D, with K growing from 0. Appendix G takes the logit
     as the score, and so does this. How D is trained is the recipe's; the network has one logit and no classes.
 
-    The paper's baseline, K = 0, is this detector trained without ascent (`gat.k0`). It is named there as a form of Outlier
-    Exposure, but has neither the loss nor the score of `OE`, which is a classifier.
+    The paper's baseline, K = 0, is this detector trained without ascent (`gat.k0`). It is called a form of Outlier
+    Exposure there, but has neither the loss nor the score of `OE`, which is a classifier.
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(classifier=False, outliers=True, components=("discriminator",))

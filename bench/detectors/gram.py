@@ -51,8 +51,8 @@ class Gram(Detector):
     1e-6 is added to the *size* of a bound, there to the bound itself; `floor` keeps bounds near zero from magnifying
     roundings into scores.
 
-    The paper on attacks of encoders (Liang et al. 2020, appendix H), which feature matching follows, takes orders 1 to 5
-    of this score: `orders: 5`, for which statistics are to be fitted anew.
+    The paper on attacks of encoders (Liang et al. 2020, appendix H), which feature matching follows, takes orders up to
+    5 of this score: `orders: 5`, for which statistics are to be fitted anew.
 
     An image inside all ranges scores exactly 0. `objective` goes on above 0 there, with the distance to the nearest
     bound, so that an attack that wants a lower score has a direction from the start.
