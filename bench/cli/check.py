@@ -46,8 +46,9 @@ def command(
 ) -> None:
     """Hold a run against a baseline: did a detector get worse, or an attack weaker?
 
-    Worse: the AUROC fell. Attack weaker: it rose under attack although the detector is the same. A change counts where
-    it is larger than --tolerance and significant at --alpha. On side fool the share of images that withstood counts.
+    Worse: the AUROC fell. Attack weaker: it rose under attack although the detector computes the same scores. A change
+    counts where it is larger than --tolerance and significant at --alpha. On side fool the share of images that
+    withstood counts.
 
     Exit codes: 0 unchanged or better, 1 worse or an attack weaker, 2 a wrong request, 3 cells are missing (and no
     other is worse).
@@ -59,7 +60,7 @@ def command(
     recorded = read_baseline(baseline)
     reasons: dict[Identity, str] = {}
     if run is not None:
-        now = _stored(recorded, run, workspace, data_dir)
+        now, reasons = _stored(recorded, run, workspace, data_dir)
     else:
         now, reasons = _computed(recorded, out, device, workspace, data_dir, quiet)
     found = compare(recorded.cells, now, tolerance=tolerance, alpha=alpha, reasons=reasons)
@@ -76,15 +77,16 @@ def _check_numbers(tolerance: float, alpha: float) -> None:
 
 def _stored(
     recorded: "Baseline", run: Path, workspace: Path | None, data_dir: Path | None
-) -> "dict[Identity, BaselineCell]":
-    """The cells of a folder that are those of the baseline."""
+) -> "tuple[dict[Identity, BaselineCell], dict[Identity, str]]":
+    """The cells of a folder that are those of the baseline, and what it holds in the place of others."""
     from bench.cli.stored import chosen_tables, say_notices
-    from bench.leaderboards.replay import current_cells, of_today
+    from bench.leaderboards.replay import current_cells, missing_reasons, of_today
 
     store = chosen_tables(run, [], [], []).store
     stored = store.cells()
     say_notices(store)
-    return current_cells(of_today(stored, catalog(workspace), data_dir=data_dir), recorded.cells)
+    today = of_today(stored, catalog(workspace), data_dir=data_dir)
+    return current_cells(today, recorded.cells), missing_reasons(today, recorded.cells)
 
 
 def _computed(

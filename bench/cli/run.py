@@ -10,7 +10,7 @@ import typer
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say, settings
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request
-from bench.errors import NoSettingsError, NotApplicableError, UsageError
+from bench.errors import BenchError, NoSettingsError, NotApplicableError, UsageError
 from bench.specs import Goal, Loss, Side
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Folder that keeps the cells; runs where none is named.")] = None,
     grid: Annotated[Path | None, typer.Option(help="YAML file of these options; the command line wins.")] = None,
     diagnose: Annotated[
-        bool, typer.Option("--diagnose", help="Check the cells for soundness, as far as stored cells allow.")
+        bool, typer.Option("--diagnose", help="Check the cells for soundness, as far as that is cheap.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only tables, notices and errors.")] = False,
 ) -> None:
@@ -119,7 +119,7 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     needless = [f for f in failures if isinstance(f.error, NotApplicableError) and not _named(request, f)]
     failures = [failure for failure in failures if failure not in needless]
     if diagnose:
-        _check(cards, store, done)
+        _check(cards, store, done, request)
     _print_tables(request, cards, done)
     for notice in store.notices:
         say(f"notice: {notice}")
@@ -282,18 +282,31 @@ def compute_cells(
     return outcomes
 
 
-def _check(cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> None:
-    """Keep what the cells of this run say about each other and themselves, and tell of what is amiss."""
+def _check(cards: "Catalog", store: "Store", done: "Sequence[CellDone]", request: RunRequest) -> None:
+    """Keep what the cells of this run say, and what cheap probes of their detectors add; tell of what is amiss."""
+    from bench.cli.devices import resolve_device
+    from bench.evaluation.workbench import Workbench
+    from bench.soundness.cheap import cheap_checks, joined
+    from bench.soundness.checklist import checks_made
     from bench.soundness.files import write_verdicts
     from bench.soundness.stored import stored_checks
-    from bench.soundness.verdicts import Verdict
+    from bench.soundness.verdicts import Verdict, Verdicts
 
-    cells = [cell for outcome in done if (cell := store.get(outcome.meta.key)) is not None]
-    labels = {outcome.meta.key: outcome.planned.label for outcome in done}
-    for key, verdicts in stored_checks(cells, cards).items():
-        for finding in write_verdicts(store.root, verdicts).findings:
+    cells = {outcome.meta.key: cell for outcome in done if (cell := store.get(outcome.meta.key)) is not None}
+    planned = {outcome.meta.key: outcome.planned for outcome in done}
+    bench = Workbench(cards, store, device=resolve_device(request.device), data_dir=request.data_dir)
+    found: dict[str, Verdicts] = {}
+    for key, verdicts in stored_checks(cells.values(), cards).items():
+        try:
+            verdicts = joined(verdicts, cheap_checks(planned[key], cells[key], bench))  # noqa: PLW2901 - the same, more
+        except BenchError as error:
+            say(f"notice: {planned[key].label} is checked by stored cells alone: {error}")
+        found[key] = write_verdicts(store.root, verdicts)
+        for finding in found[key].findings:
             if finding.verdict in (Verdict.WARN, Verdict.FAIL):
-                say(f"{finding.verdict} {finding.check}, {labels[key]}: {finding.found} Next: {finding.advice}")
+                say(f"{finding.verdict} {finding.check}, {planned[key].label}: {finding.found} Next: {finding.advice}")
+    if found:
+        say(f"{checks_made(found)} checks were made of each attack; `bench diagnose` makes those that cost more.")
 
 
 def _print_tables(request: RunRequest, cards: "Catalog", done: "Sequence[CellDone]") -> None:

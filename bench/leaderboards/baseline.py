@@ -131,6 +131,7 @@ class Provenance(_Part):
     micro_batch: int = Field(ge=1)
     early_stop: bool
     bench: Label
+    versions: dict[Label, Label] = Field(default={}, max_length=32)  # of what computed it; empty in older baselines
 
 
 class Request(_Part):

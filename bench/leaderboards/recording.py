@@ -104,7 +104,7 @@ def _recorded(
                 detector_hash=meta.detector_hash, weights_sha256=meta.weights_sha256, source_hash=meta.source_hash,
                 threat_hash=meta.threat_hash, threat_params=_plain(meta.threat_params), track_hash=meta.track_hash,
                 set_digests=meta.set_digests, micro_batch=meta.micro_batch, early_stop=meta.early_stop,
-                bench=meta.versions.get("bench", __version__),
+                bench=meta.versions.get("bench", __version__), versions=meta.versions,
             ),
             request=_request(meta, cards),
             figure=figure, value=value, se=se,

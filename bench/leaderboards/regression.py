@@ -13,6 +13,7 @@ from itertools import zip_longest
 from bench import metrics
 from bench.evaluation.plan import CLEAN
 from bench.leaderboards.baseline import BaselineCell, Figure, Identity, Provenance
+from bench.leaderboards.same_detector import Computed
 from bench.soundness.view import TEST
 from bench.yaml_cards import shorten
 
@@ -23,7 +24,7 @@ class Verdict(StrEnum):
     UNCHANGED = "unchanged"
     BETTER = "better"
     WORSE = "worse"  # the figure fell
-    WEAKER = "attack weaker"  # it rose under attack, and the detector is the same
+    WEAKER = "attack weaker"  # it rose under attack, and the detector computes the same
     MISSING = "missing"
 
 
@@ -116,6 +117,7 @@ def compare(
         reasons: Why cells are missing, where that is known.
     """
     pairs = [(cell, now.get(cell.identity)) for cell in before]
+    computes = Computed.of(pairs)
     changes = [None if there is None else change_of(cell, there) for cell, there in pairs]
     adjusted = iter(metrics.holm([change[0].p_value for change in changes if change is not None]).tolist())
     compared = []
@@ -127,7 +129,7 @@ def compare(
         difference, paired = change
         p_value = next(adjusted)
         counts = abs(difference.difference) > tolerance and p_value <= alpha
-        verdict = _verdict(cell, there, difference.difference) if counts else Verdict.UNCHANGED
+        verdict = _verdict(cell, there, difference.difference, computes) if counts else Verdict.UNCHANGED
         differing = tuple(differences(cell, there))
         compared.append(Compared(cell, there, difference, paired, p_value, verdict, differing))
     return Regression(tuple(compared), tolerance, alpha)
@@ -149,7 +151,9 @@ def differences(before: BaselineCell, now: BaselineCell) -> list[Changed]:
     """What the figures depend on and is not as it was; empty where nothing is."""
     old, new = before.provenance, now.provenance
     found = [Changed(what, _short(a), _short(b)) for what, a, b in _hashes(old, new) if a != b]
+    versions = sorted({*old.versions, *new.versions}) if old.versions and new.versions else []
     settings: list[tuple[str, object, object]] = [
+        *((name, old.versions.get(name, "none"), new.versions.get(name, "none")) for name in versions),
         ("batch shape", old.micro_batch, new.micro_batch),
         ("early stop", old.early_stop, new.early_stop),
         *((name, old.threat_params.get(name), new.threat_params.get(name))
@@ -158,15 +162,11 @@ def differences(before: BaselineCell, now: BaselineCell) -> list[Changed]:
     return [*found, *(Changed(what, shorten(a), shorten(b)) for what, a, b in settings if a != b)]
 
 
-def _verdict(before: BaselineCell, now: BaselineCell, change: float) -> Verdict:
+def _verdict(before: BaselineCell, now: BaselineCell, change: float, computes: "Computed") -> Verdict:
     if change < 0:
         return Verdict.WORSE
     attacked = before.identity.threat != CLEAN
-    return Verdict.WEAKER if attacked and _same_detector(before.provenance, now.provenance) else Verdict.BETTER
-
-
-def _same_detector(old: Provenance, new: Provenance) -> bool:
-    return (old.detector_hash, old.weights_sha256) == (new.detector_hash, new.weights_sha256)
+    return Verdict.WEAKER if attacked and computes.the_same(before, now) else Verdict.BETTER
 
 
 def _images(cell: BaselineCell) -> dict[str, tuple[str, str | None]]:

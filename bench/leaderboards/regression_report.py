@@ -16,7 +16,7 @@ _NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _MEANS = {
     Verdict.WORSE: "the figure fell: the detector lost, or an attack found more than it did",
-    Verdict.WEAKER: "the detector is the same and more of its AUROC is left: the attack finds less than it did",
+    Verdict.WEAKER: "the detector computes the same scores, and more of its AUROC is left: the attack finds less",
     Verdict.MISSING: "there is nothing to hold against the baseline",
 }
 

@@ -105,6 +105,39 @@ def current_cells(cells: Sequence[Cell], before: Sequence[BaselineCell]) -> dict
     return {identity: several[0] for identity, several in found.items()}
 
 
+def missing_reasons(cells: Sequence[Cell], before: Sequence[BaselineCell]) -> dict[Identity, str]:
+    """Why a run has no cell beside one of a baseline: which seed, limit, radius or side it holds instead.
+
+    Args:
+        cells: Of the run.
+        before: The baseline's.
+    """
+    held = [part.identity for cell in cells for part in recorded_cells(cell)]
+    reasons = {}
+    for own in (cell.identity for cell in before):
+        alike = [other for other in held if _plain_name(other) == _plain_name(own)]
+        if own in alike or not alike:
+            continue
+        nearest = min(alike, key=lambda other: len(_unlike(own, other)))
+        asked, there = zip(*_unlike(own, nearest), strict=True)
+        reasons[own] = f"the run holds it with {', '.join(there)}, and the baseline with {', '.join(asked)}"
+    return reasons
+
+
+def _plain_name(identity: Identity) -> tuple[str, str, str]:
+    return identity.track, identity.detector, identity.threat
+
+
+def _unlike(own: Identity, other: Identity) -> list[tuple[str, str]]:
+    """(field and value of the one, of the other) for every field in which they differ."""
+    pairs = zip(own.model_dump().items(), other.model_dump().values(), strict=True)
+    return [(f"{name} {_shown(a)}", f"{name} {_shown(b)}") for (name, a), b in pairs if a != b]
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _planned(cell: BaselineCell, cards: Cards, data_dir: Path | None) -> list[PlannedCell]:
     """The clean cell and, behind it, the attack, where it is one."""
     own = cell.identity

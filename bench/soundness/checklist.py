@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.soundness.verdicts import Finding, Verdict
+from bench.soundness.verdicts import Finding, Verdict, Verdicts
 from bench.specs import Side
 
 
@@ -103,3 +103,16 @@ CHECKS = {
         ),
     )
 }  # fmt: skip
+
+
+def checks_made(verdicts: Mapping[str, Verdicts]) -> str:
+    """How many of all checks were made of each attack, in words: "5 of 19" or "3 to 9 of 19"; empty without any."""
+    numbers = sorted({_made(one) for one in verdicts.values()})
+    if not numbers:
+        return ""
+    many = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    return f"{many} of {len(CHECKS)}"
+
+
+def _made(verdicts: Verdicts) -> int:
+    return len({finding.check for finding in verdicts.findings if finding.verdict is not Verdict.SKIPPED})

@@ -1,5 +1,6 @@
 """All checks of one cell: what stored cells say, and extra runs on fixed images for at most three times its cost."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from bench.detectors.loading import load_detector
 from bench.errors import BenchError, UsageError
 from bench.evaluation.plan import CLEAN, PlannedCell
 from bench.evaluation.results import Cell
+from bench.evaluation.scoring import device_of
 from bench.evaluation.stage import Stage
 from bench.evaluation.workbench import Workbench
 from bench.soundness import probes, records
@@ -22,7 +24,7 @@ from bench.soundness.checklist import CHECKS
 from bench.soundness.lab import Allowance, Lab, cell_cost
 from bench.soundness.runs import BLACK_QUERIES, Rivals, Run, Runs, as_tensor
 from bench.soundness.stored import Role, late_rise, role_of, stored_checks
-from bench.soundness.verdicts import SEVERITY, Finding, Verdicts, ordered
+from bench.soundness.verdicts import Finding, Verdicts, one_each
 from bench.soundness.view import TEST, View, attacked_rows, split, views
 from bench.specs import Side, ThreatCard
 from bench.threat_models.base import Threat
@@ -90,6 +92,15 @@ def check_diagnosable(threat: ThreatCard, side: Side | None) -> None:
         )
 
 
+def is_diagnosable(threat: ThreatCard, side: Side | None) -> bool:
+    """Whether the checks are about such attacks; arguments as in `check_diagnosable`."""
+    try:
+        check_diagnosable(threat, side)
+    except UsageError:
+        return False
+    return True
+
+
 def diagnose(
     planned: PlannedCell,
     cell: Cell,
@@ -135,7 +146,7 @@ def diagnose(
             found += _asked(run, runs, view)
         found += _unasked(found, view)
     found.append(CHECKS["D18"].skipped("this is about the harness and not about a cell: `bench diagnose --controls`."))
-    verdicts = Verdicts(key=cell.meta.key, findings=_one_each(found))
+    verdicts = Verdicts(key=cell.meta.key, findings=one_each(found))
     return Diagnosis(verdicts, images, cost, allowance.spent, time.monotonic() - started)
 
 
@@ -225,20 +236,38 @@ def _elsewhere(planned: PlannedCell, catalog: Catalog, device: str) -> tuple[str
 
 def _same_twice(cell: Cell, runs: Runs) -> Finding:
     """D1 on ID and OOD images together; a random detector's attacked images are scored by fresh draws too."""
-    lab, detector = runs.lab, runs.lab.detector
-    sets = lab.stage.images.sets()
-    names = [TEST, *(cell.meta.mean.sets if cell.meta.mean is not None else cell.meta.sets)]
-    each = -(-IMAGES // len(names))
-    x = torch.cat([sets[name].pixels()[:each] for name in names]).to(lab.x.device)
-    found = probes.differences(detector, x, cell.meta.iqr or 1.0, cell.meta.micro_batch)
-    lab.allowance.spend(queries=3 * len(x) + probes.SINGLES)
-    if not detector.info.random:
+    lab = runs.lab
+    found = scored_twice(cell, lab.stage)
+    lab.allowance.spend(queries=3 * IMAGES + probes.SINGLES)
+    if not lab.detector.info.random:
         return records.same_twice(found)
     finished = runs.finish()
     claimed, fresh = (
         lab.view.auroc(split(scores, lab.view)) for scores in (finished.scores, lab.score(finished.images, fresh=3))
     )
     return records.same_twice(found, claimed=claimed, fresh=fresh)
+
+
+def scored_twice(cell: Cell, stage: Stage) -> dict[str, float]:
+    """What was repeated -> the largest difference of scores of the same ID and OOD images, in IQRs; see `probes`."""
+    sets = stage.images.sets()
+    names = [TEST, *(cell.meta.mean.sets if cell.meta.mean is not None else cell.meta.sets)]
+    each = -(-IMAGES // len(names))
+    x = torch.cat([sets[name].pixels()[:each] for name in names]).to(device_of(stage.detector))
+    return probes.differences(stage.detector, x, cell.meta.iqr or 1.0, cell.meta.micro_batch)
+
+
+def bare_runs(cell: Cell, view: View, stage: Stage, threat: Threat, images: int) -> Runs:
+    """The extra checks of one attacked side on so many images of each set, without rivals and without a limit.
+
+    Args:
+        cell: The cell.
+        view: The attacked side.
+        stage: Detector, images and clean cell.
+        threat: The cell's attacker.
+        images: Of each set.
+    """
+    return _runs(cell, view, stage, threat, Rivals(lambda changes: threat, None, None), Allowance(math.inf), images)
 
 
 def _kept(cell: Cell, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
@@ -250,14 +279,3 @@ def _kept(cell: Cell, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
         return None
     images: NDArray[np.float32] = cell.arrays["images"][[at[int(row)] for row in rows]]
     return images
-
-
-def _one_each(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """For each check and side the finding that says most; of equals the last, which is that of the extra run."""
-    chosen: dict[tuple[str, Side | None], Finding] = {}
-    for finding in findings:
-        place = finding.check, finding.side
-        known = chosen.get(place)
-        if known is None or SEVERITY.index(finding.verdict) >= SEVERITY.index(known.verdict):
-            chosen[place] = finding
-    return ordered(chosen.values())

@@ -93,6 +93,17 @@ def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda f: (int(f.check[1:]), f.side is Side.ALARM)))
 
 
+def one_each(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """For each check and side the finding that says most; of equals the last."""
+    chosen: dict[tuple[str, Side | None], Finding] = {}
+    for finding in findings:
+        place = finding.check, finding.side
+        known = chosen.get(place)
+        if known is None or SEVERITY.index(finding.verdict) >= SEVERITY.index(known.verdict):
+            chosen[place] = finding
+    return ordered(chosen.values())
+
+
 def graded(value: float, *, warn: float, fail: float) -> Verdict:
     """FAIL above one limit, WARN above the other, else PASS."""
     return Verdict.FAIL if value > fail else Verdict.WARN if value > warn else Verdict.PASS

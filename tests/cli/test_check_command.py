@@ -119,6 +119,14 @@ def test_a_run_that_lacks_a_cell_is_3(guarded):
     assert "is missing: the run does not hold it." in done.stdout
 
 
+def test_a_run_of_another_seed_or_limit_is_told_by_what_it_holds(guarded):
+    ran = run(guarded, "--detector", "dark", "--threat", "climb", "--seed", 7, "--out", guarded / "other")
+    assert ran.exit_code == 0, ran.stderr
+    done = check(guarded, "--run", guarded / "other")
+    assert done.exit_code == 3
+    assert "the run holds it with seed 7, and the baseline with seed 0" in " ".join(done.stdout.split())
+
+
 def test_a_cell_that_fails_is_missing_with_its_reason(guarded):
     card = guarded / "detectors/dark.yaml"
     change(card, method=yaml.safe_load(card.read_text())["method"].replace("Dark", "Nan"))

@@ -21,7 +21,18 @@ def digest(word):
     return hashlib.sha256(str(word).encode()).hexdigest()
 
 
-def made(scores, *, threat="pgd-l2", detector="gat", code="code", weights="weights", ids="ids", figure="auroc", **own):
+def made(
+    scores,
+    *,
+    threat="pgd-l2",
+    detector="gat",
+    code="code",
+    weights="weights",
+    ids="ids",
+    figure="auroc",
+    versions=None,
+    **own,
+):
     """A cell with these scores by set."""
     named = {name: np.asarray(part, dtype=np.float32) for name, part in scores.items()}
     value, se = estimate(Figure(figure), named)
@@ -33,6 +44,7 @@ def made(scores, *, threat="pgd-l2", detector="gat", code="code", weights="weigh
             detector_hash=digest(detector), weights_sha256=(digest(weights),), source_hash=digest(code),
             threat_hash=digest(threat), threat_params={"steps": 20}, track_hash=digest("digits"),
             set_digests={name: digest(name) for name in named}, micro_batch=32, early_stop=True, bench="0.1.0",
+            versions=versions or {},
         ),
         request=Request(),
         figure=Figure(figure), value=value, se=se,

@@ -39,6 +39,35 @@ def test_a_rise_under_attack_of_another_detector_is_better():
     assert only(made(scores()), made(shifted(scores(), -0.5), weights="other")).verdict is Verdict.BETTER
 
 
+def test_a_detector_that_computes_other_scores_with_the_same_card_and_weights_is_another_detector():
+    improved = {name: part * 2 + 0.5 * (name == "test") for name, part in shifted(scores(), -0.5).items()}
+    before = [made(scores(), threat="clean"), made(shifted(scores(), 0.8))]
+    now = [made(improved, threat="clean", code="other"), made(improved, code="other")]
+    assert [cell.verdict for cell in checked(before, *now).cells] == [Verdict.BETTER, Verdict.BETTER]
+    # without a clean cell the ID scores, which nobody attacked, tell
+    assert only(before[1], now[1]).verdict is Verdict.BETTER
+
+
+def test_a_detector_that_computes_the_same_scores_from_other_files_is_the_same_detector():
+    before = [made(scores(), threat="clean"), made(shifted(scores(), 0.8))]
+    now = [made(scores(), threat="clean", weights="saved again"), made(scores(), weights="saved again")]
+    assert [cell.verdict for cell in checked(before, *now).cells] == [Verdict.UNCHANGED, Verdict.WEAKER]
+
+
+def test_scores_that_differ_in_the_last_places_are_those_of_the_same_detector():
+    rng = np.random.default_rng(3)
+    nearly = {name: part + 1e-5 * rng.normal(size=part.size) for name, part in scores().items()}
+    before = [made(scores(), threat="clean"), made(shifted(scores(), 0.8))]
+    now = [made(nearly, threat="clean"), made(nearly)]
+    assert checked(before, *now).cells[1].verdict is Verdict.WEAKER
+
+
+def test_versions_that_differ_are_named():
+    before, now = (made(scores(), versions={"torch": torch}) for torch in ("2.14.1", "2.15.0"))
+    assert [str(change) for change in only(before, now).changed] == ["torch '2.14.1' -> '2.15.0'"]
+    assert only(made(scores()), now).changed == ()  # an older baseline does not say
+
+
 def test_a_rise_without_an_attack_is_better():
     before, now = (made(part, threat="clean") for part in (scores(), shifted(scores(), -0.5)))
     assert only(before, now).verdict is Verdict.BETTER

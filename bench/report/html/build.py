@@ -20,6 +20,7 @@ from bench.report.html.page import Page
 from bench.report.html.scores import histogram
 from bench.report.html.starts import StartImages
 from bench.report.table import Table, is_attack
+from bench.soundness.checklist import checks_made
 from bench.soundness.verdicts import Verdicts
 from bench.specs import Norm, Side
 
@@ -145,13 +146,19 @@ def _draw(drawn: _OfCells, cell: Cell, threat: str, label: str, starts: StartIma
 def _counted(
     metas: list[CellMeta], attacks: list[CellMeta], verdicts: dict[str, Verdicts]
 ) -> tuple[tuple[str, str], ...]:
-    failed = sum(bool(verdicts[meta.key].failed) for meta in attacks if meta.key in verdicts)
-    known = sum(meta.key in verdicts for meta in attacks)
     return (
         ("tracks", ", ".join(sorted({meta.track for meta in metas}))),
         ("detectors", ", ".join(sorted({meta.detector for meta in metas}))),
         ("threats", ", ".join(sorted({meta.threat for meta in attacks})) or "none"),
         ("cells", f"{len(metas)}, {len(attacks)} of them attacks"),
-        ("soundness", f"{known} of {len(attacks)} attacks checked, {failed} not to be believed"),
+        ("soundness", _soundness(attacks, verdicts)),
         ("seconds spent", numbers.seconds(sum(meta.seconds for meta in metas))),
     )
+
+
+def _soundness(attacks: list[CellMeta], verdicts: dict[str, Verdicts]) -> str:
+    """How many attacks were checked, by how many checks, and what came of it."""
+    known = {meta.key: verdicts[meta.key] for meta in attacks if meta.key in verdicts}
+    failed = sum(bool(own.failed) for own in known.values())
+    by = f" by {checks_made(known)} checks" if known else ""
+    return f"{len(known)} of {len(attacks)} attacks checked{by}, {failed} not to be believed"
