@@ -75,6 +75,9 @@ class Detector(nn.Module):
     info: ClassVar[DetectorInfo] = DetectorInfo()
     Params: ClassVar[type[DetectorParams]] = DetectorParams
 
+    precision: torch.dtype = torch.float32
+    """The type in which its scores are compared and stored: float64 where it gives float64."""
+
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams
     ) -> None:
@@ -149,6 +152,12 @@ class Detector(nn.Module):
         """
         check_images(x, self.shape)
         return self.score(x)
+
+
+def score_type(given: torch.dtype) -> torch.dtype:
+    """The type that holds scores of this type: float64 those of float64 and of integers, float32 what is narrower."""
+    wide = (torch.float64, torch.int64, torch.int32, torch.uint32, torch.uint64)
+    return torch.float64 if given in wide else torch.float32
 
 
 def check_images(x: Tensor, shape: tuple[int, int, int]) -> None:

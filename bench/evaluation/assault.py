@@ -15,8 +15,9 @@ from bench.detectors.base import Detector
 from bench.evaluation.crafting import craft
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.plan import PlannedCell
-from bench.evaluation.scoring import DRAWS, Scores, device_of, predict_classes
+from bench.evaluation.scoring import DRAWS, device_of, predict_classes
 from bench.evaluation.targets import Targets
+from bench.metrics.scores import Scores
 from bench.specs import Goal, Loss, Side
 from bench.threat_models.base import Acceptance, Budget, Context, Threat
 
@@ -48,7 +49,7 @@ class Assault:
     gradients: dict[str, NDArray[np.int64]]
     queries: dict[str, NDArray[np.int64]]
     status: dict[str, NDArray[np.object_]]
-    trace: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    trace: dict[str, Scores] = field(default_factory=dict)
     images: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     figures: dict[str, dict[str, Scores]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -134,6 +135,7 @@ def context_of(order: Order, names: Sequence[str], direction: Side, target: floa
             for other in chosen
         },
         micro_batch=ingredients.micro_batch,
+        precision=order.detector.precision,
     )
 
 

@@ -20,9 +20,10 @@ from bench.evaluation.figures import OodScores, SetScores, mean_bits, mean_metri
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta, RejectionMetrics, SetMetrics
-from bench.evaluation.scoring import DRAWS, Logits, Scores, device_of
+from bench.evaluation.scoring import DRAWS, Logits, device_of
 from bench.evaluation.targets import Targets
 from bench.evaluation.thresholds import Thresholds
+from bench.metrics.scores import Scores, as_scores
 from bench.specs import Side
 
 GALLERY = 8
@@ -64,7 +65,7 @@ class Before:
             if not np.array_equal(parts[name]["id"].to_numpy(), chosen.ids.numpy()):
                 raise CellError(f"the clean cell {cell.meta.key[:12]} holds other images of '{name}'; run it again.")
         return cls(
-            {name: part["clean_score"].to_numpy(np.float32) for name, part in parts.items()},
+            {name: as_scores(part["clean_score"].to_numpy()) for name, part in parts.items()},
             {name: part["predicted"].to_numpy(np.int64) for name, part in parts.items()},
         )
 
@@ -182,7 +183,7 @@ def kept_arrays(images: Images, assault: Assault, *, every: bool) -> dict[str, N
     arrays: dict[str, NDArray[Any]] = {}
     if assault.trace:
         width = next(iter(assault.trace.values())).shape[1]
-        trace = np.full((int(starts[-1]), width), np.nan, np.float32)
+        trace = np.full((int(starts[-1]), width), np.nan, next(iter(assault.trace.values())).dtype)
         for name, rows in assault.trace.items():
             trace[first[name] : first[name] + len(rows)] = rows
         arrays["trace"] = trace

@@ -15,9 +15,10 @@ from bench.errors import CellError
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import BetweenMetrics, Cell
-from bench.evaluation.scoring import Draws, Scores, class_logits, classes_of, device_of, score_images
+from bench.evaluation.scoring import Draws, class_logits, classes_of, device_of, score_images
 from bench.evaluation.thresholds import Thresholds
 from bench.metrics.paths import path_figures
+from bench.metrics.scores import Scores, as_scores
 from bench.randomness import derive_seed
 from bench.threat_models.base import Acceptance
 from bench.threat_models.interpolation import BetweenParams
@@ -75,7 +76,7 @@ def walk_between(planned: PlannedCell, detector: Detector, images: Images, clean
         way.scores, way.thresholds, confidence_from=way.confidence_from, confidence_to=way.confidence_to,
         name=planned.label,
     )  # fmt: skip
-    auroc = metrics.delong(test["clean_score"].to_numpy(np.float32), middle, name=planned.label)
+    auroc = metrics.delong(as_scores(test["clean_score"].to_numpy()), middle, name=planned.label)
     figures = BetweenMetrics(
         paths=len(ends), alphas=_tuple(alphas), score=_tuple(curves.score), accepted=_tuple(curves.accepted),
         confidence_from=_tuple(curves.confidence_from), confidence_to=_tuple(curves.confidence_to),
@@ -88,9 +89,10 @@ def walk_between(planned: PlannedCell, detector: Detector, images: Images, clean
 def _pairs(test: pd.DataFrame, acceptance: Acceptance, most: int, planned: PlannedCell) -> NDArray[np.int64]:
     """(P, 2) positions in the test set, distinct pairs of usable images of different labels, drawn by the seed."""
     labels, predicted = test["label"].to_numpy(np.int64), test["predicted"].to_numpy(np.int64)
-    limits = acceptance.of(torch.from_numpy(predicted.copy())).numpy()
+    scores = torch.from_numpy(as_scores(test["clean_score"].to_numpy()))
+    limits = acceptance.of(torch.from_numpy(predicted.copy()), scores.dtype).numpy()
     right = (predicted == labels) | (predicted < 0)
-    usable = np.flatnonzero((test["clean_score"].to_numpy(np.float32) >= limits) & right & (labels >= 0))
+    usable = np.flatnonzero((scores.numpy() >= limits) & right & (labels >= 0))
     rng = np.random.default_rng(derive_seed("between", planned.ingredients.seed))
     drawn = rng.permutation(usable)[:_ENDS]
     first, second = np.triu_indices(len(drawn), k=1)
@@ -109,9 +111,9 @@ class _Points:
     """(P, A) numbers of images on P paths; None where the detector has no classes."""
 
     scores: Scores
-    thresholds: NDArray[np.float32]
-    confidence_from: NDArray[np.float32] | None
-    confidence_to: NDArray[np.float32] | None
+    thresholds: Scores
+    confidence_from: Scores | None
+    confidence_to: Scores | None
 
     @classmethod
     def joined(cls, parts: list["_Points"]) -> "_Points":
@@ -148,9 +150,13 @@ class _Walk:
         scores = score_images(self.detector, points, ingredients.micro_batch, draws).reshape(shape)
         logits = class_logits(self.detector, points, ingredients.micro_batch)
         if logits is None:
-            overall = np.full(shape, self.acceptance.overall, dtype=np.float32)
+            overall = np.full(shape, self.acceptance.overall, dtype=scores.dtype)
             return _Points(scores, overall, None, None)
-        limits = self.acceptance.of(torch.from_numpy(classes_of(logits))).numpy().reshape(shape)
+        limits = (
+            self.acceptance.of(torch.from_numpy(classes_of(logits)), torch.from_numpy(scores).dtype)
+            .numpy()
+            .reshape(shape)
+        )
         probabilities = torch.from_numpy(logits).softmax(dim=1).reshape(*shape, -1)
         confidence = [
             probabilities[torch.arange(len(ends)), :, test.labels[torch.from_numpy(ends[:, side])]].numpy()

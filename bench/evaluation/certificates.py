@@ -8,7 +8,8 @@ from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.images import Images
 from bench.evaluation.plan import PlannedCell
-from bench.evaluation.scoring import Scores, device_of, score_bounds
+from bench.evaluation.scoring import device_of, score_bounds
+from bench.metrics.scores import Scores
 from bench.specs import Side
 
 _OF_IQR = 1e-3  # a rise of the score that counts as none, as wherever scores are compared

@@ -11,7 +11,8 @@ from torch import Tensor
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.results import SAMPLE_COLUMNS
-from bench.evaluation.scoring import Draws, Scores, score_images
+from bench.evaluation.scoring import Draws, score_images
+from bench.metrics.scores import Scores, as_scores
 from bench.specs import Norm
 from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat
 
@@ -24,8 +25,8 @@ class Crafted:
 
     Attributes:
         images: (N, C, H, W) inside ball and box, never worse than the clean image.
-        scores: (N,) float32, scored afresh.
-        last_scores: (N,) float32 of the last iterates, scored afresh.
+        scores: (N,) scored afresh.
+        last_scores: (N,) of the last iterates, scored afresh.
         trace: (N, T) best score so far along the attack, by the threat's own account.
         norm: (N,) distance from the clean image in the budget's norm.
         gradients: (N,) spent, by the threat's own count.
@@ -38,7 +39,7 @@ class Crafted:
     images: Tensor
     scores: Scores
     last_scores: Scores
-    trace: NDArray[np.float32]
+    trace: Scores
     norm: Scores
     gradients: NDArray[np.int64]
     queries: NDArray[np.int64]
@@ -136,7 +137,7 @@ def attempt_attack(
         last_scores=score_images(
             detector, torch.where(sound[:, None, None, None], last, images), context.micro_batch, draws
         ),
-        trace=result.score_trace.detach().cpu().numpy().astype(np.float32),
+        trace=as_scores(result.score_trace.detach().cpu().numpy()),
         norm=np.where(failed, np.float32(0), norm),
         gradients=result.gradients.detach().cpu().numpy().astype(np.int64),
         queries=result.queries.detach().cpu().numpy().astype(np.int64),
@@ -187,4 +188,4 @@ def _check_entries(result: AttackResult, x: Tensor, name: str) -> None:
 
 
 def _beyond(scores: Scores, context: Context, target: float) -> NDArray[np.bool_]:
-    return np.asarray(context.sign * scores > context.sign * np.float32(target))
+    return np.asarray(context.sign * scores > context.sign * scores.dtype.type(target))

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from bench import metrics
 from bench.evaluation.results import MeanMetrics, SetMetrics
-from bench.evaluation.scoring import Scores
 from bench.evaluation.targets import Targets
 from bench.evaluation.thresholds import TPR, Thresholds
+from bench.metrics.scores import Scores
 
 
 @dataclass(frozen=True)

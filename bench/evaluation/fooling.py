@@ -14,8 +14,9 @@ from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, sign
 from bench.evaluation.crafting import Crafted, attempt_attack
 from bench.evaluation.images import TEST
 from bench.evaluation.results import Cell, FoolAtEps, FoolMetrics
-from bench.evaluation.scoring import Scores, class_logits, classes_of, device_of
+from bench.evaluation.scoring import class_logits, classes_of, device_of
 from bench.evaluation.stage import Stage
+from bench.metrics.scores import Scores
 from bench.specs import Goal, Loss, Side
 from bench.threat_models.base import Budget, Context, Threat
 

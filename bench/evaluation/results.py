@@ -21,19 +21,19 @@ SAMPLE_COLUMNS = (
     "index",  # int64: position in the whole set
     "label",  # int64: class label, -1 where there is none
     "predicted",  # int64: class that the classifier inside predicts for the clean image, -1 without one
-    "clean_score",  # float32
-    "score",  # float32: after the attack, re-scored afresh; equals clean_score where the set was not attacked
+    "clean_score",  # float32, or float64 where the detector gives that
+    "score",  # the same: after the attack, re-scored afresh; equals clean_score where the set was not attacked
     "norm",  # float32: distance from the clean image in the budget's norm
     "gradients",  # int64
     "queries",  # int64
-    "last_score",  # float32: of the attack's last iterate, scored afresh; equals score where there is none
+    "last_score",  # the same: of the attack's last iterate, scored afresh; equals score where there is none
     "attacked_predicted",  # int64: class that the classifier inside predicts for the attacked image
     "status",  # str: bench.threat_models.base.Status, "" where the set was not attacked
 )
 
 
 ARRAYS = (
-    "trace",  # (rows of samples, T <= 64) float32: best score so far along the attack; NaN where none ran
+    "trace",  # (rows of samples, T <= 64) as the scores: best score so far along the attack; NaN where none ran
     "images",  # (M, C, H, W) float32: attacked images
     "image_rows",  # (M,) int64: the rows of samples that they belong to
 )

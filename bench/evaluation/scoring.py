@@ -2,20 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.detectors.base import Detector
+from bench.detectors.base import Detector, score_type
 from bench.errors import CellError
+from bench.metrics.scores import Scores, as_scores
 from bench.specs import Norm, Side
 from bench.threat_models.base import Context, untouched
 from bench.threat_models.objectives import mean_score
 
-Scores = NDArray[np.float32]
-Logits = NDArray[np.float32]
+Logits = NDArray[np.floating[Any]]
 
 
 DRAWS = 16
@@ -38,7 +39,7 @@ class Draws:
 
 
 def score_images(detector: Detector, images: Tensor, micro_batch: int, draws: Draws) -> Scores:
-    """(N,) float32 scores of the untouched detector, without gradients.
+    """(N,) scores of the untouched detector, without gradients.
 
     Args:
         detector: Any detector; its mode and the global random state are left as they were.
@@ -58,7 +59,7 @@ def score_images(detector: Detector, images: Tensor, micro_batch: int, draws: Dr
         scores = _in_batches(detector, lambda x, rows: detector.score(x), images, micro_batch)
     if scores.shape != (len(images),):
         raise CellError(f"{type(detector).__name__} scored {len(images)} images as {tuple(scores.shape)}; give (N,).")
-    return np.asarray(scores.to(torch.float32).cpu().numpy())
+    return _array(scores)
 
 
 def predict_classes(detector: Detector, images: Tensor, micro_batch: int) -> NDArray[np.int64]:
@@ -68,7 +69,7 @@ def predict_classes(detector: Detector, images: Tensor, micro_batch: int) -> NDA
 
 
 def class_logits(detector: Detector, images: Tensor, micro_batch: int) -> Logits | None:
-    """(N, K) float32 logits of the classifier inside; None without one. Arguments as in `score_images`."""
+    """(N, K) logits of the classifier inside; None without one. Arguments as in `score_images`."""
     return _optional(detector, detector.logits, images, micro_batch, what="logits")
 
 
@@ -78,12 +79,12 @@ def classes_of(logits: Logits) -> NDArray[np.int64]:
 
 
 def image_bits(detector: Detector, images: Tensor, micro_batch: int) -> Scores | None:
-    """(N,) float32 bits per dimension; None without a density. Arguments as in `score_images`."""
+    """(N,) bits per dimension; None without a density. Arguments as in `score_images`."""
     return _one_each(detector, detector.bits_per_dim, images, micro_batch, what="bits per dimension")
 
 
 def score_bounds(detector: Detector, images: Tensor, micro_batch: int, *, norm: Norm, eps: float) -> Scores | None:
-    """(N,) float32 certified upper bounds of the score in the ball; None without a certificate.
+    """(N,) certified upper bounds of the score in the ball; None without a certificate.
 
     Further arguments as in `score_images`.
     """
@@ -98,6 +99,10 @@ def device_of(detector: Detector) -> torch.device:
     """Where a detector lies; the CPU for one without any tensor."""
     tensor = next(iter((*detector.parameters(), *detector.buffers())), None)
     return tensor.device if tensor is not None else torch.device("cpu")
+
+
+def _array(values: Tensor) -> Scores:
+    return as_scores(values.to(score_type(values.dtype)).cpu().numpy())
 
 
 def _in_batches(detector: Detector, function: Callable[[Tensor, Tensor], Tensor], images: Tensor, size: int) -> Tensor:
@@ -118,7 +123,7 @@ def _in_batches(detector: Detector, function: Callable[[Tensor, Tensor], Tensor]
 
 def _optional(
     detector: Detector, function: Callable[[Tensor], Tensor | None], images: Tensor, size: int, *, what: str
-) -> NDArray[np.float32] | None:
+) -> Scores | None:
     """What the detector gives for every image, or None where it gives none for the first."""
     with untouched(detector), torch.no_grad():
         if function(images[:1]) is None:
@@ -129,7 +134,7 @@ def _optional(
             raise CellError(f"{type(detector).__name__} gave {what} for one image and none for another.")
         return values
 
-    return np.asarray(_in_batches(detector, present, images, size).to(torch.float32).cpu().numpy())
+    return _array(_in_batches(detector, present, images, size))
 
 
 def _one_each(

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from bench.evaluation.scoring import Scores
 from bench.metrics import iqr
+from bench.metrics.scores import Scores
 from bench.specs import Side
 
 MARGIN = 1e-3
@@ -17,7 +18,7 @@ MARGIN = 1e-3
 class Targets:
     """A raised score strictly above `high`, or a lowered one strictly below `low`, can change no rank any more.
 
-    Both are float32 numbers, so that comparing float32 scores with them rounds nothing.
+    Both are numbers of the scores' own type, so that comparing scores with them rounds nothing.
 
     Attributes:
         high: For images whose score is raised; None where none is.
@@ -40,19 +41,19 @@ def stop_targets(side: Side, id_clean: Scores, ood_clean: Sequence[Scores], thre
         ood_clean: Clean scores of each OOD set.
         thresholds: Every threshold at which a rate is reported, at least one.
     """
-    margin = MARGIN * iqr(id_clean)
+    margin, kind = MARGIN * iqr(id_clean), id_clean.dtype.type
     limits = [float(threshold) for threshold in thresholds]
     high = max(float(np.max(id_clean)), *limits)
     low = min(*(float(np.min(scores)) for scores in ood_clean), *limits)
     return Targets(
-        high=_outward(high, margin) if side in (Side.EVADE, Side.BOTH) else None,
-        low=-_outward(-low, margin) if side in (Side.ALARM, Side.BOTH) else None,
+        high=_outward(high, margin, kind) if side in (Side.EVADE, Side.BOTH) else None,
+        low=-_outward(-low, margin, kind) if side in (Side.ALARM, Side.BOTH) else None,
     )
 
 
-def _outward(extreme: float, margin: float) -> float:
-    """The float32 number at or just above extreme + margin."""
-    rounded = np.float32(extreme + margin)
+def _outward(extreme: float, margin: float, kind: type[np.floating[Any]]) -> float:
+    """The number of this type at or just above extreme + margin."""
+    rounded = kind(extreme + margin)
     if float(rounded) < extreme + margin:
-        rounded = np.nextafter(rounded, np.float32(np.inf))
+        rounded = np.nextafter(rounded, kind(np.inf))
     return float(rounded)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bench import metrics
 from bench.errors import CellError
-from bench.evaluation.scoring import Scores
+from bench.metrics.scores import Scores
 from bench.specs import ThresholdSpec
 
 TPR = 0.95

@@ -14,8 +14,9 @@ from bench.evaluation.cell import attack_outcome
 from bench.evaluation.fooling import CLASS_SCORE, fool_outcome, outcomes_of
 from bench.evaluation.images import TEST
 from bench.evaluation.results import Cell, CellMeta
-from bench.evaluation.scoring import Draws, Scores, device_of, score_images
+from bench.evaluation.scoring import Draws, device_of, score_images
 from bench.evaluation.stage import Stage
+from bench.metrics.scores import Scores, as_scores
 from bench.specs import Goal, Side
 
 MEMBER = "member"
@@ -148,7 +149,7 @@ def _score_afresh(stage: Stage, assault: Assault, attacked: list[str]) -> None:
 
 
 def _floats(table: dict[str, NDArray[np.generic]], column: str) -> Scores:
-    return table[column].astype(np.float32)
+    return as_scores(table[column])
 
 
 def _figure(meta: CellMeta) -> float:

@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench import metrics
 from bench.evaluation.thresholds import TPR
 from bench.leaderboards.arrays import CLEAN, Arrays, member_name, worst_name
 from bench.leaderboards.row import Estimate, SetFigures
 from bench.metrics import AurocEstimate
+from bench.metrics.scores import Scores
 
-Scores = NDArray[np.float32]
 TEST = "test"
 
 

@@ -15,12 +15,15 @@ Arrays = dict[str, NDArray[Any]]
 
 MAX_FILE_BYTES = 64 * 2**20
 
+SCORE_TYPES = ("float32", "float64")
+"""Of scores: what the detector gives."""
+
 IDS, CLEAN = "ids", "clean"
-"""(n + m,) int64 sample ids and float32 clean scores: the ID test images, then every OOD set in the track's order."""
+"""(n + m,) int64 sample ids and clean scores: the ID test images, then every OOD set in the track's order."""
 
 
 def worst_name(entry: int) -> str:
-    """(m,) float32: scores of the OOD images in the worst case of an entry."""
+    """(m,) scores of the OOD images in the worst case of an entry."""
     return f"worst.{entry}"
 
 
@@ -30,7 +33,7 @@ def norm_name(entry: int) -> str:
 
 
 def member_name(entry: int, threat: str) -> str:
-    """(m,) float32: scores of the OOD images under one attack of an entry."""
+    """(m,) scores of the OOD images under one attack of an entry."""
     return f"member.{entry}.{threat}"
 
 

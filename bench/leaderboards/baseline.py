@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from bench import metrics
 from bench.errors import UsageError
 from bench.leaderboards.json_files import json_bytes, read_json, write_file
+from bench.metrics.scores import Scores, as_scores
 from bench.soundness.view import TEST
 from bench.specs import Goal, Loss, Name, Norm, Sha256, Side
 from bench.yaml_cards import shorten
@@ -33,7 +33,9 @@ _CHUNK = 2250  # bytes a text, so that no text in the file is long
 _ROUNDING = 1e-9
 _THREAT = r"^[A-Za-z0-9][\w.:@-]{0,199}$"  # a card's name, or LIBRARY:ATTACK@NORM
 
-Scores = NDArray[np.float32]
+_SIZES = (4, 8)
+"""Bytes of a score."""
+
 Label = Annotated[str, StringConstraints(pattern=r"^[^\n]+$", max_length=200)]
 Radius = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Params = Annotated[dict[Label, JsonValue], Field(max_length=64)]
@@ -58,11 +60,11 @@ class Samples(_Part):
 
     count: int = Field(ge=1, le=MAX_IMAGES)
     ids_sha256: Sha256  # of the images' ids: where they are equal, so are the images
-    scores: tuple[Annotated[str, StringConstraints(max_length=4 * _CHUNK // 3)], ...]  # little-endian float32, base64
+    scores: tuple[Annotated[str, StringConstraints(max_length=4 * _CHUNK // 3)], ...]  # <f4 or <f8, base64
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
-        if len(self.scores) != -(-4 * self.count // _CHUNK):
+        if len(self.scores) not in {-(-size * self.count // _CHUNK) for size in _SIZES}:
             raise ValueError(f"scores are not in pieces of {_CHUNK} bytes")
         self.values()
         return self
@@ -70,7 +72,7 @@ class Samples(_Part):
     @classmethod
     def of(cls, scores: Scores, ids_sha256: str) -> Self:
         """Scores with the digest of their images' ids."""
-        content = np.ascontiguousarray(scores, dtype="<f4").tobytes()
+        content = np.ascontiguousarray(scores, dtype=f"<f{as_scores(scores).itemsize}").tobytes()
         pieces = [content[start : start + _CHUNK] for start in range(0, len(content), _CHUNK)]
         texts = tuple(base64.b64encode(piece).decode() for piece in pieces)
         return cls(count=len(scores), ids_sha256=ids_sha256, scores=texts)
@@ -85,9 +87,9 @@ class Samples(_Part):
             content = b"".join(base64.b64decode(text, validate=True) for text in self.scores)
         except binascii.Error:
             raise ValueError("scores are not base64") from None
-        if len(content) != 4 * self.count:
+        if (size := len(content) // self.count) not in _SIZES or len(content) != size * self.count:
             raise ValueError(f"scores are {len(content)} bytes long, and {self.count} scores take {4 * self.count}")
-        values = np.frombuffer(content, dtype="<f4").astype(np.float32)
+        values = as_scores(np.frombuffer(content, dtype=f"<f{size}").astype(f"f{size}"))
         if not np.isfinite(values).all():
             raise ValueError("scores are not all finite")
         return values

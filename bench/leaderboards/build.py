@@ -34,6 +34,7 @@ from bench.leaderboards.row import (
     row_bytes,
 )  # fmt: skip
 from bench.leaderboards.suite import excused, find_suite
+from bench.metrics.scores import as_scores
 from bench.soundness.verdicts import Verdict
 from bench.specs import Side, TrackCard
 
@@ -186,14 +187,14 @@ def _score_table(card: TrackCard, clean: Cell, found: list[_Found]) -> ScoreTabl
     arrays: Arrays = {
         names.IDS: np.concatenate([test["id"].to_numpy(), _ood_scores(card, clean, "id")]),
         names.CLEAN: np.concatenate(
-            [test["clean_score"].to_numpy(np.float32), _ood_scores(card, clean, "clean_score").astype(np.float32)]
+            [as_scores(test["clean_score"].to_numpy()), as_scores(_ood_scores(card, clean, "clean_score"))]
         ),
     }
     for number, part in enumerate(found):
-        arrays[names.worst_name(number)] = _ood_scores(card, part.cell, "score").astype(np.float32)
+        arrays[names.worst_name(number)] = as_scores(_ood_scores(card, part.cell, "score"))
         arrays[names.norm_name(number)] = _ood_scores(card, part.cell, "norm").astype(np.float32)
         for name, member in part.members.items():
-            arrays[names.member_name(number, name)] = _ood_scores(card, member, "score").astype(np.float32)
+            arrays[names.member_name(number, name)] = as_scores(_ood_scores(card, member, "score"))
     sets = {name: int(counts[name]) for name in (TEST, *card.ood)}
     return ScoreTable(sets, card.natural() or tuple(card.ood), arrays)
 

@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.evaluation.keys import Ingredients, threat_hash
 from bench.leaderboards import arrays as names
 from bench.leaderboards.arithmetic import TEST, ScoreTable
-from bench.leaderboards.arrays import Arrays, array_sha256, unpack
+from bench.leaderboards.arrays import SCORE_TYPES, Arrays, array_sha256, unpack
 from bench.leaderboards.beliefs import failed_attacks
 from bench.leaderboards.identity import declared_weights, detector_part, digest_problem, track_part
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, CellPart, Entry, Row, RowError
@@ -201,18 +201,18 @@ def _read_files(row: Row, path: Path, track: TrackCard) -> Files:
     table = ScoreTable(row.scores.sets, track.natural() or tuple(track.ood), arrays)
     ood = sum(row.scores.sets.values()) - row.scores.sets[TEST]
     expected = {
-        names.IDS: ("int64", ood + row.scores.sets[TEST]),
-        names.CLEAN: ("float32", ood + row.scores.sets[TEST]),
+        names.IDS: (("int64",), ood + row.scores.sets[TEST]),
+        names.CLEAN: (SCORE_TYPES, ood + row.scores.sets[TEST]),
     }
     for number, entry in enumerate(row.entries):
-        of_entry = [names.worst_name(number), names.norm_name(number)]
-        of_entry += [names.member_name(number, name) for name in entry.members]
-        expected |= dict.fromkeys(of_entry, ("float32", ood))
+        of_entry = [names.worst_name(number), *(names.member_name(number, name) for name in entry.members)]
+        expected |= {names.norm_name(number): (("float32",), ood), **dict.fromkeys(of_entry, (SCORE_TYPES, ood))}
     if set(arrays) != set(expected) or set(row.scores.digests) != set(expected):
         raise RowError("the file of scores or scores.digests does not hold the arrays that the row's attacks ask for.")
-    for name, (kind, count) in expected.items():
+    for name, (kinds, count) in expected.items():
         array = arrays[name]
-        if str(array.dtype) != kind or array.shape != (count,):
+        if str(array.dtype) not in kinds or array.shape != (count,):
+            kind = " or ".join(kinds)
             raise RowError(f"scores '{name}' are {array.dtype} {array.shape}; they must be {kind} ({count},).")
         if not np.isfinite(array).all():
             raise RowError(f"scores '{name}' hold a number that is not finite.")

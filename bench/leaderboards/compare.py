@@ -8,8 +8,8 @@ import numpy as np
 
 from bench import metrics
 from bench.leaderboards import arrays as names
-from bench.leaderboards.arithmetic import Scores
 from bench.leaderboards.ranking import Standing
+from bench.metrics.scores import Scores
 
 MOST = 60
 """The most rows of a track that are compared with each other, from the top: their pairs grow with the square."""

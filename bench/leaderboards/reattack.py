@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.catalog import Catalog
 from bench.errors import UsageError
@@ -19,6 +18,7 @@ from bench.leaderboards.claims import Files
 from bench.leaderboards.row import Row
 from bench.leaderboards.suite import Choice, suite_cells
 from bench.metrics import iqr, mean_over_sets, paired_mean_difference
+from bench.metrics.scores import Scores, as_scores
 
 ATTEMPTS = 3
 """The fewest fresh seeds."""
@@ -45,7 +45,7 @@ class FreshEntry:
     """
 
     aurocs: tuple[float, ...]
-    scores: NDArray[np.float32]
+    scores: Scores
 
     @property
     def mean(self) -> float:
@@ -150,7 +150,7 @@ def check_reattacked(row: Row, files: Files, fresh: Fresh) -> Iterator[str]:
             )
 
 
-def mildest_share(claimed: NDArray[np.float32], fresh: NDArray[np.float32], moved: float) -> tuple[float, float]:
+def mildest_share(claimed: Scores, fresh: Scores, moved: float) -> tuple[float, float]:
     """The share of images whose claimed score lies below all fresh ones, and the largest that chance explains.
 
     Args:
@@ -178,9 +178,9 @@ def _fresh_entry(row: Row, cells: list[Cell]) -> FreshEntry:
         parts = {name: cell.samples[cell.samples["set"] == name]["score"].to_numpy() for name in row.scores.sets}
         test = parts.pop("test")
         aurocs.append(mean_over_sets(test, _counting(row, parts)).auroc)
-        scores.append(np.concatenate(list(parts.values())).astype(np.float32))
+        scores.append(as_scores(np.concatenate(list(parts.values()))))
     return FreshEntry(tuple(aurocs), np.stack(scores))
 
 
-def _counting(row: Row, parts: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+def _counting(row: Row, parts: dict[str, Scores]) -> list[Scores]:
     return [parts[name] for name, figures in row.entries[0].sets.items() if figures.counts]

@@ -22,9 +22,9 @@ from bench.leaderboards.baseline import (
     Provenance,
     Request,
     Samples,
-    Scores,
     estimate,
 )
+from bench.metrics.scores import Scores, as_scores
 from bench.soundness.view import TEST
 from bench.specs import Goal, Side
 from bench.yaml_cards import shorten
@@ -144,7 +144,7 @@ def _ids(cell: Cell, name: str) -> str:
 
 
 def _column(cell: Cell, column: str, name: str) -> Scores:
-    values: Scores = cell.samples[column].to_numpy(np.float32)[cell.samples["set"].to_numpy() == name]
+    values: Scores = as_scores(cell.samples[column].to_numpy())[cell.samples["set"].to_numpy() == name]
     return values
 
 
@@ -155,7 +155,7 @@ def _scores(cell: Cell) -> dict[str, Scores]:
 
     def clipped(name: str) -> Scores:
         scores = metrics.clip_beyond_targets(_column(cell, "score", name), meta.stop_low, meta.stop_high)
-        return scores.astype(np.float32)
+        return as_scores(scores)
 
     return {name: clipped(name) for name in (TEST, *counting)}
 
@@ -170,8 +170,8 @@ def _withstood(cell: Cell, at: FoolAtEps) -> Scores:
     predicted = rows["attacked_predicted"].to_numpy(np.int64)
     outcomes = metrics.Outcomes(
         labels=rows["label"].to_numpy(np.int64), clean_predicted=rows["predicted"].to_numpy(np.int64),
-        clean_scores=rows["clean_score"].to_numpy(np.float32), predicted=predicted,
-        scores=rows["score"].to_numpy(np.float32), thresholds=_thresholds(meta, predicted),
+        clean_scores=as_scores(rows["clean_score"].to_numpy()), predicted=predicted,
+        scores=as_scores(rows["score"].to_numpy()), thresholds=_thresholds(meta, predicted),
         norms=rows["norm"].to_numpy(np.float32),
     )  # fmt: skip
     reached = metrics.wrong_within(outcomes, at.eps)

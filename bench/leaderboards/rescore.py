@@ -13,11 +13,12 @@ from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.keys import weights_hashes
-from bench.evaluation.scoring import Draws, Scores, device_of, predict_classes, score_images
+from bench.evaluation.scoring import Draws, device_of, predict_classes, score_images
 from bench.leaderboards import arrays as names
 from bench.leaderboards.claims import Files, in_ball
 from bench.leaderboards.row import Entry, Row
 from bench.metrics import iqr
+from bench.metrics.scores import Scores
 from bench.specs import Norm
 
 SAME = 1e-3

@@ -25,9 +25,9 @@ class Outcomes:
 
     labels: NDArray[np.int64]
     clean_predicted: NDArray[np.int64]
-    clean_scores: NDArray[np.float32]
+    clean_scores: NDArray[np.floating]
     predicted: NDArray[np.int64]
-    scores: NDArray[np.float32]
+    scores: NDArray[np.floating]
     thresholds: NDArray[np.float64]
     norms: NDArray[np.float32]
 

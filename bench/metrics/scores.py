@@ -1,5 +1,7 @@
 """Arrays of scores: what is accepted, their spread, and their form after an early stop."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -10,6 +12,15 @@ FloatArray = NDArray[np.float64]
 
 class MetricError(CellError):
     """A figure is not defined for the scores given."""
+
+
+Scores = NDArray[np.floating[Any]]
+"""float32, or float64 where the detector gives that: an offset must not make ties of ranks that float64 holds."""
+
+
+def as_scores(values: NDArray[Any]) -> Scores:
+    """The same numbers, as float64 where they are that and as float32 else."""
+    return values if values.dtype == np.float64 else values.astype(np.float32, copy=False)
 
 
 def checked(scores: ArrayLike, what: str, name: str = "scores") -> FloatArray:

@@ -16,6 +16,7 @@ from bench.evaluation.crafting import Crafted, craft
 from bench.evaluation.results import Cell
 from bench.evaluation.scoring import DRAWS, Draws, score_images
 from bench.evaluation.stage import Stage
+from bench.metrics.scores import Scores, as_scores
 from bench.soundness.probes import Target
 from bench.soundness.view import View, flat, split
 from bench.threat_models.base import Budget, Context, Status, Threat
@@ -126,7 +127,7 @@ class Lab:
             detector: Another detector to craft on; None takes the cell's.
         """
         chosen = self.detector if detector is None else detector
-        clean = flat(self.view.clean).astype(np.float32)
+        clean = as_scores(flat(self.view.clean))
         context = replace(
             self.context,
             draws=DRAWS if chosen.info.random else 0,
@@ -144,7 +145,7 @@ class Lab:
         """The scores of an attack by set."""
         return split(done.scores, self.view)
 
-    def score(self, images: Tensor, detector: Detector | None = None, *, fresh: int = 1) -> NDArray[np.float32]:
+    def score(self, images: Tensor, detector: Detector | None = None, *, fresh: int = 1) -> Scores:
         """(N,) scores of as many images as there are fixed ones; random detectors by a round of draws of its own."""
         chosen = self.detector if detector is None else detector
         self.allowance.spend(queries=len(images))

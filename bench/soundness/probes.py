@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.detectors.base import Detector
+from bench.metrics.scores import Scores
 from bench.specs import Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import Context, untouched
@@ -126,7 +125,7 @@ class RandomPoints:
     """
 
     images: Tensor
-    scores: NDArray[np.float32]
+    scores: Scores
     roughness: float
 
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from bench import metrics
 from bench.evaluation.results import Cell
+from bench.metrics.scores import Scores, as_scores
 from bench.specs import Side
 
-Scores = NDArray[np.floating]
 BySet = Mapping[str, Scores]
 """Scores of the attacked images, in the detector's own sign, by set."""
 
@@ -122,7 +122,7 @@ def views(cell: Cell) -> list[View]:
         return []
     ood = list(meta.mean.sets) if meta.mean is not None else list(meta.sets)
     names = samples["set"].to_numpy()
-    clean, attacked = (samples[column].to_numpy(np.float32) for column in ("clean_score", "score"))
+    clean, attacked = (as_scores(samples[column].to_numpy()) for column in ("clean_score", "score"))
     where = {name: np.flatnonzero(names == name) for name in (TEST, *ood)}
 
     def view(side: Side) -> View:

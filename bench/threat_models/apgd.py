@@ -94,7 +94,7 @@ class AutoSteps(StepRule):
         return {
             "before": start.clone(),  # the iterate before this one
             "ascent": torch.zeros_like(start),  # the gradient at the best iterate
-            "objective": start.new_full((count,), torch.inf),  # at the iterate before this one
+            "objective": start.new_full((count,), torch.inf, dtype=torch.float64),  # at the iterate before this one
             "size": start.new_full((count,), self.first),
             "rises": start.new_zeros(count),  # of the objective since the last checkpoint
             "improved": start.new_zeros(count, dtype=torch.bool),  # the best iterate is younger than the checkpoint

@@ -142,7 +142,7 @@ class _Search:
                 )  # fmt: skip
                 first = turn * len(samples)
                 start[first + batch.start : first + batch.stop] = drawn[: batch.stop - batch.start]
-        none = start.new_full((len(sample),), -torch.inf)
+        none = self.tracker.score.new_full((len(sample),), -torch.inf)
         stuck = torch.zeros_like(sample, dtype=torch.bool)
         return Rows(sample, restart, start, best, none, none.clone(), stuck, self.rule.memory(start))
 

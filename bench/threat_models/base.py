@@ -63,9 +63,9 @@ class Acceptance:
     by_class: Mapping[int, float] = field(default_factory=dict)
     scale: float = 1.0
 
-    def of(self, classes: Tensor) -> Tensor:
-        """(N,) float32 thresholds of images of these (N,) predicted classes."""
-        thresholds = torch.full(classes.shape, self.overall, dtype=torch.float32, device=classes.device)
+    def of(self, classes: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(N,) thresholds of images of these (N,) predicted classes, in the type of the scores."""
+        thresholds = torch.full(classes.shape, self.overall, dtype=dtype, device=classes.device)
         for label, threshold in self.by_class.items():
             thresholds[classes == label] = threshold
         return thresholds
@@ -90,6 +90,7 @@ class Context:
         draws: Over how many draws of its noise the score of a random detector is averaged; 0 for one that draws none.
         transferred: (N, C, H, W) images crafted from the same images on other detectors, by the detectors' names.
         micro_batch: The one batch shape in which gradients and scores are computed (the last batch is padded).
+        precision: The type in which scores are compared, `Detector.precision`.
         progress: Called with (share done in [0, 1], (N,) best scores so far).
     """
 
@@ -105,7 +106,12 @@ class Context:
     draws: int = 0
     transferred: Mapping[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 128
+    precision: torch.dtype = torch.float32
     progress: Callable[[float, Tensor], None] = field(default=lambda share, scores: None)
+
+    def held(self, x: Tensor) -> torch.dtype:
+        """The type in which the scores of these images are held."""
+        return torch.promote_types(x.dtype, self.precision)
 
     @property
     def sign(self) -> float:

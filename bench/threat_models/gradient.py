@@ -29,6 +29,7 @@ class Oracle:
     ) -> None:
         self.detector = detector
         self.micro_batch = context.micro_batch
+        self._held = context.held
         self._objective = objective_of(detector, ids, context) if objective is None else objective
 
     def batches(self, rows: int) -> Iterator[slice]:
@@ -48,7 +49,8 @@ class Oracle:
             samples: (R,) from which of the attacked images each stems; None where they are those, in order.
         """
         samples = torch.arange(len(x), device=x.device) if samples is None else samples
-        judged, directed = x.new_empty(len(x)), x.new_empty(len(x))
+        judged = x.new_empty(len(x), dtype=self._held(x))
+        directed = judged.clone()
         for batch in self.batches(len(x)):
             own, direction = self.ask(self.pad(x[batch]), self.pad(samples[batch]))
             judged[batch], directed[batch] = own[: len(x[batch])], direction[: len(x[batch])]
@@ -58,7 +60,7 @@ class Oracle:
     def ask(self, x: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Judge and direction, (micro_batch,) each, of a full batch."""
         judge, direction = self._objective(x, samples)
-        return judge, direction
+        return judge.to(self._held(x)), direction.to(self._held(x))
 
     def ascend(self, x: Tensor, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Judge, direction and the direction's gradient to x (zero where there is none) of a full batch."""
@@ -70,4 +72,5 @@ class Oracle:
                 (gradient,) = torch.autograd.grad(direction, x, torch.ones_like(direction), allow_unused=True)
         if gradient is None:
             gradient = torch.zeros_like(x)
-        return judge.detach(), direction.detach(), gradient
+        held = self._held(x)
+        return judge.detach().to(held), direction.detach().to(held), gradient

@@ -88,7 +88,7 @@ class LocalSearch(Threat):
         order = torch.where(spots, drawn, 2.0).sort(dim=1)
         probes = min(self.params.probes, spots.shape[1])
         places, wanted = order.indices[:, :probes], order.values[:, :probes] < 2.0
-        gain = drawn.new_full(places.shape, -torch.inf)
+        gain = tracker.score.new_full(places.shape, -torch.inf)
         owner, column = wanted.nonzero(as_tuple=True)
         for batch in oracle.batches(len(owner)):
             who, where = owner[batch], places[owner[batch], column[batch]]

@@ -107,7 +107,7 @@ class FoolObjective:
             score = objective = mean_score(self.detector, x, self.ids[rows], self.context)
         else:
             score, objective = self.detector.score_and_objective(x)
-        above = (score - thresholds.of(logits.argmax(dim=1))) / thresholds.scale
+        above = (score - thresholds.of(logits.argmax(dim=1), score.dtype)) / thresholds.scale
         slope = (objective - objective.detach()) / thresholds.scale
         return above, above.detach() + slope
 

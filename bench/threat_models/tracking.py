@@ -22,15 +22,15 @@ class Tracker:
         self.clean = x
         self.context = context
         self.images, self.last_images = x.clone(), x.clone()
-        self.score = x.new_full((count,), -torch.inf)  # of `images`
-        self.objective = x.new_full((count,), -torch.inf)
+        self.score = x.new_full((count,), -torch.inf, dtype=context.held(x))  # of `images`
+        self.objective = self.score.clone()
         self.live = self.score.clone()  # best score so far, also of rows that are still under way
         self.gradients = torch.zeros(count, dtype=torch.int64, device=x.device)
         self.queries = torch.zeros_like(self.gradients)
         self.non_finite = torch.zeros_like(self.gradients)  # points whose score or gradient was not finite
         self.flat = torch.zeros_like(self.gradients)  # points whose gradient was zero
         self._points = torch.linspace(0, moments - 1, min(TRACE_LENGTH, moments)).round().long()
-        self._trace = x.new_full((count, len(self._points)), -torch.inf)
+        self._trace = self.score.new_full((count, len(self._points)), -torch.inf)
 
     def beyond(self) -> Tensor:
         """(N,) whether a sample needs no further step."""
