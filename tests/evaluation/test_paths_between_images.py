@@ -47,7 +47,7 @@ def world(detector, threshold: float, *, pairs: int = 30, points: int = 9, wrong
     )  # fmt: skip
     planned = SimpleNamespace(
         params={"pairs": pairs, "points": points}, label="tiny",
-        detector=SimpleNamespace(thresholds=SimpleNamespace(source="calibration")),
+        detector=SimpleNamespace(thresholds=SimpleNamespace(source="calibration", recall=0.95)),
         ingredients=SimpleNamespace(seed=3, micro_batch=16),
     )  # fmt: skip
     clean = SimpleNamespace(meta=SimpleNamespace(thresholds={"calibration_tpr95": threshold}), samples=samples)
