@@ -32,6 +32,7 @@ ELSEWHERE = (  # a command -> the file that shows where it is run, and what stan
     (r"pytest -m (slow|browser|data)", "pyproject.toml", "markers = ["),
     (r"ruff check \.", ".ci/run", "\nruff check .\n"),
     (r"ruff format --check \.", ".ci/run", "\nruff format --check .\n"),
+    (r"python -m tests\.mutants .*", ".ci/run", "python -m tests.mutants --changed"),
     (r"mypy", ".ci/run", "\nmypy\n"),
     (r"mkdocs (build|serve).*", "mkdocs.yml", "docs_dir: docs"),
     (r"playwright install chromium", "tests/conftest.py", "`playwright install chromium`"),

@@ -1,0 +1,140 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mutants.keeping import Answers
+from mutants.making import is_other_code, mutants_of, sample
+from mutants.recording import TestMap, functions_by_line
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def changes(tmp_path):
+    """The texts that a piece of code may be changed into."""
+
+    def of(code):
+        (tmp_path / "code.py").write_text(code)
+        return [mutant.applied(code.encode()).decode() for mutant in mutants_of(tmp_path, "code.py")]
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("code", "changed"),
+    [
+        ("y = a < b\n", "y = (a <= b)\n"),
+        ("y = a + b\n", "y = (a - b)\n"),
+        ("y = 3\n", "y = 4\n"),
+        ("y = 3\n", "y = 0\n"),
+        ("y = 0.5\n", "y = 1.0\n"),
+        ("if ready:\n    y = x\n", "if (not (ready)):\n    y = x\n"),
+        ("y = not x\n", "y = (x)\n"),
+        ("begin(x)\n", "pass\n"),
+        ("y = f(a, b)\n", "y = f(b, a)\n"),
+        ("y = f(a, b=c)\n", "y = f(a)\n"),
+        ("y = x.detach() \n", "y = x \n"),
+        ("y = abs(x)\n", "y = (x)\n"),
+        ("y = torch.clamp(x, 0, 1)\n", "y = (x)\n"),
+        ("def f():\n    return x\n", "def f():\n    return None\n"),
+        ("y = x[i]\n", "y = x[i - 1]\n"),
+        ("y = x[a:b]\n", "y = x[a:]\n"),
+        ("fit(data.train)\n", "fit(data.test)\n"),
+        ("y -= 0\n", "y += 0\n"),
+        ("y = 'ä'; z = a + b\n", "y = 'ä'; z = (a - b)\n"),
+    ],
+)
+def test_a_small_change_is_proposed(changes, code, changed):
+    assert changed in changes(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        '"""Text of 3."""\n',
+        "x: Tuple[1, 2]\n",
+        "raise ValueError(3)\n",
+        "import a\n",
+        "y = 'text' + name\n",
+        "y = f'{1}'\n",
+    ],
+)
+def test_what_no_number_depends_on_is_left_alone(changes, code):
+    assert changes(code) == []
+
+
+def test_the_same_program_in_other_words_is_no_mutant():
+    assert not is_other_code(b"y = (x)\n", b"y = x\n")
+    assert not is_other_code(b"y = (x\n", b"y = x\n")
+    assert is_other_code(b"y = -x\n", b"y = x\n")
+
+
+def test_a_sample_is_the_same_for_a_seed_and_takes_a_line_once():
+    drawn = sample(ROOT, ["bench/metrics/roc.py"], 12, seed=3)
+    assert drawn == sample(ROOT, ["bench/metrics/roc.py"], 12, seed=3)
+    assert drawn != sample(ROOT, ["bench/metrics/roc.py"], 12, seed=4)
+    assert len({mutant.line for mutant in drawn}) == len(drawn) == 12
+
+
+def test_a_sample_can_be_held_to_lines():
+    drawn = sample(ROOT, ["bench/metrics/roc.py"], 12, seed=3, only={"bench/metrics/roc.py": set(range(60, 90))})
+    assert drawn
+    assert all(60 <= mutant.line < 90 for mutant in drawn)
+
+
+def test_lines_belong_to_their_innermost_function():
+    source = b"X = 1\nclass A:\n    def f(self):\n        def g():\n            return 1\n        return g\n"
+    assert functions_by_line(source) == {4: "A.f", 5: "A.f.g", 6: "A.f"}
+
+
+def test_quick_tests_of_the_mirrored_folder_are_asked_first_and_time_is_bounded(tmp_path):
+    (tmp_path / "bench/metrics").mkdir(parents=True)
+    (tmp_path / "bench/metrics/a.py").write_text("X = 1\ndef f():\n    return 1\n")
+    seconds = {
+        "tests/cli/t.py::q": 0.1,
+        "tests/metrics/t.py::s": 2.0,
+        "tests/metrics/t.py::q": 1.0,
+        "tests/z.py::l": 9.0,
+    }
+    known = TestMap(seconds, {"bench/metrics/a.py::f": set(seconds)})
+    order = ["tests/metrics/t.py::q", "tests/metrics/t.py::s", "tests/cli/t.py::q", "tests/z.py::l"]
+    assert known.tests(tmp_path, "bench/metrics/a.py", 3, limit=100) == order
+    assert known.tests(tmp_path, "bench/metrics/a.py", 1, limit=3.5) == order[:3]
+    assert known.tests(tmp_path, "bench/metrics/a.py", 3, limit=0.5) == order[:1]
+
+
+def test_an_answer_holds_while_the_code_does_and_a_survivor_while_the_tests_do(tmp_path):
+    (tmp_path / "code.py").write_text("y = a < b\nz = 3\n")
+    (tmp_path / "test_code.py").write_text("")
+    mutants = mutants_of(tmp_path, "code.py")
+    answers = Answers(tmp_path / "kept", tmp_path, ["test_code.py"])
+    answers.keep(mutants[0], "killed", 1.0, 3)
+    answers.keep(mutants[1], "survived", 1.0, 3)
+
+    def found():
+        again = Answers(tmp_path / "kept", tmp_path, ["test_code.py"])
+        return [again.find(mutant) is not None for mutant in mutants[:2]]
+
+    assert found() == [True, True]
+    (tmp_path / "test_code.py").write_text("def test_more(): pass\n")
+    assert found() == [True, False]
+    (tmp_path / "code.py").write_text("y = a < b\nz = 3\n\n")
+    assert found() == [False, False]
+
+
+def test_mutants_are_listed_without_touching_a_file():
+    command = [sys.executable, "-m", "tests.mutants", "--files", "bench/metrics/roc.py", "--sample", "2", "--list"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert listed.count("bench/metrics/roc.py:") == 2
+
+
+@pytest.mark.slow
+def test_a_tested_file_loses_mutants_and_the_working_tree_keeps_its_content():
+    source = (ROOT / "bench/metrics/multiple.py").read_bytes()
+    command = [sys.executable, "-m", "tests.mutants", "--files", "bench/metrics/multiple.py", "--all", "--fresh"]
+    command += ["--tests", "tests/metrics/test_several_tests_at_once.py", "--floor", "0.6"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "killed, asked for at least 60 %" in done.stdout
+    assert (ROOT / "bench/metrics/multiple.py").read_bytes() == source
