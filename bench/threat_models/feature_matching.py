@@ -49,7 +49,7 @@ class FeatureMatchingParams(ThreatParams):
         pairing: Which guide each image gets.
         guides_per_image: Guides that each image is led by, one after the other.
         restarts: Starts for each guide.
-        steps: Gradient steps of each start: N.
+        steps: Gradient steps of each start: N, which the paper sets to 100, 1,000 or 10,000, by detector.
         step_size: alpha, in units of eps.
         schedule: `constant` keeps the step, as the paper does; `cosine` shrinks it to about zero.
         update: `adamax` as in the paper's implementation, `plain` as in its Algorithm 1.
