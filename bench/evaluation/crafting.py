@@ -99,13 +99,7 @@ def _again(
     """Attack some images without a stop target, and put the outcome in the place of the earlier one."""
     rows = np.flatnonzero(which)
     chosen = torch.from_numpy(rows).to(done.images.device)
-    unstopped = replace(
-        context,
-        stop_target=None,
-        labels=None if context.labels is None else context.labels[chosen],
-        progress=lambda share, scores: None,
-    )
-    second = attempt(chosen, unstopped)
+    second = attempt(chosen, replace(context.at(chosen), stop_target=None))
     done.images[chosen] = second.images
     done.scores[rows], done.norm[rows], done.status[rows] = second.scores, second.norm, second.status
     done.last_scores[rows], done.trace[rows] = second.last_scores, second.trace

@@ -51,7 +51,7 @@ def fooled_cell(stage: Stage, threat: Threat) -> Cell:
         raise CellError(f"{stage.planned.label}: no ID test image is classified correctly: nothing is left to fool.")
     order, ingredients = stage.order(threat), stage.planned.ingredients
     rows = torch.from_numpy(np.flatnonzero(right)).to(device_of(stage.detector))
-    context = _of_rows(context_of(order, [TEST], Side.FOOL, None), rows)
+    context = context_of(order, [TEST], Side.FOOL, None).at(rows)
     try:
         done = attempt_attack(
             stage.detector, threat, test.pixels().to(rows.device)[rows], ids=test.ids.to(rows.device)[rows],
@@ -101,13 +101,6 @@ def outcomes_of(
         thresholds=np.array([own.by_class.get(int(c), own.overall) for c in predicted], dtype=np.float64),
         norms=norms,
     )
-
-
-def _of_rows(context: Context, rows: torch.Tensor) -> Context:
-    """What belongs to single images, of these images."""
-    labels = None if context.labels is None else context.labels[rows]
-    transferred = {name: images[rows] for name, images in context.transferred.items()}
-    return replace(context, labels=labels, transferred=transferred)
 
 
 def _assault(stage: Stage, right: NDArray[np.bool_], done: Crafted, context: Context) -> Assault:

@@ -88,8 +88,7 @@ class Lab:
         self.x: Tensor = torch.cat([sets[name].pixels()[view.rows[name]] for name in names]).to(device)
         self.ids: Tensor = torch.cat([sets[name].ids[view.rows[name]] for name in names]).to(device)
         shape = min(whole.micro_batch, _SHAPE) if device.type == "cpu" else whole.micro_batch
-        labels = None if whole.labels is None else whole.labels[rows.to(device)]
-        self.context: Context = replace(whole, labels=labels, transferred={}, micro_batch=shape)
+        self.context: Context = replace(whole.at(rows.to(device)), micro_batch=shape)
 
     @property
     def detector(self) -> Detector:

@@ -19,7 +19,16 @@ from bench.errors import UsageError
 from bench.specs import Goal, Loss, Side
 from bench.testing.classifiers import FlatClassifier, LinearClassifier, PoisonedClassifier, QuadraticClassifier
 from bench.testing.closed_forms import LinearScore
-from bench.testing.threats import Setting, assert_entries, assert_inside, assert_no_trace, assert_same, images, pool
+from bench.testing.threats import (
+    Setting,
+    assert_entries,
+    assert_inside,
+    assert_no_trace,
+    assert_same,
+    elsewhere,
+    images,
+    pool,
+)
 from bench.threat_models.base import Acceptance, AttackResult, Context, Status, Threat, untouched
 from bench.threat_models.objectives import needed_logits, objective_of
 
@@ -231,9 +240,9 @@ def fool(
     own, ids = images()
     x = own if x is None else x
     labels = true_labels(detector, x) if labels is None else labels
-    if choice is not None:
-        x, ids, labels = x[choice], ids[choice], labels[choice]
     context = replace(fool_context(detector, setting, labels), stop_target=target, micro_batch=micro_batch)
+    if choice is not None:
+        x, ids, context = x[choice], ids[choice], context.at(choice)
     return threat.run(detector, x, ids=ids, budget=setting.budget, context=context)
 
 
@@ -245,6 +254,7 @@ def fool_context(detector: Detector, setting: FoolSetting, labels: Tensor) -> Co
     return Context(
         Side.FOOL, seed=7, labels=labels, goal=setting.goal, loss=setting.loss, acceptance=acceptance, pool=pool(),
         pool_labels=torch.zeros(len(pool()), dtype=torch.int64), micro_batch=_MICRO_BATCH,
+        transferred={name: elsewhere(draw) for draw, name in enumerate(("one", "other"), start=1)},
     )  # fmt: skip
 
 

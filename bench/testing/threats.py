@@ -243,6 +243,12 @@ def pool() -> Tensor:
     return drawn
 
 
+def elsewhere(draw: int) -> Tensor:
+    """(7, 1, 6, 6) images in [0, 1] that an attack on another detector may have made of `images`; one for each draw."""
+    own, ids = images()
+    return (own + 0.4 * (Context(Side.EVADE, seed=5).uniform(ids, draw, SHAPE) - 0.5)).clamp(0.0, 1.0)
+
+
 def attack(
     threat: Threat,
     detector: Detector,
@@ -256,9 +262,13 @@ def attack(
     """Run the threat on `images`, on some of them, or on others with the same ids."""
     own, ids = images()
     x = own if x is None else x
+    context = Context(
+        side, seed=7, stop_target=target, labels=torch.zeros(len(x), dtype=torch.int64), pool=pool(),
+        transferred={name: elsewhere(draw) for draw, name in enumerate(("one", "other"), start=1)},
+        micro_batch=_MICRO_BATCH,
+    )  # fmt: skip
     if choice is not None:
-        x, ids = x[choice], ids[choice]
-    context = Context(side, seed=7, stop_target=target, pool=pool(), micro_batch=_MICRO_BATCH)
+        x, ids, context = x[choice], ids[choice], context.at(choice)
     return threat.run(detector, x, ids=ids, budget=setting.budget, context=context)
 
 

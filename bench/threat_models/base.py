@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -71,6 +71,10 @@ class Acceptance:
         return thresholds
 
 
+def _unheard(share: float, scores: Tensor) -> None:
+    """A progress callback that does nothing."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What the attacker knows and what the harness asks of it.
@@ -107,7 +111,25 @@ class Context:
     transferred: Mapping[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 128
     precision: torch.dtype = torch.float32
-    progress: Callable[[float, Tensor], None] = field(default=lambda share, scores: None)
+    progress: Callable[[float, Tensor], None] = _unheard
+
+    PER_IMAGE: ClassVar[frozenset[str]] = frozenset({"labels", "transferred"})
+    """The fields with one entry an attacked image: what is chosen among the images is chosen among these."""
+
+    OF_ALL: ClassVar[frozenset[str]] = frozenset({
+        "side", "seed", "stop_target", "pool", "pool_labels", "goal", "loss", "acceptance", "draws", "micro_batch",
+        "precision",
+    })  # fmt: skip
+    """The fields that are the same for any choice of images. `progress` is neither: it hears of all images at once."""
+
+    def at(self, rows: Tensor | slice) -> "Context":
+        """What the attacker knows of some of the images, in this order; nobody hears of its progress.
+
+        Args:
+            rows: (R,) int64 positions or (N,) bool, on the device of the images, or a slice.
+        """
+        cut = {name: _rows_of(getattr(self, name), rows) for name in self.PER_IMAGE}
+        return replace(self, **cut, progress=_unheard)
 
     def held(self, x: Tensor) -> torch.dtype:
         """The type in which the scores of these images are held."""
@@ -125,6 +147,13 @@ class Context:
     def noise(self, ids: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor:
         """(N, *shape) standard normal: a pure function of (seed, sample id, draw)."""
         return randomness.normal(self.seed, ids, draw, shape)
+
+
+def _rows_of(values: Tensor | Mapping[str, Tensor] | None, rows: Tensor | slice) -> Any:
+    """The same kind of thing, of some images."""
+    if isinstance(values, Mapping):
+        return {name: each[rows] for name, each in values.items()}
+    return None if values is None else values[rows]
 
 
 @dataclass(frozen=True)

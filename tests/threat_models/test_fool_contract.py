@@ -18,6 +18,7 @@ from bench.threat_models.fgm import FGM
 from bench.threat_models.jsma import JSMA, JSMAParams, Targets
 from bench.threat_models.local_search import LocalSearch, LocalSearchParams
 from bench.threat_models.pgd import PGD, PGDParams
+from bench.threat_models.transfer import Transfer
 
 QUICK_CW = {"binary_search_steps": 2, "max_iterations": 20, "learning_rate": 0.3, "shrink_steps": 3}
 L2, PIXELS = (Norm.L2, None), (None, None)
@@ -32,6 +33,7 @@ IN_BALL = {
     "pgd": (PGD(PGDParams(steps=6, restarts=2)), (Norm.L2, 0.7)),
     "pgd-linf": (PGD(PGDParams(steps=6, restarts=2)), (Norm.LINF, 0.1)),
     "fgm": (FGM(), (Norm.L2, 0.7)),
+    "transfer": (Transfer(), (Norm.L2, 0.7)),
     "local-search": (LocalSearch(LocalSearchParams(rounds=4, probes=12, reach=1)), PIXELS),
 }
 

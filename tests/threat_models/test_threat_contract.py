@@ -12,12 +12,14 @@ from bench.threat_models.clean import Clean
 from bench.threat_models.fgm import FGM
 from bench.threat_models.noise import Noise, NoiseParams
 from bench.threat_models.pgd import PGD, PGDParams, Schedule
+from bench.threat_models.transfer import Transfer
 
 THREATS = {
     "clean": Clean(),
     "noise": Noise(NoiseParams(points=6)),
     "fgm": FGM(),
     "pgd": PGD(PGDParams(steps=6, restarts=3)),
+    "transfer": Transfer(),
     "pgd-constant": PGD(PGDParams(steps=5, restarts=1, step_size=0.3, schedule=Schedule.CONSTANT)),
 }
 SETTINGS = [Setting(Norm.L2, 0.7), Setting(Norm.LINF, 0.1)]
