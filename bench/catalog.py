@@ -19,6 +19,7 @@ from bench.adapters import CLASSIFIER, adapted_card, is_adapted
 from bench.card_errors import read_card
 from bench.errors import CardError, UsageError, unknown_name
 from bench.methods import import_method
+from bench.ownership import refuse_foreign_workspace
 from bench.specs import Card, DetectorCard, DetectorSpec, RelativeFile, ThreatCard, TrackCard
 from bench.threat_adapters import adapted_threat
 from bench.yaml_cards import shorten
@@ -68,14 +69,20 @@ class Catalog:
         """The catalog of a named workspace, or of the nearest folder upward that has a `robustood.toml`, or of none.
 
         Raises:
-            UsageError: The named workspace is not a folder.
+            UsageError: The named workspace is not a folder, or the one that was found is not the user's own.
         """
         if workspace is not None:
             if not workspace.is_dir():
                 raise UsageError(f"workspace '{workspace}' is not a folder; name the folder that holds the cards.")
             return cls(workspace)
-        here = Path.cwd()
-        return cls(next((folder for folder in (here, *here.parents) if (folder / MARKER).is_file()), None))
+        try:
+            here = Path.cwd()
+        except FileNotFoundError:
+            raise UsageError("the current folder is gone; change into one that is there.") from None
+        found = next((folder for folder in (here, *here.parents) if _is_workspace(folder)), None)
+        if found is not None and found != builtin_content():  # whose code runs already
+            refuse_foreign_workspace(found, MARKER, tuple(kind.folder for kind in Kind))
+        return cls(found)
 
     # ------------------------------------------------------------------ cards
 
@@ -254,6 +261,13 @@ class Catalog:
                 yield name
             elif kind is Kind.DETECTOR:
                 yield from (f"{name}.{variant}" for variant in self.detector(name)[0].variants)
+
+
+def _is_workspace(folder: Path) -> bool:
+    try:
+        return (folder / MARKER).is_file()
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def builtin_content() -> Path:

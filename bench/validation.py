@@ -1,6 +1,9 @@
 """Whether a card can be used: its fields, what it refers to, the code it names, and its weights.
 
-Checking a card imports the code that it names; nothing is run, and no weights are loaded.
+Checking a card imports the modules that it names, which runs them, makes its detector and scores one black image where
+all weights are here; `Checked.imported` says which modules outside bench these were. What a card names must be of the
+kind that its place asks for, and is refused unrun where its source shows that it is not: see `bench.methods`. Without
+`run_code` nothing is imported or made: fields, references and weights are checked, and the named code by its source.
 """
 
 import inspect
@@ -14,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 from bench.card_errors import card_from, describe
 from bench.catalog import Catalog, Kind
 from bench.errors import BenchError, CardError
-from bench.methods import import_method
+from bench.methods import check_unrun, import_method
+from bench.named_code import DETECTOR, NETWORK, RECIPE, SOURCE, THREAT, Wanted
 from bench.specs import Card, DetectorCard, DetectorSpec, SetSpec, Side, ThreatCard, TrackCard, WeightsSpec
 from bench.yaml_cards import Document, Location, read_document, shorten
 
@@ -34,12 +38,14 @@ class Checked:
         kind: What the card describes; None where that cannot be told.
         problems: One sentence for everything that makes the card unusable.
         notes: One sentence for everything that is worth knowing and no failure.
+        imported: Modules outside bench that were imported for it.
     """
 
     path: Path
     kind: Kind | None
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    imported: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -47,14 +53,14 @@ class Checked:
         return not self.problems
 
 
-def check_catalog(catalog: Catalog) -> Iterator[Checked]:
+def check_catalog(catalog: Catalog, *, run_code: bool = True) -> Iterator[Checked]:
     """Check every card in force, tracks first: detectors refer to them."""
     for kind in (Kind.TRACK, Kind.THREAT, Kind.DETECTOR):
         for name in catalog.names(kind):
-            yield check_file(catalog.where(kind, name), catalog)
+            yield check_file(catalog.where(kind, name), catalog, run_code=run_code)
 
 
-def check_file(path: Path, catalog: Catalog) -> Checked:
+def check_file(path: Path, catalog: Catalog, *, run_code: bool = True) -> Checked:
     """Check one card, which need not lie in the catalog; what it refers to must."""
     try:
         document = read_document(path)
@@ -65,11 +71,15 @@ def check_file(path: Path, catalog: Catalog) -> Checked:
         card = card_from(document, kind.model)
     except CardError as error:
         return Checked(path, kind, tuple(str(error).splitlines()))
-    check = _Check(document, catalog)
+    check = _Check(document, catalog, run_code)
     if card.name != path.stem:
         check.problem(("name",), f"field 'name': given '{card.name}', allowed: the file's own; rename one")
     check.card(card)
-    return Checked(path, kind, tuple(dict.fromkeys(check.problems)), tuple(dict.fromkeys(check.notes)))
+    return Checked(path, kind, *map(_once, (check.problems, check.notes, check.modules)))
+
+
+def _once(found: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(found))
 
 
 def _kind(document: Document) -> Kind:
@@ -85,7 +95,9 @@ def _kind(document: Document) -> Kind:
 class _Check:
     """The checks of one card, and what they found."""
 
-    def __init__(self, document: Document, catalog: Catalog) -> None:
+    def __init__(self, document: Document, catalog: Catalog, run_code: bool) -> None:
+        self.run_code = run_code
+        self.modules: list[str] = []
         self.document = document
         self.catalog = catalog
         self.problems: list[str] = []
@@ -129,7 +141,7 @@ class _Check:
         if source.startswith("folder:"):
             return
         if ":" in source:
-            self.imported(location, source, callable, "a function (args, data_dir) -> RawImages")
+            self.imported(location, source, SOURCE)
         elif source not in source_names():
             known = ", ".join(source_names())
             self.problem(location, f"unknown source '{source}'; allowed: {known}, folder:PATH, package.module:function")
@@ -137,11 +149,6 @@ class _Check:
     # ----------------------------------------------------------------- threats
 
     def threat(self, card: ThreatCard) -> None:
-        from bench.threat_models.base import Threat
-
-        def fits(found: Any) -> bool:
-            return isinstance(found, type) and issubclass(found, Threat) and not inspect.isabstract(found)
-
         known = self.catalog.names(Kind.THREAT)
         for side, members in card.members.items():
             for name in members:
@@ -150,7 +157,7 @@ class _Check:
             self.problem(("source", "threat"), f"unknown threat '{card.source.threat}'; allowed: {', '.join(known)}")
         if card.method is None:
             return
-        method = self.imported(("method",), card.method, fits, "a subclass of bench.threat_models.base.Threat")
+        method = self.imported(("method",), card.method, THREAT)
         if method is not None:
             self.settings(method.Params, card.params, [("params",)])
 
@@ -170,12 +177,7 @@ class _Check:
     # --------------------------------------------------------------- detectors
 
     def detector(self, card: DetectorCard) -> None:
-        from bench.detectors.base import Detector
-
-        def fits(found: Any) -> bool:
-            return isinstance(found, type) and issubclass(found, Detector) and found.score is not Detector.score
-
-        method = self.imported(("method",), card.method, fits, "a subclass of bench.detectors.base.Detector")
+        method = self.imported(("method",), card.method, DETECTOR)
         for variant in (None, *card.variants):
             own = card.variants[variant].tracks if variant is not None else {}
             for track in own or card.tracks:
@@ -206,7 +208,7 @@ class _Check:
                     )
         self.network(spec, here)
         if spec.training is not None:
-            recipe = self.imported((*here, "training", "recipe"), spec.training.recipe, callable, "a training recipe")
+            recipe = self.imported((*here, "training", "recipe"), spec.training.recipe, RECIPE)
             if recipe is not None and hasattr(recipe, "Args"):
                 self.settings(recipe.Args, spec.training.args, [(*here, "training", "args")])
         for number, weights in enumerate(spec.weights):
@@ -214,7 +216,11 @@ class _Check:
             if maker is None and spec.training is not None and number == len(spec.weights) - 1:
                 maker = spec.name
             self.weights(spec, weights, (*here, "weights", number), maker)
-        if not self.problems and all(self.catalog.weights_path(weights.file) for weights in spec.weights):
+        if (
+            self.run_code
+            and not self.problems
+            and all(self.catalog.weights_path(weights.file) for weights in spec.weights)
+        ):
             self.assembled(spec, here)
 
     def assembled(self, spec: DetectorSpec, here: Location) -> None:
@@ -238,19 +244,12 @@ class _Check:
             self.problem(here, f"the detector cannot score an image of the track ({reason}); correct method or network")
 
     def network(self, spec: DetectorSpec, here: Location) -> None:
-        from bench.detectors.networks.base import Network
-
         network = spec.network
         if network is None:
             return
         at: Location = (*here, "network")
 
-        def fits(found: Any) -> bool:
-            return callable(found) and not (isinstance(found, type) and not issubclass(found, Network))
-
-        made_by = self.imported(
-            (*at, "method"), network.method, fits, "a subclass of bench.detectors.networks.base.Network"
-        )
+        made_by = self.imported((*at, "method"), network.method, NETWORK)
         if made_by is not None:
             try:
                 inspect.signature(made_by).bind(**network.args)
@@ -310,17 +309,22 @@ class _Check:
 
     # ------------------------------------------------------------------ shared
 
-    def imported(self, location: Location, path: str, fits: Any, wanted: str) -> Any:
-        """The object that a path names; None, and a problem, where there is none or it is not what is wanted."""
+    def imported(self, location: Location, path: str, wanted: Wanted) -> Any:
+        """The object that a path names; None, and a problem, where there is none or it is not what is wanted.
+
+        Also None where no code may run.
+        """
         try:
-            found = import_method(path, self.catalog.workspace)
+            module, _ = check_unrun(path, self.catalog.workspace, wanted)
+            if not self.run_code:
+                self.notes.append(f"{self.document.place(location)}: {shorten(path)} was not imported, only read.")
+                return None
+            if module.partition(".")[0] != "bench":
+                self.modules.append(module)
+            return import_method(path, self.catalog.workspace, wanted)
         except CardError as error:
             self.problem(location, str(error).rstrip("."))
             return None
-        if not fits(found):
-            self.problem(location, f"{shorten(path)} is {_article(found)}; allowed: {wanted}")
-            return None
-        return found
 
     def settings(self, model: type[BaseModel], given: dict[str, Any], places: list[Location]) -> None:
         """Check settings that lie, field by field, in one of several places of the card."""
@@ -335,7 +339,3 @@ def _predicts_classes(method: "type[Detector]") -> bool:
     from bench.detectors.base import Detector
 
     return method.info.classifier or method.logits is not Detector.logits
-
-
-def _article(found: Any) -> str:
-    return f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"

@@ -27,9 +27,9 @@ def test_a_method_of_a_workspace_is_imported_and_the_path_left_as_it_was(module)
 
 def test_a_workspace_replaces_nothing_that_is_installed(empty_cards):
     folder = empty_cards("ws")
-    (folder.root / "colorsys.py").write_text("def rgb_to_hsv(): return 'replaced'\n")
-    sys.modules.pop("colorsys", None)
-    assert import_method("colorsys:rgb_to_hsv", folder.root).__code__.co_argcount == 3
+    (folder.root / "shellingham.py").write_text("def detect_shell(): return 'replaced'\n")
+    sys.modules.pop("shellingham", None)
+    assert "site-packages" in import_method("shellingham:detect_shell", folder.root).__code__.co_filename
 
 
 def test_a_module_that_is_not_there_is_named(tmp_path):

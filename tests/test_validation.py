@@ -137,7 +137,7 @@ def test_missing_weights_that_have_a_source_are_a_note(check):
 
 
 def test_missing_weights_that_training_makes_name_the_command(check):
-    training = "    training: {recipe: bench.errors:BenchError}\n"
+    training = "    training: {recipe: bench.training.fit:Fit}\n"
     checked = check("detectors/flat.yaml", replace=weights(training, file="w.safetensors"))
     assert checked.ok
     assert "run `bench train --detector flat --track toy`" in checked.notes[0]
@@ -145,7 +145,7 @@ def test_missing_weights_that_training_makes_name_the_command(check):
 
 def test_missing_weights_that_another_detectors_training_makes_name_that_one(check, toy_cards):
     flat = (toy_cards.root / "detectors" / "flat.yaml").read_text()
-    trained = weights("    training: {recipe: bench.errors:BenchError}\n", file="w.safetensors")
+    trained = weights("    training: {recipe: bench.training.fit:Fit}\n", file="w.safetensors")
     toy_cards.card("detectors/base.yaml", flat.replace("name: flat", "name: base").replace(*trained))
     checked = check("detectors/flat.yaml", replace=weights(file="w.safetensors"))
     assert "run `bench train --detector base --track toy`" in checked.notes[0]
@@ -156,7 +156,7 @@ def test_missing_weights_of_a_builtin_card_on_the_embedded_track_are_a_failure(t
     track = (toy_cards.root / "datasets" / "toy.yaml").read_text().replace("name: toy", "name: digits")
     toy_cards.card("datasets/digits.yaml", track)
     flat = (toy_cards.root / "detectors" / "flat.yaml").read_text()
-    _, entry = weights("    training: {recipe: bench.errors:BenchError}\n", file="nothing-like-it.safetensors")
+    _, entry = weights("    training: {recipe: bench.training.fit:Fit}\n", file="nothing-like-it.safetensors")
     path = toy_cards.card("detectors/flat.yaml", flat.replace("  toy: {}\n", entry.replace("toy", "digits")))
     assert "are not here" in only(check_file(path, Catalog(builtin=toy_cards.root)))
     assert check_file(path, Catalog(toy_cards.root)).ok

@@ -13,6 +13,7 @@ from bench.detectors.networks.base import FromPixels, Network
 from bench.detectors.weights import check_state, load_tensors
 from bench.errors import BenchError, CardError, UsageError
 from bench.methods import importable
+from bench.named_code import DETECTOR, NETWORK
 from bench.specs import DetectorSpec, NetworkSpec, TrackCard
 
 
@@ -79,11 +80,7 @@ def build_detector(spec: DetectorSpec, track: TrackCard, catalog: Catalog) -> De
     Raises:
         CardError: Method, network or parameters of the card cannot be used.
     """
-    method = import_method(spec.method, catalog.workspace)
-    if not (isinstance(method, type) and issubclass(method, Detector)):
-        raise CardError(
-            f"method '{spec.method}' of {_name(spec)} is no bench.detectors.base.Detector; name a subclass."
-        )
+    method: type[Detector] = import_method(spec.method, catalog.workspace, DETECTOR)
     params = _checked_params(method, spec)
     with torch.random.fork_rng(devices=[]), importable(catalog.workspace):
         torch.manual_seed(0)
@@ -137,7 +134,7 @@ def _checked_params(method: type[Detector], spec: DetectorSpec) -> DetectorParam
 
 def _build_network(spec: DetectorSpec, settings: NetworkSpec, track: TrackCard, catalog: Catalog) -> FromPixels:
     """The network behind its steps from pixels."""
-    make: Any = import_method(settings.method, catalog.workspace)
+    make: Any = import_method(settings.method, catalog.workspace, NETWORK)
     try:
         network = make(**settings.args)
     except (TypeError, ValueError, RuntimeError, BenchError) as error:

@@ -25,6 +25,7 @@ from bench.evaluation.store import CellStore, StoreError
 from bench.evaluation.transferring import transferred_images
 from bench.evaluation.worst import worst_cell
 from bench.methods import import_method
+from bench.named_code import THREAT
 from bench.specs import Goal, Knowledge, Loss, Side, ThreatCard, ThresholdSource
 from bench.threat_models.base import Context, Threat
 
@@ -262,11 +263,9 @@ class Workbench:
         if card.name in self._given.threats:
             return self._given.threats[card.name]
         assert card.method is not None  # a worst case has no attack of its own
-        kind = import_method(card.method, self._catalog.workspace)
+        kind: type[Threat] = import_method(card.method, self._catalog.workspace, THREAT)
         if card is planned.threat and not card.method.startswith("bench."):
             self._check_code(planned)
-        if not (isinstance(kind, type) and issubclass(kind, Threat)):
-            raise CardError(f"threat '{card.name}': {card.method} is no Threat; name a subclass of bench's Threat.")
         if unlisted := [name for name in planned.ignored if name in kind.Params.model_fields]:
             raise CellError(
                 f"threat '{card.name}' has the parameter '{unlisted[0]}', but its card does not list it, so it cannot "

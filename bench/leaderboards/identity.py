@@ -7,6 +7,7 @@ from bench.evaluation.keys import track_hash
 from bench.evaluation.plan import needs_train
 from bench.leaderboards.row import DetectorPart, TrackPart, WeightsPart
 from bench.methods import import_method
+from bench.named_code import DETECTOR
 from bench.specs import DetectorSpec, TrackCard
 from bench.yaml_cards import shorten
 
@@ -27,7 +28,7 @@ def detector_part(catalog: Catalog, name: str, track: TrackCard, weights: tuple[
     """
     check_has_card(name)
     card, spec = catalog.detector(name)[0], catalog.detector_spec(name, track.name)
-    method = import_method(spec.method, catalog.workspace)
+    method = import_method(spec.method, catalog.workspace, DETECTOR)
     info: DetectorInfo = method.info
     return DetectorPart(
         name=name,

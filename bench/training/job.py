@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,6 +15,7 @@ from bench.detectors.base import Progress, silent
 from bench.detectors.loading import last_weights, load_for_training
 from bench.detectors.weights import save_tensors
 from bench.errors import CardError, UsageError, WeightsError
+from bench.named_code import RECIPE
 from bench.specs import DetectorSpec, content_hash
 from bench.training.base import Recipe
 from bench.training.runner import TrainingReport, discard, train
@@ -97,9 +97,7 @@ def build_recipe(spec: DetectorSpec, track: Track, catalog: Catalog, *, seed: in
         CardError: The recipe is not one, or its arguments are wrong.
     """
     assert spec.training is not None
-    kind: Any = import_method(spec.training.recipe, catalog.workspace)
-    if not (isinstance(kind, type) and issubclass(kind, Recipe)):
-        raise CardError(f"recipe '{spec.training.recipe}' of '{spec.name}' is no bench.training.base.Recipe.")
+    kind: type[Recipe] = import_method(spec.training.recipe, catalog.workspace, RECIPE)
     try:
         kind.Args.model_validate(spec.training.args)
     except ValueError as error:

@@ -200,7 +200,7 @@ def test_a_module_of_ones_own_is_left_as_it_was(module, images):
     [
         ("absent_module:score", "there is no module 'absent_module'"),
         ("MODULE:scores", "has no 'scores'; did you mean score"),
-        ("MODULE:Model", "is a class; name a function, or an nn.Module that is made"),
+        ("MODULE:Model", "is the class Model; allowed: a function, or an nn.Module that is made"),
         ("MODULE:number", "is of type int"),
         ("MODULE:of_every_pixel", r"returns shape \(2, 1, 8, 8\) for 2 images"),
         ("MODULE:one_for_all", r"returns shape \(1,\) for 2 images"),

@@ -124,7 +124,10 @@ def test_weights_of_another_network_are_refused_by_name(catalog, track):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "bench.detectors.energy:EnergyParams"}, "is no bench.detectors.base.Detector"),
+        (
+            {"method": "bench.detectors.energy:EnergyParams"},
+            "is the class EnergyParams; allowed: a subclass of bench.detectors.base.Detector",
+        ),
         ({"method": "bench.detectors.nowhere:Energy"}, "bench.detectors.nowhere"),
         ({"params": {"temprature": 2}}, "has no parameter 'temprature'; allowed: temperature"),
         ({"params": {"temperature": -1}}, "parameter 'temperature' of .* greater than 0"),
@@ -134,7 +137,7 @@ def test_weights_of_another_network_are_refused_by_name(catalog, track):
         ({"network": {**NETWORK, "crop": 40}}, "choose at most that"),
         ({"network": {**NETWORK, "mean": (0.1, 0.2, 0.3)}}, "has 3 numbers; give one for each of 1 channels"),
         ({"network": {**NETWORK, "std": (0.0,)}}, "every number must be above 0"),
-        ({"network": {"method": "torch.nn:Identity"}}, "makes a Identity; name a subclass"),
+        ({"network": {"method": "torch.nn:Identity"}}, "is the class Identity; allowed: a subclass"),
         ({"method": "bench.detectors.gat:GAT"}, "has 3 logits and must have 1"),
     ],
 )

@@ -13,6 +13,7 @@ import numpy as np
 from bench.datasets.base import RawImages
 from bench.errors import CardError, DataError
 from bench.methods import import_method, importable
+from bench.named_code import SOURCE
 
 Loader = Callable[[dict[str, Any], Path], RawImages]
 """Called with a card's `args` and the data folder."""
@@ -51,11 +52,9 @@ def _find(source: str, workspace: Path | None) -> Loader:
             raise DataError(f"unknown source '{source}': allowed are {known}, folder:PATH and package.module:function.")
         source = f"{__name__}.{source}:load"
     try:
-        found = import_method(source, workspace)
+        found = import_method(source, workspace, SOURCE)
     except CardError as error:
         raise DataError(f"the source cannot be used: {error}") from error
-    if not callable(found):
-        raise DataError(f"source '{source}' is not a function: give package.module:function.")
     return cast(Loader, found)
 
 

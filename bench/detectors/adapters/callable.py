@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import DetectorParams
 from bench.detectors.networks.base import FromPixels
-from bench.errors import UsageError
 from bench.methods import import_method
+from bench.named_code import SCORER
 from bench.specs import MethodPath
 
 
@@ -37,13 +37,8 @@ class CallableDetector(OutputDetector):
     ) -> None:
         super().__init__(network, shape=shape, classes=classes, params=params)
         assert isinstance(params, CallableParams)
-        target = import_method(params.target, Path.cwd())
+        target = import_method(params.target, Path.cwd(), SCORER)
         name = f"'{params.target}'"
-        if isinstance(target, type) or not callable(target):
-            raise UsageError(
-                f"{name} is {'a class' if isinstance(target, type) else f'of type {type(target).__name__}'}; "
-                "name a function, or an nn.Module that is made already."
-            )
         if isinstance(target, nn.Module):
             target = copy.deepcopy(target).eval().requires_grad_(False)
             self.wrap(_Score(target) if callable(getattr(target, "score", None)) else target, name)
