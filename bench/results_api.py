@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ParamSpec
+from typing import ClassVar, ParamSpec
 
 import pandas as pd
 
@@ -42,6 +42,12 @@ class Evaluation:
         failed: Which of them failed which soundness checks, by their keys.
     """
 
+    CONDITIONS: ClassVar[tuple[str, ...]] = (
+        "track", "threat", "norm", "side", "goal", "limit", "seed", "early_stop", "params", "status", "without",
+        "left_out", "failed_parts",
+    )  # fmt: skip
+    """Columns of `table` beside the detector, eps and set: figures of rows that differ in one are of unlike cells."""
+
     metas: tuple[CellMeta, ...]
     store: CellStore
     failed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -54,10 +60,12 @@ class Evaluation:
     def table(self) -> pd.DataFrame:
         """One row a cell and OOD set, and one a cell for the mean over natural sets.
 
-        Figures of a cell that has `failed_checks` or `failed_parts` are not to be believed. Rows can be averaged only
-        where everything that they depend on is the same: beside the names, norm, eps and side that is limit, seed,
-        early_stop, goal, steps, restarts and all other `params`, `status`, the OOD sets `without` which the mean is,
-        and the parts of the attack that are `left_out`.
+        Figures of a cell that has `failed_checks` or `failed_parts` are not to be believed. Rows belong together where
+        they agree in all `CONDITIONS`: `params` has all parameters of the attack in force, `steps` and `restarts` two
+        of them; `status` is "completed", or says how many images ended how; `without` names OOD sets that were left
+        out, so that the mean is not the track's; `left_out` and `failed_parts` name parts of the attack that could not
+        be run. `cell` is the beginning of the cell's key: two rows that differ in it alone are of other weights, data
+        or code.
         """
         rows = []
         for meta in self.metas:
@@ -65,7 +73,8 @@ class Evaluation:
                 "detector": meta.detector, "threat": meta.threat, "norm": meta.norm and str(meta.norm),
                 "eps": meta.eps, "side": str(meta.side), "track": meta.track,
                 "limit": meta.limit, "seed": meta.seed, "early_stop": meta.early_stop,
-                "goal": meta.fool and str(meta.fool.goal), **conditions_of(meta),
+                "goal": str(meta.fool.goal) if meta.fool is not None else "", **conditions_of(meta),
+                "cell": meta.key[:12],
                 "failed_checks": " ".join(self.failed.get(meta.key, ())),
             }  # fmt: skip
             figures = [*meta.sets.items(), *([("mean", meta.mean)] if meta.mean is not None else [])]

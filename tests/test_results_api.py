@@ -83,3 +83,43 @@ def test_a_damaged_cell_is_left_out_with_a_warning(folder, results, tmp_path):
     next(copy.glob("cells/*/*/samples.parquet")).unlink()
     with pytest.warns(UserWarning, match="samples.parquet is missing"):
         assert len(bench.load_results(copy).metas) == len(results.metas) - 1
+
+
+def mean_rows(evaluation):
+    table = evaluation.table()
+    return table[(table["set"] == "mean") & (table["threat"] != "clean")]
+
+
+def test_a_table_says_under_which_conditions_its_figures_were_measured(results):
+    table = mean_rows(results)
+    assert set(table["limit"]) == {5} and set(table["seed"]) == {0}
+    assert set(table["steps"]) == {2} and set(table["restarts"]) == {1}
+    assert all("steps=2" in text and "step_size=" in text for text in table["params"])
+    assert set(table["side"]) == {"evade"} and set(table["status"]) == {"completed"}
+    assert set(table["without"]) == set(table["left_out"]) == set(table["failed_parts"]) == {""}
+    assert set(results.CONDITIONS) <= set(table.columns)
+
+
+def test_statuses_are_counted_where_not_all_attacks_came_to_their_end(results):
+    meta = results.metas[-1].model_copy(update={"statuses": {"completed": 3, "stopped": 1, "no-gradient": 7, "": 9}})
+    table = dataclasses.replace(results, metas=(meta,)).table()
+    assert set(table["status"]) == {"completed 3, no-gradient 7, stopped 1"}
+    ended = meta.model_copy(update={"statuses": {"completed": 3, "stopped": 4, "failed": 0}})
+    assert set(dataclasses.replace(results, metas=(ended,)).table()["status"]) == {"completed"}
+
+
+UNLIKE = {
+    "limit": {"limit": 4}, "seed": {"seed": 1}, "params": {"threat_params": {"steps": 3, "restarts": 1}},
+    "side": {"side": "alarm"}, "without": {"without": ("letters",)}, "left_out": {"left_out": {"transfer-l2": "none"}},
+    "failed_parts": {"failed_needs": {"pgd-l2": "it broke"}}, "status": {"statuses": {"no-gradient": 5}},
+    "early_stop": {"early_stop": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", UNLIKE)
+def test_cells_that_are_unlike_differ_in_a_column(results, column):
+    meta = next(meta for meta in results.metas if meta.eps == 1)
+    other = type(meta).model_validate({**meta.model_dump(), **UNLIKE[column], "key": "0" * 64})
+    table = mean_rows(dataclasses.replace(results, metas=(meta, other)))
+    assert [name for name in results.CONDITIONS if table[name].nunique(dropna=False) > 1] == [column]
+    assert table["cell"].nunique() == 2
