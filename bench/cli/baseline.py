@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import WorkspaceOption, catalog, console
+from bench.cli.common import WorkspaceOption, catalog, console, say
 from bench.cli.options import comma_separated
 
 EXAMPLES = (
@@ -38,6 +38,9 @@ def command(
     keys, cards = {meta.key for meta in chosen.metas}, catalog(workspace)
     cells = [cell for cell in of_today(chosen.store.cells(), cards, data_dir=data_dir) if cell.meta.key in keys]
     say_notices(chosen.store)
-    recorded = record(cells, cards)
+    for meta in (cell.meta for cell in cells if cell.meta.failed_needs):
+        where, failed = f"{meta.detector} x {meta.threat} on {meta.track}", ", ".join(meta.failed_needs)
+        say(f"notice: {where} is left out, since parts of it failed: {failed}; run it again.")
+    recorded = record([cell for cell in cells if not cell.meta.failed_needs], cards)
     write_baseline(recorded, out)
     console().print(f"{len(recorded.cells)} cells are recorded in '{out}'.", soft_wrap=True)

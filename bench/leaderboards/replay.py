@@ -6,12 +6,13 @@ from pathlib import Path
 
 from bench.adapters import ADAPTERS
 from bench.errors import UsageError
-from bench.evaluation.keys import Cards
+from bench.evaluation.keys import Cards, track_hash
 from bench.evaluation.plan import CLEAN, PlannedCell, plan
 from bench.evaluation.results import Cell
+from bench.evaluation.sets import ALL_SETS, SetChoice
 from bench.leaderboards.baseline import BaselineCell, Identity
 from bench.leaderboards.recording import ambiguous, recorded_cells, without_members
-from bench.specs import Goal
+from bench.specs import Goal, TrackCard
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,15 @@ def _planned(cell: BaselineCell, cards: Cards, data_dir: Path | None) -> list[Pl
         [own.track],
         seed=own.seed, limit=own.limit, side=None if own.threat == CLEAN else own.side,
         overrides=cell.request.overrides, early_stop=cell.provenance.early_stop, data_dir=data_dir,
-        goal=own.goal or Goal.MISCLASSIFY, loss=cell.request.loss,
+        goal=own.goal or Goal.MISCLASSIFY, loss=cell.request.loss, sets=_sets(cell, cards.track(own.track)),
     )  # fmt: skip
+
+
+def _sets(cell: BaselineCell, card: TrackCard) -> SetChoice:
+    """The OOD sets that a cell was about, where the track's card is still the same; else all that it has now."""
+    names = tuple(name for name in card.ood if name in cell.provenance.set_digests)
+    some = 0 < len(names) < len(card.ood) and cell.provenance.track_hash == track_hash(card)
+    return SetChoice(only=names) if some else ALL_SETS
 
 
 def _check_has_card(detector: str) -> None:

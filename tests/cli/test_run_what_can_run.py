@@ -158,3 +158,46 @@ def test_diagnose_takes_the_same_choice(workspace):
     )  # fmt: skip
     assert done.exit_code in (0, 1), done.output
     assert {meta.without for meta in Store(workspace / "runs").metas()} == {("mixed",)}
+
+
+def test_a_baseline_of_a_reduced_run_is_computed_again_on_the_same_sets(workspace, tmp_path):
+    attack(workspace, "fgm-l2", "--without", "mixed")
+    baseline = tmp_path / "baseline.json"
+    assert bench("baseline", workspace / "runs", "--out", baseline, "--workspace", workspace).exit_code == 0
+    done = bench(
+        "check", "--baseline", baseline, "--workspace", workspace, "--out", tmp_path / "again", "--device", "cpu",
+        "--quiet",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert {meta.without for meta in Store(tmp_path / "again").metas()} == {("mixed",)}
+
+
+def test_a_check_says_of_a_suite_which_part_of_it_failed(workspace, tmp_path):
+    card(workspace, "broken", method="bench.threat_models.fgm:FGM")
+    assert attack(workspace, "fragile").exit_code == 0
+    baseline = tmp_path / "baseline.json"
+    assert bench("baseline", workspace / "runs", "--out", baseline, "--workspace", workspace).exit_code == 0
+    card(workspace, "broken", method="broken_threat:Broken")
+    done = bench(
+        "check", "--baseline", baseline, "--workspace", workspace, "--out", tmp_path / "again", "--device", "cpu",
+        "--quiet",
+    )  # fmt: skip
+    assert done.exit_code == 3, done.output
+    assert "parts of the attack failed (broken: RuntimeError" in " ".join(done.stdout.split())
+
+
+def test_a_baseline_takes_no_worst_case_of_which_a_part_failed(workspace, tmp_path):
+    attack(workspace, "fragile")
+    done = bench("baseline", workspace / "runs", "--out", tmp_path / "b.json", "--workspace", workspace)
+    assert "notice: dark x fragile on toy is left out, since parts of it failed: broken" in done.stderr
+    assert "fragile" not in (tmp_path / "b.json").read_text()
+
+
+def test_a_page_shows_whole_and_reduced_runs_apart(workspace, tmp_path):
+    attack(workspace, "suite,fgm-l2")
+    attack(workspace, "suite,fgm-l2", "--without", "mixed")
+    page = tmp_path / "page.html"
+    done = bench("report", workspace / "runs", "--out", page, "--workspace", workspace)
+    assert done.exit_code == 0, done.output
+    html = page.read_text()
+    assert "toy without mixed, side evade" in html and "suite (1 of 2)" in html
