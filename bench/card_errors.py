@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bench.errors import CardError
+from bench.errors import CardError, reading
 from bench.yaml_cards import Document, Location, read_document, shorten
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,11 +57,12 @@ def card_from(document: Document, model: type[Model]) -> Model:
     Raises:
         CardError: The content is no such card; one line an error.
     """
-    content = {key: _fractions(value) if key == "eps" else value for key, value in document.content.items()}
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise CardError("\n".join(describe(error, model, document))) from error
+    with reading(f"card {shorten(document.path)}", CardError):
+        content = {key: _fractions(value) if key == "eps" else value for key, value in document.content.items()}
+        try:
+            return model.model_validate(content)
+        except ValidationError as error:
+            raise CardError("\n".join(describe(error, model, document))) from error
 
 
 def describe(

@@ -72,7 +72,7 @@ class Catalog:
             UsageError: The named workspace is not a folder, or the one that was found is not the user's own.
         """
         if workspace is not None:
-            if not workspace.is_dir():
+            if not is_folder(workspace):
                 raise UsageError(f"workspace '{workspace}' is not a folder; name the folder that holds the cards.")
             return cls(workspace)
         try:
@@ -80,9 +80,10 @@ class Catalog:
         except FileNotFoundError:
             raise UsageError("the current folder is gone; change into one that is there.") from None
         found = next((folder for folder in (here, *here.parents) if _is_workspace(folder)), None)
-        if found is not None and found != builtin_content():  # whose code runs already
+        catalog = cls(found)
+        if found is not None and catalog.workspace != catalog.builtin:  # the code of that one runs already
             refuse_foreign_workspace(found, MARKER, tuple(kind.folder for kind in Kind))
-        return cls(found)
+        return catalog
 
     # ------------------------------------------------------------------ cards
 
@@ -261,6 +262,14 @@ class Catalog:
                 yield name
             elif kind is Kind.DETECTOR:
                 yield from (f"{name}.{variant}" for variant in self.detector(name)[0].variants)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; False also where a name is too long or may not be looked at."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_workspace(folder: Path) -> bool:

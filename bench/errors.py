@@ -1,7 +1,8 @@
 """The errors that a user may meet: one sentence each, with what was given, what is allowed and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class BenchError(Exception):
@@ -63,6 +64,28 @@ def mishap(error: BaseException) -> CellError:
     failure = CellError(sentence)
     failure.__cause__ = error
     return failure
+
+
+@contextmanager
+def reading(what: str, error: type[UsageError] = UsageError) -> Iterator[None]:
+    """The boundary around a parser of foreign input: whatever it raises, one sentence comes out.
+
+    Args:
+        what: What is read, with its name: "row 'a.json'".
+        error: What is raised in place of anything that is not a sentence yet.
+
+    Raises:
+        UsageError: Of the class `error`; errors that are sentences already pass.
+    """
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as reason:
+        text = " ".join(str(reason).split())[:120]
+        shown = "".join(sign if sign.isprintable() else "?" for sign in text)
+        because = f"{type(reason).__name__}: {shown}".rstrip(": ")
+        raise error(f"{what} cannot be read ({because}); correct it or write it again.") from reason
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> UsageError:

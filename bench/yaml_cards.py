@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from bench.errors import CardError
+from bench.errors import CardError, reading
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -65,7 +65,8 @@ def read_document(path: Path) -> Document:
     Raises:
         CardError: In one sentence, what the file holds that is not allowed, and where.
     """
-    return parse_document(_text(path), path)
+    with reading(f"card {shorten(path)}", CardError):
+        return parse_document(_text(path), path)
 
 
 def parse_document(text: str, path: Path) -> Document:

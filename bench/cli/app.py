@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 import bench
 from bench.allocator import hold_freed_memory
 from bench.cli import common
+from bench.errors import UsageError
 
 MODULES = {
     "run": "run",
@@ -46,6 +47,14 @@ class _Command(TyperCommand):
     """A subcommand whose help ends in examples, one a line and never wrapped, so that they can be copied."""
 
     examples: tuple[str, ...] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an empty text, which a shell makes of a variable that is not set: as a path it is this folder."""
+        for before, word in zip(["", *args], args, strict=False):
+            if not word.strip() or (word.startswith("--") and word.endswith("=")):
+                option = word.rstrip("=") if word.strip() else before if before.startswith("-") else "an argument"
+                raise UsageError(f"an empty text was given for {option}; give a value or leave it out.")
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
@@ -87,6 +96,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     hold_freed_memory()
     code: int | str | None = 0
+    if sys.stdout is None:  # closed by whoever started this: print into nothing, work all the same
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # until the process ends
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     try:
         try:
             app()

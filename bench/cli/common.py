@@ -24,6 +24,9 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", help="Folder whose cards are read before the built-in ones; its cards execute code."),
 ]
 
+NARROWEST = 40
+"""Columns that output is laid out for at least."""
+
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 _REFUSED_BY_THE_SYSTEM = {
@@ -32,6 +35,10 @@ _REFUSED_BY_THE_SYSTEM = {
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission is denied",
     errno.EPERM: "permission is denied",
+    errno.ENAMETOOLONG: "its name is too long",
+    errno.ELOOP: "its links lead in a circle",
+    errno.ENOTDIR: "a part of its path is no folder",
+    errno.EISDIR: "it is a folder",
 }
 
 
@@ -46,7 +53,9 @@ settings = _Settings()
 
 def console(*, stderr: bool = False) -> Console:
     """A console on the streams of this moment; it prints text as it is, without markup, highlights or emoji."""
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    plain = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    plain.width = max(plain.width, NARROWEST)  # COLUMNS=0, or a window that shows nothing: tables would vanish
+    return plain
 
 
 def catalog(workspace: Path | None) -> Catalog:
@@ -64,8 +73,12 @@ def catalog(workspace: Path | None) -> Catalog:
 
 def say(text: str) -> None:
     """Print text to stderr, without the control characters that a card or file name may hold."""
-    clean = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
-    typer.echo(clean, err=True)
+    typer.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """Text with control, invisible and direction characters written out, as they would be typed in Python."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
 
 
 def guarded(function: Function) -> Function:

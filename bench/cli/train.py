@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import WorkspaceOption, catalog, console
+from bench.cli.common import WorkspaceOption, catalog, console, printable
 
 EXAMPLES = (
     "bench train --detector gat --track digits --out weights",
@@ -41,10 +41,10 @@ def command(
 
     found = catalog(workspace)
     screen = console()
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
     with Progress(*columns, *times, TextColumn("{task.fields[note]}"), console=screen) as bar:
-        task = bar.add_task(f"{detector} on {track}", total=None, note="")
+        task = bar.add_task(printable(f"{detector} on {track}"), total=None, note="")
 
         def tell(done: int, total: int, note: str) -> None:
             bar.update(task, completed=done, total=total, note=note)

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.common import USAGE, WorkspaceOption, catalog, console
+from bench.cli.common import USAGE, WorkspaceOption, catalog, console, printable
 
 EXAMPLES = (
     "bench validate",
@@ -45,15 +45,15 @@ def command(
         table.add_column(column, no_wrap=True, overflow="ellipsis")
     for each in checked:
         verdict = ("ok" if each.ok else "failed") + (f", {len(each.notes)} notes" if each.notes else "")
-        table.add_row(Text(each.path.stem), each.kind or "unknown", verdict)
+        table.add_row(Text(printable(each.path.stem)), each.kind or "unknown", verdict)
     out = console()
     out.print(table)
     for each in checked:
         for sentence in each.problems:
-            out.print(Text(f"error: {sentence}"), soft_wrap=True)
+            out.print(Text(printable(f"error: {sentence}")), soft_wrap=True)
     for each in checked:
         for sentence in each.notes:
-            out.print(Text(f"note: {sentence}"), soft_wrap=True)
+            out.print(Text(printable(f"note: {sentence}")), soft_wrap=True)
     imported = list(dict.fromkeys(module for each in checked for module in each.imported))
     if imported:
         out.print(Text(f"imported, which ran them: {', '.join(imported)}"), soft_wrap=True)

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from bench.errors import UsageError
 from bench.specs import Norm, ThreatCard
+from bench.yaml_cards import shorten
 
 _ALLOWED = "allowed are numbers above 0 such as 0.5 or 8/255, with the norm before them: l2:0.5,1 or linf:4/255,8/255"
 
@@ -80,17 +81,17 @@ def _norm(name: str, text: str) -> Norm:
     try:
         return Norm(name.lower())
     except ValueError:
-        raise UsageError(f"eps '{text}' has the unknown norm '{name}'; {_ALLOWED}.") from None
+        raise UsageError(f"eps {shorten(text)} has the unknown norm {shorten(name)}; {_ALLOWED}.") from None
 
 
 def _radius(number: str, text: str) -> float:
-    what = f"eps '{text}'" if number else f"eps '{text}' has an empty entry"
+    what = f"eps {shorten(text)}" if number else f"eps {shorten(text)} has an empty entry"
     try:
         value = float(Fraction(number.replace(" ", ""))) if "/" in number else float(number)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(f"{what}; {_ALLOWED}." if not number else f"{what} is not a number; {_ALLOWED}.") from None
     if not math.isfinite(value) or value <= 0:
-        raise UsageError(f"eps '{text}' holds {number}; {_ALLOWED}.")
+        raise UsageError(f"eps {shorten(text)} holds {shorten(number)}; {_ALLOWED}.")
     return value
 
 

@@ -216,7 +216,6 @@ class Store:
     def _arrays(self, meta: CellMeta) -> "dict[str, NDArray[Any]]":
         if not meta.arrays_sha256:
             return {}
-        from safetensors import SafetensorError
         from safetensors.numpy import load
 
         content = (self._folder(meta.key) / ARRAYS_FILE).read_bytes()
@@ -224,7 +223,7 @@ class Store:
             raise _DamagedError(f"{ARRAYS_FILE} differs from its sha256")
         try:
             return dict(load(content))
-        except SafetensorError:
+        except Exception:  # not only SafetensorError: a stranger's file is the parser's to choke on
             raise _DamagedError(f"{ARRAYS_FILE} cannot be read") from None
 
     def _move_aside(self, folder: Path, reason: str) -> None:
@@ -368,4 +367,7 @@ def _digest(content: bytes) -> str:
 def _table(samples: bytes) -> "pd.DataFrame":
     import pandas as pd
 
-    return pd.read_parquet(BytesIO(samples), engine="pyarrow")
+    try:
+        return pd.read_parquet(BytesIO(samples), engine="pyarrow")
+    except Exception as error:  # sealed, but written by a stranger: whatever the parser raises is damage
+        raise _DamagedError(f"{SAMPLES_FILE} cannot be read ({type(error).__name__})") from None

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from bench import metrics
-from bench.errors import UsageError
+from bench.errors import UsageError, reading
 from bench.leaderboards.json_files import json_bytes, read_json, write_file
 from bench.metrics.scores import Scores, as_scores
 from bench.soundness.view import TEST
@@ -208,11 +208,12 @@ def read_baseline(path: Path) -> Baseline:
             f"baseline '{path}' has format {shorten(content.get('format'))}; allowed is {FORMAT}: record it again with "
             "`bench baseline`."
         )
-    try:
-        return Baseline.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        raise UsageError(f"baseline '{path}': {_problem(detail)}; record it again with `bench baseline`.") from None
+    with reading(f"baseline {shorten(path)}"):
+        try:
+            return Baseline.model_validate_json(json.dumps(content))
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            raise UsageError(f"baseline '{path}': {_problem(detail)}; record it again with `bench baseline`.") from None
 
 
 def write_baseline(baseline: Baseline, path: Path) -> None:

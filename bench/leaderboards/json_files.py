@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
+from bench.errors import UsageError, reading
 from bench.yaml_cards import shorten
 
 MAX_TEXT = 4000
@@ -31,7 +31,8 @@ def read_json(path: Path, *, what: str, max_bytes: int) -> dict[str, Any]:
     Raises:
         UsageError: In one sentence, why the file cannot be used.
     """
-    return parse_json(read_bytes(path, what=what, max_bytes=max_bytes), path, what=what)
+    with reading(f"{what} {shorten(path)}"):
+        return parse_json(read_bytes(path, what=what, max_bytes=max_bytes), path, what=what)
 
 
 def parse_json(text: bytes, path: Path, *, what: str) -> dict[str, Any]:

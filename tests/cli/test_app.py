@@ -170,7 +170,7 @@ def test_ctrl_c_ends_a_command_with_130(toy_cards):
     (toy_cards.root / "waits.py").write_text(
         "import os, signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs start without it
-        "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\nX = 1\n"
     )
     result = bench_process("validate", "detectors/flat.yaml", cwd=toy_cards.root)
     assert result.returncode == 130
