@@ -18,6 +18,7 @@ from bench.errors import CardError, reading
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_DIGITS = 30
+_TOO_DEEP = f"is nested more than {MAX_DEPTH} deep, the most allowed; flatten it."
 
 Location = tuple[str | int, ...]
 """Where a value lies in a document: keys of mappings and positions in lists, from the outside in."""
@@ -130,7 +131,7 @@ def _refuse_what_no_card_needs(text: str, path: Path) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise CardError(f"{path}:{line}: is nested more than {MAX_DEPTH} deep, the most allowed; flatten it.")
+                raise CardError(f"{path}:{line}: {_TOO_DEEP}")
         if isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -142,7 +143,10 @@ def _events(text: str) -> Iterator[yaml.Event]:
 def _syntax_error(error: yaml.YAMLError, path: Path) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable text"
-    return f"{path}:{mark.line + 1 if mark else 1}: is not YAML ({problem}); correct this line or the one before it."
+    line = mark.line + 1 if mark else 1
+    if "nesting depth" in problem:  # newer builds of libyaml give up before our own count
+        return f"{path}:{line}: {_TOO_DEEP}"
+    return f"{path}:{line}: is not YAML ({problem}); correct this line or the one before it."
 
 
 def _value(node: yaml.Node, location: Location, lines: dict[Location, int], path: Path) -> Any:
