@@ -78,6 +78,15 @@ class Detector(nn.Module):
     precision: torch.dtype = torch.float32
     """The type in which its scores are compared and stored: float64 where it gives float64."""
 
+    remarks: tuple[str, ...] = ()
+    """One sentence for everything that a reader of its cells should know."""
+
+    foreign: ClassVar[bool] = False
+    """Whether it runs code of others, so that nothing is known of what that does to its images."""
+
+    lent: bool = False
+    """Whether its modules are somebody's own, to be left as they were: they are frozen only while they are asked."""
+
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams
     ) -> None:
@@ -86,6 +95,11 @@ class Detector(nn.Module):
         self.shape = shape
         self.classes = classes
         self.params = params
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return type(self).__name__
 
     @classmethod
     def network_outputs(cls, classes: int) -> int | None:

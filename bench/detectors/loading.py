@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bench.catalog import Catalog, import_method
 from bench.detectors.base import Detector, DetectorParams
+from bench.detectors.boundary import admit
 from bench.detectors.missing import missing_weights
 from bench.detectors.networks.base import FromPixels, Network
 from bench.detectors.weights import check_state, load_tensors
@@ -20,7 +21,7 @@ from bench.specs import DetectorSpec, NetworkSpec, TrackCard
 def load_detector(
     spec: DetectorSpec, track: TrackCard, catalog: Catalog, device: str = "cpu", *, check_weights: bool = True
 ) -> Detector:
-    """A detector with its weights, frozen and in evaluation mode.
+    """A detector with its weights, frozen and in evaluation mode; behind the boundary where it runs code of others.
 
     All weights files of the card together make the state; where two hold a tensor of the same name, the later file's
     is taken.
@@ -35,15 +36,16 @@ def load_detector(
     Raises:
         CardError: Method, network or parameters of the card cannot be used.
         WeightsError: A weights file is missing, differs from its sha256 or does not fit.
-        UsageError: There is no such device.
+        UsageError: There is no such device, or the code of others cannot score images of the track.
     """
     detector = build_detector(spec, track, catalog)
     if spec.weights:
         state = _read_weights(spec, catalog, len(spec.weights), check_weights)
         check_state(detector.state_dict(), state, f"the weights of {_name(spec)}")
         detector.load_state_dict(state)
-    detector.eval().requires_grad_(False)
-    return to_device(detector, device)
+    if not detector.lent:
+        detector.eval().requires_grad_(False)
+    return admit(to_device(detector, device), f"detector '{spec.name}'", fitted=not spec.fit_when_loaded)
 
 
 def load_for_training(spec: DetectorSpec, track: TrackCard, catalog: Catalog, device: str = "cpu") -> Detector:

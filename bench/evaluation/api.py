@@ -1,16 +1,22 @@
-"""`bench.evaluate`: from Python what `bench run` does from the shell, with any module that has a `score`."""
+"""`bench.evaluate`: from Python what `bench run` does from the shell, with any module or function too."""
 
+import inspect
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from bench.adapters import names_code
 from bench.catalog import Catalog
 from bench.datasets.track import Track
-from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
+from bench.detectors.adapters.callable import GivenDetector
+from bench.detectors.base import Detector, DetectorParams
+from bench.detectors.boundary import admit
+from bench.detectors.loading import to_device
 from bench.errors import CellError, DataError, UsageError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
@@ -27,12 +33,12 @@ from bench.evaluation.results import Cell
 from bench.evaluation.sets import chosen_sets, unusable_sets
 from bench.evaluation.store import CellStore, MemoryStore, Store
 from bench.evaluation.workbench import Given
-from bench.specs import DetectorSpec, Goal, Knowledge, Loss, Norm, RecordedSpec, Side, ThreatCard, TrackCard
+from bench.specs import DetectorSpec, Goal, Knowledge, Loss, RecordedSpec, Side, ThreatCard, TrackCard
 from bench.threat_models.base import Threat
 
 
 def evaluate(
-    detector: str | nn.Module,
+    detector: str | nn.Module | Callable[..., Any],
     threat: str | ThreatCard | Threat = "pgd-l2",
     track: str | TrackCard | Track = "digits",
     *,
@@ -59,8 +65,9 @@ def evaluate(
     has changed; what is given by name is taken from the store where it is there.
 
     Args:
-        detector: A catalog name, a `Detector`, or any module whose `score` takes (N, C, H, W) images in [0, 1] and
-            returns (N,) scores, higher for in-distribution; it is moved to `device`.
+        detector: A catalog name, a `Detector`, or a function or any module, which takes (N, C, H, W) images in [0, 1]
+            and returns (N,) scores, higher for in-distribution, or (N, K) logits, as `callable:` takes it; a module
+            is asked for its `score` where it has one. It is left as it was.
         threat: A catalog name, a card, or a `Threat` (its eps must then be given with the norm, as "l2:1").
         track: A catalog name, a card, or a `Track`.
         eps: Radii, as `bench run --eps` takes them; None for those of the threat's card.
@@ -87,6 +94,7 @@ def evaluate(
         UsageError: A wrong name, radius or parameter, or missing data or weights.
         CellError: A cell could not be computed.
     """
+    _check_kinds(detector, threat, track)
     catalog = Catalog.find(workspace)
     choice = parse_eps(eps)
     own_track = track if isinstance(track, Track) else None
@@ -100,11 +108,6 @@ def evaluate(
     )  # fmt: skip
     check_options(options, [attacker])
     options.sets.check([card])
-    objects = Given(
-        detectors={} if isinstance(detector, str) else {_slug(detector): as_detector(detector, card).to(device)},
-        threats={attacker.name: threat} if isinstance(threat, Threat) else {},
-        tracks={card.name: own_track} if own_track else {},
-    )
     spec = catalog.detector_spec(detector, card.name) if isinstance(detector, str) else _spec(detector, card)
     if own_track:
         digests = _own_digests(own_track, options.sets.of(card), train=needs_train(spec))
@@ -116,8 +119,47 @@ def evaluate(
         catalog, spec, card, threats=[attacker], choice=choice, options=options, digests=digests, weights=once
     )
     kept: CellStore = Store(Path(store)) if store is not None else MemoryStore()
-    outcomes = run_plan(planned, kept, catalog, device=device, data_dir=data_dir, progress=progress, given=objects)
-    return tuple(_cell(outcome, kept) for outcome in outcomes)
+    with _back_on_its_device(detector):
+        objects = Given(
+            detectors={} if isinstance(detector, str) else {spec.name: as_detector(detector, card, device)},
+            threats={attacker.name: threat} if isinstance(threat, Threat) else {},
+            tracks={card.name: own_track} if own_track else {},
+        )
+        outcomes = run_plan(planned, kept, catalog, device=device, data_dir=data_dir, progress=progress, given=objects)
+        return tuple(_cell(outcome, kept) for outcome in outcomes)
+
+
+def _check_kinds(detector: object, threat: object, track: object) -> None:
+    """Raise unless each is of a kind that can be evaluated.
+
+    Raises:
+        UsageError: In one sentence, what was given and what is allowed.
+    """
+    if isinstance(detector, type) or not (isinstance(detector, str) or callable(detector)):
+        what = f"the class {detector.__name__}" if isinstance(detector, type) else f"of type {type(detector).__name__}"
+        raise UsageError(
+            f"detector is {what}; give a name, a function from images to scores, or an nn.Module that is made already."
+        )
+    if not isinstance(threat, str | ThreatCard | Threat):
+        raise UsageError(f"threat is of type {type(threat).__name__}; give a name, a ThreatCard or a Threat.")
+    if not isinstance(track, str | TrackCard | Track):
+        raise UsageError(
+            f"track is of type {type(track).__name__}; give a name, a TrackCard or a Track: images of your own become "
+            "a track by a card that names their folder or a function that loads them (`bench list tracks` shows those "
+            "there are)."
+        )
+
+
+@contextmanager
+def _back_on_its_device(given: object) -> Iterator[None]:
+    """Leave a module where it was: a run moves it to its own device."""
+    tensors = [*given.parameters(), *given.buffers()] if isinstance(given, nn.Module) else []
+    devices = {tensor.device for tensor in tensors}
+    try:
+        yield
+    finally:
+        if isinstance(given, nn.Module) and len(devices) == 1 and any(t.device not in devices for t in tensors):
+            given.to(devices.pop())
 
 
 def _own_digests(track: Track, card: TrackCard, *, train: bool) -> dict[str, str]:
@@ -142,70 +184,24 @@ def _cell(outcome: Outcome, store: CellStore) -> Cell:
     return cell
 
 
-class ScoreModule(Detector):
-    """Any module with a `score`, as a detector.
-
-    Args:
-        module: Its `score` takes (N, C, H, W) images in [0, 1]; `objective`, `logits`, `bits_per_dim` and `bound` are
-            used where it has them, and mean what they mean in `Detector`.
-        shape: (C, H, W) of the images.
-        classes: The number of ID classes.
-    """
-
-    info = DetectorInfo(classifier=False)
-
-    def __init__(self, module: nn.Module, *, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__(None, shape=shape, classes=classes, params=DetectorParams())
-        self.module = module
-
-    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
-        """The module's own score."""
-        scores: Tensor = self.module.score(x)  # type: ignore[operator]
-        return scores
-
-    def objective(self, x: Tensor) -> Tensor:
-        """The module's objective where it has one, else its score."""
-        own = getattr(self.module, "objective", None)
-        directed: Tensor = own(x) if callable(own) else self.score(x)
-        return directed
-
-    def score_and_objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass where the module has no objective of its own."""
-        if callable(getattr(self.module, "objective", None)):
-            return super().score_and_objective(x)
-        score = self.score(x)
-        return score, score
-
-    def logits(self, x: Tensor) -> Tensor | None:
-        """The module's logits where it has them."""
-        own = getattr(self.module, "logits", None)
-        logits: Tensor | None = own(x) if callable(own) else None
-        return logits
-
-    def bits_per_dim(self, x: Tensor) -> Tensor | None:
-        """The module's bits per dimension where it has them."""
-        own = getattr(self.module, "bits_per_dim", None)
-        bits: Tensor | None = own(x) if callable(own) else None
-        return bits
-
-    def bound(self, x: Tensor, norm: Norm, eps: float) -> Tensor | None:
-        """The module's certified bound where it has one."""
-        own = getattr(self.module, "bound", None)
-        bound: Tensor | None = own(x, norm, eps) if callable(own) else None
-        return bound
-
-
-def as_detector(module: nn.Module, track: TrackCard) -> Detector:
-    """The module itself where it is a detector, else wrapped as one.
+def as_detector(given: nn.Module | Callable[..., Any], track: TrackCard, device: str = "cpu") -> Detector:
+    """What was given as a detector on a device, behind the boundary that holds for every way in.
 
     Raises:
-        UsageError: It has no `score`.
+        UsageError: It is no module and no function, or cannot score images of the track.
     """
-    if isinstance(module, Detector):
-        return module
-    if not callable(getattr(module, "score", None)):
-        raise UsageError(f"{type(module).__name__} has no method `score`; give it one that returns (N,) scores.")
-    return ScoreModule(module, shape=track.shape, classes=track.classes)
+    if isinstance(given, Detector):
+        if given.shape != track.shape:
+            raise UsageError(
+                f"{type(given).__name__} takes images of shape {given.shape}, and those of track '{track.name}' have "
+                f"{track.shape}; make it for this track."
+            )
+        return admit(to_device(given, device), type(given).__name__)
+    name = getattr(given, "__name__", None) if not isinstance(given, nn.Module) else type(given).__name__
+    settings = DetectorParams()
+    detector = GivenDetector(given, str(name or type(given).__name__), shape=track.shape, classes=track.classes,
+                             params=settings)  # fmt: skip
+    return admit(to_device(detector, device), detector.title)
 
 
 def threat_card(threat: ThreatCard | Threat, choice: EpsChoice) -> ThreatCard:
@@ -232,7 +228,7 @@ def threat_card(threat: ThreatCard | Threat, choice: EpsChoice) -> ThreatCard:
     )
 
 
-def _spec(module: nn.Module, track: TrackCard) -> DetectorSpec:
+def _spec(module: Callable[..., Any], track: TrackCard) -> DetectorSpec:
     return DetectorSpec(
         name=_slug(module), track=track.name, version=1, method=_method(module), params={}, network=None,
         weights=(), training=None, recorded=RecordedSpec(),
@@ -244,10 +240,17 @@ def _set_names(card: TrackCard, *, train: bool) -> list[str]:
 
 
 def _slug(thing: object) -> str:
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(thing).__name__).lower()
+    kind = _kind(thing)
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).lower()
     return re.sub(r"[^a-z0-9-]+", "-", words).strip("-")[:64] or "object"
 
 
 def _method(thing: object) -> str:
-    kind = type(thing)
-    return f"{kind.__module__}:{kind.__name__}"
+    kind = _kind(thing)
+    path = f"{kind.__module__}:{kind.__name__}"
+    return path if names_code(path) else f"{type(thing).__module__}:{type(thing).__name__}"
+
+
+def _kind(thing: object) -> Any:
+    """What has the name of an object: its class, or a function itself."""
+    return thing if inspect.isroutine(thing) else type(thing)

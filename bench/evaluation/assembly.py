@@ -122,7 +122,7 @@ def cell_meta(
 def signed(meta: CellMeta, detector: Detector, started: float, notes: tuple[str, ...]) -> CellMeta:
     """The same with when, where and with what it was computed."""
     circumstances = {
-        "device": _device_name(detector), "versions": _versions(), "notes": notes,
+        "device": _device_name(detector), "versions": _versions(), "notes": (*notes, *detector.remarks),
         "draws": DRAWS if detector.info.random else 0,
     }  # fmt: skip
     return meta.model_copy(update={"seconds": time.monotonic() - started, **circumstances})

@@ -89,7 +89,7 @@ def walk_between(planned: PlannedCell, detector: Detector, images: Images, clean
 def _pairs(test: pd.DataFrame, acceptance: Acceptance, most: int, planned: PlannedCell) -> NDArray[np.int64]:
     """(P, 2) positions in the test set, distinct pairs of usable images of different labels, drawn by the seed."""
     labels, predicted = test["label"].to_numpy(np.int64), test["predicted"].to_numpy(np.int64)
-    scores = torch.from_numpy(as_scores(test["clean_score"].to_numpy()))
+    scores = torch.from_numpy(as_scores(test["clean_score"].to_numpy()).copy())
     limits = acceptance.of(torch.from_numpy(predicted.copy()), scores.dtype).numpy()
     right = (predicted == labels) | (predicted < 0)
     usable = np.flatnonzero((scores.numpy() >= limits) & right & (labels >= 0))

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.detectors.base import Detector, score_type
+from bench.detectors.untouched import untouched
 from bench.errors import CellError
 from bench.metrics.scores import Scores, as_scores
 from bench.specs import Norm, Side
-from bench.threat_models.base import Context, untouched
+from bench.threat_models.base import Context
 from bench.threat_models.objectives import mean_score
 
 Logits = NDArray[np.floating[Any]]
@@ -58,7 +59,7 @@ def score_images(detector: Detector, images: Tensor, micro_batch: int, draws: Dr
     else:
         scores = _in_batches(detector, lambda x, rows: detector.score(x), images, micro_batch)
     if scores.shape != (len(images),):
-        raise CellError(f"{type(detector).__name__} scored {len(images)} images as {tuple(scores.shape)}; give (N,).")
+        raise CellError(f"{detector.title} scored {len(images)} images as {tuple(scores.shape)}; give (N,).")
     return _array(scores)
 
 
@@ -131,7 +132,7 @@ def _optional(
 
     def present(x: Tensor, rows: Tensor) -> Tensor:
         if (values := function(x)) is None:
-            raise CellError(f"{type(detector).__name__} gave {what} for one image and none for another.")
+            raise CellError(f"{detector.title} gave {what} for one image and none for another.")
         return values
 
     return _array(_in_batches(detector, present, images, size))
@@ -143,5 +144,5 @@ def _one_each(
     """The same where there must be one number for each image."""
     values = _optional(detector, function, images, size, what=what)
     if values is not None and values.shape != (len(images),):
-        raise CellError(f"{type(detector).__name__} gave {what} for {len(images)} images as {values.shape}; give (N,).")
+        raise CellError(f"{detector.title} gave {what} for {len(images)} images as {values.shape}; give (N,).")
     return values

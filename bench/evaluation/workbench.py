@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from pydantic import ValidationError
 
 from bench.catalog import Catalog, Kind
 from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
+from bench.detectors.boundary import Bounded
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, CardError, CellError, DataError, NotApplicableError, mishap
 from bench.evaluation.cell import attacked_cell, between_cell, clean_cell
@@ -20,6 +22,7 @@ from bench.evaluation.keys import code_hash
 from bench.evaluation.parts import Parts, name_of
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import Cell
+from bench.evaluation.scoring import device_of
 from bench.evaluation.stage import Stage, Watcher
 from bench.evaluation.store import CellStore, StoreError
 from bench.evaluation.transferring import transferred_images
@@ -41,6 +44,9 @@ class Given:
 
 _COMPUTE = {Side.FOOL: fooled_cell, Side.BETWEEN: between_cell}
 """How the sides that do not attack the score are computed."""
+
+_TRIED = 8
+"""Images of a set at which a gradient is looked for that made-up images do not have."""
 
 _SOURCES_SHARE = 0.9
 """Of a transfer attack, about the part that crafting on the other detectors takes."""
@@ -100,6 +106,7 @@ class Workbench:
         self._check_gradient(planned, stage.detector)
         side = planned.ingredients.side
         cell = _COMPUTE.get(side, attacked_cell)(stage, threat)
+        self._check_gradients_spent(planned, stage.detector, cell)
         goal, loss = planned.ingredients.goal or Goal.MISCLASSIFY, planned.ingredients.loss or Loss.MARGIN
         asked = Context(side, goal=goal, loss=loss)
         missed = threat.leaves_out(stage.detector.info, asked)
@@ -242,20 +249,36 @@ class Workbench:
     def _check_gradient(self, planned: PlannedCell, detector: Detector) -> None:
         """Raise where a threat follows gradients, and the detector has none: it would only seem to be robust.
 
-        What a threat that is given as an object asks for is not known.
+        What a threat that is given as an object asks for is not known before it has run.
         """
         card = planned.threat
-        if (
-            detector.info.differentiable
-            or card.knowledge is not Knowledge.GRADIENTS
-            or card.name in self._given.threats
-        ):
+        if card.knowledge is not Knowledge.GRADIENTS or card.name in self._given.threats:
             return
+        if not detector.info.differentiable:
+            raise self._no_gradient(planned, "none")
+        if isinstance(detector, Bounded) and detector.flat and not self._slopes_somewhere(planned, detector):
+            raise self._no_gradient(planned, "one that is zero at every image that was tried")
+
+    def _check_gradients_spent(self, planned: PlannedCell, detector: Detector, cell: Cell) -> None:
+        """The same where a threat of another card, or without one, has followed gradients that there are not."""
+        if cell.meta.gradients and not detector.info.differentiable:
+            raise self._no_gradient(planned, "none")
+
+    def _slopes_somewhere(self, planned: PlannedCell, detector: Bounded) -> bool:
+        """Whether the gradient is above zero at some image of the track, or of noise between them."""
+        sets = self._sets(planned)
+        few = torch.cat([part.limited(_TRIED).pixels() for part in (sets.test, *sets.ood.values())])
+        mixed = torch.lerp(few, few.flip(0), torch.rand(len(few), 1, 1, 1, generator=torch.Generator().manual_seed(0)))
+        parts = torch.split(torch.cat([few, mixed]).to(device_of(detector)), _TRIED)
+        return any(detector.gives_gradients(part) for part in parts)
+
+    def _no_gradient(self, planned: PlannedCell, what: str) -> NotApplicableError:
+        card = planned.threat
         others = [self._catalog.threat(name) for name in self._catalog.names(Kind.THREAT)]
         usable = ", ".join(other.name for other in others if other.knowledge is Knowledge.SCORES) or "none"
-        raise NotApplicableError(
-            f"threat '{card.name}' follows gradients and detector '{planned.detector.name}' has none, so it would only "
-            f"seem to be robust; choose a threat that asks for scores: {usable}.",
+        return NotApplicableError(
+            f"threat '{card.name}' follows gradients and detector '{planned.detector.name}' has {what}, so it would "
+            f"only seem to be robust; choose a threat that asks for scores: {usable}.",
             why="it follows gradients, and the detector has none",
         )
 

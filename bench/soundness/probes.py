@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from bench.detectors.base import Detector
+from bench.detectors.untouched import untouched
 from bench.metrics.scores import Scores
 from bench.specs import Norm
 from bench.threat_models import geometry
-from bench.threat_models.base import Context, untouched
+from bench.threat_models.base import Context
 from bench.threat_models.gradient import Oracle
 
 POINTS = 100

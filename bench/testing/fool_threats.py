@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.detectors.base import Detector
+from bench.detectors.untouched import untouched
 from bench.errors import UsageError
 from bench.specs import Goal, Loss, Side
 from bench.testing.classifiers import FlatClassifier, LinearClassifier, PoisonedClassifier, QuadraticClassifier
@@ -29,7 +30,7 @@ from bench.testing.threats import (
     images,
     pool,
 )
-from bench.threat_models.base import Acceptance, AttackResult, Context, Status, Threat, untouched
+from bench.threat_models.base import Acceptance, AttackResult, Context, Status, Threat
 from bench.threat_models.objectives import needed_logits, objective_of
 
 _MICRO_BATCH = 4  # two batches, the last one padded

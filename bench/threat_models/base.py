@@ -1,8 +1,7 @@
 """The interface of every threat, and the bookkeeping that none of them has to do itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from bench import randomness
 from bench.detectors.base import Detector, DetectorInfo
+from bench.detectors.untouched import untouched
 from bench.specs import Goal, Loss, Norm, Side
 
 TRACE_LENGTH = 64
@@ -233,29 +233,3 @@ class Threat(ABC):
     @abstractmethod
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """What `run` does, on a frozen detector in evaluation mode."""
-
-
-@contextmanager
-def untouched(detector: Detector) -> Iterator[None]:
-    """Freeze the detector in evaluation mode; restore mode, requires_grad and the global random state after.
-
-    On a GPU, convolutions are computed in full float32 (no TF32) by deterministic algorithms meanwhile.
-    """
-    modes = {module: module.training for module in detector.modules()}
-    grads = {parameter: parameter.requires_grad for parameter in detector.parameters()}
-    state = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    try:
-        detector.eval()
-        for parameter in grads:
-            parameter.requires_grad_(False)
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        for parameter, wanted in grads.items():
-            parameter.requires_grad_(wanted)
-        torch.set_rng_state(state)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)

@@ -137,7 +137,7 @@ def needed_logits(detector: Detector, x: Tensor) -> Tensor:
     logits = detector.logits(x)
     if logits is None:
         raise UsageError(
-            f"{type(detector).__name__} predicts no classes, so there is no decision to fool; choose a detector with a "
+            f"{detector.title} predicts no classes, so there is no decision to fool; choose a detector with a "
             "classifier, or --side evade."
         )
     return logits

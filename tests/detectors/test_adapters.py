@@ -15,9 +15,16 @@ from torch import nn
 
 from bench.detectors.adapters.callable import CallableDetector, CallableParams
 from bench.detectors.adapters.exported import ExportedDetector, ExportedParams
+from bench.detectors.base import Detector
+from bench.detectors.boundary import admit
+from bench.detectors.untouched import untouched
 from bench.detectors.weights import file_sha256
 from bench.errors import UsageError
-from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase
+from bench.testing.detectors import (
+    DETECTOR_CHECKS,
+    DetectorCase,
+    check_saved_and_loaded_it_gives_the_same_bits,
+)
 
 SHAPE, CLASSES = (1, 8, 8), 3
 SOURCE = """
@@ -96,9 +103,9 @@ def module(tmp_path, monkeypatch) -> str:
     return name
 
 
-def from_callable(target: str) -> CallableDetector:
+def from_callable(target: str) -> Detector:
     params = CallableParams(target=target)
-    return CallableDetector(None, shape=SHAPE, classes=CLASSES, params=params).eval()
+    return admit(CallableDetector(None, shape=SHAPE, classes=CLASSES, params=params), f"'{target}'")
 
 
 def from_file(path: Path) -> ExportedDetector:
@@ -139,6 +146,8 @@ def case(request, module, tmp_path, images):
 
 @pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)
 def test_an_adapted_model_keeps_the_contract(check, case):
+    if check is check_saved_and_loaded_it_gives_the_same_bits and case.detector.lent:
+        pytest.skip("what is lent keeps its state with its owner")
     check(case)
 
 
@@ -190,9 +199,12 @@ def test_a_module_is_asked_for_its_score_where_it_has_one(module, images):
 
 def test_a_module_of_ones_own_is_left_as_it_was(module, images):
     detector = from_callable(f"{module}:model")
-    detector.double().requires_grad_(False)
+    with untouched(detector):
+        detector.score(images)
+        assert not detector.inner.owner.training
     original = __import__(module).model
-    assert original.training and original.linear.weight.requires_grad and original.linear.weight.dtype == torch.float32
+    assert detector.inner.owner is original
+    assert original.training and original.linear.weight.requires_grad
 
 
 @pytest.mark.parametrize(

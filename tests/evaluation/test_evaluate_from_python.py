@@ -1,10 +1,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import bench
 from bench.datasets.track import Track
-from bench.errors import CellError, UsageError
+from bench.errors import CellError, NotApplicableError, UsageError
 from bench.evaluation.store import Store
 from bench.threat_models.pgd import PGD, PGDParams
 
@@ -80,7 +81,12 @@ def test_the_table_has_a_row_for_every_set_and_the_mean(options):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"detector": nn.Linear(1, 1)}, "has no method `score`"),
+        ({"detector": nn.Linear(1, 1)}, r"Linear cannot score 2 images of shape \(1, 6, 6\)"),
+        ({"detector": Darkness}, "detector is the class Darkness; give a name, a function"),
+        ({"detector": {"net": 1}}, "detector is of type dict"),
+        ({"threat": 3}, "threat is of type int"),
+        ({"track": {"test": None}}, "track is of type dict; give a name, a TrackCard or a Track"),
+        ({"track": TensorDataset(torch.zeros(2, 1, 6, 6))}, "track is of type TensorDataset"),
         ({"threat": PGD(), "eps": 1}, "needs its norm"),
         ({"side": "left"}, "side is 'left'"),
         ({"eps": "linf:1"}, "no chosen threat has that norm"),
@@ -96,3 +102,52 @@ def test_a_wrong_request_is_one_sentence(options, given, said):
 def test_a_cell_that_fails_raises_its_sentence(options):
     with pytest.raises(CellError, match="not finite"):
         bench.evaluate("nan", "fgm", **options)
+
+
+class Hidden(Darkness):
+    @torch.inference_mode()
+    def score(self, x):
+        return super().score(x)
+
+
+@pytest.mark.parametrize("threat", ["pgd", PGD(PGDParams(steps=1, restarts=1))], ids=["card", "object"])
+def test_a_threat_that_follows_gradients_is_refused_on_a_module_without_one(threat, options):
+    with pytest.raises(NotApplicableError, match="follows gradients and detector 'hidden' has none"):
+        bench.evaluate(Hidden(), threat, eps="l2:0.3", **options)
+    assert len(bench.evaluate(Hidden(), "noise", eps=0.3, **options).cells) == 2
+
+
+def test_a_gradient_that_is_zero_at_every_image_is_none(options):
+    steps = lambda x: (4 * x.mean((1, 2, 3))).round() + 0 * x.sum((1, 2, 3))  # noqa: E731
+    with pytest.raises(NotApplicableError, match="has one that is zero at every image that was tried"):
+        bench.evaluate(steps, "pgd", eps="l2:0.3", **options)
+
+
+def test_a_gradient_that_is_zero_at_made_up_images_alone_is_followed(options):
+    """The track's dark images have a mean of about 0.3; made-up ones of 0.31 to 0.33 are none."""
+    narrow = lambda x: -(x.mean((1, 2, 3)) - 0.3125).abs().clamp(max=0.015)  # noqa: E731
+    _, attacked = bench.evaluate(narrow, "pgd", eps="l2:0.3", steps=2, restarts=1, **options).cells
+    assert attacked.meta.gradients > 0
+
+
+def test_a_function_and_a_plain_classifier_are_scored_as_a_callable_is(options):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    tables = [bench.evaluate(given, "fgm", eps=0.3, **options).table() for given in (net, lambda x: {"logits": net(x)})]
+    assert tables[0]["auroc"].equals(tables[1]["auroc"])
+
+
+def test_an_offset_changes_no_rank_of_float64_scores(options):
+    scores = lambda x: -x.double().mean((1, 2, 3))  # noqa: E731
+    near, far = (
+        bench.evaluate(f, "pgd", eps="l2:0.3", steps=5, restarts=2, **options)
+        for f in (scores, lambda x: 1e-2 * scores(x) - 1_000_000.0)
+    )
+    assert [meta.mean.auroc for meta in near.metas] == [meta.mean.auroc for meta in far.metas]
+    samples = far.cells[1].samples
+    assert {str(samples[column].dtype) for column in ("clean_score", "score", "last_score")} == {"float64"}
+    assert samples["clean_score"].nunique() == near.cells[1].samples["clean_score"].nunique()
+
+
+def test_scores_of_float32_stay_so(options):
+    samples = bench.evaluate("net", "fgm", eps=0.3, **options).cells[1].samples
+    assert {str(samples[column].dtype) for column in ("clean_score", "score", "last_score")} == {"float32"}

@@ -60,6 +60,7 @@ class PytorchOOD(Detector):
 
     info: ClassVar[DetectorInfo] = DetectorInfo(differentiable=False, components=("classifier",))
     Params = PytorchOODParams
+    foreign = True
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams
@@ -110,7 +111,7 @@ class PytorchOOD(Detector):
                 f"pytorch-ood's {self._class.__name__} gives shape {tuple(outliers.shape)} for {len(x)} images; "
                 "choose a detector that gives one score an image."
             )
-        return -outliers.detach().to(device=x.device, dtype=x.dtype)
+        return -outliers.detach().to(x.device)
 
     def _try(self, images: Tensor) -> None:
         """Find out whether it tells images apart, and whether its score of an image depends on the others."""
