@@ -145,7 +145,6 @@ def test_an_offset_changes_no_rank_of_float64_scores(options):
     assert [meta.mean.auroc for meta in near.metas] == [meta.mean.auroc for meta in far.metas]
     samples = far.cells[1].samples
     assert {str(samples[column].dtype) for column in ("clean_score", "score", "last_score")} == {"float64"}
-    assert samples["clean_score"].nunique() == near.cells[1].samples["clean_score"].nunique()
 
 
 def test_scores_of_float32_stay_so(options):
