@@ -1,32 +1,36 @@
 """From a published PyTorch checkpoint to safetensors, without ever unpickling code."""
 
-import pickle
-import warnings
-import zipfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.catalog import Catalog
+from bench.detectors.checkpoints import State, read_checkpoint
 from bench.detectors.loading import build_detector
-from bench.detectors.weights import SIZE_LIMIT, check_state, load_tensors, save_tensors
+from bench.detectors.weights import check_state, save_tensors
 from bench.errors import UsageError, WeightsError
 from bench.specs import DetectorSpec, TrackCard
 
 PREFIX = "network.network."
 """Where a detector's state holds its network."""
 
+_AVERAGES = "n_averaged"
+"""The counter that an average of weights keeps beside them."""
+
 
 def convert_checkpoint(
-    file: Path, spec: DetectorSpec, track: TrackCard, catalog: Catalog, *, out: Path | None = None
-) -> tuple[Path, str]:
+    file: Path, spec: DetectorSpec, track: TrackCard, catalog: Catalog, *, out: Path | None = None,
+    key: str | None = None,
+) -> tuple[Path, str]:  # fmt: skip
     """Write the network of a published checkpoint as a weights file of a detector.
 
-    A state below the key "state_dict" is found, the prefix "module." of parallel training is taken off, and the
-    batch counters that old checkpoints lack are added; everything else must fit the card's network exactly.
+    The one state in the checkpoint that fits the card's network is taken, whatever container holds it, and a prefix
+    that all its names share is taken off. The batch counters that old checkpoints lack are added; everything else must
+    fit exactly.
 
     Args:
         file: The checkpoint: what `torch.load(..., weights_only=True)` reads, or safetensors.
@@ -34,12 +38,14 @@ def convert_checkpoint(
         track: The track's card.
         catalog: Where weights go.
         out: The file to write; None for the card's first weights file, which must then have the card's sha256.
+        key: Below which key the state lies, where several fit: "ema", or "averages.model" for one below another.
 
     Returns:
         The written file and its sha256.
 
     Raises:
-        WeightsError: The checkpoint cannot be read, does not fit, or is another than the card's.
+        WeightsError: The checkpoint cannot be read, does not fit, holds several states that do, or is another than the
+            card's.
         UsageError: The card has no network or names no weights file.
     """
     detector = build_detector(spec, track, catalog)
@@ -47,7 +53,15 @@ def convert_checkpoint(
         raise UsageError(f"detector '{spec.name}' has no network on track '{spec.track}'; there is nothing to convert.")
     if out is None and not spec.weights:
         raise UsageError(f"detector '{spec.name}' names no weights for track '{spec.track}'; add them, or give --out.")
-    state = fitted_state(read_checkpoint(file), detector.network.network, f"the weights in {file}")
+    states = read_checkpoint(file)
+    if key is not None:
+        known = ", ".join(state.key for state in states[:10] if state.key) or "none"
+        states = [state for state in states if state.key == key]
+        if not states:
+            raise WeightsError(
+                f"checkpoint {file} holds no tensors below the key '{key}'; its keys with some: {known}."
+            )
+    state = fitted_state(states, detector.network.network, f"the weights in {file}")
     tensors = {PREFIX + name: value for name, value in state.items()}
     if out is not None:
         return out, save_tensors(out, tensors)
@@ -56,51 +70,73 @@ def convert_checkpoint(
     return target, save_tensors(target, tensors, expected_sha256=wanted.sha256)
 
 
-def read_checkpoint(file: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, without a "module." that all of them begin with.
+@dataclass(frozen=True)
+class _Candidate:
+    """A state without the prefix of its names, and how many of them the network has."""
+
+    state: State
+    prefix: str
+    tensors: dict[str, Tensor]
+    known: int
+
+    @property
+    def place(self) -> str:
+        """Where it lies, and what was taken off."""
+        return self.state.place + (f" with the prefix '{self.prefix}'" if self.prefix else "")
+
+
+def fitted_state(states: Sequence[State], network: nn.Module, what: str) -> dict[str, Tensor]:
+    """The one state that fits, in the network's own types and order.
 
     Raises:
-        WeightsError: The file cannot be read without running code that is in it, or holds no state.
-    """
-    if file.suffix == ".safetensors":
-        found: Any = load_tensors(file)
-    else:
-        found = _load_safely(file)
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
-        raise WeightsError(f"checkpoint {file} holds no state_dict of tensors; give one saved from model.state_dict().")
-    state = {str(name): value for name, value in found.items()}
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
-
-
-def fitted_state(state: Mapping[str, Tensor], network: nn.Module, what: str) -> dict[str, Tensor]:
-    """The state in the network's own types and order.
-
-    Raises:
-        WeightsError: It does not fit the network exactly.
+        WeightsError: None fits the network exactly, or several that differ do.
     """
     expected = network.state_dict()
     # Checkpoints from before PyTorch 0.4.1 lack these counters, which do not enter evaluation.
     counters = {name: value for name, value in expected.items() if name.endswith(".num_batches_tracked")}
-    complete = {**counters, **state}
-    check_state(expected, complete, what)
-    return {name: complete[name].to(value.dtype) for name, value in expected.items()}
+    candidates = [_candidate(state, expected) for state in states]
+    fitting = [c for c in candidates if {*counters, *c.tensors} == set(expected) and _same_shapes(c, expected)]
+    if not fitting:
+        nearest = max(candidates, key=lambda candidate: candidate.known)
+        check_state(expected, {**counters, **nearest.tensors}, f"{what}, found {nearest.place},")
+    chosen, *others = fitting
+    for other in others:
+        if any(not torch.equal(chosen.tensors[name], other.tensors[name]) for name in chosen.tensors):
+            raise WeightsError(
+                f"{what}: several states fit, one {chosen.place} and another {other.place}; say which by --key."
+            )
+    complete = {**counters, **chosen.tensors}
+    _check_kinds(expected, complete, what)
+    fitted = {name: complete[name].to(value.dtype) for name, value in expected.items()}
+    check_state(expected, fitted, f"{what}, found {chosen.place},")
+    return fitted
 
 
-def _load_safely(file: Path) -> Any:
-    try:
-        if (size := file.stat().st_size) > SIZE_LIMIT:
-            raise WeightsError(f"checkpoint {file} has {size:,} bytes; allowed are {SIZE_LIMIT:,}: use a smaller one.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of how it was pickled: what is read is checked afterwards
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"checkpoint {file} cannot be read ({error.strerror}); check the file.") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise WeightsError(
-            f"checkpoint {file} cannot be read as weights alone ({type(error).__name__}); "
-            "it is damaged, or would run code: ask its authors for a plain state_dict."
-        ) from error
+def _candidate(state: State, expected: Mapping[str, Tensor]) -> _Candidate:
+    """The state without the prefix that leaves most names known, if all of its names begin with it."""
+    named = {name: value for name, value in state.tensors.items() if name != _AVERAGES}
+    votes: Counter[str] = Counter()
+    for name in named:
+        parts = name.split(".")
+        for cut in range(len(parts)):
+            if ".".join(parts[cut:]) in expected:
+                votes["".join(f"{part}." for part in parts[:cut])] += 1
+    shared = [prefix for prefix in votes if all(name.startswith(prefix) for name in named)]
+    prefix = max(shared, key=lambda each: (votes[each], -len(each)), default="")
+    return _Candidate(state, prefix, {n.removeprefix(prefix): value for n, value in named.items()}, votes[prefix])
+
+
+def _same_shapes(candidate: _Candidate, expected: Mapping[str, Tensor]) -> bool:
+    return all(value.shape == expected[name].shape for name, value in candidate.tensors.items())
+
+
+def _check_kinds(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
+    """Raise unless every tensor is a plain one, and of floats where floats are needed."""
+    for name, value in expected.items():
+        mine = given[name]
+        plain = mine.layout is torch.strided and not mine.is_quantized and not mine.is_meta
+        if not plain or mine.is_floating_point() != value.is_floating_point() or mine.is_complex():
+            kind = str(mine.dtype) if plain else f"{mine.dtype}, and no plain tensor"
+            raise WeightsError(
+                f"{what} do not fit: {name} is {kind} and must be {value.dtype}; give the float weights."
+            )
