@@ -49,13 +49,13 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def pixels(self) -> Tensor:
-        """(N, C, H, W) float32 in [0, 1].
+    def pixels(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1], of all images or of some.
 
         Always with the strides of a fresh tensor: with one channel they are ambiguous, and convolutions that choose
         their kernel by them would differ in the last place.
         """
-        return self.images.to(torch.float32, memory_format=torch.contiguous_format) / 255.0
+        return self.images[rows].to(torch.float32, memory_format=torch.contiguous_format) / 255.0
 
     def limited(self, limit: int | None) -> "ImageSet":
         """At most `limit` images: the start of one fixed shuffle, so that a smaller choice lies in a larger one."""

@@ -1,5 +1,6 @@
 """Which images are attacked in which direction, and what came of it, set by set."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,9 @@ from torch import Tensor
 from bench import metrics
 from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
-from bench.evaluation.crafting import craft
-from bench.evaluation.images import TEST, Images
+from bench.evaluation.crafting import Crafted, craft
+from bench.evaluation.images import GALLERY, TEST, Images
+from bench.evaluation.pixels import Pixels
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.scoring import DRAWS, device_of, predict_classes
 from bench.evaluation.targets import Targets
@@ -22,6 +24,9 @@ from bench.specs import Goal, Loss, Side
 from bench.threat_models.base import Acceptance, Budget, Context, Threat
 
 _SECONDS_BETWEEN_FIGURES = 0.5
+
+_HELD_BYTES = 64 * 2**20
+"""Images are attacked in pieces of at most so many bytes as float32: an attack holds about ten tensors of a piece."""
 
 
 @dataclass
@@ -37,7 +42,7 @@ class Assault:
         queries: Spent.
         status: How each image's attack ended.
         trace: Best score so far along the attack, (N, T); only of sets that were attacked.
-        images: (N, C, H, W) attacked images; only of sets that were attacked.
+        images: Attacked images; only of sets that were attacked, and where the cell keeps few, the first ones.
         figures: What else the threat measured, by name and then by set.
         notes: One sentence for everything that was not as it should be.
     """
@@ -131,7 +136,7 @@ def context_of(order: Order, names: Sequence[str], direction: Side, target: floa
         acceptance=order.acceptance,
         draws=DRAWS if order.detector.info.random else 0,
         transferred={
-            other: torch.from_numpy(np.concatenate([order.transferred[other][name] for name in names])).to(device)
+            other: torch.from_numpy(np.concatenate([order.transferred[other][name] for name in names]))
             for other in chosen
         },
         micro_batch=ingredients.micro_batch,
@@ -140,29 +145,94 @@ def context_of(order: Order, names: Sequence[str], direction: Side, target: floa
 
 
 def _attack(order: Order, names: Sequence[str], context: Context, assault: Assault) -> None:
-    """One run of the threat over several sets, written into the assault."""
+    """One run of the threat over several sets, slice by slice, written into the assault."""
     chosen = [order.images.sets()[name] for name in names]
-    device = device_of(order.detector)
-    done = craft(
-        order.detector,
-        order.threat,
-        torch.cat([part.pixels() for part in chosen]).to(device),
-        np.concatenate([order.clean[name] for name in names]),
-        ids=torch.cat([part.ids for part in chosen]).to(device),
-        budget=Budget(order.planned.ingredients.norm, order.planned.ingredients.eps),
-        context=context,
-    )
-    predicted = predict_classes(order.detector, done.images, context.micro_batch)
-    adversarial = done.images.cpu().numpy()
-    for name, rows in slices(names, chosen).items():
+    device, ingredients = device_of(order.detector), order.planned.ingredients
+    pixels, ids = Pixels(chosen, device), torch.cat([part.ids for part in chosen]).to(device)
+    clean = np.concatenate([order.clean[name] for name in names])
+    places = slices(names, chosen)
+    most = None if keeps_every(order.planned, order.detector) else GALLERY
+    for name, part in zip(names, chosen, strict=True):
+        assault.images[name] = np.empty(
+            (len(part) if most is None else min(most, len(part)), *part.images.shape[1:]), np.float32
+        )
+    best = torch.from_numpy(clean.copy())
+    done, predicted = [], []
+    for rows in pieces(len(pixels), pixels.shape, context.micro_batch, whole=order.threat.couples_images):
+        part = craft(
+            order.detector, order.threat, pixels[rows], clean[rows], ids=ids[rows],
+            budget=Budget(ingredients.norm, ingredients.eps), context=context_at(context, rows, device, best),
+        )  # fmt: skip
+        predicted.append(predict_classes(order.detector, part.images, context.micro_batch))
+        _keep_images(assault, places, rows, part.images)
+        best[rows] = torch.from_numpy(part.scores)
+        done.append(replace(part, images=part.images[:0]))
+    _write(assault, places, Crafted.joined(done), np.concatenate(predicted))
+
+
+def _keep_images(assault: Assault, places: Mapping[str, slice], rows: slice, images: Tensor) -> None:
+    """Copy these images, which are those rows of a run, to where they are kept."""
+    for name, place in places.items():
+        first, last = max(rows.start, place.start), min(rows.stop, place.start + len(assault.images[name]))
+        if first < last:
+            kept = images[first - rows.start : last - rows.start].cpu().numpy()
+            assault.images[name][first - place.start : last - place.start] = kept
+
+
+def _write(assault: Assault, places: Mapping[str, slice], done: Crafted, predicted: NDArray[np.int64]) -> None:
+    """The outcome of a run, set by set."""
+    for name, rows in places.items():
         assault.scores[name], assault.norm[name] = done.scores[rows], done.norm[rows]
         assault.gradients[name], assault.queries[name] = done.gradients[rows], done.queries[rows]
         assault.status[name], assault.predicted[name] = done.status[rows], predicted[rows]
         assault.last_scores[name], assault.trace[name] = done.last_scores[rows], done.trace[rows]
-        assault.images[name] = adversarial[rows]
         for figure, values in done.figures.items():
             assault.figures.setdefault(figure, {})[name] = values[rows]
     assault.notes += done.notes
+
+
+def keeps_every(planned: PlannedCell, detector: Detector) -> bool:
+    """Whether a cell keeps all its attacked images: others can be made from them, or fresh draws need them."""
+    return not planned.ingredients.early_stop or detector.info.random
+
+
+def pieces(count: int, shape: Sequence[int], micro_batch: int, *, whole: bool = False) -> list[slice]:
+    """Where to cut so many images of a shape, so that one float32 tensor of a piece stays within `_HELD_BYTES`.
+
+    A piece has whole micro-batches, so that no batch is composed differently for it.
+
+    Args:
+        count: How many images there are, at least 1.
+        shape: (C, H, W).
+        micro_batch: Of scores and gradients.
+        whole: Do not cut: the images influence each other.
+    """
+    held = _HELD_BYTES // (4 * math.prod(shape) * micro_batch)
+    size = count if whole else max(1, held) * micro_batch
+    return [slice(start, min(start + size, count)) for start in range(0, count, max(1, size))]
+
+
+def context_at(context: Context, rows: slice | Tensor, device: torch.device, best: Tensor | None = None) -> Context:
+    """What the attacker knows of one piece of the images, on the device.
+
+    Args:
+        context: Of all images of a run; crafted images of other detectors may lie on the CPU.
+        rows: The piece; positions on the CPU.
+        device: Where the detector lies.
+        best: (N,) scores of all images, in which those of this piece are written as the attack goes on; None reports
+            to nobody.
+    """
+    part = context.at(rows)
+    part = replace(part, transferred={name: images.to(device) for name, images in part.transferred.items()})
+    if best is None or not isinstance(rows, slice):
+        return part
+
+    def hear(share: float, scores: Tensor) -> None:
+        if len(scores) == rows.stop - rows.start:
+            best[rows] = scores.detach().to(best)
+        context.progress((rows.start + share * (rows.stop - rows.start)) / len(best), best)
+
+    return replace(part, progress=hear)
 
 
 def _listener(

@@ -17,7 +17,7 @@ from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.assault import Assault
 from bench.evaluation.figures import OodScores, SetScores, mean_bits, mean_metrics, set_metrics
-from bench.evaluation.images import TEST, Images
+from bench.evaluation.images import GALLERY, TEST, Images
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta, RejectionMetrics, SetMetrics
 from bench.evaluation.scoring import DRAWS, Logits, device_of
@@ -25,9 +25,6 @@ from bench.evaluation.targets import Targets
 from bench.evaluation.thresholds import Thresholds
 from bench.metrics.scores import Scores, as_scores
 from bench.specs import Side
-
-GALLERY = 8
-"""How many attacked images of every set are kept where not all are."""
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ class _Walk:
         """Ask the detector of every image on these paths."""
         test, ingredients = self.images.test, self.planned.ingredients
         count, device = len(alphas), device_of(self.detector)
-        first, second = (test.pixels()[torch.from_numpy(ends[:, side])].to(device) for side in (0, 1))
+        first, second = (test.pixels(torch.from_numpy(ends[:, side])).to(device) for side in (0, 1))
         points = points_between(first, second, torch.from_numpy(alphas).to(first)).flatten(0, 1)
         ids = test.ids[torch.from_numpy(ends[:, 0])].repeat_interleave(count)
         shape = (len(ends), count)

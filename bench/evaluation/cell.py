@@ -7,12 +7,13 @@ import numpy as np
 from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
 from bench.errors import CardError, CellError
-from bench.evaluation.assault import Assault, attack_sides, untouched_assault
+from bench.evaluation.assault import Assault, attack_sides, keeps_every, untouched_assault
 from bench.evaluation.assembly import Before, Scored, cell_meta, kept_arrays, sample_table, signed
 from bench.evaluation.between import walk_between
 from bench.evaluation.certificates import certified_bounds
 from bench.evaluation.gate import remarks
 from bench.evaluation.images import CALIBRATION, TEST, TRAIN, Images
+from bench.evaluation.pixels import Pixels
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.rejecting import missing_classes, rejection_metrics
 from bench.evaluation.results import Cell
@@ -94,11 +95,10 @@ def attack_outcome(stage: Stage, assault: Assault, started: float) -> Cell:
     except CellError as error:
         raise CellError(f"{planned.label}: {error}") from error
     meta = cell_meta(planned, images, stage.before, assault, stage.targets, stage.thresholds, bounds=bounds)
-    every = not planned.ingredients.early_stop or stage.detector.info.random
     return Cell(
         signed(meta, stage.detector, started, tuple(assault.notes)),
         sample_table(images, stage.before, assault),
-        kept_arrays(images, assault, every=every),
+        kept_arrays(images, assault, every=keeps_every(planned, stage.detector)),
     )
 
 
@@ -124,7 +124,7 @@ def between_cell(stage: Stage, threat: Threat) -> Cell:
 
 def _scored(planned: PlannedCell, detector: Detector, chosen: ImageSet, *, bits: bool) -> Scored:
     """Scores and predicted classes of one set, and its bits per dimension where they are asked for."""
-    pixels, size, spec = chosen.pixels().to(device_of(detector)), planned.ingredients.micro_batch, planned.detector
+    pixels, size, spec = Pixels([chosen], device_of(detector)), planned.ingredients.micro_batch, planned.detector
     scores = score_images(detector, pixels, size, Draws(chosen.ids))
     logits = class_logits(detector, pixels, size)
     found = image_bits(detector, pixels, size) if bits else None

@@ -7,6 +7,7 @@ import numpy as np
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.images import Images
+from bench.evaluation.pixels import Pixels
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.scoring import device_of, score_bounds
 from bench.metrics.scores import Scores
@@ -42,7 +43,7 @@ def certified_bounds(
         return {}
     found = {}
     for name, chosen in images.ood.items():
-        pixels = chosen.pixels().to(device_of(detector))
+        pixels = Pixels([chosen], device_of(detector))
         bounds = score_bounds(detector, pixels, size, norm=norm, eps=eps)
         if bounds is None:
             return {}

@@ -1,6 +1,6 @@
 """Let a threat craft images, and believe none of what it says: every image is measured and scored afresh."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,7 +33,9 @@ class Crafted:
         queries: (N,) scores asked for, by the threat's own count.
         status: How each image's attack ended.
         figures: What else the threat measured, (N,) each; NaN where it does not apply.
-        notes: One sentence for everything that was not as it should be.
+        faults: Reason -> (N,) whether an image failed for it.
+        again: (N,) whether an image was attacked again, since its early stop was not confirmed.
+        said: The threat's own notes.
     """
 
     images: Tensor
@@ -45,7 +47,42 @@ class Crafted:
     queries: NDArray[np.int64]
     status: NDArray[np.object_]
     figures: dict[str, Scores] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    faults: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    again: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    said: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """One sentence for everything that was not as it should be."""
+        failed = {reason: int(rows.sum()) for reason, rows in self.faults.items()}
+        repeated = int(self.again.sum())
+        return [
+            *dict.fromkeys(self.said),
+            *(
+                f"{count} of {len(self.scores)} images {reason}; they count as failed, with their clean image."
+                for reason, count in failed.items()
+                if count
+            ),
+            *([f"{repeated} early stops were not confirmed; those images were attacked again."] if repeated else []),
+        ]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Crafted"]) -> "Crafted":
+        """One after the other, without their images."""
+        first = parts[0]
+        width = max(part.trace.shape[1] for part in parts)
+        columns = ("scores", "last_scores", "norm", "gradients", "queries", "status", "again")
+        return cls(
+            images=first.images[:0],
+            trace=np.concatenate([np.pad(p.trace, ((0, 0), (0, width - p.trace.shape[1])), "edge") for p in parts]),
+            figures={
+                name: np.concatenate([p.figures.get(name, np.full(len(p.scores), np.nan, np.float32)) for p in parts])
+                for name in dict.fromkeys(name for part in parts for name in part.figures)
+            },
+            faults={name: np.concatenate([part.faults[name] for part in parts]) for name in first.faults},
+            said=tuple(sentence for part in parts for sentence in part.said),
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+        )
 
 
 def craft(
@@ -105,9 +142,12 @@ def _again(
     done.last_scores[rows], done.trace[rows] = second.last_scores, second.trace
     for name, values in second.figures.items():
         done.figures[name][rows] = values
+    for reason, failed in second.faults.items():
+        done.faults[reason][rows] = failed
     done.gradients[rows] += second.gradients
     done.queries[rows] += second.queries
-    done.notes += [f"{len(rows)} early stops were not confirmed; those images were attacked again.", *second.notes]
+    done.again[rows] = True
+    done.said += second.said
 
 
 def attempt_attack(
@@ -137,14 +177,9 @@ def attempt_attack(
         queries=result.queries.detach().cpu().numpy().astype(np.int64),
         status=np.where(failed, str(Status.FAILED), status),
         figures={name: values.detach().cpu().numpy().astype(np.float32) for name, values in result.figures.items()},
-        notes=[
-            *result.notes,
-            *(
-                f"{int(np.sum(rows))} of {len(x)} images {reason}; they count as failed, with their clean image."
-                for reason, rows in reasons.items()
-                if rows.any()
-            ),
-        ],
+        faults=reasons,
+        again=np.zeros(len(x), dtype=bool),
+        said=tuple(result.notes),
     )
 
 

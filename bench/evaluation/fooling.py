@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from bench import metrics
 from bench.errors import CellError, NotApplicableError
-from bench.evaluation.assault import Assault, context_of, untouched_assault
+from bench.evaluation.assault import Assault, context_at, context_of, pieces, untouched_assault
 from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, signed
 from bench.evaluation.crafting import Crafted, attempt_attack
 from bench.evaluation.images import TEST
 from bench.evaluation.results import Cell, FoolAtEps, FoolMetrics
-from bench.evaluation.scoring import class_logits, classes_of, device_of
+from bench.evaluation.scoring import Logits, class_logits, classes_of, device_of
 from bench.evaluation.stage import Stage
 from bench.metrics.scores import Scores
 from bench.specs import Goal, Loss, Side
-from bench.threat_models.base import Budget, Context, Threat
+from bench.threat_models.base import Budget, Threat
 
 CLASS_SCORE = "class_score"
 """The column of the largest logit after the attack: what per-class percentile thresholds are held against."""
@@ -49,18 +49,37 @@ def fooled_cell(stage: Stage, threat: Threat) -> Cell:
         )
     if not right.any():
         raise CellError(f"{stage.planned.label}: no ID test image is classified correctly: nothing is left to fool.")
-    order, ingredients = stage.order(threat), stage.planned.ingredients
-    rows = torch.from_numpy(np.flatnonzero(right)).to(device_of(stage.detector))
-    context = context_of(order, [TEST], Side.FOOL, None).at(rows)
     try:
-        done = attempt_attack(
-            stage.detector, threat, test.pixels().to(rows.device)[rows], ids=test.ids.to(rows.device)[rows],
-            budget=Budget(ingredients.norm, ingredients.eps),
-            context=replace(context, progress=lambda share, scores: stage.watch(share, None)),
-        )  # fmt: skip
+        assault = _fool(stage, threat, right)
     except CellError as error:
         raise CellError(f"{stage.planned.label}: {error}") from error
-    return fool_outcome(stage, _assault(stage, right, done, context), started)
+    return fool_outcome(stage, assault, started)
+
+
+def _fool(stage: Stage, threat: Threat, right: NDArray[np.bool_]) -> Assault:
+    """Attack these ID test images piece by piece."""
+    test, ingredients, device = stage.images.test, stage.planned.ingredients, device_of(stage.detector)
+    attacked = torch.from_numpy(np.flatnonzero(right))
+    images = test.pixels().numpy()  # all of them are kept
+    context = context_of(stage.order(threat), [TEST], Side.FOOL, None)
+    done, logits = [], []
+    for piece in pieces(len(attacked), images.shape[1:], context.micro_batch, whole=threat.couples_images):
+        rows = attacked[piece]
+
+        def hear(share: float, scores: torch.Tensor, piece: slice = piece) -> None:
+            stage.watch((piece.start + share * (piece.stop - piece.start)) / len(attacked), None)
+
+        part = attempt_attack(
+            stage.detector, threat, test.pixels(rows).to(device), ids=test.ids[rows].to(device),
+            budget=Budget(ingredients.norm, ingredients.eps),
+            context=replace(context_at(context, rows, device), progress=hear),
+        )  # fmt: skip
+        found = class_logits(stage.detector, part.images, context.micro_batch)
+        assert found is not None  # its classes are known
+        logits.append(found)
+        images[rows.numpy()] = part.images.cpu().numpy()
+        done.append(replace(part, images=part.images[:0]))
+    return _assault(stage, right, Crafted.joined(done), images, np.concatenate(logits))
 
 
 def fool_outcome(stage: Stage, assault: Assault, started: float) -> Cell:
@@ -103,11 +122,11 @@ def outcomes_of(
     )
 
 
-def _assault(stage: Stage, right: NDArray[np.bool_], done: Crafted, context: Context) -> Assault:
+def _assault(
+    stage: Stage, right: NDArray[np.bool_], done: Crafted, images: NDArray[np.float32], logits: Logits
+) -> Assault:  # fmt: skip
     """The outcome of the attacked images among those that were left alone."""
     assault = untouched_assault(stage.before.scores, stage.before.predicted)
-    logits = class_logits(stage.detector, done.images, context.micro_batch)
-    assert logits is not None  # its classes are known
     for name, values in (
         ("scores", done.scores), ("last_scores", done.last_scores), ("norm", done.norm), ("status", done.status),
         ("gradients", done.gradients), ("queries", done.queries), ("predicted", classes_of(logits)),
@@ -116,8 +135,6 @@ def _assault(stage: Stage, right: NDArray[np.bool_], done: Crafted, context: Con
         column[right] = values
         getattr(assault, name)[TEST] = column
     assault.trace[TEST] = _spread(right, done.trace, np.nan)
-    images = stage.images.test.pixels().numpy().copy()
-    images[right] = done.images.cpu().numpy()
     assault.images[TEST] = images
     for figure, values in {**done.figures, CLASS_SCORE: logits.max(axis=1)}.items():
         assault.figures[figure] = {TEST: _spread(right, values, np.nan)}

@@ -18,6 +18,9 @@ TEST = "test"
 CALIBRATION = "calibration"
 TRAIN = "train"
 
+GALLERY = 8
+"""How many attacked images of every set are kept where not all are."""
+
 
 @dataclass(frozen=True)
 class Images:

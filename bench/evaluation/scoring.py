@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.detectors.base import Detector, score_type
 from bench.detectors.untouched import untouched
 from bench.errors import CellError
+from bench.evaluation.pixels import Pixels
 from bench.metrics.scores import Scores, as_scores
 from bench.specs import Norm, Side
 from bench.threat_models.base import Context
@@ -39,12 +40,12 @@ class Draws:
     round: int = 1
 
 
-def score_images(detector: Detector, images: Tensor, micro_batch: int, draws: Draws) -> Scores:
+def score_images(detector: Detector, images: Tensor | Pixels, micro_batch: int, draws: Draws) -> Scores:
     """(N,) scores of the untouched detector, without gradients.
 
     Args:
         detector: Any detector; its mode and the global random state are left as they were.
-        images: (N, C, H, W) in [0, 1] on the detector's device.
+        images: (N, C, H, W) in [0, 1] on the detector's device, or what converts them batch by batch.
         micro_batch: The batch shape; the last batch is padded with copies of its last image.
         draws: Where the noise of a random detector comes from.
     """
@@ -63,13 +64,13 @@ def score_images(detector: Detector, images: Tensor, micro_batch: int, draws: Dr
     return _array(scores)
 
 
-def predict_classes(detector: Detector, images: Tensor, micro_batch: int) -> NDArray[np.int64]:
+def predict_classes(detector: Detector, images: Tensor | Pixels, micro_batch: int) -> NDArray[np.int64]:
     """(N,) classes that the classifier inside predicts; -1 without one. Arguments as in `score_images`."""
     logits = class_logits(detector, images, micro_batch)
     return classes_of(logits) if logits is not None else np.full(len(images), -1, dtype=np.int64)
 
 
-def class_logits(detector: Detector, images: Tensor, micro_batch: int) -> Logits | None:
+def class_logits(detector: Detector, images: Tensor | Pixels, micro_batch: int) -> Logits | None:
     """(N, K) logits of the classifier inside; None without one. Arguments as in `score_images`."""
     return _optional(detector, detector.logits, images, micro_batch, what="logits")
 
@@ -79,12 +80,14 @@ def classes_of(logits: Logits) -> NDArray[np.int64]:
     return np.asarray(logits.argmax(axis=1), dtype=np.int64)
 
 
-def image_bits(detector: Detector, images: Tensor, micro_batch: int) -> Scores | None:
+def image_bits(detector: Detector, images: Tensor | Pixels, micro_batch: int) -> Scores | None:
     """(N,) bits per dimension; None without a density. Arguments as in `score_images`."""
     return _one_each(detector, detector.bits_per_dim, images, micro_batch, what="bits per dimension")
 
 
-def score_bounds(detector: Detector, images: Tensor, micro_batch: int, *, norm: Norm, eps: float) -> Scores | None:
+def score_bounds(
+    detector: Detector, images: Tensor | Pixels, micro_batch: int, *, norm: Norm, eps: float
+) -> Scores | None:
     """(N,) certified upper bounds of the score in the ball; None without a certificate.
 
     Further arguments as in `score_images`.
@@ -106,7 +109,9 @@ def _array(values: Tensor) -> Scores:
     return as_scores(values.to(score_type(values.dtype)).cpu().numpy())
 
 
-def _in_batches(detector: Detector, function: Callable[[Tensor, Tensor], Tensor], images: Tensor, size: int) -> Tensor:
+def _in_batches(
+    detector: Detector, function: Callable[[Tensor, Tensor], Tensor], images: Tensor | Pixels, size: int
+) -> Tensor:
     """What the function gives for images and their positions, in batches of one shape."""
     parts = []
     with untouched(detector), torch.no_grad():
@@ -114,7 +119,7 @@ def _in_batches(detector: Detector, function: Callable[[Tensor, Tensor], Tensor]
             chosen = images[start : start + size]
             # A fresh tensor, for its strides: with one channel they are ambiguous, and convolutions choose their
             # kernel by them, so that the same image would get scores that differ in the last place.
-            batch = images.new_empty((size, *images.shape[1:]))
+            batch = chosen.new_empty((size, *chosen.shape[1:]))
             batch[: len(chosen)] = chosen
             batch[len(chosen) :] = chosen[-1]
             rows = torch.arange(start, start + size, device=images.device).clamp(max=len(images) - 1)
@@ -123,7 +128,7 @@ def _in_batches(detector: Detector, function: Callable[[Tensor, Tensor], Tensor]
 
 
 def _optional(
-    detector: Detector, function: Callable[[Tensor], Tensor | None], images: Tensor, size: int, *, what: str
+    detector: Detector, function: Callable[[Tensor], Tensor | None], images: Tensor | Pixels, size: int, *, what: str
 ) -> Scores | None:
     """What the detector gives for every image, or None where it gives none for the first."""
     with untouched(detector), torch.no_grad():
@@ -139,7 +144,7 @@ def _optional(
 
 
 def _one_each(
-    detector: Detector, function: Callable[[Tensor], Tensor | None], images: Tensor, size: int, *, what: str
+    detector: Detector, function: Callable[[Tensor], Tensor | None], images: Tensor | Pixels, size: int, *, what: str
 ) -> Scores | None:
     """The same where there must be one number for each image."""
     values = _optional(detector, function, images, size, what=what)

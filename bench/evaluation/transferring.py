@@ -22,8 +22,10 @@ def transferred_images(cells: Iterable[Cell], images: Images) -> dict[str, dict[
         own, first = {}, 0
         for name, chosen in images.sets().items():
             inside = (rows >= first) & (rows < first + len(chosen))
-            if inside.any():
-                pixels = chosen.pixels().numpy().copy()
+            if inside.sum() == len(chosen) and bool((np.diff(rows[inside]) == 1).all()):
+                own[name] = kept[np.flatnonzero(inside)[0] :][: len(chosen)]  # no copy: they may be many
+            elif inside.any():
+                pixels = chosen.pixels().numpy()
                 pixels[rows[inside] - first] = kept[inside]
                 own[name] = pixels
             first += len(chosen)

@@ -121,7 +121,7 @@ def _keep_images(stage: Stage, assault: Assault, name: str, members: list[Cell],
     """The images of the chosen members as far as they were kept: the first ones of a set, or all."""
     starts = np.cumsum([0, *(len(part) for part in stage.images.sets().values())])
     first = int(starts[list(stage.images.sets()).index(name)])
-    images = stage.images.sets()[name].pixels().numpy().copy()
+    images = stage.images.sets()[name].pixels().numpy()
     kept = np.ones(len(images), dtype=bool)
     for number, cell in enumerate(members):
         rows = cell.arrays.get("image_rows", np.zeros(0, np.int64)) - first

@@ -192,6 +192,10 @@ class Threat(ABC):
     """The components of a detector (see `DetectorInfo.components`) that the threat's objective sees; None: all, since
     it differentiates or asks for the whole score."""
 
+    couples_images: ClassVar[bool] = False
+    """Whether images of one call influence each other, so that all of them must be given at once, whatever memory that
+    takes."""
+
     follows_loss: ClassVar[bool] = True
     """On side FOOL: whether `Context.loss` directs the search, so that one that knows no acceptance leaves it out."""
 

@@ -63,6 +63,7 @@ class External(Threat):
     """
 
     Params: ClassVar[type[ThreatParams]] = ExternalParams
+    couples_images = True
     params: ExternalParams
 
     @abstractmethod
