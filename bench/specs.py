@@ -290,7 +290,7 @@ class DetectorOnTrack(Card):
     weights: tuple[WeightsSpec, ...] = ()
     training: TrainingSpec | None = None
     recorded: RecordedSpec = RecordedSpec()
-    micro_batch: int = Field(default=128, ge=1, le=4096)  # images a pass: fewer where activations outgrow the cache
+    micro_batch: int | None = Field(default=None, ge=1, le=4096)  # images a pass; None: by the size of the images
 
 
 class VariantSpec(Card):
@@ -354,6 +354,21 @@ class DetectorCard(Card):
         )  # fmt: skip
 
 
+def default_micro_batch(shape: tuple[int, int, int]) -> int:
+    """128 images of up to 3x32x32 pixels, and fewer of larger ones, down to 8: powers of two, about the same pixels.
+
+    A function of the images' shape alone: one that followed the number of images would give other last places of the
+    same scores under another limit.
+    """
+    size = _MOST_AT_ONCE
+    while size > _FEWEST_AT_ONCE and size * math.prod(shape) > _MOST_AT_ONCE * 3 * 32 * 32:
+        size //= 2
+    return size
+
+
+_MOST_AT_ONCE, _FEWEST_AT_ONCE = 128, 8
+
+
 class DetectorSpec(Card):
     """A detector on one track, resolved."""
 
@@ -368,7 +383,11 @@ class DetectorSpec(Card):
     recorded: RecordedSpec
     thresholds: ThresholdSpec = ThresholdSpec()
     fit_when_loaded: bool = False
-    micro_batch: int = 128
+    micro_batch: int | None = None
+
+    def batch_of(self, shape: tuple[int, int, int]) -> int:
+        """The batch shape in which images of a shape (C, H, W) are scored: the card's, or one that suits their size."""
+        return default_micro_batch(shape) if self.micro_batch is None else self.micro_batch
 
     def content_hash(self) -> str:
         """sha256 of what the scores depend on: weights count by their files' own sha256, records and recipes do not."""

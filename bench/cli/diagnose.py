@@ -45,6 +45,9 @@ def command(
     without: WithoutOption = None,
     side: Annotated[Side | None, typer.Option(help="evade (the default), alarm or both: each side by itself.")] = None,
     limit: Annotated[int | None, typer.Option(help="The most images of each set; else the track's own limit.")] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(help="Images a pass, padded to it; else the detector card's, or by the images' size.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the attack; 0 where none is given.")] = None,
     restarts: Annotated[int | None, typer.Option(help="Starts, in place of the card's.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of a start, in place of the card's.")] = None,
@@ -73,7 +76,8 @@ def command(
         "detector": comma_separated([detector]) if detector else None,
         "threat": comma_separated([threat]) if threat else None, "eps": [eps] if eps else None,
         "track": comma_separated([track]) if track else None, "ood": set_names(ood), "without": set_names(without),
-        "side": side, "limit": limit, "seed": seed, "restarts": restarts, "steps": steps, "step_size": step_size,
+        "side": side, "limit": limit, "micro_batch": micro_batch,
+        "seed": seed, "restarts": restarts, "steps": steps, "step_size": step_size,
         "early_stop": early_stop,
     }  # fmt: skip
     if not controls:
@@ -108,7 +112,8 @@ def _planned(request: RunRequest, cards: "Catalog") -> "PlannedCell":
     check_diagnosable(cards.threat(request.threat[0]), request.side)
     cells = plan(
         cards, request.detector, request.threat, request.eps or None, request.track,
-        seed=request.seed, limit=request.limit, side=request.side, overrides=request.overrides(),
+        seed=request.seed, limit=request.limit, micro_batch=request.micro_batch,
+        side=request.side, overrides=request.overrides(),
         early_stop=request.early_stop, data_dir=request.data_dir, sets=request.sets(),
     )  # fmt: skip
     attacks = [cell for cell in cells if cell.clean is not None]

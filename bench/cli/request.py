@@ -70,6 +70,7 @@ class RunRequest(BaseModel):
     steps: int | None = Field(default=None, ge=1)
     step_size: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     early_stop: bool = True
+    micro_batch: int | None = Field(default=None, ge=1, le=4096)
     device: Device = "auto"
     workspace: Path | None = None
     data_dir: Path | None = None

@@ -62,6 +62,9 @@ def command(
         Loss | None, typer.Option(help="Of side fool: what directs gradients; else margin, or joint to be accepted.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="The most images of each set; else the track's own limit.")] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(help="Images a pass, padded to it; else the detector card's, or by the images' size.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the attacks; 0 where none is given.")] = None,
     restarts: Annotated[
         int | None, typer.Option(help="Starts (the clean image, then random ones), in place of the card's.")
@@ -89,7 +92,8 @@ def command(
     options = {
         "detector": comma_separated(detector) or None, "threat": comma_separated(threat) or None, "eps": eps,
         "track": comma_separated(track) or None, "ood": set_names(ood), "without": set_names(without), "side": side,
-        "goal": goal, "loss": loss, "limit": limit, "seed": seed, "restarts": restarts, "steps": steps,
+        "goal": goal, "loss": loss, "limit": limit, "micro_batch": micro_batch,
+        "seed": seed, "restarts": restarts, "steps": steps,
         "step_size": step_size, "early_stop": early_stop,
         "device": device, "workspace": workspace, "data_dir": data_dir, "out": out,
     }  # fmt: skip
@@ -160,6 +164,7 @@ def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
             request.eps or None,
             cards.expand("track", ",".join(request.track)),
             seed=request.seed,
+            micro_batch=request.micro_batch,
             limit=request.limit,
             side=request.side,
             goal=request.goal,

@@ -1,6 +1,7 @@
 """Published checkpoints: read without running code, and every state that lies in one, however it is wrapped."""
 
 import argparse
+import importlib
 import re
 import warnings
 import zipfile
@@ -124,7 +125,7 @@ def _load_safely(file: Path) -> Any:
 
 def _harmless() -> list[Any]:
     """What training scripts keep beside the weights, and what does nothing but hold values."""
-    multiarray = np._core.multiarray
+    multiarray = importlib.import_module("numpy._core.multiarray")  # as pickles name it
     kinds = [getattr(np.dtypes, name) for name in np.dtypes.__all__ if name not in ("ObjectDType", "VoidDType")]
     return [
         argparse.Namespace, np.dtype, np.ndarray, *kinds,

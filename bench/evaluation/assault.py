@@ -157,16 +157,17 @@ def _attack(order: Order, names: Sequence[str], context: Context, assault: Assau
             (len(part) if most is None else min(most, len(part)), *part.images.shape[1:]), np.float32
         )
     best = torch.from_numpy(clean.copy())
-    done, predicted = [], []
+    done: list[Crafted] = []
+    predicted: list[NDArray[np.int64]] = []
     for rows in pieces(len(pixels), pixels.shape, context.micro_batch, whole=order.threat.couples_images):
-        part = craft(
+        crafted = craft(
             order.detector, order.threat, pixels[rows], clean[rows], ids=ids[rows],
             budget=Budget(ingredients.norm, ingredients.eps), context=context_at(context, rows, device, best),
         )  # fmt: skip
-        predicted.append(predict_classes(order.detector, part.images, context.micro_batch))
-        _keep_images(assault, places, rows, part.images)
-        best[rows] = torch.from_numpy(part.scores)
-        done.append(replace(part, images=part.images[:0]))
+        predicted.append(predict_classes(order.detector, crafted.images, context.micro_batch))
+        _keep_images(assault, places, rows, crafted.images)
+        best[rows] = torch.from_numpy(crafted.scores)
+        done.append(replace(crafted, images=crafted.images[:0]))
     _write(assault, places, Crafted.joined(done), np.concatenate(predicted))
 
 

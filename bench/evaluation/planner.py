@@ -91,7 +91,7 @@ class Planner:
             source_hash="", threat_hash="", track_hash=track_hash(self.whole), set_digests=used,
             norm=None, eps=None, side=Side.EVADE, seed=0,
             limit=self.whole.default_limit if limit is None else limit,
-            micro_batch=spec.micro_batch if micro_batch is None else micro_batch, early_stop=True,
+            micro_batch=spec.batch_of(self.whole.shape) if micro_batch is None else micro_batch, early_stop=True,
         )  # fmt: skip
 
     def _cell(
