@@ -290,7 +290,7 @@ class DetectorOnTrack(Card):
     weights: tuple[WeightsSpec, ...] = ()
     training: TrainingSpec | None = None
     recorded: RecordedSpec = RecordedSpec()
-    micro_batch: int | None = Field(default=None, ge=1, le=4096)  # images a pass; None: by the size of the images
+    micro_batch: int = Field(default=128, ge=1, le=4096)  # images a pass; where it is not given, fewer of large images
 
 
 class VariantSpec(Card):
@@ -350,7 +350,8 @@ class DetectorCard(Card):
             name=name, track=track, version=self.version, method=self.method, params=params,
             network=here.network, weights=here.weights, training=here.training, recorded=recorded,
             thresholds=chosen.thresholds if chosen and chosen.thresholds else self.thresholds,
-            fit_when_loaded=self.fit_when_loaded, micro_batch=here.micro_batch,
+            fit_when_loaded=self.fit_when_loaded,
+            micro_batch=here.micro_batch if "micro_batch" in here.model_fields_set else None,
         )  # fmt: skip
 
 
