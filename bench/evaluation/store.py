@@ -1,42 +1,28 @@
 """Cells on disk: one folder a cell, written aside and renamed, so that a cell is there as a whole or not at all."""
 
 import errno
-import hashlib
-import json
 import os
 import re
-import shutil
-import socket
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from pydantic import ValidationError
+from bench.errors import UsageError
+from bench.evaluation import cell_files
+from bench.evaluation.cell_files import DamagedError, OtherVersionError, UnsealedError
+from bench.evaluation.leftovers import PROBE, clear_leftovers, written_aside
+from bench.evaluation.results import Cell, CellMeta
+from bench.evaluation.store_errors import StoreError, said, store_error
 
-from bench.errors import CellError, UsageError
-from bench.evaluation.results import ARRAYS, FORMAT, SAMPLE_COLUMNS, Cell, CellMeta
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from numpy.typing import NDArray
+__all__ = ["CellStore", "MemoryStore", "Store", "StoreError"]
 
 _T = TypeVar("_T")
 
-META_FILE = "cell.json"
-SAMPLES_FILE = "samples.parquet"
-ARRAYS_FILE = "arrays.safetensors"
 _KEY = re.compile(r"[0-9a-f]{64}")
-_STALE_SECONDS = 24 * 3600  # leftovers of another machine's writer are younger while it may still be writing
-_MAX_META_BYTES = 16 * 2**20
-
-
-class StoreError(UsageError):
-    """The store cannot be read or written; what it holds already is kept."""
+_OTHER_VERSION = "of another version of bench"
+_UNSEALED = "without a seal, whose figures anybody may have changed,"
 
 
 class CellStore(Protocol):
@@ -81,7 +67,9 @@ class MemoryStore:
 class Store:
     """Cells below one folder: `cells/<first two of the key>/<key>/{cell.json,samples.parquet,arrays.safetensors}`.
 
-    Several processes may use one folder at the same time. A damaged cell is moved to `broken/` and counts as absent.
+    Several processes may use one folder at the same time, also from several containers. A cell that is damaged or was
+    edited is moved to `broken/` and counts as absent. Other files of the folder are left alone; nothing is written,
+    moved or removed through a link inside it.
 
     Args:
         root: The folder; made with the first cell.
@@ -93,33 +81,37 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self.notices: list[str] = []
-        self._others: set[str] = set()
+        self._left: dict[str, str] = {}  # key -> what kind of cell it is, that is of no use and stays
 
     def meta(self, key: str) -> CellMeta | None:
-        """The figures of a stored cell whose samples are whole; None where there is none."""
-        return self._read(key, lambda meta, samples: meta)
+        """The figures of a stored cell that is whole; None where there is none."""
+        return self._read(key, lambda meta, samples, arrays: meta)
 
     def get(self, key: str) -> Cell | None:
         """A stored cell with its samples; None where there is none."""
-        return self._read(key, lambda meta, samples: Cell(meta, _table(samples), self._arrays(meta)))
+        return self._read(key, _whole)
 
     def metas(self) -> list[CellMeta]:
         """The figures of every whole cell, oldest key order."""
-        self._others.clear()
-        found = [meta for key in self.keys() if (meta := self.meta(key)) is not None]
-        if self._others:
-            count = len(self._others)
-            self.notices.append(f"cells of another version of bench are left where they are, and not shown: {count}.")
+        self._left.clear()
+        found = self._listed(lambda meta, samples, arrays: meta)
+        kinds = list(self._left.values())
+        self.notices += [
+            f"cells {kind} are left where they are, and not shown: {kinds.count(kind)}."
+            for kind in (_OTHER_VERSION, _UNSEALED)
+            if kind in kinds
+        ]
         return found
 
     def cells(self) -> list[Cell]:
         """Every whole cell with its samples."""
-        return [cell for key in self.keys() if (cell := self.get(key)) is not None]
+        return self._listed(_whole)
 
     def keys(self) -> list[str]:
         """The keys of all cells, whole or not, in order."""
-        with _said(self.root, "read"):
-            return sorted(path.name for path in self.root.glob("cells/??/*") if _KEY.fullmatch(path.name))
+        with said(self.root, "read"):
+            found = self.root.glob("cells/??/*")
+            return sorted(p.name for p in found if _KEY.fullmatch(p.name) and p.parent.name == p.name[:2])
 
     def put(self, cell: Cell) -> Cell:
         """Write a cell; one that is there already under the same key stays.
@@ -131,22 +123,16 @@ class Store:
             CellError: A figure is not a finite number, or a column is missing.
             StoreError: The folder cannot be written, or the disk is full.
         """
-        samples, arrays = _parquet(cell), _tensors(cell)
-        digests = {"samples_sha256": _digest(samples), "arrays_sha256": _digest(arrays) if arrays else ""}
-        meta = cell.meta.model_copy(update=digests)
-        text = _json(meta)
+        meta, files = cell_files.encode(cell)
         target = self._folder(meta.key)
-        with _said(self.root, "write"):
+        with said(self.root, "write"):
+            if link := self._link_on_the_way(target):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(link))
             target.parent.mkdir(parents=True, exist_ok=True)
-            aside = self._new_aside()
-            try:
-                _write(aside / SAMPLES_FILE, samples)
-                if arrays:
-                    _write(aside / ARRAYS_FILE, arrays)
-                _write(aside / META_FILE, text)
+            with written_aside(self.root) as aside:
+                for name, content in files.items():
+                    _write(aside / name, content)
                 self._publish(aside, target, meta.key)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
         return Cell(meta, cell.samples, cell.arrays)
 
     def check_writable(self) -> None:
@@ -155,146 +141,88 @@ class Store:
         Raises:
             StoreError: The folder cannot be made or written.
         """
-        with _said(self.root, "write"):
-            probe = self._new_aside()
-            _write(probe / "probe", b"probe")
-            shutil.rmtree(probe, ignore_errors=True)
-        self._clear_leftovers()
+        with said(self.root, "write"), written_aside(self.root) as aside:
+            _write(aside / PROBE, b"probe")
+            clear_leftovers(self.root, now=(aside / PROBE).stat().st_mtime)
 
     def _folder(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise UsageError(f"'{key}' is no key of a cell; a key is 64 hexadecimal digits.")
         return self.root / "cells" / key[:2] / key
 
-    def _new_aside(self) -> Path:
-        """A folder of this process on the same file system as the cells."""
-        aside = self.root / "writing" / f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex}"
-        aside.mkdir(parents=True)
-        return aside
+    def _link_on_the_way(self, folder: Path) -> Path | None:
+        """The link inside the store that leads to a cell's folder, None where there is none."""
+        return next((path for path in (folder.parents[1], folder.parent) if path.is_symlink()), None)
 
     def _publish(self, aside: Path, target: Path, key: str) -> None:
         try:
             aside.rename(target)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not target.is_dir():
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) or not os.path.lexists(target):
                 raise
             if self.meta(key) is None:  # what was there was damaged, and is moved aside now
-                if target.exists():
-                    self._move_aside(target, "its fields are not those of this version")
+                if os.path.lexists(target):
+                    self._move_aside(target, f"it is {self._left[key].rstrip(',')}" if key in self._left else "no cell")
                 aside.rename(target)
         _sync_folder(target.parent)
 
-    def _read(self, key: str, use: Callable[[CellMeta, bytes], _T]) -> _T | None:
-        """`use` of a cell's two files after their check; a damaged cell is moved aside, on the second look."""
+    def _listed(self, use: Callable[[CellMeta, bytes, bytes], _T]) -> list[_T]:
+        found: Iterable[_T | None] = (self._read(key, use, listed=True) for key in self.keys())
+        return [one for one in found if one is not None]
+
+    def _read(self, key: str, use: Callable[[CellMeta, bytes, bytes], _T], *, listed: bool = False) -> _T | None:
+        """`use` of a cell's files after their check; a damaged cell is moved aside, on the second look.
+
+        Args:
+            key: Of the cell.
+            use: Of figures, samples and arrays.
+            listed: The key is the name of what was found, and not one that was computed: what holds no file of a cell
+                is none.
+        """
         folder = self._folder(key)
         for last in (False, True):
             try:
-                meta = _parse_meta(folder / META_FILE, key)
-                samples = (folder / SAMPLES_FILE).read_bytes()
-                if _digest(samples) != meta.samples_sha256:
-                    raise _DamagedError(f"{SAMPLES_FILE} differs from its sha256")
-                return use(meta, samples)
+                meta = cell_files.read_meta(folder, key)
+                return use(meta, cell_files.read_samples(folder, meta), cell_files.read_arrays(folder, meta))
             except FileNotFoundError as error:
                 if not folder.exists():
                     return None
                 reason = f"{Path(error.filename).name} is missing"
-            except (NotADirectoryError, IsADirectoryError) as error:
-                if not folder.exists():  # not the cell is at fault, but the way to it
-                    raise _sentence(error, self.root, "read") from error
-                reason = "a file is in the place of a folder, or the other way round"
-            except _OtherFormatError:
-                self._others.add(key)
+            except (OtherVersionError, UnsealedError) as error:
+                self._left[key] = _UNSEALED if isinstance(error, UnsealedError) else _OTHER_VERSION
                 return None
-            except _DamagedError as error:
+            except DamagedError as error:
                 reason = str(error)
             except OSError as error:
-                raise _sentence(error, self.root, "read") from error
-            if last:  # between two reads another process may have replaced the cell
-                self._move_aside(folder, reason)
+                if error.errno not in (errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO) or not folder.exists():
+                    raise store_error(error, self.root, "read") from error  # not the cell is at fault
+                reason = "a file is in the place of a folder, or the other way round"
+            if last and not (listed and not _holds_a_file_of_a_cell(folder)):
+                self._move_aside(folder, reason)  # on the first look another process may have been replacing it
         return None
-
-    def _arrays(self, meta: CellMeta) -> "dict[str, NDArray[Any]]":
-        if not meta.arrays_sha256:
-            return {}
-        from safetensors.numpy import load
-
-        content = (self._folder(meta.key) / ARRAYS_FILE).read_bytes()
-        if _digest(content) != meta.arrays_sha256:
-            raise _DamagedError(f"{ARRAYS_FILE} differs from its sha256")
-        try:
-            return dict(load(content))
-        except Exception:  # not only SafetensorError: a stranger's file is the parser's to choke on
-            raise _DamagedError(f"{ARRAYS_FILE} cannot be read") from None
 
     def _move_aside(self, folder: Path, reason: str) -> None:
         place = self.root / "broken" / f"{folder.name[:16]}.{uuid.uuid4().hex[:8]}"
         try:
+            if link := self._link_on_the_way(folder) or (place.parent if place.parent.is_symlink() else None):
+                raise OSError(errno.ELOOP, f"'{link}' is a link")
             place.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(place)
         except FileNotFoundError:
             return  # another process moved it
         except OSError as error:
-            self.notices.append(f"the stored cell {folder} is damaged ({reason}) and cannot be moved aside ({error}).")
+            why = error.strerror or str(error)
+            self.notices.append(f"the stored cell {folder} is damaged ({reason}) and cannot be moved aside ({why}).")
             return
         self.notices.append(f"a damaged cell ({reason}) was moved to {place}; it counts as not run.")
 
-    def _clear_leftovers(self) -> None:
-        host = socket.gethostname()
-        for path in self.root.glob("writing/*"):
-            name, _, process = path.name.rpartition(".")[0].rpartition(".")
-            with suppress(OSError):
-                dead = name == host and process.isdigit() and not _alive(int(process))
-                if dead or time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                    shutil.rmtree(path, ignore_errors=True)
+
+def _whole(meta: CellMeta, samples: bytes, arrays: bytes) -> Cell:
+    return Cell(meta, cell_files.table(samples), cell_files.tensors(arrays))
 
 
-class _DamagedError(Exception):
-    """A stored file is not what was written."""
-
-
-class _OtherFormatError(Exception):
-    """A cell of another version's layout: nobody's damage, but of no use here."""
-
-
-@dataclass(frozen=True)
-class _Sentence:
-    cause: str
-    remedy: str
-
-
-_SENTENCES = {
-    errno.ENOSPC: _Sentence("there is no space left on the disk", "free some space or choose another folder"),
-    errno.EDQUOT: _Sentence("the disk quota is used up", "free some space or choose another folder"),
-    errno.EROFS: _Sentence("the file system is read-only", "choose another folder"),
-    errno.EACCES: _Sentence("permission is denied", "choose a folder of your own"),
-    errno.EPERM: _Sentence("permission is denied", "choose a folder of your own"),
-    errno.ENOTDIR: _Sentence("a file is in the way of a folder", "choose another folder"),
-    errno.EEXIST: _Sentence("a file is in the way of a folder", "choose another folder"),
-}
-
-
-def _sentence(error: OSError, root: Path, doing: str) -> StoreError:
-    known = _SENTENCES.get(error.errno or 0, _Sentence(error.strerror or str(error), "choose another folder"))
-    kept = "; the cells that are stored are kept" if doing == "write" else ""
-    return StoreError(f"cannot {doing} the store '{root}': {known.cause}; {known.remedy} (--out){kept}.")
-
-
-@contextmanager
-def _said(root: Path, doing: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _sentence(error, root, doing) from error
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+def _holds_a_file_of_a_cell(folder: Path) -> bool:
+    return any(os.path.lexists(folder / name) for name in cell_files.NAMES)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -311,63 +239,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _json(meta: CellMeta) -> bytes:
-    try:
-        return json.dumps(meta.model_dump(mode="python"), indent=1, allow_nan=False, default=str).encode()
-    except ValueError:
-        where = f"{meta.detector} x {meta.threat} on {meta.track}"
-        raise CellError(f"cell {where} has a figure that is not a finite number; it is not stored.") from None
-
-
-def _parse_meta(path: Path, key: str) -> CellMeta:
-    if path.stat().st_size > _MAX_META_BYTES:
-        raise _DamagedError(f"{META_FILE} is larger than any cell's")
-    try:
-        content = json.loads(path.read_bytes())
-        if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] != FORMAT:
-            raise _OtherFormatError
-    except (ValueError, RecursionError):
-        raise _DamagedError(f"{META_FILE} cannot be read") from None
-    if not isinstance(content, dict) or "key" not in content:
-        raise _DamagedError(f"{META_FILE} cannot be read")
-    if content["key"] != key:
-        raise _DamagedError(f"{META_FILE} belongs to another cell")
-    try:
-        return CellMeta.model_validate(content)
-    except ValidationError:  # whole JSON of this very cell: written with other fields, not damaged
-        raise _OtherFormatError from None
-
-
-def _parquet(cell: Cell) -> bytes:
-    if missing := [name for name in SAMPLE_COLUMNS if name not in cell.samples.columns]:
-        raise CellError(f"the samples of cell {cell.meta.key[:12]} lack the columns {', '.join(missing)}.")
-    buffer = BytesIO()
-    cell.samples.to_parquet(buffer, index=False, engine="pyarrow")
-    return buffer.getvalue()
-
-
-def _tensors(cell: Cell) -> bytes:
-    """The arrays in one file; nothing where the cell holds none."""
-    if unknown := sorted(set(cell.arrays) - set(ARRAYS)):
-        raise CellError(f"cell {cell.meta.key[:12]} has the array '{unknown[0]}'; allowed are {', '.join(ARRAYS)}.")
-    if not cell.arrays:
-        return b""
-    import numpy as np
-    from safetensors.numpy import save
-
-    return bytes(save({name: np.ascontiguousarray(array) for name, array in cell.arrays.items()}))
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _table(samples: bytes) -> "pd.DataFrame":
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(BytesIO(samples), engine="pyarrow")
-    except Exception as error:  # sealed, but written by a stranger: whatever the parser raises is damage
-        raise _DamagedError(f"{SAMPLES_FILE} cannot be read ({type(error).__name__})") from None

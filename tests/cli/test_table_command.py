@@ -10,6 +10,7 @@ from toy_runs import bench, make_workspace, run
 from bench.cli.table import print_table
 from bench.evaluation.store import Store
 from bench.report.table import build_tables
+from bench.seals import sealed_json, unsealed_json
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_cells_of_an_older_version_are_named_and_run_again(tmp_path):
 def test_control_characters_of_a_stored_cell_do_not_reach_the_terminal(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "runs")
     for path in copy.glob("cells/*/*/cell.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "detector": "da\x1b[2Jrk\u202e"}))
+        path.write_bytes(sealed_json({**unsealed_json(path.read_bytes()), "detector": "da\x1b[2Jrk\u202e"}))
     done = bench("table", copy)
     assert done.exit_code == 0
     assert "da\N{REPLACEMENT CHARACTER}[2Jrk" in done.stdout

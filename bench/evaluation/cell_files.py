@@ -1,0 +1,185 @@
+"""The files of one cell: its figures as sealed JSON, its samples as Parquet, its arrays as safetensors."""
+
+import hashlib
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bench.errors import CellError
+from bench.evaluation.results import ARRAYS, FORMAT, SAMPLE_COLUMNS, Cell, CellMeta
+from bench.files import FileTooLargeError, read_file
+from bench.seals import NoSealError, SealError, sealed_json, unsealed_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+META_FILE = "cell.json"
+SAMPLES_FILE = "samples.parquet"
+ARRAYS_FILE = "arrays.safetensors"
+NAMES = (META_FILE, SAMPLES_FILE, ARRAYS_FILE)
+"""The names of a cell's files; no other file is ever in its folder."""
+
+_MAX_META_BYTES = 16 * 2**20
+_MAX_SAMPLES_BYTES = 4 * 2**30
+
+
+class DamagedError(Exception):
+    """A stored file is not what was written."""
+
+
+class OtherVersionError(Exception):
+    """A cell of another version's layout: nobody's damage, but of no use here."""
+
+
+class UnsealedError(Exception):
+    """A cell without a seal: nothing tells whether its figures are those that were computed."""
+
+
+def encode(cell: Cell) -> tuple[CellMeta, dict[str, bytes]]:
+    """The figures with the sha256 of the other files, and the content of every file, the figures last.
+
+    Raises:
+        CellError: A figure is not a finite number, or a column is missing.
+    """
+    files = {SAMPLES_FILE: _parquet(cell)}
+    arrays = _tensors(cell)
+    if arrays:
+        files[ARRAYS_FILE] = arrays
+    digests = {"samples_sha256": _digest(files[SAMPLES_FILE]), "arrays_sha256": _digest(arrays) if arrays else ""}
+    meta = cell.meta.model_copy(update=digests)
+    try:
+        return meta, {**files, META_FILE: sealed_json(meta.model_dump(mode="python"))}
+    except ValueError:
+        where = f"{meta.detector} x {meta.threat} on {meta.track}"
+        raise CellError(f"cell {where} has a figure that is not a finite number; it is not stored.") from None
+
+
+def read_meta(folder: Path, key: str) -> CellMeta:
+    """The figures of a cell, after every check of their file.
+
+    Raises:
+        DamagedError: They are not what was written.
+        OtherVersionError: They are of another version's layout.
+        UnsealedError: They have no seal.
+        OSError: The file cannot be read.
+    """
+    try:
+        text = read_file(folder / META_FILE, _MAX_META_BYTES)
+    except FileTooLargeError:
+        raise DamagedError(f"{META_FILE} is larger than any cell's") from None
+    try:
+        content, sealed = unsealed_json(text), True
+    except NoSealError:
+        content, sealed = json.loads(text), False
+    except SealError as error:
+        if _is_of_another_format(text):
+            raise OtherVersionError from None
+        raise DamagedError(f"{META_FILE} cannot be used: {error}") from None
+    if isinstance(content.get("format"), int) and content["format"] != FORMAT:
+        raise OtherVersionError
+    if content.get("key") != key:
+        raise DamagedError(f"{META_FILE} belongs to another cell" if "key" in content else f"{META_FILE} has no key")
+    try:
+        meta = CellMeta.model_validate(content)
+    except ValidationError:  # whole JSON of this very cell: written with other fields, not damaged
+        raise OtherVersionError from None
+    if not sealed:
+        raise UnsealedError
+    return meta
+
+
+def read_samples(folder: Path, meta: CellMeta) -> bytes:
+    """The samples' file of a cell, after the check of its sha256; `table` reads it.
+
+    Raises:
+        DamagedError: It is not what was written.
+        OSError: It cannot be read.
+    """
+    return _checked(folder / SAMPLES_FILE, meta.samples_sha256)
+
+
+def read_arrays(folder: Path, meta: CellMeta) -> bytes:
+    """The arrays' file of a cell, after the check of its sha256; `tensors` reads it. Empty where there are none.
+
+    Raises:
+        DamagedError: It is not what was written.
+        OSError: It cannot be read.
+    """
+    return _checked(folder / ARRAYS_FILE, meta.arrays_sha256) if meta.arrays_sha256 else b""
+
+
+def table(samples: bytes) -> "pd.DataFrame":
+    """The samples as a table.
+
+    Raises:
+        DamagedError: They cannot be read.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(BytesIO(samples), engine="pyarrow")
+    except Exception as error:  # sealed, but written by a stranger: whatever the parser raises is damage
+        raise DamagedError(f"{SAMPLES_FILE} cannot be read ({type(error).__name__})") from None
+
+
+def tensors(arrays: bytes) -> "dict[str, NDArray[Any]]":
+    """The arrays by name.
+
+    Raises:
+        DamagedError: They cannot be read.
+    """
+    if not arrays:
+        return {}
+    from safetensors.numpy import load
+
+    try:
+        return dict(load(arrays))
+    except Exception:  # not only SafetensorError: a stranger's file is the parser's to choke on
+        raise DamagedError(f"{ARRAYS_FILE} cannot be read") from None
+
+
+def _is_of_another_format(text: bytes) -> bool:
+    """Whether it is JSON of a version whose seal may be made in another way."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] != FORMAT
+
+
+def _checked(path: Path, sha256: str) -> bytes:
+    try:
+        content = read_file(path, _MAX_SAMPLES_BYTES)
+    except FileTooLargeError:
+        raise DamagedError(f"{path.name} is larger than any cell's") from None
+    if _digest(content) != sha256:
+        raise DamagedError(f"{path.name} differs from its sha256")
+    return content
+
+
+def _parquet(cell: Cell) -> bytes:
+    if missing := [name for name in SAMPLE_COLUMNS if name not in cell.samples.columns]:
+        raise CellError(f"the samples of cell {cell.meta.key[:12]} lack the columns {', '.join(missing)}.")
+    buffer = BytesIO()
+    cell.samples.to_parquet(buffer, index=False, engine="pyarrow")
+    return buffer.getvalue()
+
+
+def _tensors(cell: Cell) -> bytes:
+    """The arrays in one file; nothing where the cell holds none."""
+    if unknown := sorted(set(cell.arrays) - set(ARRAYS)):
+        raise CellError(f"cell {cell.meta.key[:12]} has the array '{unknown[0]}'; allowed are {', '.join(ARRAYS)}.")
+    if not cell.arrays:
+        return b""
+    import numpy as np
+    from safetensors.numpy import save
+
+    return bytes(save({name: np.ascontiguousarray(array) for name, array in cell.arrays.items()}))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
