@@ -130,7 +130,7 @@ def _incomplete(done: "CellDone") -> str:
 
 def _report(found: "Regression", junit: Path | None, markdown: Path | None) -> None:
     """To the terminal, and to the files that are asked for."""
-    from bench.leaderboards.json_files import write_file
+    from bench.files import write_file
     from bench.leaderboards.regression_report import render_junit, render_markdown, summary, text_lines
 
     for path, render in ((junit, render_junit), (markdown, render_markdown)):

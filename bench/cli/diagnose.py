@@ -247,7 +247,7 @@ def _print_controls(outcomes: "Mapping[str, Outcome]", finding: "Finding") -> No
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
-    try:
-        file.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write '{file}': {error.strerror}; choose another file (--json).") from error
+    from bench.files import write_file
+
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_file(file, text.encode(), remedy="choose another file (--json)")

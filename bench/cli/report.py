@@ -38,8 +38,9 @@ def command(
     The page loads nothing from anywhere, and nothing is computed anew. The same cells give the same page.
     """
     found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
+    from bench.files import write_file
     from bench.report.html.build import build_page
-    from bench.report.html.files import write_figures, write_tables, write_text
+    from bench.report.html.files import write_figures, write_tables
     from bench.report.html.page import render_page
     from bench.report.radii import stored_radii
 
@@ -51,7 +52,7 @@ def command(
     )  # fmt: skip
     say_notices(found.store)
     path = out if out is not None else run_dir / "report.html"
-    write_text(path, render_page(page))
+    write_file(path, render_page(page).encode(), through_links=out is not None)
     for notice in page.gallery_notes:
         say(f"notice: {notice}")
     typer.echo(f"the page is in '{path}'.")

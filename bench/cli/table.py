@@ -12,7 +12,6 @@ from rich.text import Text
 from bench.cli.common import console
 from bench.cli.options import comma_separated
 from bench.cli.stored import chosen_tables
-from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -118,7 +117,6 @@ def _deliver(texts: list[str], out: Path | None) -> None:
     if out is None:
         sys.stdout.write(text)
         return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write '{out}': {error.strerror}; choose another file (--out).") from error
+    from bench.files import write_file
+
+    write_file(out, text.encode(), remedy="choose another file (--out)")

@@ -1,7 +1,6 @@
 """Weights in files: safetensors alone, written in one step, with a bound on their size."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from bench.errors import WeightsError
+from bench.files import write_file
 
 SIZE_LIMIT = 4 << 30
 """Bytes; larger files are refused unread."""
@@ -46,19 +46,7 @@ def save_tensors(
             f"weights for {path} have sha256 {sha256} and the card expects {expected_sha256}; "
             "use the checkpoint that the card means, or name another file with --out."
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WeightsError(
-            f"weights cannot be written to {path} ({error.strerror}); choose a folder with space that is writable."
-        ) from error
+    write_file(path, data, remedy="choose a folder with space that is writable", error=WeightsError)
     return sha256
 
 

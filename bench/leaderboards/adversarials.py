@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from bench.catalog import Catalog
 from bench.datasets.sources.npz import array_header
 from bench.errors import UsageError
+from bench.files import write_file
 from bench.leaderboards import arrays as names
 from bench.leaderboards.arrays import bytes_sha256, pack
 from bench.leaderboards.claims import check_claims
-from bench.leaderboards.json_files import json_bytes, write_file
+from bench.leaderboards.json_files import json_bytes
 from bench.leaderboards.rescore import Scorer, check_rescored
 from bench.leaderboards.row import Entry, Label, Row, RowError, Share, read_row
 from bench.specs import Name, Norm, Sha256

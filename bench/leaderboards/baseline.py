@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 
 from bench import metrics
 from bench.errors import UsageError, reading
-from bench.leaderboards.json_files import json_bytes, read_json, write_file
+from bench.files import write_file
+from bench.leaderboards.json_files import json_bytes, read_json
 from bench.metrics.scores import Scores, as_scores
 from bench.soundness.view import TEST
 from bench.specs import Goal, Loss, Name, Norm, Sha256, Side

@@ -1,8 +1,6 @@
 """JSON from strangers: read within bounds, and written so that equal content gives equal bytes."""
 
 import json
-import os
-import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -84,24 +82,6 @@ def json_bytes(content: Any) -> bytes:
         ValueError: A number is not finite.
     """
     return (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=True) + "\n").encode()
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it, so that it is there as a whole or not at all.
-
-    Raises:
-        UsageError: The folder cannot be made or written.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.write_bytes(content)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write '{path}': {error.strerror or error}; choose another folder.") from error
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.leaderboards.json_files import json_bytes, write_file
+from bench.files import write_file
+from bench.leaderboards.json_files import json_bytes
 from bench.leaderboards.reattack import ATTEMPTS, DEVIATIONS, LEAST, Fresh, FreshEntry
 from bench.leaderboards.row import Entry, Row, RowError, Share, Version, read_part
 from bench.leaderboards.verify import Level, Verification

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import bench
+from bench.files import write_file
 from bench.leaderboards.board_text import CAPTION
 from bench.leaderboards.columns import beaten_words, board_grid, uses_extra_data
 from bench.leaderboards.compare import MOST, pairs
 from bench.leaderboards.detector_page import detector_page
-from bench.leaderboards.json_files import write_file
 from bench.leaderboards.ranking import Board, Leaderboards
 from bench.report.html.grids import ShownGrid, shown_grid
 from bench.report.html.templating import environment, policy

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.files import write_file
 from bench.leaderboards.build import Built
-from bench.leaderboards.json_files import write_file
 from bench.leaderboards.row import Entry, Estimate, Row, row_bytes
 from bench.report import numbers
 from bench.soundness.verdicts import Verdict

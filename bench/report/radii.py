@@ -2,12 +2,12 @@
 
 import json
 import math
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bench.files import put_file
 from bench.report.captions import REACHABLE_LIMIT, needs_radii
 from bench.report.table import Table
 from bench.specs import Norm, TrackCard, content_hash
@@ -64,13 +64,8 @@ def keep_radii(root: Path, table: Table, radii: Mapping[Norm, float]) -> None:
     """Keep radii for the images of this table; where the folder cannot be written they are only not kept."""
     content = _read(root)
     content[_images_key(table)] = {str(norm): radius for norm, radius in radii.items()}
-    aside = root / f"{_FILE}.{uuid.uuid4().hex}"
     with suppress(OSError):
-        try:
-            aside.write_text(json.dumps(content, indent=1))
-            aside.replace(root / _FILE)
-        finally:
-            aside.unlink(missing_ok=True)
+        put_file(root / _FILE, json.dumps(content, indent=1).encode(), through_links=False)
 
 
 def _images_key(table: Table) -> str:

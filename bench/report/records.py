@@ -9,6 +9,7 @@ from bench.evaluation.results import CellMeta, FoolAtEps, MeanMetrics, SetMetric
 from bench.report.captions import threshold_source
 from bench.report.conditions import COLUMNS as CONDITIONS
 from bench.report.conditions import conditions_of
+from bench.report.words import printable
 from bench.soundness.verdicts import Verdict, Verdicts
 
 _OF_CELL = (
@@ -28,6 +29,9 @@ COLUMNS = (
 
 
 _TELLS = (Verdict.PASS, Verdict.WARN, Verdict.FAIL)
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet begins a formula with, in full width too."""
 
 Findings = Mapping[str, Verdicts]
 """What soundness checks found, by the cells' keys."""
@@ -77,9 +81,22 @@ def _fooled(meta: CellMeta) -> list[dict[str, object]]:
 
 
 def render_csv(metas: Iterable[CellMeta], verdicts: Findings = MappingProxyType({})) -> str:
-    """`records` as CSV: floats as Python writes them, so that nothing is lost; an empty field where there is none."""
+    """`records` as CSV: floats as Python writes them, so that nothing is lost; an empty field where there is none.
+
+    A text that a spreadsheet would take for a formula stands behind an apostrophe, and characters that a terminal would
+    obey stand as a mark: cells may be a stranger's.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records(metas, verdicts))
+    for record in records(metas, verdicts):
+        writer.writerow({column: _harmless(value) for column, value in record.items()})
     return out.getvalue()
+
+
+def _harmless(value: object) -> object:
+    """A text that is shown and nothing else; anything but a text as it is."""
+    if not isinstance(value, str):
+        return value
+    shown = printable(value, keep="\n")
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown

@@ -1,15 +1,13 @@
 """Verdicts on disk, beside the cells of a store: one small JSON file a cell, written aside and renamed."""
 
 import json
-import os
-import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.errors import UsageError
+from bench.files import write_file
 from bench.soundness.verdicts import FORMAT, Verdicts
 
 FOLDER = "verdicts"
@@ -56,18 +54,8 @@ def write_verdicts(root: Path, verdicts: Verdicts) -> Verdicts:
     known = read_verdicts(root, [verdicts.key]).get(verdicts.key)
     merged = verdicts if known is None else known.merged(verdicts)
     path = _path(root, verdicts.key)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.write_text(json.dumps(merged.model_dump(mode="json"), indent=1, allow_nan=False), encoding="utf-8")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write the verdicts below '{root}': {error.strerror or error}; choose another folder (--out)."
-        ) from error
+    text = json.dumps(merged.model_dump(mode="json"), indent=1, allow_nan=False)
+    write_file(path, text.encode(), through_links=False, remedy="choose another folder (--out)")
     return merged
 
 

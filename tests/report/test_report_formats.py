@@ -127,3 +127,16 @@ def test_no_word_of_a_cell_is_obeyed_by_a_terminal(make_meta, render):
     text = "".join(render(table) for table in build_tables(metas))
     assert text.count("\N{REPLACEMENT CHARACTER}") >= 8
     assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\t=1", "\uff1d1", "\x1b[31mred"])
+def test_a_strangers_name_is_no_formula_and_no_escape_in_csv(make_meta, name):
+    (row, *_) = csv.DictReader(io.StringIO(render_csv([make_meta(name)])))
+    assert not row["detector"].lstrip().startswith(("=", "+", "-", "@", "\uff1d"))
+    assert row["detector"].isprintable()
+    assert float(row["auroc"]) >= 0  # numbers stay numbers
+
+
+def test_negative_numbers_in_csv_stay_numbers(make_meta):
+    text = render_csv([make_meta("gat")])
+    assert "'" not in text

@@ -3,23 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.errors import UsageError
 from bench.evaluation.results import CellMeta
+from bench.files import write_file
 from bench.report.html.build import Radii
 from bench.report.html.drawing import Drawing, stem
 from bench.report.latex import render_latex
 from bench.report.markdown import render_markdown
 from bench.report.records import Findings, render_csv
 from bench.report.table import Table
-
-
-def write_text(path: Path, text: str) -> None:
-    """One text file.
-
-    Raises:
-        UsageError: It cannot be written.
-    """
-    _write(path, text.encode())
 
 
 def write_figures(folder: Path, drawings: Iterable[Drawing]) -> int:
@@ -69,8 +60,4 @@ def write_tables(
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"cannot write '{path}': {error.strerror or error}; choose another place for it.") from error
+    write_file(path, content, through_links=False)
