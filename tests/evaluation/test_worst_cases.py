@@ -7,7 +7,8 @@ from bench.errors import UsageError
 from bench.evaluation.engine import run_plan
 from bench.evaluation.results import ARRAYS
 from bench.evaluation.scoring import DRAWS
-from bench.evaluation.store import ARRAYS_FILE, MemoryStore, Store
+from bench.evaluation.cell_files import ARRAYS_FILE
+from bench.evaluation.store import MemoryStore, Store
 
 
 def rows(cell, name):
