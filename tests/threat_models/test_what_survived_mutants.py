@@ -1,0 +1,141 @@
+"""Small mistakes in attacks that no other test would see: where walks start, which match is told, signs of balls."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.detectors.base import Detector, DetectorInfo, DetectorParams
+from bench.specs import Goal, Norm, Side
+from bench.testing.closed_forms import SHAPE
+from bench.testing.threats import images, pool
+from bench.threat_models.base import Acceptance, Budget, Context, Status
+from bench.threat_models.boundary import Boundary, BoundaryParams, Targeted
+from bench.threat_models.feature_matching import FeatureMatching, FeatureMatchingParams
+from bench.threat_models.geometry import project, uniform_in_ball
+from bench.threat_models.guides import ordered_guides
+from bench.threat_models.matching import relative_error
+from bench.threat_models.pgd import Schedule
+
+ACCEPTED = 0.5
+"""The threshold of `Thirds`: the mean of the last two rows."""
+
+
+class Thirds(Detector):
+    """The class is the brightest pair of columns; accepted is what is bright in the last two rows."""
+
+    info = DetectorInfo(classifier=False)
+
+    def __init__(self) -> None:
+        super().__init__(None, shape=SHAPE, classes=3, params=DetectorParams())
+
+    def logits(self, x: Tensor) -> Tensor:
+        return 20 * torch.stack([x[..., :4, k : k + 2].mean((1, 2, 3)) for k in (0, 2, 4)], dim=1)
+
+    def score(self, x: Tensor, *, noise=None) -> Tensor:
+        return x[..., 4:, :].mean((1, 2, 3))
+
+
+def of_class(label: int, *, accepted: bool, seed: int) -> Tensor:
+    noise = torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed)) * 0.1
+    noise[..., :4, 2 * label : 2 * label + 2] += 0.5
+    noise[..., 4:, :] += 0.6 if accepted else 0.1
+    return noise
+
+
+def walked(guides: list[Tensor], labels: list[int], targeted: Targeted):
+    """Walks from images of class 0, none of them accepted, towards images that are taken for another and accepted."""
+    x = torch.stack([of_class(0, accepted=False, seed=k) for k in range(4)])
+    context = Context(
+        Side.FOOL, seed=3, labels=torch.zeros(4, dtype=torch.int64), pool=torch.stack(guides),
+        pool_labels=torch.tensor(labels), goal=Goal.ACCEPT, acceptance=Acceptance(overall=ACCEPTED), micro_batch=4,
+    )  # fmt: skip
+    threat = Boundary(BoundaryParams(steps=60, targeted=targeted))
+    return x, threat.run(Thirds(), x, ids=torch.arange(4), budget=Budget(Norm.L2, None), context=context)
+
+
+@pytest.mark.parametrize("targeted", list(Targeted))
+def test_no_walk_starts_from_an_image_that_the_detector_does_not_accept(targeted):
+    guides = [of_class(k, accepted=False, seed=10 + k) for k in (1, 2, 1, 2)]
+    x, result = walked(guides, [1, 2, 1, 2], targeted)
+    assert result.status == [Status.FAILED] * 4
+    assert torch.equal(result.images, x)
+
+
+@pytest.mark.parametrize("targeted", list(Targeted))
+def test_a_walk_passes_over_near_images_that_are_not_accepted_and_ends_with_an_accepted_one(targeted):
+    near = [of_class(k, accepted=False, seed=10 + k) for k in (1, 2)]
+    far = [of_class(k, accepted=True, seed=20 + k) for k in (1, 2)]
+    _, result = walked([*near, *far], [1, 2, 1, 2], targeted)
+    detector = Thirds()
+    assert result.status == [Status.COMPLETED] * 4
+    assert (detector.score(result.images) >= ACCEPTED).all()
+    found = detector.logits(result.images).argmax(dim=1)
+    assert (found != 0).all()
+    if targeted is Targeted.NEXT:
+        assert (found == 1).all()
+
+
+class Squares(Detector):
+    """Smooth features that large steps overshoot."""
+
+    info = DetectorInfo(classifier=False, matched="logits")
+
+    def __init__(self) -> None:
+        super().__init__(None, shape=SHAPE, classes=2, params=DetectorParams())
+        self.register_buffer("weight", Context(Side.EVADE, seed=8).noise(torch.arange(3), 0, (36,)))
+
+    def features(self, x: Tensor, at: str) -> Tensor:
+        return torch.tanh(x.flatten(1) @ self.weight.T / 3.0)
+
+    def score(self, x: Tensor, *, noise=None) -> Tensor:
+        return self.features(x, "logits").sum(dim=1)
+
+
+def matched(norm: Norm, eps: float, **params):
+    x, ids = images()
+    settings = FeatureMatchingParams(steps=7, step_size=0.9, schedule=Schedule.CONSTANT, match="logits", **params)
+    context = Context(Side.EVADE, seed=7, pool=pool(), micro_batch=4)
+    return FeatureMatching(settings).run(Squares(), x, ids=ids, budget=Budget(norm, eps), context=context)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [(Norm.L2, 1.5), (Norm.LINF, 0.2)])
+def test_the_mape_is_that_of_the_closest_match_and_not_of_the_last_iterate(norm, eps):
+    """Steps too long for the last iterate to be the closest: more of them only add matches to choose from."""
+    x, ids = images()
+    detector = Squares()
+    guides = pool()[ordered_guides(ids, 1, pool=len(pool()))[:, 0]]
+    result = matched(norm, eps, update="plain", noise=0.0, pairing="in-order")
+    target, y, errors, losses = detector.features(guides, "logits"), x, [], []
+    for _ in range(8):
+        leaf = y.clone().requires_grad_(True)
+        loss = (detector.features(leaf, "logits") - target).square().sum(dim=1)
+        (slope,) = torch.autograd.grad(loss.sum(), leaf)
+        errors.append(relative_error(detector.features(y, "logits"), target))
+        losses.append(loss.detach())
+        down = slope.sign() if norm is Norm.LINF else slope / slope.flatten(1).norm(dim=1)[:, None, None, None]
+        y = project(y - 0.9 * eps * down, x, norm, eps)
+    closest = torch.stack(losses).argmin(dim=0)
+    assert (closest < 7).any()
+    expected = torch.stack(errors).gather(0, closest[None])[0]
+    assert torch.allclose(result.figures["mape"], expected, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(expected, errors[-1], rtol=1e-3)
+
+
+def test_the_mape_of_several_starts_is_the_least_of_them():
+    told = [matched(Norm.L2, 1.5, restarts=count).figures["mape"] for count in (1, 2, 3, 4)]
+    for fewer, more in itertools.pairwise(told):
+        assert (more <= fewer).all()
+    assert (told[3] < told[0]).any()
+
+
+def test_a_start_lies_where_direction_and_radius_say():
+    x = torch.full((5, *SHAPE), 0.5)
+    ids, context = torch.arange(5), Context(Side.EVADE, seed=2)
+    normal, share = context.noise(ids, 2 * 3, SHAPE), context.uniform(ids, 2 * 3 + 1, (1,))
+    length = normal.flatten(1).norm(dim=1)[:, None, None, None]
+    expected = x + 0.4 * share.pow(1 / 36).view(-1, 1, 1, 1) * normal / length
+    torch.testing.assert_close(uniform_in_ball(x, Norm.L2, 0.4, ids=ids, draw=3, context=context), expected)
+    cube = x + 0.1 * (2 * context.uniform(ids, 2 * 3, SHAPE) - 1)
+    torch.testing.assert_close(uniform_in_ball(x, Norm.LINF, 0.1, ids=ids, draw=3, context=context), cube)
