@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mutants.keeping import Answers
 from mutants.making import is_other_code, mutants_of, sample
+from mutants.named import NAMED
 from mutants.recording import TestMap, functions_by_line
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,3 +139,18 @@ def test_a_tested_file_loses_mutants_and_the_working_tree_keeps_its_content():
     assert done.returncode == 0, done.stdout + done.stderr
     assert "killed, asked for at least 60 %" in done.stdout
     assert (ROOT / "bench/metrics/multiple.py").read_bytes() == source
+
+
+@pytest.mark.parametrize("mistake", NAMED, ids=lambda named: named.name)
+def test_every_named_mistake_still_fits_the_code_and_names_tests(mistake):
+    assert mistake.fits()
+    assert mistake.old != mistake.new
+    assert all((ROOT / test).is_file() for test in mistake.tests)
+
+
+@pytest.mark.slow
+def test_every_named_mistake_is_noticed():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.mutants.named"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout

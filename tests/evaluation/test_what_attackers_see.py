@@ -19,7 +19,7 @@ from bench.evaluation.results import Cell
 from bench.evaluation.store import MemoryStore
 from bench.evaluation.targets import Targets
 from bench.methods import import_method
-from bench.specs import Norm, Side
+from bench.specs import Goal, Loss, Norm, Side
 from bench.threat_models.feature_matching import FeatureMatching
 
 LED = {
@@ -141,6 +141,21 @@ def test_the_pool_of_every_side_is_the_calibration_set_with_its_labels(guides, s
     expected = images.test if guides == "test" else images.calibration
     assert torch.equal(context.pool, expected.pixels())
     assert torch.equal(context.pool_labels, expected.labels)
+
+
+@pytest.mark.parametrize("goal", list(Goal))
+@pytest.mark.parametrize("loss", [None, *Loss])
+def test_an_attacker_of_decisions_is_told_goal_and_loss_of_the_run(goal, loss, catalog):
+    images = Images.of(Track(catalog.track("tiny"), workspace=catalog.workspace), 20)
+    planned = plan(
+        catalog, ["halves"], ["fooling"], "0.3", ["tiny"], side="fool", goal=goal, loss=loss, micro_batch=1, seed=5
+    )[-1]
+    detector = load_detector(planned.detector, planned.track, catalog)
+    order = Order(planned, detector, FeatureMatching(), images, {}, {}, Targets(None, None), lambda share, auroc: None)
+    context = context_of(order, ["test"], Side.FOOL, None)
+    usual = Loss.JOINT if goal is Goal.ACCEPT else Loss.MARGIN
+    assert (context.goal, context.loss, context.seed, context.micro_batch) == (goal, loss or usual, 5, 1)
+    assert torch.equal(context.labels, images.test.labels)
 
 
 def test_distances_and_pool_of_a_cell_are_those_of_calibration_images(catalog):

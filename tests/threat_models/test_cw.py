@@ -208,3 +208,15 @@ def test_costs_are_counted_and_giving_up_early_only_lowers_them(early: bool) -> 
     gradients = result.gradients[CORRECT]
     assert (gradients <= 3 * 60 + 4).all() if early else (gradients == 3 * 60 + 4).all()
     assert result.queries.max() <= 1 + 4
+
+
+def test_shrinking_moves_every_image_along_its_own_way_to_the_clean_one():
+    detector, (x, _) = LinearClassifier(), images()
+    coarse = {"binary_search_steps": 1, "max_iterations": 12, "initial_const": 20.0}
+    far, near = (fool(CarliniWagner(CWParams(**coarse, shrink_steps=n)), detector, NEAREST) for n in (0, 12))
+    moved = (far.images - x).flatten(1).norm(dim=1) > 0
+    assert moved.sum() > 1
+    way, left = (far.images - x).flatten(1)[moved], (near.images - x).flatten(1)[moved]
+    assert (left.norm(dim=1) <= way.norm(dim=1)).all()
+    assert (left.norm(dim=1) < 0.999 * way.norm(dim=1)).all()
+    assert torch.allclose(torch.cosine_similarity(way, left, dim=1), torch.ones(int(moved.sum())), atol=1e-4)

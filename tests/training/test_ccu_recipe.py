@@ -108,3 +108,7 @@ def test_another_method_is_refused_in_a_sentence(toy_data):
 def test_fewer_images_than_components_are_one_sentence(recipe):
     with pytest.raises(CardError, match="fit_images is 1 and a mixture has 2 components; give as many"):
         recipe(fit_images=1)
+
+
+def test_as_many_images_as_components_are_enough(recipe):
+    assert recipe(fit_images=2).args.fit_images == 2

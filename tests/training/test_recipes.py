@@ -120,3 +120,12 @@ def test_dihedral_turns_reach_all_eight_symmetries_and_change_no_pixel_value():
     turned = dihedral(x, torch.Generator().manual_seed(0))
     assert len(torch.unique(turned.flatten(1), dim=0)) == 8
     assert torch.equal(turned.flatten(1).sort(1).values, x.flatten(1).sort(1).values)
+
+
+def test_an_empty_set_of_outliers_is_none(toy_data, tiny_network):
+    empty = dataclasses.replace(
+        toy_data.outliers, images=toy_data.outliers.images[:0], labels=toy_data.outliers.labels[:0]
+    )
+    bare = dataclasses.replace(toy_data, outliers=empty)
+    with pytest.raises(DataError, match="needs training outliers"):
+        GAT(LinearD(torch.ones(SHAPE)), bare, {}, seed=0)

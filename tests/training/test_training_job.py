@@ -29,3 +29,19 @@ def test_a_training_takes_one_thread_unless_told_otherwise_and_gives_the_others_
         job.train_weights(Catalog(), "msp", "digits", out=tmp_path, **options)
     assert seen == [1, 3]
     assert torch.get_num_threads() == before
+
+
+def test_a_fresh_training_goes_on_from_no_checkpoint(tmp_path: Path, monkeypatch):
+    found = []
+
+    def look(recipe, *, checkpoint, **options):
+        found.append(checkpoint.exists())
+        return TrainingReport({}, 0, 0, 0.0)
+
+    monkeypatch.setattr(job, "train", look)
+    target = tmp_path / Catalog().detector_spec("msp", "digits").weights[-1].file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for fresh in (False, True):
+        target.with_name(f"{target.stem}.checkpoint.safetensors").write_bytes(b"half a training")
+        job.train_weights(Catalog(), "msp", "digits", out=tmp_path, fresh=fresh)
+    assert found == [True, False]

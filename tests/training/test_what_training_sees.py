@@ -79,6 +79,18 @@ def test_the_figures_of_a_training_are_those_of_calibration_images(name, detecto
     assert of_other_calibration != pytest.approx(usual)
 
 
+@pytest.mark.parametrize("name", ["GAT", "CommitteeGAT"])
+def test_the_auroc_of_a_training_counts_pairs_that_are_in_order(name, detector, toy_data, monkeypatch):  # noqa: F811
+    made = RECIPES[name](detector(name), toy_data, BASE[name], seed=7)
+    monkeypatch.setattr(made.detector, "score", lambda x: x[..., 0].square().mean(dim=(1, 2)))
+    with torch.no_grad():
+        inside, outside = (made.detector.score(part.pixels()) for part in (toy_data.calibration, toy_data.outliers))
+    gaps = inside[:, None] - outside[None]
+    expected = float((gaps > 0).double().mean() + 0.5 * (gaps == 0).double().mean())
+    assert expected != pytest.approx(0.5, abs=0.01)
+    assert made.evaluate() == {"AUROC": pytest.approx(expected, abs=1e-3)}
+
+
 def fitted_kinds() -> set[str]:
     """The detectors of the project that have a `fit` of their own, by name."""
     found = set()
