@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
+from bench.evaluation.cell_files import ARRAYS_FILE
 from bench.evaluation.engine import run_plan
 from bench.evaluation.results import ARRAYS
 from bench.evaluation.scoring import DRAWS
-from bench.evaluation.cell_files import ARRAYS_FILE
 from bench.evaluation.store import MemoryStore, Store
 
 
