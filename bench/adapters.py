@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.places import expanded
 from bench.specs import DetectorCard, DetectorOnTrack, RecordedSpec
 from bench.yaml_cards import shorten
 
@@ -116,7 +117,7 @@ def _callable(target: str) -> dict[str, Any]:
 
 
 def _file(path: str) -> dict[str, Any]:
-    file = Path(path).expanduser()
+    file = expanded(path, f"program '{path}'")
     try:
         status = file.stat()
         if status.st_size > SIZE_LIMIT:

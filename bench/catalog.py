@@ -1,8 +1,8 @@
 """Where cards and weights are found: the workspace first, the built-in content second.
 
 A workspace is a folder with a `robustood.toml`, or one that is named. Its folders `datasets/`, `detectors/` and
-`threat_models/` hold one `NAME.yaml` a card. The built-in content is the same folders, inside the installed package or,
-in an editable install, beside it. Cards execute code: see `bench.methods`.
+`threat_models/` hold one `NAME.yaml` (or `NAME.yml`) a card. The built-in content is the same folders, inside the
+installed package or, in an editable install, beside it. Cards execute code: see `bench.methods`.
 """
 
 import os
@@ -12,7 +12,6 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
-import platformdirs
 from pydantic import TypeAdapter, ValidationError
 
 from bench.adapters import CLASSIFIER, adapted_card, is_adapted
@@ -20,6 +19,7 @@ from bench.card_errors import read_card
 from bench.errors import CardError, UsageError, unknown_name
 from bench.methods import import_method
 from bench.ownership import refuse_foreign_workspace
+from bench.places import expanded, user_cache
 from bench.specs import Card, DetectorCard, DetectorSpec, RelativeFile, ThreatCard, TrackCard
 from bench.threat_adapters import adapted_threat
 from bench.yaml_cards import shorten
@@ -27,6 +27,12 @@ from bench.yaml_cards import shorten
 __all__ = ["Catalog", "Kind", "import_method", "weights_cache"]
 
 MARKER = "robustood.toml"
+SUFFIXES = (".yaml", ".yml")
+"""What a card's file name ends with."""
+
+SHOWN = 5
+"""How many files a notice lists."""
+
 CONTROL = "control-"
 """What the names of detectors begin with that are there to test the harness, not to be compared."""
 
@@ -194,6 +200,16 @@ class Catalog:
                     sentences.append(f"{kind} '{name}' is the workspace's own card {files[0]}, not the built-in one.")
         return sentences
 
+    def passed_over(self) -> list[str]:
+        """One notice of all files in the folders of cards that look like cards and are not read; none where all are."""
+        files = [path for root in self.content_roots() for kind in Kind for path in _entries(root / kind.folder)]
+        other = [f"{path.parent.name}/{path.name}" for path in files if _looks_like_a_card(path)]
+        if not other:
+            return []
+        more = f" and {len(other) - SHOWN:,} more" if len(other) > SHOWN else ""
+        listed = ", ".join(other[:SHOWN]) + more
+        return [f"not read as cards: {listed}; a card is NAME.yaml or NAME.yml, in small letters."]
+
     def content_roots(self) -> list[Path]:
         """The folders that hold cards: the workspace first, the built-in content last; one where they are the same."""
         roots = [root for root in (self.workspace, self.builtin) if root is not None]
@@ -214,11 +230,23 @@ class Catalog:
                 f"weights file {shorten(file)} is not allowed; give a relative path without '..', spaces or signs."
             ) from error
         folders = [root / "detectors" / "weights" for root in self.content_roots()]
-        return next((folder / file for folder in (*folders, weights_cache()) if (folder / file).is_file()), None)
+        if (cache := weights_cache()) is not None:
+            folders.append(cache)
+        return next((folder / file for folder in folders if (folder / file).is_file()), None)
 
     def weights_dir_for_writing(self) -> Path:
-        """Where new weights go: the workspace's folder of weights, or the cache without a workspace."""
-        return self.workspace / "detectors" / "weights" if self.workspace is not None else weights_cache()
+        """Where new weights go: the workspace's folder of weights, or the cache without a workspace.
+
+        Raises:
+            UsageError: There is neither, as without a home folder.
+        """
+        folder = self.workspace / "detectors" / "weights" if self.workspace is not None else weights_cache()
+        if folder is None:
+            raise UsageError(
+                "no folder for weights is known, since there is no home folder: name one by ROBUSTOOD_WEIGHTS, or a "
+                "workspace."
+            )
+        return folder
 
     # ---------------------------------------------------------------- helpers
 
@@ -242,6 +270,7 @@ class Catalog:
             CardError: It cannot be used, or its name is not that of its file.
         """
         if path not in self._cards:
+            refuse_twins(path)
             card = read_card(path, Kind(kind).model)
             if card.name != path.stem:
                 raise CardError(f"{path}:1: field 'name': given '{card.name}', allowed: the file's own; rename one.")
@@ -286,14 +315,42 @@ def builtin_content() -> Path:
     return shipped if shipped.is_dir() else package.parent
 
 
-def weights_cache() -> Path:
-    """Where weights lie that belong to no workspace: `ROBUSTOOD_WEIGHTS`, or the user's cache."""
-    named = os.environ.get("ROBUSTOOD_WEIGHTS")
-    return Path(named) if named else Path(platformdirs.user_cache_dir("robustood")) / "weights"
+def weights_cache() -> Path | None:
+    """Where weights lie that belong to no workspace: `ROBUSTOOD_WEIGHTS`, or the user's cache; None without a home."""
+    if named := os.environ.get("ROBUSTOOD_WEIGHTS"):
+        return expanded(named, "ROBUSTOOD_WEIGHTS")
+    cache = user_cache()
+    return None if cache is None else cache / "weights"
+
+
+def refuse_twins(path: Path) -> None:
+    """Raise where a card lies beside another one of its name.
+
+    Raises:
+        CardError: Both NAME.yaml and NAME.yml are there, and nothing says which one is meant.
+    """
+    twins = [path.with_suffix(suffix) for suffix in SUFFIXES]
+    if path.suffix in SUFFIXES and all(twin.is_file() for twin in twins):
+        names = " and ".join(twin.name for twin in twins)
+        raise CardError(f"{path.parent} has both {names}, two cards of one name; remove or rename one of them.")
 
 
 def _card_files(folder: Path) -> list[Path]:
+    """One file a name, sorted; of two that differ in their suffix alone the first (see `refuse_twins`)."""
+    found = {path.stem: path for path in reversed(_entries(folder)) if path.suffix in SUFFIXES and path.is_file()}
+    return [found[name] for name in sorted(found)]
+
+
+def _looks_like_a_card(path: Path) -> bool:
+    """A file that somebody may have meant for a card and that is none."""
+    if path.name.startswith(".") or (path.suffix in SUFFIXES and path.is_file()) or not path.is_file():
+        return False
+    # Also NAME.yaml.txt, as some editors save it, and cards in other formats.
+    return any(suffix.lower() in (*SUFFIXES, ".json", ".toml") for suffix in path.suffixes)
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.glob("*.yaml") if path.is_file())
+        return sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
         raise UsageError(f"folder '{folder}' cannot be read ({error.strerror}); check its permissions.") from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from bench.card_errors import card_from, describe
-from bench.catalog import Catalog, Kind
+from bench.catalog import Catalog, Kind, refuse_twins
 from bench.errors import BenchError, CardError
 from bench.methods import check_unrun, import_method
 from bench.named_code import DETECTOR, NETWORK, RECIPE, SOURCE, THREAT, Wanted
@@ -63,6 +63,7 @@ def check_catalog(catalog: Catalog, *, run_code: bool = True) -> Iterator[Checke
 def check_file(path: Path, catalog: Catalog, *, run_code: bool = True) -> Checked:
     """Check one card, which need not lie in the catalog; what it refers to must."""
     try:
+        refuse_twins(path)
         document = read_document(path)
     except CardError as error:
         return Checked(path, None, (str(error),))

@@ -12,6 +12,7 @@ from rich.text import Text
 from bench.catalog import Catalog, Kind
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
 from bench.errors import DataError
+from bench.places import expanded
 from bench.specs import SetSpec, TrackCard
 
 EXAMPLES = (
@@ -37,7 +38,8 @@ def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: 
     from bench.datasets.check import State, check_track
 
     found = catalog(workspace)
-    cards, folder, out = _cards(found, track), _folder(data_dir), console()
+    cards, out = _cards(found, track), console()
+    folder = _folder(data_dir, needed=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("track", "set", "state", "images", "MiB"):
         table.add_column(column, no_wrap=True, justify="right" if column in ("images", "MiB") else "left")
@@ -46,12 +48,15 @@ def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: 
     for card in cards:
         for each in check_track(card, folder, found.workspace):
             count = "" if each.count is None else f"{each.count:,}"
+            if each.available not in (None, each.count):
+                count += f" of {each.available:,}"
             size = "" if each.size is None else f"{each.size / 2**20:.1f}"
             table.add_row(Text(each.track), Text(each.name), each.state, count, size)
             if each.state is not State.PRESENT:
                 problems.append(each.problem)
-            notes.extend(f"{each.track}, {each.name}: {sentence}" for sentence in each.skipped)
-    out.print(f"data folder: {folder}", soft_wrap=True)
+            notes.extend(f"{each.track}, {each.name}: {sentence}" for sentence in each.notes)
+    where = folder if folder is not None else "none (there is no home folder; ROBUSTOOD_DATA or --data-dir names one)"
+    out.print(Text(f"data folder: {where}"), soft_wrap=True)
     out.print(table)
     for sentence in notes:
         out.print(Text(f"note: {sentence}"), soft_wrap=True)
@@ -67,6 +72,7 @@ def download(track: TrackOption = None, data_dir: DataDirOption = None, workspac
     from bench.datasets.download import distinct, fetch
 
     folder, out = _folder(data_dir), console()
+    assert folder is not None
     failed = False
     for spec in distinct(spec for card in _cards(catalog(workspace), track) for spec in _specs(card)):
         if spec.source not in ("torchvision", "npz"):
@@ -89,7 +95,15 @@ def _specs(card: TrackCard) -> Iterator[SetSpec]:
     yield from (card.train, card.calibration, card.test, *card.ood.values(), *card.outliers)
 
 
-def _folder(data_dir: Path | None) -> Path:
+def _folder(data_dir: Path | None, *, needed: bool = True) -> Path | None:
+    """The folder of data files; None where none is known and the embedded tracks need none."""
     from bench.datasets.track import default_data_dir
 
-    return data_dir.expanduser() if data_dir is not None else default_data_dir()
+    if data_dir is not None:
+        return expanded(data_dir, "--data-dir")
+    try:
+        return default_data_dir()
+    except DataError:
+        if needed:
+            raise
+        return None

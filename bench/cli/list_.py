@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench import adapters, threat_adapters
 from bench.catalog import Catalog, Kind
-from bench.cli.common import WorkspaceOption, catalog, console
+from bench.cli.common import WorkspaceOption, catalog, console, say
 from bench.errors import CardError
 from bench.specs import Card, DetectorCard, ThreatCard, TrackCard
 
@@ -42,6 +42,8 @@ def command(
     out = console()
     if not out.is_terminal and "COLUMNS" not in os.environ:
         out.width = PIPED_WIDTH
+    for sentence in found.passed_over():
+        say(f"notice: {sentence}")
     for kind in Kind:
         if what in (What.ALL, f"{kind}s"):
             rows, broken = _rows(found, kind)

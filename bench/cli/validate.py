@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.common import USAGE, WorkspaceOption, catalog, console, printable
+from bench.cli.common import USAGE, WorkspaceOption, catalog, console, printable, say
 
 EXAMPLES = (
     "bench validate",
@@ -35,6 +35,8 @@ def command(
     from bench.validation import check_catalog, check_file
 
     found = catalog(workspace)
+    for sentence in found.passed_over():
+        say(f"notice: {sentence}")
     run_code = not no_import
     if files:
         checked = [check_file(path, found, run_code=run_code) for path in files]

@@ -2,12 +2,13 @@
 
 import hashlib
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.errors import DataError
 from bench.randomness import derive_seed
 
 
@@ -18,12 +19,18 @@ class RawImages:
     Attributes:
         images: (N, H, W, C) uint8, C = 1 or 3.
         labels: (N,) int64; -1 where there is none.
-        skipped: One sentence for every file that could not be read.
+        skipped: What was passed over, counted and named: one sentence for every reason.
+        notes: What else a figure may depend on: where labels come from, what was changed on reading.
+        available: Images of the source before any cut; None where that is all of them.
+        class_names: What the labels stand for, in their order; () where that is not known.
     """
 
     images: np.ndarray
     labels: np.ndarray
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    available: int | None = None
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,9 @@ class ImageSet:
         labels: (N,) int64; -1 where there is none.
         ids: (N,) int64, the same for the same image of the same set, whatever the limit.
         digest: sha256 of the set's content (all of it, also where a limit took a part).
-        skipped: One sentence for every file that could not be read.
+        skipped: What the source passed over, counted and named: one sentence for every reason.
+        notes: What else a figure may depend on, a sentence each.
+        available: Images of the source before any cut of the card; None where that is not known.
     """
 
     name: str
@@ -44,7 +53,9 @@ class ImageSet:
     labels: Tensor
     ids: Tensor
     digest: str
-    skipped: tuple[str, ...] = field(default=())
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    available: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,9 +74,24 @@ class ImageSet:
             return self
         order = np.random.default_rng(derive_seed("limit", self.name)).permutation(len(self))[:limit]
         keep = torch.from_numpy(np.sort(order))
-        return ImageSet(
-            self.name, self.images[keep], self.labels[keep], self.ids[keep], self.digest, self.skipped
-        )  # fmt: skip
+        return replace(self, images=self.images[keep], labels=self.labels[keep], ids=self.ids[keep])
+
+    def required_labels(self, what: str) -> Tensor:
+        """The labels of a set of which every image has one.
+
+        Args:
+            what: What needs them, for the sentence.
+
+        Raises:
+            DataError: Some images have none.
+        """
+        if unlabelled := int((self.labels < 0).sum()):
+            has = "has no labels" if unlabelled == len(self) else f"has {unlabelled:,} images without a label"
+            raise DataError(
+                f"{what} needs labels, and the set '{self.name}' {has}: give them in its files, sort its images into "
+                "class folders, or take a detector that needs none."
+            )
+        return self.labels
 
 
 @dataclass(frozen=True)

@@ -29,28 +29,30 @@ class SetCheck:
         name: The set's name in it.
         state: What was found.
         count: Images that the track takes of it, None unless present.
+        available: Images of the source before any cut, None unless present.
         size: Their bytes in memory, None unless present.
         digest: sha256 of the source's content, None unless present.
         problem: What is wrong and what to do, in one sentence; "" where nothing is.
-        skipped: One sentence for every file that could not be read.
+        notes: What a figure may depend on, and what was passed over, counted and named: one sentence each.
     """
 
     track: str
     name: str
     state: State
     count: int | None = None
+    available: int | None = None
     size: int | None = None
     digest: str | None = None
     problem: str = ""
-    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def check_track(card: TrackCard, data_dir: Path, workspace: Path | None = None) -> Iterator[SetCheck]:
+def check_track(card: TrackCard, data_dir: Path | None, workspace: Path | None = None) -> Iterator[SetCheck]:
     """Load every set of a track once and say what was found; never more than one set is held in memory.
 
     Args:
         card: The track.
-        data_dir: Where data files lie.
+        data_dir: Where data files lie; None for the default.
         workspace: A folder that is searched for the modules of a user's own sources.
     """
     for name in Track(card, data_dir).specs():
@@ -61,7 +63,8 @@ def check_track(card: TrackCard, data_dir: Path, workspace: Path | None = None) 
             yield SetCheck(card.name, name, _state(error), problem=str(error.__cause__ or error))
             continue
         yield SetCheck(
-            card.name, name, State.PRESENT, len(found), found.images.nbytes, found.digest, skipped=found.skipped
+            card.name, name, State.PRESENT, len(found), found.available, found.images.nbytes, found.digest,
+            notes=(*found.notes, *found.skipped),
         )  # fmt: skip
 
 

@@ -10,18 +10,30 @@ import torch
 from PIL import Image
 
 from bench.datasets.base import ImageSet, RawImages, TrainingData, content_digest, sample_ids
-from bench.datasets.sources import load_source
+from bench.datasets.labels import label_notes
+from bench.datasets.sources import load_source, reads_files
+from bench.datasets.sources._passed import named
+from bench.datasets.sources.folder import class_names
 from bench.errors import DataError, unknown_name
+from bench.places import expanded, user_cache
 from bench.specs import SetSpec, TrackCard
+
+IN_DISTRIBUTION = ("train", "calibration", "test")
+"""The sets whose labels are the track's classes."""
 
 
 def default_data_dir() -> Path:
-    """The folder of data files: `ROBUSTOOD_DATA`, or `data` in the user's cache folder."""
-    if given := os.environ.get("ROBUSTOOD_DATA"):
-        return Path(given).expanduser()
-    import platformdirs
+    """The folder of data files: `ROBUSTOOD_DATA`, or `data` in the user's cache folder.
 
-    return Path(platformdirs.user_cache_dir("robustood")) / "data"
+    Raises:
+        DataError: Neither is known, as without a home folder.
+    """
+    if given := os.environ.get("ROBUSTOOD_DATA"):
+        return expanded(given, "ROBUSTOOD_DATA")
+    cache = user_cache()
+    if cache is None:
+        raise DataError("no folder of data files is known, since there is no home folder: name one by ROBUSTOOD_DATA.")
+    return cache / "data"
 
 
 class WrongContentError(DataError):
@@ -40,8 +52,17 @@ class Track:
     def __init__(self, card: TrackCard, data_dir: Path | None = None, *, workspace: Path | None = None) -> None:
         self.card = card
         self.workspace = workspace
-        self.data_dir = data_dir if data_dir is not None else default_data_dir()
+        self._data_dir = data_dir
         self._sets: dict[str, ImageSet] = {}
+
+    @property
+    def data_dir(self) -> Path:
+        """Where data files lie.
+
+        Raises:
+            DataError: No folder is given and none is known.
+        """
+        return self._data_dir if self._data_dir is not None else default_data_dir()
 
     def specs(self) -> dict[str, SetSpec]:
         """Every set by name: "train", "calibration", "test", the OOD sets, and "outliers-1", "outliers-2", ..."""
@@ -88,6 +109,7 @@ class Track:
             ids=torch.cat([part.ids for part in parts]),
             digest=self.digest("outliers"),
             skipped=tuple(sentence for part in parts for sentence in part.skipped),
+            notes=tuple(sentence for part in parts for sentence in part.notes),
         )
 
     def training_data(self) -> TrainingData:
@@ -103,7 +125,9 @@ class Track:
     def _load(self, name: str, spec: SetSpec) -> ImageSet:
         where = f"set '{name}' of track '{self.card.name}'"
         try:
-            raw = load_source(spec.source, spec.args, self.data_dir, self.workspace)
+            folder = self.data_dir if reads_files(spec.source) else Path()
+            raw = load_source(spec.source, spec.args, folder, self.workspace)
+            self._agree_on_classes(name, raw.class_names)
         except DataError as error:
             raise type(error)(f"{where}: {error}") from error
         digest = content_digest(raw.images, raw.labels)
@@ -117,16 +141,60 @@ class Track:
             raise DataError(
                 f"{where} is empty: its source has {len(raw.images)} images and the card takes none of them."
             )
-        images = prepared(raw.images[keep], spec)
+        # Without excluded labels the part is a slice: no copy of what may be most of the memory.
+        part = raw.images[keep] if spec.exclude_labels else raw.images[spec.start : spec.stop]
+        images = prepared(part, spec)
         if images.shape[1:] != self.card.shape:
             raise DataError(
                 f"{where} has images of shape {images.shape[1:]}, the track's is {self.card.shape}: set crop, pad or "
                 "grey, or the source's shape, in the card."
             )
         ids = sample_ids(name, len(raw.images))[torch.from_numpy(keep)]
+        labels = raw.labels[keep]
+        notes = [*raw.notes, *_cut_notes(spec, len(raw.images))]
+        if name in IN_DISTRIBUTION:
+            notes += label_notes(labels, self.card.classes, where)
         return ImageSet(
-            name, torch.from_numpy(images), torch.from_numpy(raw.labels[keep]), ids, digest, raw.skipped
+            name, torch.from_numpy(images), torch.from_numpy(labels), ids, digest, raw.skipped, tuple(notes),
+            len(raw.images) if raw.available is None else raw.available,
         )  # fmt: skip
+
+    def _agree_on_classes(self, name: str, names: tuple[str, ...]) -> None:
+        """Class folders of ID sets must be as many as the track's classes, and the same in every set.
+
+        Raises:
+            DataError: They are not: a label would mean one class here and another one there.
+        """
+        if name not in IN_DISTRIBUTION or not names:
+            return
+        if len(names) != self.card.classes:
+            raise DataError(
+                f"there are {len(names):,} class folders ({named(list(names))}) and the track has {self.card.classes} "
+                "classes: correct one of the two, name them by `classes` in args, or give args `labels: none`."
+            )
+        for other in IN_DISTRIBUTION:
+            there = _folder_classes(self.specs()[other], self.data_dir)
+            if there and there != names:
+                raise DataError(
+                    f"its class folders are {named(list(names))}, those of '{other}' are {named(list(there))}: labels "
+                    "would mean different classes; name the folders alike, or give both the same `classes` in args."
+                )
+
+
+def _folder_classes(spec: SetSpec, data_dir: Path) -> tuple[str, ...]:
+    """The class folders of a set, () where there are none or nothing can be read."""
+    if not spec.source.startswith("folder:"):
+        return ()
+    try:
+        return class_names({**spec.args, "path": spec.source.removeprefix("folder:")}, data_dir)
+    except (DataError, OSError):
+        return ()  # that set says it itself
+
+
+def _cut_notes(spec: SetSpec, count: int) -> list[str]:
+    if spec.stop is None or spec.stop <= count:
+        return []
+    return [f"the card takes images up to number {spec.stop:,} and the source has {count:,}."]
 
 
 def chosen(raw: RawImages, spec: SetSpec) -> np.ndarray:
@@ -142,6 +210,6 @@ def prepared(images: np.ndarray, spec: SetSpec) -> np.ndarray:
     if spec.crop is not None:
         top, left = (max(0, side - spec.crop) // 2 for side in images.shape[1:3])
         images = images[:, top : top + spec.crop, left : left + spec.crop]
-    pad = spec.pad
-    images = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    if pad := spec.pad:
+        images = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

@@ -33,6 +33,11 @@ class RunningMoments:
         Raises:
             UsageError: A label is outside.
         """
+        if bool((labels < 0).all()):
+            raise UsageError(
+                "the training set has no labels, and class statistics need them: give it labels (a folder of class "
+                "folders has them), or take a detector that needs none."
+            )
         if bool(((labels < 0) | (labels >= len(self.counts))).any()):
             low, high = int(labels.min()), int(labels.max())
             raise UsageError(

@@ -93,8 +93,10 @@ class SDIM(Detector):
         """Take the thresholds from the training images; encoder and Gaussians stay as they are.
 
         Raises:
+            DataError: The training set has no labels.
             UsageError: A class of which no training image is classified correctly.
         """
+        data.train.required_labels("SDIM")
         was_training = self.training
         self.eval()
         likelihoods, predicted = self._correctly_classified(data, progress)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench import metrics
 from bench.detectors.base import Detector
-from bench.errors import CellError
+from bench.errors import CellError, DataError
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import BetweenMetrics, Cell
@@ -61,6 +61,7 @@ def walk_between(planned: PlannedCell, detector: Detector, images: Images, clean
 
     Raises:
         CellError: There are no two such images, or a score is not finite.
+        DataError: The test set has no labels.
     """
     params = BetweenParams.model_validate(planned.params)
     thresholds = Thresholds.read(planned.detector.thresholds, clean.meta.thresholds)
@@ -89,6 +90,11 @@ def walk_between(planned: PlannedCell, detector: Detector, images: Images, clean
 def _pairs(test: pd.DataFrame, acceptance: Acceptance, most: int, planned: PlannedCell) -> NDArray[np.int64]:
     """(P, 2) positions in the test set, distinct pairs of usable images of different labels, drawn by the seed."""
     labels, predicted = test["label"].to_numpy(np.int64), test["predicted"].to_numpy(np.int64)
+    if (labels < 0).all():
+        raise DataError(
+            f"{planned.label}: the set 'test' has no labels, so which images are of different classes is not known; "
+            "give it labels (a folder of class folders has them), or take another --side."
+        )
     scores = torch.from_numpy(as_scores(test["clean_score"].to_numpy()).copy())
     limits = acceptance.of(torch.from_numpy(predicted.copy()), scores.dtype).numpy()
     right = (predicted == labels) | (predicted < 0)

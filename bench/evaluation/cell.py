@@ -54,7 +54,7 @@ def clean_cell(planned: PlannedCell, detector: Detector, images: Images, train: 
         fitted=fitted, test=TEST, ood=tuple(images.ood), label=planned.label,
     )  # fmt: skip
     meta = cell_meta(planned, images, clean, nothing, Targets(None, None), thresholds, rejection=rejection)
-    skipped = (*images.skipped(), *(train.skipped if train is not None else ()))
+    skipped = (*images.skipped(), *(f"{TRAIN}: {said}" for said in (train.skipped if train is not None else ())))
     notes = (*skipped, *missing_classes(rejection, planned.track.classes), *remarks(planned, meta))
     return Cell(signed(meta, detector, started, notes), sample_table(images, clean, nothing))
 

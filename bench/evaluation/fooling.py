@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import metrics
-from bench.errors import CellError, NotApplicableError
+from bench.errors import CellError, DataError, NotApplicableError
 from bench.evaluation.assault import Assault, context_at, context_of, pieces, untouched_assault
 from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, signed
 from bench.evaluation.crafting import Crafted, attempt_attack
@@ -35,7 +35,8 @@ def fooled_cell(stage: Stage, threat: Threat) -> Cell:
 
     Raises:
         CellError: The detector is not the one of its card, or predicts no class correctly.
-        NotApplicableError: It predicts no classes.
+        DataError: The test set has no labels.
+        NotApplicableError: The detector predicts no classes.
     """
     stage.check_identity()
     started = time.monotonic()
@@ -46,6 +47,12 @@ def fooled_cell(stage: Stage, threat: Threat) -> Cell:
             f"the detector '{stage.planned.detector.name}' predicts no classes, so there is no decision to fool; "
             "choose one with a classifier, or --side evade.",
             why="it fools a classifier, and the detector predicts no classes",
+        )
+    if (test.labels < 0).all():
+        raise DataError(
+            f"{stage.planned.label}: the set 'test' has no labels, so which images are classified correctly is not "
+            "known and there is no decision to fool; give it labels (a folder of class folders has them), or take "
+            "another --side."
         )
     if not right.any():
         raise CellError(f"{stage.planned.label}: no ID test image is classified correctly: nothing is left to fool.")

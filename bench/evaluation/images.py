@@ -72,8 +72,8 @@ class Images:
         return {TEST: self.test, CALIBRATION: self.calibration, **self.ood}
 
     def skipped(self) -> list[str]:
-        """One sentence for every file that could not be read."""
-        return [sentence for images in self.sets().values() for sentence in images.skipped]
+        """What was passed over or changed on reading, and what labels stand for: sentences after the set's name."""
+        return [f"{name}: {said}" for name, images in self.sets().items() for said in (*images.notes, *images.skipped)]
 
     def distances(self, name: str, norm: Norm) -> NDArray[np.float64]:
         """(N,) distances of an OOD set's images to the nearest calibration image, computed once."""

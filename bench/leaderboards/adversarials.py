@@ -1,8 +1,5 @@
 """Images of somebody else's attack that beat a row: accepted if they keep ball and box and lower the AUROC."""
 
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.catalog import Catalog
-from bench.datasets.sources.npz import array_header
+from bench.datasets.npz_files import opened_npz, whole_numbers
 from bench.errors import UsageError
 from bench.files import write_file
 from bench.leaderboards import arrays as names
@@ -28,10 +25,6 @@ MAX_BYTES = 256 * 2**20
 """The most that the arrays of a file may take once they are unpacked."""
 
 _WRITE = "write it with numpy.savez_compressed(images=..., ids=...)"
-_UNREADABLE = (  # the last line: what headers that are no plain literals make of the parser
-    OSError, ValueError, KeyError, EOFError, AttributeError, zlib.error, zipfile.BadZipFile, NotImplementedError,
-    TypeError, SyntaxError, RecursionError, MemoryError, OverflowError, tokenize.TokenError,
-)  # fmt: skip
 FORMAT: Literal[1] = 1
 
 
@@ -175,23 +168,21 @@ def _entry_number(row: Row, threat: str | None) -> int:
 
 def _read_npz(path: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Images in [0, 1] and their ids; nothing is unpickled, and sizes are known before memory is taken."""
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"'{path}' is no file of at most {MAX_BYTES:,} bytes; {_WRITE}.")
-        with np.load(path, allow_pickle=False) as arrays:
-            if set(getattr(arrays, "files", ())) != {"images", "ids"}:
-                raise UsageError(f"'{path}' does not hold exactly the arrays 'images' and 'ids'; {_WRITE}.")
-            (size, kind), (ids_size, ids_kind) = array_header(path, "images"), array_header(path, "ids")
-            if len(size) != 4 or size[1:] != shape or size[0] < 1 or kind not in (np.float32, np.uint8):
-                allowed = f"float32 or uint8 (N, {', '.join(map(str, shape))})"
-                raise UsageError(f"images in '{path}' are {kind} {size}; allowed are {allowed}.")
-            if ids_size != size[:1] or not np.issubdtype(ids_kind, np.integer) or ids_kind.itemsize > 8:
-                raise UsageError(f"ids in '{path}' are {ids_kind} {ids_size}; allowed is one integer for each image.")
-            if size[0] * int(np.prod(shape)) * 4 > MAX_BYTES:
-                raise UsageError(f"images in '{path}' would take more than {MAX_BYTES:,} bytes; hand in fewer.")
-            images, ids = arrays["images"], arrays["ids"].astype(np.int64)
-    except _UNREADABLE:
-        raise UsageError(f"'{path}' cannot be read as an .npz of plain arrays; {_WRITE}.") from None
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise UsageError(f"'{path}' is no file of at most {MAX_BYTES:,} bytes; {_WRITE}.")
+    with opened_npz(path) as arrays:
+        if set(arrays.names) != {"images", "ids"}:
+            raise UsageError(f"'{path}' does not hold exactly the arrays 'images' and 'ids'; {_WRITE}.")
+        (size, kind), (ids_size, ids_kind) = arrays.header("images"), arrays.header("ids")
+        if len(size) != 4 or size[1:] != shape or size[0] < 1 or kind not in (np.float32, np.uint8):
+            allowed = f"float32 or uint8 (N, {', '.join(map(str, shape))})"
+            raise UsageError(f"images in '{path}' are {kind} {size}; allowed are {allowed}.")
+        if ids_size != size[:1] or not np.issubdtype(ids_kind, np.integer) or ids_kind.itemsize > 8:
+            raise UsageError(f"ids in '{path}' are {ids_kind} {ids_size}; allowed is one integer for each image.")
+        if size[0] * int(np.prod(shape)) * 4 > MAX_BYTES:
+            raise UsageError(f"images in '{path}' would take more than {MAX_BYTES:,} bytes; hand in fewer.")
+        arrays.check_ratio("images", "ids")
+        images, ids = arrays.read("images"), whole_numbers(arrays.read("ids"), f"ids in '{path}'")
     pixels = images.astype(np.float32) / 255.0 if images.dtype == np.uint8 else images
     if not np.isfinite(pixels).all():
         raise UsageError(f"images in '{path}' hold a number that is not finite; allowed is [0, 1].")

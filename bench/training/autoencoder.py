@@ -9,6 +9,8 @@ from bench.training.classifier import Classifier
 class Autoencoder(Classifier):
     """AdamW on the mean squared error of augmented ID images; the classifier's schedule, and no labels."""
 
+    needs_labels = False
+
     def step(self, number: int, generator: torch.Generator) -> dict[str, float]:
         """One step on the mean squared error."""
         x, _ = self.labelled(generator)

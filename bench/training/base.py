@@ -34,9 +34,14 @@ class Recipe(ABC):
         args: The card's arguments.
         seed: Seed of initial weights, batches and augmentation.
         device: Where to train.
+
+    Raises:
+        DataError: The recipe needs labels and the training set has none.
     """
 
     Args: ClassVar[type[RecipeArgs]] = RecipeArgs
+    needs_labels: ClassVar[bool] = False
+    """Whether every training image must have a label."""
 
     def __init__(
         self, detector: Detector, data: TrainingData, args: dict[str, Any], *, seed: int, device: str = "cpu"
@@ -46,6 +51,8 @@ class Recipe(ABC):
         self.data = data
         self.seed = seed
         self.device = torch.device(device)
+        if self.needs_labels:
+            data.train.required_labels(f"the recipe {type(self).__name__}")
         self.prepare()
 
     @property

@@ -24,6 +24,7 @@ class Classifier(GradientRecipe):
 
     Args = ClassifierArgs
     args: ClassifierArgs
+    needs_labels = True
 
     @property
     def total_steps(self) -> int:

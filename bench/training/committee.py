@@ -48,6 +48,7 @@ class CommitteeGAT(GradientRecipe):
 
     Args = CommitteeGATArgs
     args: CommitteeGATArgs
+    needs_labels = True
 
     @property
     def total_steps(self) -> int:

@@ -44,6 +44,7 @@ class Glow(GradientRecipe):
     Args = GlowArgs
     args: GlowArgs
     detector: GlowDetector
+    needs_labels = True
 
     @property
     def total_steps(self) -> int:

@@ -11,9 +11,10 @@ from typing import Any, cast
 import numpy as np
 
 from bench.datasets.base import RawImages
-from bench.errors import CardError, DataError
+from bench.errors import BenchError, CardError, DataError
 from bench.methods import import_method, importable
 from bench.named_code import SOURCE
+from bench.yaml_cards import shorten
 
 Loader = Callable[[dict[str, Any], Path], RawImages]
 """Called with a card's `args` and the data folder."""
@@ -22,6 +23,11 @@ Loader = Callable[[dict[str, Any], Path], RawImages]
 def source_names() -> tuple[str, ...]:
     """The sources that ship with the package."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+
+
+def reads_files(source: str) -> bool:
+    """Whether a source reads the data folder: what is embedded or drawn does not; of a user's own it is not known."""
+    return ":" in source or source in ("folder", "npz", "torchvision")
 
 
 def load_source(source: str, args: dict[str, Any], data_dir: Path, workspace: Path | None = None) -> RawImages:
@@ -40,7 +46,16 @@ def load_source(source: str, args: dict[str, Any], data_dir: Path, workspace: Pa
     if source.startswith("folder:"):
         source, args = "folder", {**args, "path": source.removeprefix("folder:")}
     with importable(workspace):  # also for what a source imports only when it is called
-        raw = _find(source, workspace)(args, data_dir)
+        load = _find(source, workspace)
+        try:
+            raw = load(args, data_dir)
+        except BenchError:
+            raise
+        except Exception as error:  # whatever a parser, or a user's own source, makes of a stranger's bytes
+            raise DataError(
+                f"source '{source}' cannot read its images ({type(error).__name__}: {shorten(str(error), 200)}): "
+                "correct its files, or its code where it is your own."
+            ) from error
     _check(raw, source)
     return raw
 

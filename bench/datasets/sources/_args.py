@@ -9,6 +9,9 @@ from bench.errors import DataError
 MAX_BYTES = 4 << 30
 """No set may be larger than this in memory, so that a wrong number in a card cannot exhaust the machine."""
 
+MAX_IMAGES = 5_000_000
+"""Nor may it hold more images, however small: each has a label, an id and scores."""
+
 
 def _image_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     channels, height, width = shape

@@ -1,7 +1,5 @@
 """Sets in NumPy's own format: `images` uint8 (N, H, W, C) and `labels` int64 (N,)."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +7,8 @@ import numpy as np
 from pydantic import StringConstraints
 
 from bench.datasets.base import RawImages
-from bench.datasets.sources._args import SourceArgs, check_size
+from bench.datasets.npz_files import NpzFile, opened_npz, whole_numbers
+from bench.datasets.sources._args import MAX_IMAGES, SourceArgs, check_size
 from bench.datasets.sources._files import data_file
 from bench.errors import DataError
 
@@ -23,49 +22,37 @@ class NpzArgs(SourceArgs):
 def load(args: dict[str, Any], data_dir: Path) -> RawImages:
     """The images and labels of one `.npz` file; other arrays in it are left alone, and nothing is unpickled.
 
-    Labels are any integers, -1 where there is none; a file without `labels` has none.
+    Labels are any integers, -1 where there is none; a file without `labels` has none. Nothing is unpacked before the
+    size that its headers declare is known to be allowed and to agree with the archive's own account of it.
 
     Raises:
         DataError: The file is missing, damaged, too large, or its arrays are not of the type and shape above.
     """
     path = data_file(data_dir, NpzArgs.parse(args, "npz").file)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if "images" not in arrays.files:
-                raise DataError(f"{path} has no array 'images' (it has {', '.join(arrays.files) or 'none'}): add it.")
-            shape, dtype = array_header(path, "images")
-            _check_images(path, shape, dtype)
-            images = arrays["images"]
-            labels = _labels(path, arrays, len(images))
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
-        # ValueError is NumPy's answer to an array of Python objects, which it could only read by unpickling.
-        raise DataError(
-            f"{path} cannot be read as an .npz of plain arrays ({type(error).__name__}): write it again with "
-            "numpy.savez_compressed(images=..., labels=...)."
-        ) from error
-    return RawImages(images, labels)
+    with opened_npz(path) as arrays:
+        count = _checked_count(arrays, path)
+        images = np.ascontiguousarray(arrays.read("images"))
+        if "labels" not in arrays.names:
+            return RawImages(images, np.full(count, -1, dtype=np.int64))
+        return RawImages(images, whole_numbers(arrays.read("labels"), f"'labels' in {path}"))
 
 
-def array_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array, before memory is taken for it."""
-    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    return shape, dtype
-
-
-def _check_images(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def _checked_count(arrays: NpzFile, path: Path) -> int:
+    """N, where the headers say what they must."""
+    if "images" not in arrays.names:
+        raise DataError(f"{path} has no array 'images' (it has {', '.join(arrays.names[:20]) or 'none'}): add it.")
+    shape, dtype = arrays.header("images")
     if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
         raise DataError(f"'images' in {path} is {dtype} {shape}: it must be uint8 (N, H, W, 1 or 3), N above 0.")
     check_size(*shape, what=str(path))
-
-
-def _labels(path: Path, arrays: Any, count: int) -> np.ndarray:
-    if "labels" not in arrays.files:
-        return np.full(count, -1, dtype=np.int64)
-    shape, dtype = array_header(path, "labels")
-    if shape != (count,) or not np.issubdtype(dtype, np.integer):
-        raise DataError(f"'labels' in {path} is {dtype} {shape}: it must be integers ({count},), one for each image.")
-    labels: np.ndarray = arrays["labels"].astype(np.int64)
-    return labels
+    count = shape[0]
+    if count > MAX_IMAGES:
+        raise DataError(f"{path} holds {count:,} images; allowed are {MAX_IMAGES:,}: take fewer images.")
+    if "labels" in arrays.names:
+        shape, dtype = arrays.header("labels")
+        if shape != (count,) or not np.issubdtype(dtype, np.integer):
+            raise DataError(
+                f"'labels' in {path} is {dtype} {shape}: it must be integers ({count},), one for each image."
+            )
+    arrays.check_ratio(*{"images", "labels"} & set(arrays.names))
+    return count

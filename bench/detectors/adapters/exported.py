@@ -18,6 +18,7 @@ from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import DetectorParams
 from bench.detectors.networks.base import FromPixels
 from bench.errors import UsageError
+from bench.places import expanded
 from bench.specs import Sha256
 
 _FORCE_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -50,7 +51,8 @@ class ExportedDetector(OutputDetector):
     ) -> None:
         super().__init__(network, shape=shape, classes=classes, params=params)
         assert isinstance(params, ExportedParams)
-        self.wrap(Program(read_program(Path(params.path).expanduser(), params.sha256)), f"program '{params.path}'")
+        what = f"program '{params.path}'"
+        self.wrap(Program(read_program(expanded(params.path, what), params.sha256)), what)
 
 
 class Program(nn.Module):

@@ -1,0 +1,71 @@
+"""Folders of the user's, and what goes on without a home folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import places
+from bench.catalog import Catalog, weights_cache
+from bench.datasets.track import Track, default_data_dir
+from bench.errors import UsageError
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    for name in ("ROBUSTOOD_DATA", "ROBUSTOOD_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(places, "user_cache", lambda: None)
+    monkeypatch.setattr("bench.catalog.user_cache", lambda: None)
+    monkeypatch.setattr("bench.datasets.track.user_cache", lambda: None)
+
+
+@pytest.mark.parametrize("answer", ["~/.cache/robustood", "relative/.cache"])
+def test_a_cache_that_is_no_absolute_path_counts_as_none(monkeypatch, answer):
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: answer)
+    assert places.user_cache() is None
+
+
+def test_a_system_that_knows_no_home_has_no_cache(monkeypatch):
+    def unknown(name):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_cache_dir", unknown)
+    assert places.user_cache() is None
+
+
+@pytest.mark.parametrize("path", ["~no-such-user-here/data", "~no-such-user-here"])
+def test_a_home_that_is_not_known_is_one_sentence(path):
+    with pytest.raises(UsageError, match="ROBUSTOOD_DATA: no home folder is known for its '~'"):
+        places.expanded(path, "ROBUSTOOD_DATA")
+
+
+def test_without_a_home_the_embedded_track_and_weights_are_found(homeless):
+    from bench.catalog import builtin_content
+
+    catalog = Catalog(builtin=builtin_content())
+    assert weights_cache() is None
+    assert catalog.weights_path("no-such-file.safetensors") is None
+    assert len(Track(catalog.track("digits")).set("test")) == 400
+
+
+def test_without_a_home_what_needs_a_folder_says_which_variable_names_one(homeless, tmp_path):
+    with pytest.raises(UsageError, match="name one by ROBUSTOOD_DATA"):
+        default_data_dir()
+    with pytest.raises(UsageError, match="name one by ROBUSTOOD_WEIGHTS"):
+        Catalog(builtin=tmp_path).weights_dir_for_writing()
+
+
+def test_a_data_check_of_the_embedded_track_needs_no_home():
+    command = [sys.executable, "-m", "bench", "data", "check", "--track", "digits"]
+    root = str(Path(places.__file__).parents[1])
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={"PATH": "/usr/bin"} | {"HOME": "not-absolute"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
