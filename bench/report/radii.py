@@ -1,18 +1,21 @@
 """The largest radius that tells detectors apart: found once for the images of a track, and kept beside the cells."""
 
-import json
 import math
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.files import put_file
+from bench.files import put_file, read_file
 from bench.report.captions import REACHABLE_LIMIT, needs_radii
 from bench.report.table import Table
+from bench.seals import SealError, sealed_json, unsealed_json
 from bench.specs import Norm, TrackCard, content_hash
 
-_FILE = "radii.json"
+_FILES = ("radii.json", ".robustood-radii.json")
+"""Where radii are kept; the second name where the user has a file of their own under the first."""
+
 _MAX_BYTES = 2**20
 
 
@@ -56,16 +59,18 @@ def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None, work
 
 def stored_radii(root: Path, table: Table) -> dict[Norm, float]:
     """The radii that `keep_radii` kept for the images of this table; empty where there are none."""
-    found = _read(root).get(_images_key(table), {})
+    found = _read(_place(root)).get(_images_key(table), {})
     return {Norm(norm): float(radius) for norm, radius in found.items()}
 
 
 def keep_radii(root: Path, table: Table, radii: Mapping[Norm, float]) -> None:
-    """Keep radii for the images of this table; where the folder cannot be written they are only not kept."""
-    content = _read(root)
-    content[_images_key(table)] = {str(norm): radius for norm, radius in radii.items()}
+    """Keep radii for the images of this table; where the folder is gone or cannot be written they are only not kept."""
+    if not root.is_dir():
+        return
+    path = _place(root)
+    content = _read(path) | {_images_key(table): {str(norm): radius for norm, radius in radii.items()}}
     with suppress(OSError):
-        put_file(root / _FILE, json.dumps(content, indent=1).encode(), through_links=False)
+        put_file(path, sealed_json(content), through_links=False)
 
 
 def _images_key(table: Table) -> str:
@@ -75,16 +80,23 @@ def _images_key(table: Table) -> str:
     return content_hash([meta.track_hash, meta.set_digests, table.limit, counted])
 
 
-def _read(root: Path) -> dict[str, Any]:
+def _place(root: Path) -> Path:
+    """The file for a folder's radii: one that this program sealed, or that is not there yet."""
+    first, second = (root / name for name in _FILES)
+    return first if _sealed(first) is not None or not os.path.lexists(first) else second
+
+
+def _read(path: Path) -> dict[str, Any]:
     """The content of the file; what cannot be used counts as absent, since it can be found again."""
+    return {key: norms for key, norms in (_sealed(path) or {}).items() if _usable(norms)}
+
+
+def _sealed(path: Path) -> dict[str, Any] | None:
+    """What this program wrote, as it was written; None for anything else."""
     try:
-        path = root / _FILE
-        content = json.loads(path.read_bytes()) if path.stat().st_size <= _MAX_BYTES else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {key: norms for key, norms in content.items() if _usable(norms)}
+        return unsealed_json(read_file(path, _MAX_BYTES))
+    except (OSError, SealError):
+        return None
 
 
 def _usable(norms: object) -> bool:

@@ -1,4 +1,4 @@
-"""Verdicts on disk, beside the cells of a store: one small JSON file a cell, written aside and renamed."""
+"""Verdicts on disk, beside the cells of a store: one small sealed JSON file a cell, written aside and renamed."""
 
 import json
 from collections.abc import Iterable
@@ -7,7 +7,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.files import write_file
+from bench.errors import UsageError
+from bench.files import read_file, write_file
+from bench.seals import NoSealError, sealed_json, unsealed_json
 from bench.soundness.verdicts import FORMAT, Verdicts
 
 FOLDER = "verdicts"
@@ -25,9 +27,7 @@ def read_verdicts(root: Path, keys: Iterable[str]) -> dict[str, Verdicts]:
     for key in keys:
         path = _path(root, key)
         with suppress(OSError, ValueError, RecursionError, ValidationError):
-            if path.stat().st_size > _MAX_BYTES:
-                continue
-            verdicts = Verdicts.model_validate(json.loads(path.read_bytes()))
+            verdicts = Verdicts.model_validate(_content(read_file(path, _MAX_BYTES)))
             if verdicts.format == FORMAT and verdicts.key == key:
                 found[key] = verdicts
     return found
@@ -54,9 +54,23 @@ def write_verdicts(root: Path, verdicts: Verdicts) -> Verdicts:
     known = read_verdicts(root, [verdicts.key]).get(verdicts.key)
     merged = verdicts if known is None else known.merged(verdicts)
     path = _path(root, verdicts.key)
-    text = json.dumps(merged.model_dump(mode="json"), indent=1, allow_nan=False)
-    write_file(path, text.encode(), through_links=False, remedy="choose another folder (--out)")
+    if link := next((folder for folder in path.parents[:2] if folder.is_symlink()), None):
+        raise UsageError(f"cannot write '{path}': '{link}' is a link; remove it or choose another folder (--out).")
+    text = sealed_json(merged.model_dump(mode="json"))
+    write_file(path, text, through_links=False, remedy="choose another folder (--out)")
     return merged
+
+
+def _content(text: bytes) -> object:
+    """The JSON under its seal; that of versions which wrote none as it is.
+
+    Raises:
+        ValueError: It is not what was sealed, or no JSON.
+    """
+    try:
+        return unsealed_json(text)
+    except NoSealError:
+        return json.loads(text)
 
 
 def _path(root: Path, key: str) -> Path:

@@ -1,9 +1,11 @@
 """Run a recipe from the first step, or from where an interrupted run left off, to a safetensors file."""
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -80,8 +82,9 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, progress: Progress
 
 
 def discard(checkpoint: Path) -> None:
-    """Remove a checkpoint that is no longer needed."""
-    checkpoint.unlink(missing_ok=True)
+    """Remove a checkpoint that is no longer needed; a file of another kind under its name stays."""
+    if not checkpoint.is_symlink() and _progress(checkpoint) is not None:
+        checkpoint.unlink(missing_ok=True)
 
 
 def _evaluated(recipe: Recipe) -> dict[str, float]:
@@ -112,26 +115,54 @@ def _initialise(recipe: Recipe) -> None:
 def _save(recipe: Recipe, checkpoint: Path, identity: str, number: int) -> None:
     tensors = {f"detector.{k}": v for k, v in recipe.detector.state_dict().items()}
     tensors |= {f"recipe.{k}": v for k, v in recipe.state().items()}
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    save_tensors(checkpoint, tensors, metadata={"progress": json.dumps({"identity": identity, "step": number})})
+    told = {"identity": identity, "step": number, "sha256": _content_sha256(tensors)}
+    save_tensors(checkpoint, tensors, metadata={"progress": json.dumps(told)})
 
 
 def _resume(recipe: Recipe, checkpoint: Path, identity: str) -> int:
     """Load a checkpoint of this very training and return its step; 0 where there is none that fits."""
-    if not checkpoint.is_file():
+    if not checkpoint.exists():
+        return 0
+    told = _progress(checkpoint)
+    if told is None:
+        raise WeightsError(
+            f"checkpoint {checkpoint} is none of a training; move it away, or remove it to start afresh."
+        )
+    if told.get("identity") != identity:
         return 0
     try:
         with safe_open(checkpoint, framework="pt") as file:
-            told = json.loads((file.metadata() or {}).get("progress", "{}"))
-            if told.get("identity") != identity:
-                return 0
             tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if told.get("sha256") != _content_sha256(tensors):
+            raise ValueError("its content differs from its sha256")
         recipe.detector.load_state_dict(_part(tensors, "detector."))
         recipe.load_state(_part(tensors, "recipe."))
         return int(told["step"])
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"checkpoint {checkpoint} cannot be used ({reason}); remove it to start afresh.") from error
+
+
+def _progress(checkpoint: Path) -> dict[str, Any] | None:
+    """What `_save` wrote into a checkpoint's header; None for a file of another kind, or none."""
+    if not checkpoint.is_file():
+        return None
+    try:
+        with safe_open(checkpoint, framework="pt") as file:
+            told = json.loads((file.metadata() or {})["progress"])
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return None
+    return told if isinstance(told, dict) and "identity" in told else None
+
+
+def _content_sha256(tensors: dict[str, Tensor]) -> str:
+    """sha256 of names, types, shapes and bits."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+    return digest.hexdigest()
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

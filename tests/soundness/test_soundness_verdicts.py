@@ -100,3 +100,21 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "verdicts").write_text("in the way")
     with pytest.raises(UsageError, match=r"cannot write .*verdicts.*--out"):
         write_verdicts(tmp_path, verdicts(finding("D4", Verdict.FAIL)))
+
+
+def test_verdicts_that_were_changed_on_disk_count_as_absent(tmp_path):
+    write_verdicts(tmp_path, verdicts(finding("D4", Verdict.FAIL)))
+    (path,) = (tmp_path / "verdicts").glob("*/*.json")
+    path.write_text(path.read_text().replace("FAIL", "PASS"))
+    assert read_verdicts(tmp_path, [KEY]) == {}
+
+
+@pytest.mark.parametrize("name", ["verdicts", f"verdicts/{KEY[:2]}"])
+def test_verdicts_are_not_written_through_a_link(tmp_path, name):
+    elsewhere, link = tmp_path / "elsewhere", tmp_path / "runs" / name
+    elsewhere.mkdir()
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="is a link"):
+        write_verdicts(tmp_path / "runs", verdicts(finding("D4", Verdict.FAIL)))
+    assert list(elsewhere.iterdir()) == []

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bench.catalog import Catalog
+from bench.detectors.weights import save_tensors
 from bench.errors import WeightsError
 from bench.training import job
 from bench.training.runner import TrainingReport
@@ -42,6 +43,7 @@ def test_a_fresh_training_goes_on_from_no_checkpoint(tmp_path: Path, monkeypatch
     target = tmp_path / Catalog().detector_spec("msp", "digits").weights[-1].file
     target.parent.mkdir(parents=True, exist_ok=True)
     for fresh in (False, True):
-        target.with_name(f"{target.stem}.checkpoint.safetensors").write_bytes(b"half a training")
+        checkpoint = target.with_name(f"{target.stem}.checkpoint.safetensors")
+        save_tensors(checkpoint, {"a": torch.zeros(1)}, {"progress": '{"identity": "x", "step": 3}'})
         job.train_weights(Catalog(), "msp", "digits", out=tmp_path, fresh=fresh)
     assert found == [True, False]

@@ -79,6 +79,28 @@ def test_a_checkpoint_that_lacks_tensors_is_one_sentence(recipe, tmp_path):
         train(recipe(), checkpoint=checkpoint, identity="x")
 
 
+def test_a_checkpoint_of_which_one_bit_changed_is_not_gone_on_from(recipe, tmp_path):
+    checkpoint, broken = tmp_path / "checkpoint.safetensors", recipe()
+    Interrupted(broken, after=5)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, checkpoint=checkpoint, identity="x")
+    content = bytearray(checkpoint.read_bytes())
+    content[-40] ^= 1
+    checkpoint.write_bytes(content)
+    with pytest.raises(WeightsError, match="differs from its sha256"):
+        train(recipe(), checkpoint=checkpoint, identity="x")
+
+
+def test_a_file_of_the_users_own_under_the_name_of_a_checkpoint_is_neither_replaced_nor_removed(recipe, tmp_path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    save_tensors(checkpoint, {"mine": torch.ones(3)})
+    before = checkpoint.read_bytes()
+    with pytest.raises(WeightsError, match="of no training"):
+        train(recipe(), checkpoint=checkpoint, identity="x")
+    runner.discard(checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
 def test_checkpoints_are_written_on_the_way(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "CHECKPOINT_EVERY_S", 0.0)
     train(recipe(), checkpoint=tmp_path / "checkpoint.safetensors", identity="x")
