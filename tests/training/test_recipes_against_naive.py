@@ -46,7 +46,8 @@ BASE = {
     "AOE": {"steps": 120, "batch_size": 6, "lr": 0.01, "margin_inside": -1.0, "margin_outside": -0.3},
     "GAT": {"max_k": 2, "iterations": 30, "last_iterations": 30, "batch_size": 6, "lr": 0.01},
     "CommitteeGAT": {"steps": 120, "batch_size": 4, "lr": 0.01, "ascent_steps": 3, "eps": 1.0, "step_size": 0.3},
-    "SDIM": {"steps": 120, "batch_size": 4, "lr": 0.01, "units": 5, "margin": 1.0},
+    # A critic that begins says little: beside the likelihoods its gradient would drown without a large alpha.
+    "SDIM": {"steps": 120, "batch_size": 4, "lr": 0.01, "units": 5, "margin": 1.0, "alpha": 50.0},
     "JEM": {"steps": 120, "batch_size": 6, "lr": 0.01, "samples": 4, "sgld_steps": 3, "buffer_size": 9},
     "CCU": {"steps": 120, "batch_size": 6, "lr": 0.01, "fit_images": 24, "mixture_lr": 1e-3},
 }
