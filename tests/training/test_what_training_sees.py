@@ -16,6 +16,7 @@ from bench.catalog import Catalog
 from bench.datasets.base import TrainingData
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
+from bench.detectors.boundary import Bounded
 from bench.detectors.controls import CertifiedControl
 from bench.detectors.gram import Gram
 from bench.detectors.mahalanobis import Mahalanobis
@@ -124,6 +125,7 @@ FITTED = {
     "Mahalanobis, logistic": (lambda net: mahalanobis(net, layers="logistic"), {"train", "calibration", "outliers"}),
     "Gram": (lambda net: Gram(net, shape=SHAPE, classes=2, params=Gram.Params()), {"train", "calibration"}),
     "SDIM": (sdim_that_classifies, {"train"}),
+    "Bounded": (lambda net: Bounded(mahalanobis(net), "it"), {"train", "calibration"}),
     "CertifiedControl": (
         lambda net: CertifiedControl(None, shape=SHAPE, classes=2, params=CertifiedControl.Params(centres=3)), {"train"}
     ),
