@@ -22,7 +22,8 @@ STEPPED = """
         info = DetectorInfo(classifier=False)
 
         def score(self, x, *, noise=None):
-            return -torch.round(x.flatten(1).mean(1) * 10.0)
+            # the second term has a gradient at pixels that are black: without any the attack would be refused
+            return -torch.round(x.flatten(1).mean(1) * 10.0) - 1e-6 * torch.relu(1e-3 - x[:, 0, 0, 0])
 """
 
 

@@ -121,7 +121,7 @@ def test_a_reduced_run_stands_in_a_table_of_its_own(workspace):
     [
         (("--without", "brigth"), "unknown OOD set 'brigth': did you mean bright?"),
         (("--ood", "bright", "--without", "noise"), "give one of the two"),
-        (("--ood", ""), "are an empty list"),
+        (("--ood", ","), "are an empty list"),
         (("--ood", "test"), "unknown OOD set 'test'"),
         (("--without", "bright,mixed,noise"), "leaves no OOD set of track 'toy'"),
     ],
