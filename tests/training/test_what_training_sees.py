@@ -130,7 +130,7 @@ FITTED = {
         lambda net: CertifiedControl(None, shape=SHAPE, classes=2, params=CertifiedControl.Params(centres=3)), {"train"}
     ),
 }  # fmt: skip
-ELSEWHERE = {"PytorchOOD"}  # fits another library's detector on what it is given: tests/detectors/
+ELSEWHERE = {"PytorchOOD", "Bounded"}  # they hand on what they are given: tests/detectors/
 
 
 @pytest.fixture
