@@ -125,9 +125,7 @@ def _resume(recipe: Recipe, checkpoint: Path, identity: str) -> int:
         return 0
     told = _progress(checkpoint)
     if told is None:
-        raise WeightsError(
-            f"checkpoint {checkpoint} is none of a training; move it away, or remove it to start afresh."
-        )
+        raise WeightsError(f"checkpoint {checkpoint} is of no training; move it away, or remove it to start afresh.")
     if told.get("identity") != identity:
         return 0
     try:
