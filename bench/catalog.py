@@ -329,7 +329,7 @@ def refuse_twins(path: Path) -> None:
     Raises:
         CardError: Both NAME.yaml and NAME.yml are there, and nothing says which one is meant.
     """
-    twins = [path.with_suffix(suffix) for suffix in SUFFIXES]
+    twins = [path.parent / f"{path.stem}{suffix}" for suffix in SUFFIXES]
     if path.suffix in SUFFIXES and all(twin.is_file() for twin in twins):
         names = " and ".join(twin.name for twin in twins)
         raise CardError(f"{path.parent} has both {names}, two cards of one name; remove or rename one of them.")

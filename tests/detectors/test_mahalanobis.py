@@ -103,9 +103,9 @@ def test_a_class_without_images_is_named():
         moments.estimate()
 
 
-@pytest.mark.parametrize("label", [-1, 3])
-def test_a_label_outside_the_classes_is_a_sentence(label):
-    with pytest.raises(UsageError, match="allowed are 0 to 2"):
+@pytest.mark.parametrize(("label", "sentence"), [(-1, "has no labels"), (3, "allowed are 0 to 2")])
+def test_a_label_outside_the_classes_is_a_sentence(label, sentence):
+    with pytest.raises(UsageError, match=sentence):
         RunningMoments(2, 3).add(torch.randn(1, 2), torch.tensor([label]))
 
 
