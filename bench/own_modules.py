@@ -7,6 +7,7 @@ were imported, or where nothing tells whether it has.
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -104,13 +105,15 @@ def _is_current(name: str, digest: str) -> bool:
 
 @cache
 def _process_start() -> float:
-    """When this process began, in seconds since the epoch and rather too early; 0 where the system does not tell."""
+    """When this process began, in seconds since the epoch and rather too early; 0 where the system does not tell.
+
+    Some containers count the time since a start of their own, and the start of a process from the machine's: such a
+    process seems to begin in the future, and its beginning counts as unknown.
+    """
     try:
         ticks = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         since_boot = float(Path("/proc/uptime").read_text().split()[0])
         age = since_boot - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return 0.0
-    import time
-
-    return time.time() - age - 0.1
+    return time.time() - age - 0.1 if age >= 0 else 0.0

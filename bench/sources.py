@@ -79,10 +79,16 @@ def followed(modules: Iterable[str], search: Sequence[Path] = ()) -> dict[str, s
 
 
 def own_modules(root: str, search: Sequence[Path] = ()) -> dict[str, str]:
-    """The modules of the user's own that a module imports, itself among them, with the hash of each file."""
+    """The modules of the user's own that a module imports, itself among them, with the hash of each file.
+
+    Nothing that an installer put into `site-packages` is among them, also where the root itself lies there.
+    """
+    where = tuple(str(path) for path in search)
+    if _lies_installed(root, where):
+        return {}
     return {
         name: digest for name, digest in followed([root], search).items()
-        if name.partition(".")[0] != "bench" and digest
+        if digest and name.partition(".")[0] != "bench" and not _lies_installed(name, where)
     }  # fmt: skip
 
 
@@ -201,6 +207,11 @@ def _loaded(name: str) -> ModuleSpec | None:
 
 def _is_builtin(name: str) -> bool:
     return name in sys.builtin_module_names
+
+
+def _lies_installed(name: str, where: tuple[str, ...]) -> bool:
+    spec = _located(name, where)
+    return spec is not None and _is_installed(spec.origin or "")
 
 
 def _is_installed(origin: str) -> bool:

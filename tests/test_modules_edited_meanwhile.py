@@ -1,12 +1,16 @@
 """What a card names is computed from its file as the file is now, in a process that imported it before too."""
 
 import sys
+import time
 import types
+from pathlib import Path
 
 import pytest
+import torch
 
 from bench.errors import CardError
 from bench.methods import import_method
+from bench.own_modules import _process_start
 
 
 @pytest.fixture
@@ -86,3 +90,37 @@ def test_a_module_that_lives_in_memory_alone_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "cells_h", types.ModuleType("cells_h"))
     with pytest.raises(CardError, match=r"has no file.*hand the object itself to bench\.evaluate"):
         import_method("cells_h:score")
+
+
+def test_an_installed_library_is_never_imported_twice(monkeypatch):
+    monkeypatch.setattr("bench.own_modules._process_start", lambda: 0.0)  # a system that does not tell it
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "torch"}
+    assert import_method("torch.nn:Identity") is torch.nn.Identity
+    assert {name: sys.modules.get(name) for name in before} == before
+
+
+def test_an_own_module_beside_a_library_in_one_namespace_leaves_the_library_alone(write, monkeypatch):
+    workspace = write()
+    installed, own = workspace / "site-packages" / "shared_n", workspace / "own" / "shared_n"
+    for folder, text in ((installed, "value = 1"), (own, "from shared_n import library\nvalue = library")):
+        folder.mkdir(parents=True)
+        (folder / ("library.py" if folder is installed else "mine.py")).write_text(text)
+        monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.setattr("bench.own_modules._process_start", lambda: 0.0)
+    library = import_method("shared_n.mine:value")
+    (own / "mine.py").write_text("from shared_n import library\nvalue = library  # edited")
+    import_method("shared_n.mine:value")
+    assert sys.modules["shared_n.library"] is library
+
+
+@pytest.mark.parametrize("uptime", ["5.0 9.0", "", "soon"])
+def test_a_start_that_cannot_be_told_counts_as_the_earliest(monkeypatch, uptime):
+    texts = {"/proc/uptime": uptime, "/proc/self/stat": "1 (a) b) S " + " ".join(["0"] * 18) + " 900000000 0"}
+    monkeypatch.setattr(Path, "read_text", lambda path: texts[str(path)])
+    assert _process_start.__wrapped__() == 0.0
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell when a process began")
+def test_the_start_of_this_process_lies_before_its_first_import():
+    now = time.time()
+    assert now - 86400 < _process_start() < now
