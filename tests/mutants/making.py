@@ -1,7 +1,8 @@
 """The small changes that a test should notice: one mutant is one of them, in one file.
 
 A mutant is a replaced stretch of source text, found by walking the syntax tree, so that a diff shows nothing else.
-What no number depends on is left alone: docstrings, annotations, the texts of errors, imports.
+What no number depends on is left alone: docstrings, annotations, the texts of errors and of help, imports, and what
+makes the same program by its definition: see `SAME`, `GUARDS` and `WORDS`.
 """
 
 import ast
@@ -29,6 +30,12 @@ NAMES = {
     "argmin": "argmax", "argmax": "argmin", "any": "all", "all": "any", "zeros": "ones", "ones": "zeros",
     "zeros_like": "ones_like", "ones_like": "zeros_like", "minimum": "maximum", "maximum": "minimum",
 }  # fmt: skip
+SAME = {"minimum", "maximum", "fmin", "fmax", "logaddexp", "allclose", "array_equal", "equal", "gcd"}
+"""Functions of two arguments that may be swapped."""
+GUARDS = {"strict", "frozen", "slots", "kw_only", "maxsize"}
+"""Arguments that only stop programmers: unequal lengths in a `zip`, writing to a dataclass; and sizes of a memory."""
+WORDS = {"help", "metavar", "epilog", "rich_help_panel", "show_default", "stacklevel", "description", "title", "bound"}
+"""Arguments that change texts, or what is read by a type checker alone."""
 
 
 @dataclass(frozen=True)
@@ -195,11 +202,11 @@ class _Maker:
             elif node.args:
                 yield self._mutant(node, f"{name}() removed", f"({self._text(node.args[0])})")
         plain = [arg for arg in node.args if not isinstance(arg, ast.Starred)]
-        if len(plain) == len(node.args) >= 2:
+        if len(plain) == len(node.args) >= 2 and name not in SAME:
             swapped = ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
             yield self._mutant(node, "two arguments swapped", ast.unparse(swapped))
         for keyword in node.keywords:
-            if keyword.arg is not None:
+            if keyword.arg is not None and keyword.arg not in GUARDS | WORDS:
                 others = [other for other in node.keywords if other is not keyword]
                 left = ast.Call(node.func, node.args, others)
                 yield self._mutant(node, f"argument {keyword.arg} left out", ast.unparse(left))
@@ -260,6 +267,8 @@ def _says_nothing(node: ast.AST) -> bool:
     if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
         return True
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return True
+    if isinstance(node, ast.keyword) and node.arg in GUARDS | WORDS:
         return True
     return isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom)
 
