@@ -59,7 +59,7 @@ def test_a_small_change_is_proposed(changes, code, changed):
         "import a\n",
         "y = torch.fmin(a, b)\n",
         "@dataclass(frozen=True, slots=True)\nclass A: pass\n",
-        "y = [*zip(a, b, strict=True)]\n",
+        "y = [*zip(*a, strict=True)]\n",
         "app = Typer(help=text + 1)\n",
         "y = 'text' + name\n",
         "y = f'{1}'\n",
