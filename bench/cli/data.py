@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.catalog import Catalog, Kind
-from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
+from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say
+from bench.cli.transfer_progress import TransferProgress
 from bench.errors import DataError
 from bench.places import expanded
 from bench.specs import SetSpec, TrackCard
@@ -68,22 +69,29 @@ def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: 
 
 @app.command()
 def download(track: TrackOption = None, data_dir: DataDirOption = None, workspace: WorkspaceOption = None) -> None:
-    """Fetch what can be fetched, and say of the rest what to put where; exit code 1 if a download fails."""
-    from bench.datasets.download import distinct, fetch
+    """Fetch what can be fetched, and say of the rest what to put where; exit code 2 if a file could not be had.
+
+    Files come over https, are compared with the published sha256 and size, and get their names only then. What came of
+    a download that ended early is kept, and the same command goes on from there.
+    """
+    from bench.datasets.download import Fetching, distinct, fetch
 
     folder, out = _folder(data_dir), console()
     assert folder is not None
     failed = False
-    for spec in distinct(spec for card in _cards(catalog(workspace), track) for spec in _specs(card)):
-        if spec.source not in ("torchvision", "npz"):
-            continue  # embedded, or a folder of the user's own
-        try:
-            out.print(Text(fetch(spec, folder)), soft_wrap=True)
-        except DataError as error:
-            say(f"error: {error}")
-            failed = True
+    with TransferProgress(console(stderr=True)) as progress:
+        for spec in distinct(spec for card in _cards(catalog(workspace), track) for spec in _specs(card)):
+            if spec.source not in ("torchvision", "npz"):
+                continue  # embedded, or a folder of the user's own
+            try:
+                for sentence in fetch(spec, folder, Fetching(progress.told)):
+                    out.print(Text(sentence), soft_wrap=True)
+            except DataError as error:
+                for sentence in str(error).splitlines():
+                    say(f"error: {sentence}")
+                failed = True
     if failed:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(USAGE)
 
 
 def _cards(found: Catalog, names: list[str] | None) -> list[TrackCard]:

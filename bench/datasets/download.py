@@ -1,148 +1,165 @@
-"""Fetching public data sets into the data folder; the only module here that uses the network."""
+"""Fetching public data sets into the data folder; only this and `transfer` use the network."""
 
+import io
 import os
-import tarfile
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bench.datasets.base import content_digest
+from bench.datasets.published import IDX, IDX_COPIES, RECORDS, PublishedFile, Records
 from bench.datasets.sources import load_source
 from bench.datasets.sources._files import MissingDataError
+from bench.datasets.transfer import HTTPS, Told, fetch_file, no_progress
+from bench.datasets.unpacking import damaged, read_members, unpack_gzip
 from bench.errors import DataError
+from bench.files import write_file
 from bench.specs import SetSpec
 
-CIFAR = "https://www.cs.toronto.edu/~kriz"
-CIFAR_10 = (f"{CIFAR}/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")
-CIFAR_100 = (f"{CIFAR}/cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8")
-
-BINARY = {
-    "cifar10_train.npz": (CIFAR_10, [f"cifar-10-batches-bin/data_batch_{k}.bin" for k in range(1, 6)], 1, 50_000),
-    "cifar10_test.npz": (CIFAR_10, ["cifar-10-batches-bin/test_batch.bin"], 1, 10_000),
-    "cifar100_test.npz": (CIFAR_100, ["cifar-100-binary/test.bin"], 2, 5_000),
-}
-"""File -> archive, its members, label bytes a record and records taken. The binary archives hold no pickles."""
-
-IDX = {"kmnist_test.npz": {"dataset": "KMNIST", "train": False}}
-"""File -> the set of torchvision that it is a copy of."""
+SIDE = 32
+"""Height and width of CIFAR's images."""
 
 
-def fetch(spec: SetSpec, data_dir: Path) -> str:
+@dataclass(frozen=True)
+class Fetching:
+    """How files are fetched: what hears of it, and in tests whether plain http will do."""
+
+    told: Told = no_progress
+    _schemes: tuple[str, ...] = HTTPS
+
+    def files(self, wanted: list[PublishedFile], folder: Path) -> list[str]:
+        """Fetch all of them, also where one fails, and unpack those that are packed by gzip.
+
+        Returns:
+            What is to be said of them.
+
+        Raises:
+            DataError: Some could not be had: a sentence for each, on a line of its own.
+        """
+        notes, problems = [], []
+        for file in wanted:
+            try:
+                notes += self.file(file, folder)
+            except DataError as error:
+                problems.append(str(error))
+        if problems:
+            raise DataError("\n".join(problems))
+        return notes
+
+    def file(self, file: PublishedFile, folder: Path) -> list[str]:
+        """Fetch one file, and unpack it where it is packed by gzip; the packed one is not kept.
+
+        Returns:
+            What is to be said of it, nothing for the most part.
+
+        Raises:
+            DataError: It could not be had.
+        """
+        final = folder / file.name.removesuffix(".gz")
+        if file.unpacked is not None and os.path.lexists(final):
+            if final.is_file() and final.stat().st_size == file.unpacked:
+                return []
+            raise DataError(
+                f"{final} is there and is another file than was published: move it away and run this again."
+            )
+        path = fetch_file(file, folder, told=self.told, _schemes=self._schemes)
+        if file.unpacked is not None:
+            unpack_gzip(path, final, file.unpacked)
+            path.unlink()
+        if file.digest[0] == "md5":
+            return [f"{file.name} was compared by md5 alone, which tells damage and not a forgery."]
+        return []
+
+
+def fetch(spec: SetSpec, data_dir: Path, fetching: Fetching | None = None) -> list[str]:
     """Fetch the files of one set unless they are there.
 
     Returns:
-        One sentence: that they are there, were fetched, or have to be put there by hand, and where.
+        Sentences: that they are there, were fetched, or have to be put there by hand, and where.
 
     Raises:
-        DataError: They could not be downloaded, or are not what was published.
+        DataError: They could not be downloaded, or are not what was published: a line for each file.
     """
+    fetching = fetching or Fetching()
     try:
         load_source(spec.source, spec.args, data_dir)
     except MissingDataError:
         pass
     else:
-        return f"{_what(spec)} is there already."
+        return [f"{_what(spec)} is there already."]
+    name = _what(spec)
     if spec.source == "torchvision":
-        _fetch_torchvision(spec.args, data_dir)
-        return f"{_what(spec)} was fetched into {data_dir}."
-    name = str(spec.args.get("file", ""))
-    if spec.source == "npz" and (name in IDX or name in BINARY):
-        images, labels = _from_torchvision(IDX[name], data_dir) if name in IDX else _from_binary(name, data_dir)
-        _write_npz(data_dir / name, images, labels)
-        digest = content_digest(images, labels)
-        if spec.digests() and digest not in spec.digests():
-            return (
-                f"{name} was fetched into {data_dir}, but its content {digest} is not the copy that this track was "
-                "measured with: write a track card of your own that gives this digest."
-            )
-        return f"{name} was fetched into {data_dir}."
-    return (
-        f"{_what(spec)} cannot be fetched: put it into {data_dir}, an .npz of 'images' (uint8, N,H,W,C) and 'labels' "
-        "(int64), as the card's note describes; `bench data check` then says whether it is the same."
+        halves = IDX[spec.args["dataset"]].values()  # both: torchvision opens neither without the other
+        notes = fetching.files([file for half in halves for file in half], data_dir / name / "raw")
+        load_source(spec.source, spec.args, data_dir)
+        return [f"{name} was fetched into {data_dir}.", *notes]
+    if spec.source != "npz" or name not in {**IDX_COPIES, **RECORDS}:
+        return [
+            f"{name} cannot be fetched: put it into {data_dir}, an .npz of 'images' (uint8, N,H,W,C) and 'labels' "
+            "(int64), as the card's note describes; `bench data check` then says whether it is the same."
+        ]
+    images, labels, notes = (
+        _idx_copy(*IDX_COPIES[name], data_dir, fetching)
+        if name in IDX_COPIES
+        else _from_records(RECORDS[name], data_dir, fetching)
     )
+    content = io.BytesIO()
+    np.savez_compressed(content, images=images, labels=labels)
+    write_file(data_dir / name, content.getvalue(), through_links=False, error=DataError)
+    digest = content_digest(images, labels)
+    if spec.digests() and digest not in spec.digests():
+        return [
+            f"{name} was fetched into {data_dir}, but its content {digest} is not the copy that this track was "
+            "measured with: write a track card of your own that gives this digest.",
+            *notes,
+        ]
+    return [f"{name} was fetched into {data_dir}.", *notes]
 
 
 def _what(spec: SetSpec) -> str:
     return str(spec.args.get("file") or spec.args.get("dataset") or spec.args.get("path") or spec.source)
 
 
-def _fetch_torchvision(args: dict[str, Any], data_dir: Path) -> None:
-    import torchvision.datasets
+def _idx_copy(dataset: str, half: str, data_dir: Path, fetching: Fetching) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """One half of an MNIST-like set, without the other: (N, 28, 28, 1) images and labels."""
+    from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    data_dir.mkdir(parents=True, exist_ok=True)
-    _or_sentence(
-        lambda: getattr(torchvision.datasets, args["dataset"])(data_dir, train=args["train"], download=True),
-        f"torchvision's {args['dataset']}",
-        data_dir,
-    )
-
-
-def _from_torchvision(args: dict[str, Any], data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    _fetch_torchvision(args, data_dir)
-    raw = load_source("torchvision", args, data_dir)
-    return raw.images, raw.labels
-
-
-def _from_binary(name: str, data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    from torchvision.datasets.utils import download_url
-
-    (url, md5), members, label_bytes, count = BINARY[name]
-    archive = data_dir / url.rsplit("/", 1)[1]
-    data_dir.mkdir(parents=True, exist_ok=True)
-    _or_sentence(lambda: download_url(url, str(data_dir), md5=md5), url, data_dir)
+    folder = data_dir / dataset / "raw"
+    notes = fetching.files(IDX[dataset][half], folder)
     try:
-        return read_binary(archive, members, label_bytes, count)
-    except (OSError, EOFError, KeyError, ValueError, tarfile.TarError) as error:
-        raise DataError(
-            f"{archive} is damaged ({type(error).__name__}): remove it and run the command again."
-        ) from error
+        images = read_image_file(str(folder / f"{half}-images-idx3-ubyte")).numpy()[..., None]
+        labels = read_label_file(str(folder / f"{half}-labels-idx1-ubyte")).numpy().astype(np.int64)
+    except Exception as error:  # whatever the parser makes of it
+        raise damaged(folder / f"{half}-images-idx3-ubyte", type(error).__name__) from error
+    return images, labels, notes
 
 
-def read_binary(archive: Path, members: list[str], label_bytes: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """CIFAR's binary records: (count, 32, 32, 3) uint8 images and (count,) int64 labels, the fine ones.
+def _from_records(records: Records, data_dir: Path, fetching: Fetching) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    notes = fetching.files([records.archive], data_dir)
+    return *read_records(data_dir / records.archive.name, records), notes
+
+
+def read_records(archive: Path, records: Records) -> tuple[np.ndarray, np.ndarray]:
+    """CIFAR's records: (count, 32, 32, 3) uint8 images and (count,) int64 labels, the fine ones.
 
     Nothing is unpacked to disk, and no more is read than the records should take.
 
     Args:
         archive: The tar.gz file.
-        members: Files in it, in order.
-        label_bytes: Bytes before the pixels of a record; the last one is the label.
-        count: Records that are taken, from the first.
+        records: What of it is read.
+
+    Raises:
+        DataError: It is damaged, or holds other records.
     """
-    length = label_bytes + 3072
-    with tarfile.open(archive, "r:gz") as tar:
-        streams = [tar.extractfile(member) for member in members]
-        blob = b"".join(stream.read(10_000 * length) for stream in streams if stream is not None)
-    records = np.frombuffer(blob, dtype=np.uint8).reshape(-1, length)[:count]
-    if len(records) != count:
-        raise ValueError(f"{len(records)} records instead of {count}")
-    images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), records[:, label_bytes - 1].astype(np.int64)
-
-
-def _write_npz(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, images=images, labels=labels)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _or_sentence(download: Callable[[], Any], what: str, data_dir: Path) -> None:
-    try:
-        download()
-    except (OSError, RuntimeError, EOFError) as error:  # URLError and its kind are OSErrors
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(
-            f"{what} could not be downloaded ({reason}): check the network and run the command again, or put the "
-            f"files into {data_dir} by hand."
-        ) from error
+    length = records.label_bytes + 3 * SIDE * SIDE
+    blob = read_members(archive, records.members, max_bytes=60_000 * length)
+    if len(blob) % length or len(blob) < records.count * length:
+        raise damaged(archive, f"{len(blob) // length:,} records instead of {records.count:,}")
+    found = np.frombuffer(blob, dtype=np.uint8).reshape(-1, length)[: records.count]
+    images = found[:, records.label_bytes :].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), found[:, records.label_bytes - 1].astype(np.int64)
 
 
 def distinct(specs: Iterator[SetSpec]) -> Iterator[SetSpec]:

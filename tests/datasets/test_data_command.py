@@ -87,6 +87,6 @@ def test_download_says_what_to_put_where(workspace: Path) -> None:
 
 def test_download_reports_a_damaged_file_and_goes_on(workspace: Path) -> None:
     code, output = invoke(workspace, "download", "--track", "toy")
-    assert code == 1
+    assert code == 2
     assert "broken.npz cannot be read" in output
     assert "gone.npz cannot be fetched" in output

@@ -1,17 +1,13 @@
 """Files of all kinds, good and bad, read safely."""
 
-import io
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.datasets.download import distinct, fetch, read_binary
 from bench.datasets.sources import load_source, source_names
 from bench.errors import DataError
-from bench.specs import SetSpec
 
 RNG = np.random.default_rng(1)
 
@@ -47,7 +43,7 @@ def test_classes_whose_files_are_pickles_are_not_accepted(tmp_path: Path) -> Non
         load_source("torchvision", {"dataset": "CIFAR10", "train": True}, tmp_path)
 
 
-# --------------------------------------------------------------------------- arguments and downloads
+# --------------------------------------------------------------------------- arguments
 
 
 @pytest.mark.parametrize(
@@ -76,53 +72,3 @@ def test_a_wrong_source_or_argument_is_one_sentence(source: str, args: dict[str,
 
 def test_all_sources_are_found_without_a_list() -> None:
     assert {"digits", "glyphs", "npz", "folder", "torchvision"} <= set(source_names())
-
-
-def archive_of(folder: Path, records: np.ndarray) -> Path:
-    path = folder / "archive.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        info = tarfile.TarInfo("data.bin")
-        info.size = records.nbytes
-        tar.addfile(info, io.BytesIO(records.tobytes()))
-    return path
-
-
-@pytest.mark.parametrize("label_bytes", [1, 2])
-def test_cifars_binary_records_become_images_and_fine_labels(tmp_path: Path, label_bytes: int) -> None:
-    images = RNG.integers(256, size=(4, 32, 32, 3), dtype=np.uint8)
-    labels = np.array([[9] * (label_bytes - 1) + [k] for k in range(4)], dtype=np.uint8)
-    records = np.hstack([labels, images.transpose(0, 3, 1, 2).reshape(4, -1)])
-    found, fine = read_binary(archive_of(tmp_path, records), ["data.bin"], label_bytes, 3)
-    assert np.array_equal(found, images[:3])
-    assert fine.tolist() == [0, 1, 2]
-
-
-def test_too_few_binary_records_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 records instead of 2"):
-        read_binary(archive_of(tmp_path, np.zeros((1, 3073), dtype=np.uint8)), ["data.bin"], 1, 2)
-
-
-def test_a_file_that_cannot_be_fetched_is_a_sentence_that_says_where_to_put_it(tmp_path: Path) -> None:
-    sentence = fetch(SetSpec(source="npz", args={"file": "rare.npz"}), tmp_path)
-    assert "rare.npz cannot be fetched: put it into" in sentence
-
-
-def test_a_download_without_network_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torchvision.datasets
-
-    def offline(*args: Any, **kwargs: Any) -> None:
-        raise OSError("<urlopen error no route to host>")
-
-    monkeypatch.setattr(torchvision.datasets, "MNIST", offline)
-    with pytest.raises(DataError, match=r"could not be downloaded .*no route to host"):
-        fetch(SetSpec(source="torchvision", args={"dataset": "MNIST", "train": True}), tmp_path)
-
-
-def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
-    np.savez(tmp_path / "set.npz", images=np.zeros((2, 8, 8, 3), np.uint8))
-    assert "there already" in fetch(SetSpec(source="npz", args={"file": "set.npz"}), tmp_path)
-
-
-def test_parts_of_one_file_are_fetched_once() -> None:
-    specs = [SetSpec(source="npz", args={"file": "a.npz"}, start=k) for k in range(3)]
-    assert list(distinct(iter(specs))) == specs[:1]

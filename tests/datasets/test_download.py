@@ -1,0 +1,273 @@
+"""Sets that are fetched from a server: unpacked, made into what cards name, and one that fails stops no other."""
+
+import dataclasses
+import functools
+import gzip
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli.app import app
+from bench.datasets import download as downloads
+from bench.datasets import published
+from bench.datasets.base import content_digest
+from bench.datasets.download import Fetching, distinct, fetch, read_records
+from bench.datasets.published import PublishedFile, Records
+from bench.datasets.sources import load_source
+from bench.datasets.unpacking import read_members, unpack_gzip
+from bench.errors import DataError
+from bench.specs import SetSpec
+from tests.datasets.serving import Served, serving
+
+RNG = np.random.default_rng(1)
+IMAGES, LABELS = RNG.integers(256, size=(5, 28, 28), dtype=np.uint8), np.arange(5)
+HTTP = Fetching(_schemes=("http",))
+MNIST = SetSpec(source="torchvision", args={"dataset": "MNIST", "train": True})
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """One that has a small MNIST, KMNIST and CIFAR-10."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with serving() as served:
+        halves: dict[str, list[PublishedFile]] = {}
+        for half in ("train", "t10k"):
+            for kind, content in (("images-idx3", idx(IMAGES)), ("labels-idx1", idx(LABELS))):
+                name = f"{half}-{kind}-ubyte.gz"
+                served.files[name] = gzip.compress(content)
+                halves.setdefault(half, []).append(served.published(name, served.files[name], unpacked=len(content)))
+        monkeypatch.setattr(downloads, "IDX", {"MNIST": halves, "KMNIST": halves})
+        served.files["cifar.tar.gz"] = archive({"a/test.bin": records(1, 4).tobytes()})
+        archived = served.published("cifar.tar.gz", served.files["cifar.tar.gz"])
+        monkeypatch.setattr(downloads, "RECORDS", {"cifar10_test.npz": Records(archived, ("a/test.bin",), 1, 4)})
+        yield served
+
+
+def records(label_bytes: int, count: int) -> np.ndarray:
+    labels = np.array([[9] * (label_bytes - 1) + [k] for k in range(count)], dtype=np.uint8)
+    return np.hstack([labels, np.random.default_rng(3).integers(256, size=(count, 3072), dtype=np.uint8)])
+
+
+def archive(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in members.items():
+            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            body = b"" if isinstance(content, tarfile.TarInfo) else content
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    return packed.getvalue()
+
+
+# --------------------------------------------------------------------------- sets
+
+
+def test_torchvisions_files_are_fetched_unpacked_and_can_be_read(server: Served, tmp_path: Path) -> None:
+    assert fetch(MNIST, tmp_path, HTTP) == [f"MNIST was fetched into {tmp_path}."]
+    found = load_source("torchvision", MNIST.args, tmp_path)
+    assert np.array_equal(found.images[..., 0], IMAGES) and found.labels.tolist() == LABELS.tolist()
+    assert not list(tmp_path.rglob("*.gz")) and not list(tmp_path.rglob("*.part"))
+    server.asked.clear()
+    assert fetch(MNIST, tmp_path, HTTP) == ["MNIST is there already."]
+    assert server.asked == []
+
+
+def test_of_several_files_one_that_fails_stops_no_other(server: Served, tmp_path: Path) -> None:
+    server.files["train-labels-idx1-ubyte.gz"] = server.files["t10k-images-idx3-ubyte.gz"]
+    packed = server.files.pop("t10k-labels-idx1-ubyte.gz")
+    with pytest.raises(DataError) as error:
+        fetch(MNIST, tmp_path, HTTP)
+    said = str(error.value).splitlines()
+    assert ["train-labels" in said[0], "t10k-labels" in said[1]] == [True, True] and len(said) == 2
+    server.files["t10k-labels-idx1-ubyte.gz"] = packed
+    server.files["train-labels-idx1-ubyte.gz"] = packed
+    server.asked.clear()
+    fetch(MNIST, tmp_path, HTTP)
+    assert sorted(path for path, _ in server.asked) == ["/t10k-labels-idx1-ubyte.gz", "/train-labels-idx1-ubyte.gz"]
+
+
+def test_a_file_of_the_users_own_is_not_replaced(server: Served, tmp_path: Path) -> None:
+    mine = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(DataError, match="is there and is another file than was published"):
+        fetch(MNIST, tmp_path, HTTP)
+    assert mine.read_bytes() == b"mine"
+
+
+def test_a_copy_takes_one_half_alone(server: Served, tmp_path: Path) -> None:
+    spec = SetSpec(source="npz", args={"file": "kmnist_test.npz"})
+    assert fetch(spec, tmp_path, HTTP) == [f"kmnist_test.npz was fetched into {tmp_path}."]
+    found = load_source("npz", spec.args, tmp_path)
+    assert np.array_equal(found.images[..., 0], IMAGES) and found.labels.tolist() == LABELS.tolist()
+    assert all("t10k" in path for path, _ in server.asked)
+
+
+def test_records_become_the_file_that_a_card_names(server: Served, tmp_path: Path) -> None:
+    spec = SetSpec(source="npz", args={"file": "cifar10_test.npz"})
+    assert fetch(spec, tmp_path, HTTP) == [f"cifar10_test.npz was fetched into {tmp_path}."]
+    found = load_source("npz", spec.args, tmp_path)
+    wanted = records(1, 4)[:, 1:].reshape(4, 3, 32, 32).transpose(0, 2, 3, 1)
+    assert np.array_equal(found.images, wanted) and found.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_another_copy_than_a_track_was_measured_with_is_said(server: Served, tmp_path: Path) -> None:
+    spec = SetSpec(source="npz", args={"file": "cifar10_test.npz"}, digest="0" * 64)
+    (said,) = fetch(spec, tmp_path, HTTP)
+    found = load_source("npz", spec.args, tmp_path)
+    assert content_digest(found.images, found.labels) in said and "a track card of your own" in said
+
+
+def test_what_was_compared_by_md5_alone_is_said(
+    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    old = downloads.RECORDS["cifar10_test.npz"]
+    md5 = hashlib.md5(server.files["cifar.tar.gz"]).hexdigest()
+    weak = dataclasses.replace(old, archive=dataclasses.replace(old.archive, digest=("md5", md5)))
+    monkeypatch.setattr(downloads, "RECORDS", {"cifar10_test.npz": weak})
+    said = fetch(SetSpec(source="npz", args={"file": "cifar10_test.npz"}), tmp_path, HTTP)
+    assert said[1] == "cifar.tar.gz was compared by md5 alone, which tells damage and not a forgery."
+
+
+def test_a_file_that_cannot_be_fetched_is_a_sentence_that_says_where_to_put_it(tmp_path: Path) -> None:
+    (said,) = fetch(SetSpec(source="npz", args={"file": "rare.npz"}), tmp_path)
+    assert "rare.npz cannot be fetched: put it into" in said
+
+
+def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=np.zeros((2, 8, 8, 3), np.uint8))
+    assert fetch(SetSpec(source="npz", args={"file": "set.npz"}), tmp_path) == ["set.npz is there already."]
+
+
+def test_parts_of_one_file_are_fetched_once() -> None:
+    specs = [SetSpec(source="npz", args={"file": "a.npz"}, start=k) for k in range(3)]
+    assert list(distinct(iter(specs))) == specs[:1]
+
+
+def test_the_command_fetches_the_rest_and_ends_with_2(
+    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del server.files["train-labels-idx1-ubyte.gz"]
+    monkeypatch.setattr(downloads, "Fetching", functools.partial(Fetching, _schemes=("http",)))
+    card = """
+name: toy
+summary: small
+shape: [1, 28, 28]
+classes: 10
+train: {source: torchvision, args: {dataset: MNIST, train: true}}
+calibration: {source: torchvision, args: {dataset: MNIST, train: true}}
+test: {source: torchvision, args: {dataset: MNIST, train: false}}
+ood: {kmnist: {source: npz, args: {file: kmnist_test.npz}}}
+"""
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "toy.yaml").write_text(card)
+    command = ["data", "download", "--track", "toy", "--data-dir", str(tmp_path), "--workspace", str(tmp_path)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 2
+    assert "error: " in done.output and "train-labels" in done.output and "404" in done.output
+    assert "kmnist_test.npz was fetched" in done.output
+
+
+def test_all_that_is_published_lies_behind_https_and_has_a_sha256() -> None:
+    files = [file for halves in published.IDX.values() for half in halves.values() for file in half]
+    files += [records.archive for records in published.RECORDS.values()]
+    assert len(files) == 15
+    for file in files:
+        assert all(url.startswith("https://") and url.endswith(f"/{file.name}") for url in file.urls)
+        assert file.digest[0] == "sha256"
+    assert len({file.digest for file in files}) == 14  # two sets are parts of CIFAR-10's archive
+
+
+# --------------------------------------------------------------------------- archives
+
+
+@pytest.mark.parametrize("label_bytes", [1, 2])
+def test_cifars_records_become_images_and_fine_labels(tmp_path: Path, label_bytes: int) -> None:
+    wanted = records(label_bytes, 4)
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(archive({"data.bin": wanted.tobytes()}))
+    file = PublishedFile("a.tar.gz", ("https://a",), 1, ("md5", "0" * 32))
+    images, labels = read_records(path, Records(file, ("data.bin",), label_bytes, 3))
+    assert np.array_equal(images, wanted[:3, label_bytes:].reshape(3, 3, 32, 32).transpose(0, 2, 3, 1))
+    assert labels.tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match="4 records instead of 5"):
+        read_records(path, Records(file, ("data.bin",), label_bytes, 5))
+
+
+def link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"wanted": link("wanted", tarfile.SYMTYPE, "../secret")}, "'wanted' in it is no plain file"),
+        ({"a": b"1", "wanted": link("wanted", tarfile.LNKTYPE, "a")}, "'wanted' in it is no plain file"),
+        ({"wanted": link("wanted", tarfile.FIFOTYPE, "")}, "'wanted' in it is no plain file"),
+        ({"wanted": b"0" * 1_001}, "holds more than was published"),
+        ({"../above": b"0" * 5_000_000, "wanted": b"1"}, "holds more than was published"),
+        ({"wanted": b"0" * 600, "more": b"0" * 600}, "unpack to more than 1,000 bytes"),
+        ({"other": b"1"}, "it has no wanted"),
+        ({str(k): b"" for k in range(1_001)}, "holds more than was published"),
+    ],
+)
+def test_a_hostile_archive_is_refused_and_writes_nothing(
+    tmp_path: Path, members: dict[str, bytes | tarfile.TarInfo], said: str
+) -> None:
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(archive(members))
+    names = ("wanted", "more") if "more" in members else ("wanted",)
+    with pytest.raises(DataError, match=said):
+        read_members(path, names, 1_000)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_members_are_read_in_the_order_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(archive({"b": b"2", "../x": b"?", "a": b"1"}))
+    assert read_members(path, ("a", "b"), 10) == b"12"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 60])
+def test_a_damaged_archive_is_a_sentence(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(archive({"wanted": RNG.bytes(100)})[:cut])
+    with pytest.raises(DataError, match=r"is damaged .*: remove it and run the command again"):
+        read_members(path, ("wanted",), 200)
+
+
+@pytest.mark.parametrize(("size", "said"), [(999, "more than 999"), (1_001, "fewer than 1,001")])
+def test_a_packed_file_of_another_size_gets_no_name(tmp_path: Path, size: int, said: str) -> None:
+    packed = tmp_path / "a.gz"
+    packed.write_bytes(gzip.compress(bytes(1_000)))
+    with pytest.raises(DataError, match=said):
+        unpack_gzip(packed, tmp_path / "a", size)
+    assert list(tmp_path.iterdir()) == [packed]
+
+
+def test_a_packed_file_of_gigabytes_is_not_unpacked(tmp_path: Path) -> None:
+    import tracemalloc
+
+    packed = tmp_path / "a.gz"
+    packed.write_bytes(gzip.compress(bytes(50_000_000)))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="more than 1,000"):
+        unpack_gzip(packed, tmp_path / "a", 1_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
