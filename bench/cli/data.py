@@ -75,13 +75,14 @@ def download(track: TrackOption = None, data_dir: DataDirOption = None, workspac
     a download that ended early is kept, and the same command goes on from there.
     """
     from bench.datasets.download import Fetching, distinct, fetch
+    from bench.datasets.sources import fetchable
 
     folder, out = _folder(data_dir), console()
     assert folder is not None
     failed = False
     with TransferProgress(console(stderr=True)) as progress:
         for spec in distinct(spec for card in _cards(catalog(workspace), track) for spec in _specs(card)):
-            if spec.source not in ("torchvision", "npz"):
+            if not fetchable(spec.source):
                 continue  # embedded, or a folder of the user's own
             try:
                 for sentence in fetch(spec, folder, Fetching(progress.told)):

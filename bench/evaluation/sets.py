@@ -4,8 +4,10 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.datasets.sources import fetchable
+from bench.datasets.sources._files import MissingDataError
 from bench.errors import DataError, UsageError
-from bench.specs import TrackCard
+from bench.specs import SetSpec, TrackCard
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,41 @@ def chosen_sets(only: str | Iterable[str] | None, without: str | Iterable[str] |
 def unusable_sets(track: TrackCard, problems: Mapping[str, DataError]) -> DataError:
     """The error for sets that a run needs and that are missing or cannot be used: all of them, and the ways out.
 
+    Only files that are not there, and that a download might bring, get the advice to download; what else is wrong with
+    a set is mended as its own sentence says.
+
     Args:
         track: The track with the OOD sets that the run is about.
         problems: What is wrong with each set, by its name.
     """
-    by_reason: dict[str, list[str]] = {}
+    absent: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
     for name, error in problems.items():
-        # The cause is about the file; what follows its colon says what to do, which is said once, below.
-        by_reason.setdefault(str(error.__cause__ or error).partition(": ")[0].rstrip("."), []).append(name)
-    named = "; ".join(f"{' and '.join(map(repr, names))} ({why})" for why, names in by_reason.items())
-    ways = f"`bench data download --track {track.name}` fetches what can be fetched"
+        # The cause is about the file, and not about the set, so that one file is named once.
+        reason = str(error.__cause__ or error).rstrip(".")
+        if isinstance(error, MissingDataError) and fetchable(_spec(track, name).source):
+            absent.setdefault(reason.partition(": ")[0], []).append(name)  # what to do is said once, below
+        else:
+            others.setdefault(reason, []).append(name)
+    said = []
+    if absent:
+        ways = f"`bench data download --track {track.name}` fetches what can be fetched"
+        said.append(f"lacks sets that the run needs: {_with_reasons(absent)}; {ways}")
+    if others:
+        said.append(f"has sets that cannot be used: {_with_reasons(others)}")
+    sentence = f"track '{track.name}' {'; it '.join(said)}"
     if set(problems) < set(track.ood):
-        ways += f", and `--without {','.join(problems)}` runs without them"
-    return DataError(f"track '{track.name}' lacks sets that the run needs: {named}; {ways}.")
+        sentence += f"; `--without {','.join(problems)}` runs without them"
+    return DataError(f"{sentence}.")
+
+
+def _spec(track: TrackCard, name: str) -> SetSpec:
+    parts = {"train": track.train, "calibration": track.calibration, "test": track.test}
+    return parts[name] if name in parts else track.ood[name]
+
+
+def _with_reasons(by_reason: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{' and '.join(map(repr, names))} ({why})" for why, names in by_reason.items())
 
 
 def _names(given: str | Iterable[str] | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench.datasets.sources import load_source, source_names
+from bench.datasets.sources._files import MissingDataError
 from bench.errors import DataError
 
 RNG = np.random.default_rng(1)
@@ -36,6 +37,30 @@ def test_torchvisions_missing_files_are_never_downloaded(tmp_path: Path) -> None
     with pytest.raises(DataError, match="MNIST is missing"):
         load_source("torchvision", {"dataset": "MNIST", "train": True}, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+def test_a_file_of_torchvisions_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    write_idx(tmp_path / "MNIST" / "raw", np.zeros((2, 28, 28), np.uint8), np.zeros(2))
+    (tmp_path / "MNIST" / "raw" / name).unlink()
+    with pytest.raises(MissingDataError, match=f"{name} of torchvision's MNIST is missing"):
+        load_source("torchvision", {"dataset": "MNIST", "train": True}, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"?", b"\0\0\x08\x03", b"\0\0\x08\x03" + b"\xff" * 12 + b"1"])
+def test_damaged_files_of_torchvisions_are_not_called_missing(tmp_path: Path, content: bytes) -> None:
+    write_idx(tmp_path / "MNIST" / "raw", np.zeros((2, 28, 28), np.uint8), np.zeros(2))
+    (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(DataError, match="are damaged: remove and fetch them again") as error:
+        load_source("torchvision", {"dataset": "MNIST", "train": True}, tmp_path)
+    assert not isinstance(error.value, MissingDataError)
+
+
+def test_a_folder_in_place_of_a_file_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").mkdir()
+    with pytest.raises(DataError, match="is a folder") as error:
+        load_source("npz", {"file": "a.npz"}, tmp_path)
+    assert not isinstance(error.value, MissingDataError)
 
 
 def test_classes_whose_files_are_pickles_are_not_accepted(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
 """The OOD sets of a run: only some, all but some, and what is said where images are missing."""
 
+import copy
+
 import numpy as np
 import pytest
 import yaml
 
 import bench
 from bench.catalog import Catalog
+from bench.datasets.sources._files import MissingDataError
 from bench.errors import DataError, UsageError
 from bench.evaluation.engine import CellFailure, run_plan
 from bench.evaluation.gate import identity_problem
 from bench.evaluation.plan import plan
-from bench.evaluation.sets import SetChoice, chosen_sets
+from bench.evaluation.sets import SetChoice, chosen_sets, unusable_sets
 from bench.evaluation.store import MemoryStore
 
 
@@ -73,7 +76,7 @@ def lost(write_world, **track):
     path = root / "datasets/tiny.yaml"
     card = yaml.safe_load(path.read_text())
     for name in ("gone", "lost"):
-        card["ood"][name] = {"source": "npz", "args": {"file": f"{name}.npz"}, **track}
+        card["ood"][name] = {"source": "npz", "args": {"file": f"{name}.npz"}, **copy.deepcopy(track)}
     path.write_text(yaml.safe_dump(card, sort_keys=False))
     return Catalog(root)
 
@@ -155,3 +158,43 @@ def test_a_track_that_is_given_as_an_object_is_reduced_too(catalog):
     track = Track(catalog.track("tiny"), workspace=catalog.workspace)
     found = bench.evaluate("net", "pgd", track, eps=0.3, without=["far"], workspace=catalog.workspace, micro_batch=32)
     assert list(found.metas[1].sets) == ["near", "noise"] and "far" not in track._sets
+
+
+@pytest.mark.parametrize("names", ["test", "gone", "gone,test"])
+def test_only_what_is_absent_is_advised_to_be_downloaded(write_world, tmp_path, names):
+    card = lost(write_world).track("tiny")
+    problems = {
+        "gone": MissingDataError("gone.npz is missing, looked for in x: do this."),
+        "test": DataError("set 'test' of track 'tiny' has labels up to 7: correct its labels."),
+    }
+    said = str(unusable_sets(card, {name: problems[name] for name in names.split(",")}))
+    assert ("bench data download" in said) == ("gone" in names)
+    assert ("has sets that cannot be used: 'test' (set 'test' of track 'tiny' has labels up to 7: correct its labels)"
+            in said) == ("test" in names)  # fmt: skip
+    assert ("`--without gone` runs without" in said) == (names == "gone")
+
+
+def test_wrong_labels_are_not_said_to_be_lacking(write_world, tmp_path):
+    root = write_world()
+    path = root / "datasets/tiny.yaml"
+    card = yaml.safe_load(path.read_text())
+    card["test"] = {"source": "npz", "args": {"file": "mine.npz"}}
+    path.write_text(yaml.safe_dump(card, sort_keys=False))
+    np.savez(tmp_path / "mine.npz", images=np.zeros((4, 6, 6, 1), np.uint8), labels=np.full(4, 900))
+    cards = Catalog(root)
+    with pytest.raises(DataError) as caught:
+        cells = plan(cards, ["net"], ["pgd"], "0.3", ["tiny"], micro_batch=32, data_dir=tmp_path)
+        list(run_plan(cells, MemoryStore(), cards, data_dir=tmp_path))
+    assert "download" not in str(caught.value) and "lacks" not in str(caught.value)
+    assert "900" in str(caught.value) and "label" in str(caught.value)
+
+
+def test_a_folder_that_is_absent_is_not_advised_to_be_downloaded(write_world, tmp_path):
+    cards = lost(write_world, source="folder:photos", args={"shape": [1, 6, 6]})
+    with pytest.raises(DataError) as caught:
+        cells = plan(cards, ["net"], ["pgd"], "0.3", ["tiny"], micro_batch=32, data_dir=tmp_path)
+        list(run_plan(cells, MemoryStore(), cards, data_dir=tmp_path))
+    assert "download" not in str(caught.value)
+    assert "put the images there, or correct the path" in str(caught.value) and "--without gone,lost" in str(
+        caught.value
+    )

@@ -30,6 +30,11 @@ def reads_files(source: str) -> bool:
     return ":" in source or source in ("folder", "npz", "torchvision")
 
 
+def fetchable(source: str) -> bool:
+    """Whether files of a source may have a public home, from which `bench data download` fetches them."""
+    return source in ("npz", "torchvision")
+
+
 def load_source(source: str, args: dict[str, Any], data_dir: Path, workspace: Path | None = None) -> RawImages:
     """The images of one source.
 

@@ -1,5 +1,6 @@
 """Where a source's files lie, and the sentence for one that does not."""
 
+import os
 import re
 from pathlib import Path
 
@@ -14,12 +15,14 @@ def data_file(data_dir: Path, name: str) -> Path:
     """A file below the data folder.
 
     Raises:
-        DataError: The name leaves the folder, or there is no such file.
+        DataError: The name leaves the folder, or there is no such file (`MissingDataError`), or it is none.
     """
     if not all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", part) for part in name.split("/")):
         raise DataError(f"file '{name}' is not a relative path of letters, digits, '.', '_' and '-': rename it.")
     path = data_dir / name
     if not path.is_file():
+        if os.path.lexists(path):
+            raise DataError(f"{path} is a folder, or a link to nothing: put the file itself there.")
         raise missing(path.name, path.parent)
     return path
 
