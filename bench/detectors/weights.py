@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from bench.errors import WeightsError
 from bench.files import write_file
+from bench.tensor_files import check_header
 
 SIZE_LIMIT = 4 << 30
 """Bytes; larger files are refused unread."""
@@ -75,8 +75,9 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
             "restore the file, or update the card if the weights were made anew on purpose."
         )
     try:
+        check_header(data, len(data))
         return load_bytes(data)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever the parser makes of a stranger's bytes
         raise WeightsError(
             f"weights {path} are not a safetensors file ({_first_line(error)}); "
             "`bench convert` turns a published PyTorch checkpoint into one."

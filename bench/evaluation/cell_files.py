@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,10 @@ from pydantic import ValidationError
 
 from bench.errors import CellError
 from bench.evaluation.results import ARRAYS, FORMAT, SAMPLE_COLUMNS, Cell, CellMeta
+from bench.evaluation.sample_tables import from_parquet, to_parquet
 from bench.files import FileTooLargeError, read_file
 from bench.seals import NoSealError, SealError, sealed_json, unsealed_json
+from bench.tensor_files import check_header
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,12 +119,10 @@ def table(samples: bytes) -> "pd.DataFrame":
     Raises:
         DamagedError: They cannot be read.
     """
-    import pandas as pd
-
     try:
-        return pd.read_parquet(BytesIO(samples), engine="pyarrow")
+        return from_parquet(samples)
     except Exception as error:  # sealed, but written by a stranger: whatever the parser raises is damage
-        raise DamagedError(f"{SAMPLES_FILE} cannot be read ({type(error).__name__})") from None
+        raise DamagedError(f"{SAMPLES_FILE} cannot be read ({_reason(error)})") from None
 
 
 def tensors(arrays: bytes) -> "dict[str, NDArray[Any]]":
@@ -137,9 +136,19 @@ def tensors(arrays: bytes) -> "dict[str, NDArray[Any]]":
     from safetensors.numpy import load
 
     try:
-        return dict(load(arrays))
-    except Exception:  # not only SafetensorError: a stranger's file is the parser's to choke on
-        raise DamagedError(f"{ARRAYS_FILE} cannot be read") from None
+        check_header(arrays, len(arrays))
+        found = dict(load(arrays))
+    except Exception as error:  # not only SafetensorError: a stranger's file is the parser's to choke on
+        raise DamagedError(f"{ARRAYS_FILE} cannot be read ({_reason(error)})") from None
+    if unknown := sorted(set(found) - set(ARRAYS)):
+        raise DamagedError(f"{ARRAYS_FILE} holds {unknown[0][:40]!r}, which no cell has")
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """Why a parser, or a check before it, refuses a file."""
+    text = " ".join(str(error).split())[:200] if isinstance(error, ValueError) else ""
+    return text or type(error).__name__
 
 
 def _is_of_another_format(text: bytes) -> bool:
@@ -164,9 +173,7 @@ def _checked(path: Path, sha256: str) -> bytes:
 def _parquet(cell: Cell) -> bytes:
     if missing := [name for name in SAMPLE_COLUMNS if name not in cell.samples.columns]:
         raise CellError(f"the samples of cell {cell.meta.key[:12]} lack the columns {', '.join(missing)}.")
-    buffer = BytesIO()
-    cell.samples.to_parquet(buffer, index=False, engine="pyarrow")
-    return buffer.getvalue()
+    return to_parquet(cell.samples)
 
 
 def _tensors(cell: Cell) -> bytes:

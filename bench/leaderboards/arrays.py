@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bench.leaderboards.json_files import read_bytes
 from bench.leaderboards.row import RowError
+from bench.tensor_files import check_header
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -63,12 +64,12 @@ def unpack(path: Path, *, what: str, sha256: str, max_bytes: int = MAX_FILE_BYTE
     content = read_bytes(path, what=what, max_bytes=max_bytes)
     if bytes_sha256(content) != sha256:
         raise RowError(f"{what} '{path}' differs from the sha256 that the row records; submit the row again.")
-    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
+        check_header(content, len(content))
         return dict(load(content))
-    except (SafetensorError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever the parser makes of a stranger's bytes
         raise RowError(f"{what} '{path}' is no safetensors file; submit the row again.") from None
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.detectors.base import Progress, silent
 from bench.detectors.weights import save_tensors
 from bench.errors import WeightsError
+from bench.tensor_files import check_header
 from bench.training.base import Recipe, seeded
 
 CHECKPOINT_EVERY_S = 20.0
@@ -146,6 +147,8 @@ def _progress(checkpoint: Path) -> dict[str, Any] | None:
     if not checkpoint.is_file():
         return None
     try:
+        with checkpoint.open("rb") as opened:
+            check_header(opened.read(8), checkpoint.stat().st_size)
         with safe_open(checkpoint, framework="pt") as file:
             told = json.loads((file.metadata() or {})["progress"])
     except (SafetensorError, OSError, ValueError, KeyError):
