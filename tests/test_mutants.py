@@ -1,8 +1,11 @@
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mutants import __main__ as runner
+from mutants import running
 from mutants.keeping import Answers
 from mutants.making import is_other_code, mutants_of, sample
 from mutants.named import NAMED
@@ -107,6 +110,8 @@ def test_quick_tests_of_the_mirrored_folder_are_asked_first_and_time_is_bounded(
     assert known.tests(tmp_path, "bench/metrics/a.py", 3, limit=100) == order
     assert known.tests(tmp_path, "bench/metrics/a.py", 1, limit=3.5) == order[:3]
     assert known.tests(tmp_path, "bench/metrics/a.py", 3, limit=0.5) == order[:1]
+    (tmp_path / "bench/metrics/a.py").write_text("X = 1\ndef newer():\n    return 1\n")
+    assert known.tests(tmp_path, "bench/metrics/a.py", 3, limit=100) == order
 
 
 def test_an_answer_holds_while_the_code_does_and_a_survivor_while_the_tests_do(tmp_path):
@@ -126,6 +131,72 @@ def test_an_answer_holds_while_the_code_does_and_a_survivor_while_the_tests_do(t
     assert found() == [True, False]
     (tmp_path / "code.py").write_text("y = a < b\nz = 3\n\n")
     assert found() == [False, False]
+
+
+CODE = "def gap(a, b):\n    return a - b\n"
+TESTS = "from bench.code import gap\n\n\ndef test_gap():\n    assert gap(3, 1) == 2\n"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of one function and one test, that the runner takes for the repository."""
+    root = tmp_path / "project"
+    for name, text in {"bench/__init__.py": "", "bench/code.py": CODE, "tests/test_code.py": TESTS}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / ".gitignore").write_text("__pycache__\n.mutants\n")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*identity, "commit", "-q", "-m", "code"]):
+        subprocess.run(["git", "-C", str(root), *words], check=True)
+    monkeypatch.setattr(runner, "ROOT", root)
+    monkeypatch.setattr(runner, "CACHE", root / ".mutants")
+    return root
+
+
+def test_a_commit_while_mutants_run_changes_no_answer(project, monkeypatch, capsys):
+    """The code gets a line more, and its test another name, as soon as the copy is made."""
+    known = TestMap({"tests/test_code.py::test_gap": 0.1}, {"bench/code.py::gap": {"tests/test_code.py::test_gap"}})
+    asked = []
+
+    @contextmanager
+    def copied(root, folder):
+        with running.copied(root, folder) as tree:
+            commit()
+            yield tree
+
+    def commit():
+        (project / "bench/code.py").write_text("# longer than it was\n" + CODE.replace("a - b", "b"))
+        (project / "tests/test_code.py").write_text(TESTS.replace("test_gap", "test_other"))
+
+    def answer(folder, arguments, log, timeout):
+        asked.append(((folder / "bench/code.py").read_text(), (folder / "tests/test_code.py").read_text()))
+        return "killed"
+
+    monkeypatch.setattr(runner, "preload", lambda: None)
+    monkeypatch.setattr(runner, "copied", copied)
+    monkeypatch.setattr(runner, "_learn", lambda *_: known)
+    monkeypatch.setattr(runner, "run_tests", answer)
+    monkeypatch.setattr(sys, "argv", ["mutants", "--all", "--parallel", "1"])
+    assert runner.main() == 0
+    (project / "bench/code.py").write_text(CODE)
+    expected = {mutant.applied(CODE.encode()).decode() for mutant in mutants_of(project, "bench/code.py")}
+    assert {code for code, _ in asked} == expected
+    assert {test for _, test in asked} == {TESTS}
+    said = capsys.readouterr().out
+    assert said.count("bench/code.py:2") == len(expected)
+    assert "100.0 % killed" in said
+    asked.clear()
+    assert runner.main() == 0
+    assert asked == []  # the answers were kept under the code that was judged
+
+
+def test_changed_lines_are_those_of_the_copy_that_is_judged(project, tmp_path):
+    with runner.copied(project, tmp_path / "tree") as tree:
+        (tree / "bench/code.py").write_text(CODE.replace("a - b", "a - b - 0"))
+        (project / "bench/code.py").write_text("# a line more\n" + CODE)
+        assert runner._changed_lines(tree, "main") == {"bench/code.py": {2}}
+    assert runner._changed_lines(project, "main") == {"bench/code.py": {1}}
+    assert runner._changed_lines(project, "nobody") is None
 
 
 def test_mutants_are_listed_without_touching_a_file():

@@ -5,15 +5,19 @@
     python -m tests.mutants --changed main --sample 10              lines that differ from a branch
     python -m tests.mutants --files bench/metrics/roc.py --all      every mutant of one file
 
-Each mutant is one change in a copy of the tree; the working tree is never touched. Only tests that run the changed
-function are run, the quick ones of the mirrored folder first, so the first use of a test file runs it once, under
-coverage.py, to learn that (kept in `.mutants/`). Results are kept there too: the same command goes on where it ended.
+Each mutant is one change in a copy of the tree. The working tree is never touched, and what is committed to it
+meanwhile changes no answer: mutants, tests and sources are read from a copy made at the start. Only tests that run the
+changed function are run, the quick ones of the mirrored folder first, so the first use of a test file runs it once,
+under coverage.py, to learn that (kept in `.mutants/`). Results are kept there too: the same command goes on where it
+ended.
 
 Exit code: 0, or 1 where the share of killed mutants is below `--floor` (a mutant that ran out of time counts as
 killed), or 2 for a request that cannot be met.
 """
 
 import argparse
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,9 +55,16 @@ class Verdict:
 
 
 class Workers:
-    """Copies of the tree, each used by one run at a time."""
+    """Copies of the tree, each used by one run at a time.
 
-    def __init__(self, folders: list[Path], logs: Path) -> None:
+    Args:
+        tree: The copy that no mutant is written to: what sources and tests are read from.
+        folders: The copies that tests run in.
+        logs: Where the output of each run goes.
+    """
+
+    def __init__(self, tree: Path, folders: list[Path], logs: Path) -> None:
+        self.tree = tree
         self.logs = logs
         self.count = len(folders)
         self.free: SimpleQueue[Path] = SimpleQueue()
@@ -67,7 +78,7 @@ class Workers:
             return
         folder = self.free.get()
         try:
-            target = record_path(CACHE, ROOT, test_file)
+            target = record_path(CACHE, self.tree, test_file)
             fresh = target.with_suffix(".part")
             outcome = run_tests(folder, [test_file], self.logs / f"{target.stem}.log", left, fresh)
             if fresh.is_file():
@@ -79,9 +90,9 @@ class Workers:
 
     def judge(self, mutant: Mutant, known: TestMap, limit: float) -> Verdict:
         """Apply one mutant in a copy and run its tests until one fails."""
-        source = (ROOT / mutant.file).read_bytes()
+        source = (self.tree / mutant.file).read_bytes()
         diff = mutant.diff(source)
-        tests = known.tests(ROOT, mutant.file, mutant.line, limit)
+        tests = known.tests(self.tree, mutant.file, mutant.line, limit)
         if not tests:
             return Verdict(mutant, NO_TESTS, 0.0, 0, diff)
         folder = self.free.get()
@@ -105,53 +116,60 @@ class Workers:
 def main() -> int:
     """Draw, run, report."""
     asked = _arguments()
-    files = _files(asked.files)
-    if not files:
+    if not _files(ROOT, asked.files):
         say(f"no Python file of bench/ is named by {' '.join(asked.files)}; give files or folders below bench/.")
         return 2
-    if asked.changed is not None:
-        lines = _changed_lines(asked.changed)
-        if lines is None:
-            say(f"'{asked.changed}' is no commit that git knows here; nothing to compare with, so nothing is tried.")
-            return 0
-        files = [file for file in files if file in lines]
-        mutants = sample(ROOT, files, asked.sample, asked.seed, lines)
-    elif asked.all:
-        mutants = [mutant for file in files for mutant in _valid(file)]
-    else:
-        mutants = sample(ROOT, files, asked.sample, asked.seed)
     if asked.list:
-        for mutant in mutants:
+        for mutant in _drawn(ROOT, asked):
             say(f"{mutant.file}:{mutant.line}: {mutant.what}\n{mutant.diff((ROOT / mutant.file).read_bytes())}")
         return 0
-    if not mutants:
-        say("no line that could be changed: 0 mutants.")
-        return 0
     CACHE.mkdir(exist_ok=True)
-    test_files = _test_files({mutant.file for mutant in mutants}, asked.tests, asked.mirrored)
-    begin = time.monotonic()
-    preload()
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-")))
-        folders = [stack.enter_context(copied(ROOT, work / str(number))) for number in range(asked.parallel)]
-        workers = Workers(folders, work)
+        tree = stack.enter_context(copied(ROOT, work / "tree"))
+        mutants = _drawn(tree, asked)
+        if not mutants:
+            return 0
+        begin = time.monotonic()
+        preload()
+        folders = [Path(shutil.copytree(tree, work / str(number))) for number in range(asked.parallel)]
+        workers = Workers(tree, folders, work)
+        test_files = _test_files(tree, {mutant.file for mutant in mutants}, asked.tests, asked.mirrored)
         known = _learn(workers, test_files, begin + asked.minutes * 30)
         if asked.learn:
             return 0
-        verdicts = list(_judged(workers, mutants, known, Answers(CACHE / "results.jsonl", ROOT, test_files), asked))
+        verdicts = list(_judged(workers, mutants, known, Answers(CACHE / "results.jsonl", tree, test_files), asked))
     return _report(verdicts, asked.floor)
+
+
+def _drawn(root: Path, asked: argparse.Namespace) -> list[Mutant]:
+    """The mutants that are asked for; says why where there are none."""
+    files = _files(root, asked.files)
+    if asked.all and asked.changed is None:
+        return [mutant for file in files for mutant in _valid(root, file)]
+    lines = None
+    if asked.changed is not None:
+        lines = _changed_lines(root, asked.changed)
+        if lines is None:
+            say(f"'{asked.changed}' is no commit that git knows here; nothing to compare with, so nothing is tried.")
+            return []
+        files = [file for file in files if file in lines]
+    mutants = sample(root, files, asked.sample, asked.seed, lines)
+    if not mutants:
+        say("no line that could be changed: 0 mutants.")
+    return mutants
 
 
 def _learn(workers: Workers, test_files: list[str], end: float) -> TestMap:
     """The map, after recording what is not known yet; what is not begun by `end` stays unknown, and is counted."""
-    known, missing = read_map(CACHE, ROOT, test_files)
+    known, missing = read_map(CACHE, workers.tree, test_files)
     if missing:
         say(f"{len(missing)} test files are run once to learn what they run; later runs need not do that again.")
         with ThreadPoolExecutor(workers.count) as pool:
             for done, _ in enumerate(as_completed([pool.submit(workers.record, file, end) for file in missing]), 1):
                 if done % 10 == 0:
                     say(f"  {done} of {len(missing)}")
-        known, missing = read_map(CACHE, ROOT, test_files)
+        known, missing = read_map(CACHE, workers.tree, test_files)
         if missing:
             say(f"{len(missing)} of {len(test_files)} test files are not asked: they could not be recorded in time.")
     return known
@@ -165,7 +183,7 @@ def _judged(
     for mutant in mutants:
         entry = None if asked.fresh else answers.find(mutant)
         if entry is not None:
-            diff = mutant.diff((ROOT / mutant.file).read_bytes())
+            diff = mutant.diff((workers.tree / mutant.file).read_bytes())
             yield Verdict(mutant, entry["outcome"], entry["seconds"], entry["count"], diff)
         else:
             todo.append(mutant)
@@ -236,44 +254,55 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _files(named: list[str]) -> list[str]:
+def _files(root: Path, named: list[str]) -> list[str]:
+    """The sources in `root`, relative to it, that names of the working tree stand for."""
     found: set[str] = set()
     for name in named:
-        path = (ROOT / name).resolve()
-        for file in path.rglob("*.py") if path.is_dir() else [path]:
-            if file.is_file() and file.suffix == ".py" and file.is_relative_to(ROOT / "bench"):
-                found.add(str(file.relative_to(ROOT)))
+        asked = (ROOT / name).resolve()
+        if asked.is_relative_to(ROOT / "bench"):
+            found.update(_python(root, asked.relative_to(ROOT), "*.py"))
     return sorted(found)
 
 
-def _valid(file: str) -> list[Mutant]:
-    source = (ROOT / file).read_bytes()
-    return [mutant for mutant in mutants_of(ROOT, file) if is_other_code(mutant.applied(source), source)]
+def _python(root: Path, name: Path, pattern: str) -> Iterator[str]:
+    """The Python files that a file's or folder's name stands for, relative to `root`."""
+    path = root / name
+    for file in path.rglob(pattern) if path.is_dir() else [path]:
+        if file.is_file() and file.suffix == ".py":
+            yield str(file.relative_to(root))
 
 
-def _test_files(sources: set[str], named: list[str], only_mirrored: bool) -> list[str]:
+def _valid(root: Path, file: str) -> list[Mutant]:
+    source = (root / file).read_bytes()
+    return [mutant for mutant in mutants_of(root, file) if is_other_code(mutant.applied(source), source)]
+
+
+def _test_files(root: Path, sources: set[str], named: list[str], only_mirrored: bool) -> list[str]:
     """Test files that are asked, those of the folders that mirror the sources first."""
-    found: set[str] = set()
-    for name in named:
-        path = ROOT / name
-        for file in path.rglob("test_*.py") if path.is_dir() else [path]:
-            if file.is_file():
-                found.add(str(file.relative_to(ROOT)))
+    paths = [(ROOT / name).resolve().relative_to(ROOT) for name in named]
+    found = {file for path in paths for file in _python(root, path, "test_*.py")}
     mirrored = {"/".join(("tests", *Path(source).parts[1:-1])) for source in sources}
     if only_mirrored:
         found = {file for file in found if str(Path(file).parent) in mirrored}
     return sorted(found, key=lambda file: (str(Path(file).parent) not in mirrored, file))
 
 
-def _changed_lines(commit: str) -> dict[str, set[int]] | None:
-    """For each file of bench/, the lines that differ from where `commit` branched off; None for an unknown commit."""
-    git = ["git", "-C", str(ROOT)]
-    base = subprocess.run([*git, "merge-base", "HEAD", commit], capture_output=True, text=True, check=False)
+def _changed_lines(root: Path, commit: str) -> dict[str, set[int]] | None:
+    """For each file of bench/, the lines in `root` that differ from where `commit` branched off; None where unknown."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # the index belongs to the working tree, not to a copy
+        return subprocess.run(
+            ["git", *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False
+        )
+
+    place = git("-C", str(ROOT), "rev-parse", "--absolute-git-dir").stdout.strip()
+    base = git("-C", str(ROOT), "merge-base", "HEAD", commit)
     if base.returncode:
         return None
-    diff = subprocess.run(
-        [*git, "diff", "-U0", "--no-color", "--no-ext-diff", base.stdout.strip(), "--", "bench"],
-        capture_output=True, text=True, check=True,
+    diff = git(
+        f"--git-dir={place}", f"--work-tree={root}",
+        "diff", "-U0", "--no-color", "--no-ext-diff", base.stdout.strip(), "--", "bench",
     ).stdout  # fmt: skip
     lines: dict[str, set[int]] = {}
     file = ""

@@ -101,13 +101,13 @@ class TestMap:
     def tests(self, root: Path, file: str, line: int, limit: float) -> list[str]:
         """The tests for one line: those that run its function, those of the mirrored folder and the fastest first.
 
-        A line outside functions is run at import, so every test that runs anything of the file is asked. Tests are
-        added until they take `limit` seconds together; there is always one where any is known.
+        A line outside functions is run at import, so every test that runs anything of the file is asked; so it is where
+        no test is known to run the function, which may be newer than the records. Tests are added until they take
+        `limit` seconds together; there is always one where any is known.
         """
         function = functions_by_line((root / file).read_bytes()).get(line, MODULE)
-        if function != MODULE:
-            found = self.functions.get(f"{file}::{function}", set())
-        else:
+        found = set() if function == MODULE else self.functions.get(f"{file}::{function}", set())
+        if not found:
             found = {test for name, tests in self.functions.items() if name.startswith(f"{file}::") for test in tests}
         mirrored = "tests/" + "/".join(Path(file).parts[1:-1])
         ordered = sorted(found, key=lambda test: (not test.startswith(mirrored), self.seconds[test], test))
