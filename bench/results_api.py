@@ -132,7 +132,8 @@ def load_results(path: Path | str) -> Evaluation:
         warnings.warn(notice, stacklevel=2)
     if not metas:
         raise UsageError(f"'{root}' holds no cells of this version of bench; `bench run --out` writes them.")
-    return Evaluation(metas, store, failed_checks(root, [meta.key for meta in metas]))
+    failed = failed_checks(root, [meta.key for meta in metas], lambda sentence: warnings.warn(sentence, stacklevel=5))
+    return Evaluation(metas, store, failed)
 
 
 def _with_figures(function: Callable[_Arguments, tuple[Cell, ...]]) -> Callable[_Arguments, Evaluation]:

@@ -3,10 +3,19 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 _MARK = b',\n "seal": "'
 _END = b'"\n}\n'
+
+
+class Seal(StrEnum):
+    """What a seal says of a file."""
+
+    HOLDS = "holds"
+    ABSENT = "absent"  # written by a version that sealed no such files, or by somebody else
+    BROKEN = "broken"
 
 
 class SealError(ValueError):
@@ -49,6 +58,17 @@ def unsealed_json(text: bytes) -> dict[str, Any]:
     elif (content := _parsed(text)) is not None and "seal" not in content:
         raise NoSealError("it has no seal")
     raise SealError("it differs from its seal")
+
+
+def seal_of(text: bytes) -> Seal:
+    """What the seal of a JSON file says, for a reader that has parsed the file by rules of its own."""
+    try:
+        unsealed_json(text)
+    except NoSealError:
+        return Seal.ABSENT
+    except SealError:
+        return Seal.BROKEN
+    return Seal.HOLDS
 
 
 def _digest(body: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from bench.cli.common import FAILED, WorkspaceOption, catalog, console
+from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def command(
     from bench.leaderboards.regression import compare
 
     _check_numbers(tolerance, alpha)
-    recorded = read_baseline(baseline)
+    recorded = read_baseline(baseline, notice)
     reasons: dict[Identity, str] = {}
     if run is not None:
         now, reasons = _stored(recorded, run, workspace, data_dir)

@@ -76,6 +76,11 @@ def say(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
+def notice(sentence: str) -> None:
+    """Print what a reader should know, and what stops nothing."""
+    say(f"notice: {sentence}")
+
+
 def printable(text: str) -> str:
     """Text with control, invisible and direction characters written out, as they would be typed in Python."""
     return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
+from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice, say
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request
 from bench.errors import UsageError
@@ -158,7 +158,7 @@ def _diagnosed(
             say(f"{check} ({share:.0%})")
 
     diagnosis = diagnose(planned, cell, others, bench, cards, device=device, tell=tell)
-    write_verdicts(request.out, diagnosis.verdicts)
+    write_verdicts(request.out, diagnosis.verdicts, notice)
     return cell.meta, diagnosis
 
 

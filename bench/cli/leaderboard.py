@@ -67,9 +67,18 @@ def command(
         _print_pair(found.boards[0], pair)
     else:
         _print(found, Wanted(extra_data, certified, white_box))
+    if found.unsealed:
+        say(
+            f"notice: what lies beside rows has no seal, so that nothing tells whether it was changed since "
+            f"({_some(found.unsealed)}); `bench verify --record` and `bench submit --beats` write it with one."
+        )
     for left_out in found.left_out:
         say(f"left out: {' '.join(left_out.why.split())}")  # one line, whatever a file is called
     raise typer.Exit(FAILED if found.left_out else 0)
+
+
+def _some(names: "Sequence[str]") -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _print(found: "Leaderboards", wanted: "Wanted") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say, settings
+from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say, settings
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request
 from bench.errors import BenchError, NoSettingsError, NotApplicableError, UsageError
@@ -125,8 +125,8 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     if diagnose:
         _check(cards, store, done, request)
     _print_tables(request, cards, done)
-    for notice in store.notices:
-        say(f"notice: {notice}")
+    for sentence in store.notices:
+        notice(sentence)
     _say_failures(needless, "notice: left out: ", "are left out")
     found_out = {
         one.planned.label: {n: why for n, why in one.meta.left_out.items() if n not in one.planned.left_out}
@@ -306,7 +306,7 @@ def _check(cards: "Catalog", store: "Store", done: "Sequence[CellDone]", request
             verdicts = joined(verdicts, cheap_checks(planned[key], cells[key], bench))  # noqa: PLW2901 - the same, more
         except BenchError as error:
             say(f"notice: {planned[key].label} is checked by stored cells alone: {error}")
-        found[key] = write_verdicts(store.root, verdicts)
+        found[key] = write_verdicts(store.root, verdicts, notice)
         for finding in found[key].findings:
             if finding.verdict in (Verdict.WARN, Verdict.FAIL):
                 say(f"{finding.verdict} {finding.check}, {planned[key].label}: {finding.found} Next: {finding.advice}")
@@ -321,7 +321,7 @@ def _print_tables(request: RunRequest, cards: "Catalog", done: "Sequence[CellDon
     from bench.soundness.files import failed_checks
 
     out = console()
-    failed = failed_checks(request.out, [outcome.meta.key for outcome in done])
+    failed = failed_checks(request.out, [outcome.meta.key for outcome in done], notice)
     for table in build_tables((outcome.meta for outcome in done), failed):
         card = cards.track(table.track)
         radii = radii_for(table, card, root=request.out, data_dir=request.data_dir, workspace=cards.workspace)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.common import say
+from bench.cli.common import notice
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,15 +55,15 @@ def chosen_tables(run_dir: Path, tracks: Sequence[str], detectors: Sequence[str]
     metas = [meta for meta in every if choice(meta)]
     if not metas:
         raise UsageError(f"no cell in '{run_dir}' fits these options together; leave one out.")
-    verdicts = read_verdicts(run_dir, [meta.key for meta in metas])
+    verdicts = read_verdicts(run_dir, [meta.key for meta in metas], notice)
     failed = {key: found.failed for key, found in verdicts.items() if found.failed}
     return Chosen(store, metas, build_tables(metas, failed), verdicts)
 
 
 def say_notices(store: "Store") -> None:
     """Print what a store has met since the last time, such as damaged cells."""
-    for notice in store.notices:
-        say(f"notice: {notice}")
+    for sentence in store.notices:
+        notice(sentence)
     store.notices.clear()
 
 

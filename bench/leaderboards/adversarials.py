@@ -16,9 +16,9 @@ from bench.files import write_file
 from bench.leaderboards import arrays as names
 from bench.leaderboards.arrays import bytes_sha256, pack
 from bench.leaderboards.claims import check_claims
-from bench.leaderboards.json_files import json_bytes
 from bench.leaderboards.rescore import Scorer, check_rescored
 from bench.leaderboards.row import Entry, Label, Row, RowError, Share, read_row
+from bench.seals import sealed_json
 from bench.specs import Name, Norm, Sha256
 
 MAX_BYTES = 256 * 2**20
@@ -152,7 +152,7 @@ def write_beaten(row_path: Path, found: Beaten) -> Path:
     )  # fmt: skip
     write_file(row_path.with_name(record.file), content)
     path = row_path.with_name(f"{stem}.json")
-    write_file(path, json_bytes(record.model_dump(mode="json")))
+    write_file(path, sealed_json(record.model_dump(mode="json")))
     return path
 
 

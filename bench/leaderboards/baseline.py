@@ -7,6 +7,7 @@ is compared image by image; no images and no weights are in it.
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -17,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from bench import metrics
 from bench.errors import UsageError, reading
 from bench.files import write_file
-from bench.leaderboards.json_files import json_bytes, read_json
+from bench.leaderboards.json_files import read_sealed
 from bench.metrics.scores import Scores, as_scores
+from bench.seals import Seal, sealed_json
 from bench.soundness.view import TEST
 from bench.specs import Goal, Loss, Name, Norm, Sha256, Side
 from bench.yaml_cards import shorten
@@ -197,13 +199,17 @@ def estimate(figure: Figure, scores: dict[str, Scores]) -> tuple[float, float]:
     return found.auroc, found.se
 
 
-def read_baseline(path: Path) -> Baseline:
+def read_baseline(path: Path, said: Callable[[str], None] = lambda sentence: None) -> Baseline:
     """The baseline in a file, after every check: its figures follow from its scores.
+
+    Args:
+        path: The file.
+        said: Hears of a file without a seal.
 
     Raises:
         UsageError: In one sentence, why the file cannot be used.
     """
-    content = read_json(path, what="baseline", max_bytes=MAX_BYTES)
+    content, seal = read_sealed(path, what="baseline", max_bytes=MAX_BYTES)
     if content.get("format") != FORMAT:
         raise UsageError(
             f"baseline '{path}' has format {shorten(content.get('format'))}; allowed is {FORMAT}: record it again with "
@@ -211,24 +217,41 @@ def read_baseline(path: Path) -> Baseline:
         )
     with reading(f"baseline {shorten(path)}"):
         try:
-            return Baseline.model_validate_json(json.dumps(content))
+            found = Baseline.model_validate_json(json.dumps(content))
         except ValidationError as error:
             detail = error.errors(include_url=False)[0]
             raise UsageError(f"baseline '{path}': {_problem(detail)}; record it again with `bench baseline`.") from None
+    if seal is Seal.BROKEN:
+        raise UsageError(
+            f"baseline '{path}' differs from its seal, so it was changed or damaged: restore it, or record it again "
+            "with `bench baseline`."
+        )
+    if seal is Seal.ABSENT:
+        said(
+            f"baseline '{path}' has no seal, so that nothing tells whether it was changed since it was recorded; "
+            "`bench baseline` records one with it."
+        )
+    return found
 
 
 def write_baseline(baseline: Baseline, path: Path) -> None:
-    """Write a baseline; equal content gives equal bytes.
+    """Write a baseline with its seal; equal content gives equal bytes.
 
     Raises:
         UsageError: The file cannot be written.
     """
-    write_file(path, json_bytes(baseline.model_dump(mode="json")))
+    write_file(path, sealed_json(baseline.model_dump(mode="json")))
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a baseline, as it is published in `leaderboards/baseline.schema.json`."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Baseline.model_json_schema()}
+    found = Baseline.model_json_schema()
+    found["properties"]["seal"] = {
+        "description": "sha256 of all other bytes of the file; absent from older ones.",
+        "pattern": "^[0-9a-f]{64}$",
+        "type": "string",
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 
 def _problem(detail: Any) -> str:

@@ -1,7 +1,7 @@
 """Records of images that beat a row: read beside it, and scored again when the row is verified."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from bench.leaderboards.arrays import bytes_sha256, unpack
 from bench.leaderboards.claims import Files
 from bench.leaderboards.json_files import read_bytes
 from bench.leaderboards.rescore import Scorer
-from bench.leaderboards.row import Row, RowError, read_part
+from bench.leaderboards.row import Row, RowError, ignored, read_part
 
 BEATEN = re.compile(r"\.beaten-[0-9a-f]{12}\.json$")
 """How the names of records end."""
@@ -25,13 +25,18 @@ _SAME = 0.005
 """AUROCs agree within this: scores that nearly tie fall to either side on another machine."""
 
 
-def read_beaten(path: Path, row: Row) -> BeatenRecord:
+def read_beaten(path: Path, row: Row, unsealed: Callable[[Path], None] = ignored) -> BeatenRecord:
     """Somebody's images against a row, by their hashes alone.
 
+    Args:
+        path: The record.
+        row: What it is about.
+        unsealed: Hears of a record without a seal.
+
     Raises:
-        RowError: The record is of another row, contradicts it, or its images are missing or others.
+        RowError: The record is damaged or of another row, contradicts it, or its images are missing or others.
     """
-    record = read_part(path, BeatenRecord, what="record")
+    record = read_part(path, BeatenRecord, what="record", unsealed=unsealed)
     claimed = {(entry.threat, entry.norm, entry.eps): entry.mean.auroc for entry in row.entries}
     fits = claimed.get((record.threat, record.norm, record.eps)) == record.claimed > record.auroc
     if record.row_sha256 != row.row_sha256 or not fits:

@@ -7,7 +7,7 @@ from bench.catalog import Catalog
 from bench.errors import UsageError
 from bench.evaluation.results import Cell
 from bench.leaderboards.row import Entry
-from bench.soundness.files import read_verdicts
+from bench.soundness.files import kept_verdicts
 from bench.soundness.stored import stored_checks
 from bench.soundness.verdicts import Verdict, worst
 from bench.specs import Knowledge
@@ -23,10 +23,16 @@ def verdicts_of(catalog: Catalog, run: Path, cells: Iterable[Cell]) -> dict[str,
 
     Returns:
         Key of a cell -> check -> the worst of its verdicts over the attacked sides.
+
+    Raises:
+        UsageError: Findings are there and cannot be used: a row must not forget what they doubted.
     """
     every = list(cells)
     now = stored_checks(every, catalog)
-    kept = read_verdicts(run, [cell.meta.key for cell in every])
+    beside = kept_verdicts(run, [cell.meta.key for cell in every])
+    if beside.unusable:
+        raise UsageError(beside.notices(run)[0])
+    kept = beside.found
     found = {}
     for key in {*now, *kept}:
         both = now[key].merged(kept[key]) if key in now and key in kept else now.get(key) or kept[key]

@@ -60,10 +60,11 @@ class LeftOut:
 
 @dataclass
 class FoundRows:
-    """The rows of one track, and the files that cannot be used."""
+    """The rows of one track, the files that cannot be used, and those without a seal."""
 
     rows: list[FoundRow] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    unsealed: list[Path] = field(default_factory=list)
 
 
 def track_names(catalog: Catalog) -> list[str]:
@@ -126,14 +127,14 @@ def _found_row(found: FoundRows, path: Path, beside: list[Path], catalog: Catalo
         files, past = claims.files, claims.of_cards[0].rstrip(".") if claims.of_cards else ""
     record = None
     try:
-        record = read_verified(path, row)
+        record = read_verified(path, row, found.unsealed.append)
     except UsageError as error:
         found.left_out.append(LeftOut(f"{track.name}/{row.stem}{VERIFIED_SUFFIX}", str(error)))
     beaten = []
     for other in beside:
         if BEATEN.search(other.name) and BEATEN.sub("", other.name) == row.stem:
             try:
-                beaten.append(read_beaten(other, row))
+                beaten.append(read_beaten(other, row, found.unsealed.append))
             except UsageError as error:
                 found.left_out.append(LeftOut(f"{track.name}/{other.name}", str(error)))
     return FoundRow(row, record, tuple(beaten), files, past)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, reading
+from bench.seals import Seal, seal_of
 from bench.yaml_cards import shorten
 
 MAX_TEXT = 4000
@@ -31,6 +32,19 @@ def read_json(path: Path, *, what: str, max_bytes: int) -> dict[str, Any]:
     """
     with reading(f"{what} {shorten(path)}"):
         return parse_json(read_bytes(path, what=what, max_bytes=max_bytes), path, what=what)
+
+
+def read_sealed(path: Path, *, what: str, max_bytes: int) -> tuple[dict[str, Any], Seal]:
+    """`read_json` of a file that should have a seal: its content without the seal, and what the seal says.
+
+    Raises:
+        UsageError: As `read_json`.
+    """
+    with reading(f"{what} {shorten(path)}"):
+        text = read_bytes(path, what=what, max_bytes=max_bytes)
+        content = parse_json(text, path, what=what)
+        content.pop("seal", None)
+        return content, seal_of(text)
 
 
 def parse_json(text: bytes, path: Path, *, what: str) -> dict[str, Any]:

@@ -72,10 +72,11 @@ class Board:
 
 @dataclass(frozen=True)
 class Leaderboards:
-    """The boards, and the files that are not shown."""
+    """The boards, the files that are not shown, and the names of shown ones without a seal."""
 
     boards: tuple[Board, ...]
     left_out: tuple[LeftOut, ...] = field(default=())
+    unsealed: tuple[str, ...] = field(default=())
 
 
 def leaderboards(catalog: Catalog, track: str | None = None) -> Leaderboards:
@@ -90,7 +91,7 @@ def leaderboards(catalog: Catalog, track: str | None = None) -> Leaderboards:
     """
     if track is not None:
         check_suite(catalog.track(track), catalog)
-    boards, left_out = [], []
+    boards, left_out, unsealed = [], [], []
     for name in [track] if track is not None else track_names(catalog):
         try:
             card = catalog.track(name)
@@ -101,7 +102,8 @@ def leaderboards(catalog: Catalog, track: str | None = None) -> Leaderboards:
         found = find_rows(catalog, card)
         boards.append(rank(card, found.rows))
         left_out += found.left_out
-    return Leaderboards(tuple(boards), tuple(left_out))
+        unsealed += [f"{name}/{path.name}" for path in found.unsealed]
+    return Leaderboards(tuple(boards), tuple(left_out), tuple(unsealed))
 
 
 def rank(track: TrackCard, rows: Iterable[FoundRow]) -> Board:

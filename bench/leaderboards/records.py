@@ -1,6 +1,6 @@
 """What was found out about a row later: how far it was verified, and which images beat it. Written beside the row."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.files import write_file
-from bench.leaderboards.json_files import json_bytes
 from bench.leaderboards.reattack import ATTEMPTS, DEVIATIONS, LEAST, Fresh, FreshEntry
-from bench.leaderboards.row import Entry, Row, RowError, Share, Version, read_part
+from bench.leaderboards.row import Entry, Row, RowError, Share, Version, ignored, read_part
 from bench.leaderboards.verify import Level, Verification
+from bench.seals import sealed_json
 from bench.specs import Name, Norm, Sha256
 
 _ROUNDING = 1e-9
@@ -63,20 +63,21 @@ def verified_record(found: Verification) -> VerifiedRecord:
     )  # fmt: skip
 
 
-def read_verified(path: Path, row: Row) -> VerifiedRecord | None:
+def read_verified(path: Path, row: Row, unsealed: Callable[[Path], None] = ignored) -> VerifiedRecord | None:
     """The record beside a row; None where there is none.
 
     Args:
         path: The row's file.
         row: What it holds.
+        unsealed: Hears of a record without a seal.
 
     Raises:
-        RowError: It is of another row, or its figures contradict each other or the row's.
+        RowError: It is damaged or of another row, or its figures contradict each other or the row's.
     """
     beside = path.with_name(row.stem + VERIFIED_SUFFIX)
     if not beside.exists():
         return None
-    record = read_part(beside, VerifiedRecord, what="verification")
+    record = read_part(beside, VerifiedRecord, what="verification", unsealed=unsealed)
     if record.row_sha256 != row.row_sha256:
         raise RowError(f"verification '{beside}' is of another row; run `bench verify --record` again.")
     if problem := next(_contradictions(record, row), None):
@@ -100,7 +101,7 @@ def write_record(path: Path, found: Verification) -> Path | None:
     beside = path.with_name(found.row.stem + VERIFIED_SUFFIX)
     if not found.problems and _goes_further(path, found):
         return None
-    write_file(beside, json_bytes(verified_record(found).model_dump(mode="json")))
+    write_file(beside, sealed_json(verified_record(found).model_dump(mode="json")))
     return beside
 
 

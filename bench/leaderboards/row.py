@@ -5,13 +5,15 @@ name: the scores of every image (`.scores.safetensors`) and some images of the w
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bench.errors import UsageError
-from bench.leaderboards.json_files import json_bytes, read_json
+from bench.leaderboards.json_files import json_bytes, read_json, read_sealed
+from bench.seals import Seal
 from bench.soundness.verdicts import Verdict
 from bench.specs import Name, Norm, Paper, RelativeFile, Sha256, Side, Text, content_hash
 from bench.yaml_cards import shorten
@@ -215,19 +217,28 @@ def row_bytes(row: Row) -> bytes:
     return json_bytes(row.model_dump(mode="json"))
 
 
-def read_part(path: Path, model: type[Model], *, what: str) -> Model:
+def ignored(path: Path) -> None:
+    """Say nothing of a file without a seal."""
+
+
+def read_part(path: Path, model: type[Model], *, what: str, unsealed: Callable[[Path], None] | None = None) -> Model:
     """The JSON file of a row, or of what was found out about one.
 
     Args:
         path: The file.
         model: What it must hold; it has a field `format`.
         what: What that is, for errors.
+        unsealed: Hears of a file without a seal; None for rows, which carry the sha256 of their fields instead.
 
     Raises:
         RowError: In one sentence, why the file cannot be used.
     """
+    seal = Seal.HOLDS
     try:
-        content = read_json(path, what=what, max_bytes=MAX_ROW_BYTES)
+        if unsealed is None:
+            content = read_json(path, what=what, max_bytes=MAX_ROW_BYTES)
+        else:
+            content, seal = read_sealed(path, what=what, max_bytes=MAX_ROW_BYTES)
     except UsageError as error:
         raise RowError(str(error)) from None
     if type(content.get("format")) is not int or content["format"] != FORMAT:
@@ -236,11 +247,16 @@ def read_part(path: Path, model: type[Model], *, what: str) -> Model:
             "version that wrote it, or write it again with this one."
         )
     try:
-        return model.model_validate_json(json.dumps(content))
+        found = model.model_validate_json(json.dumps(content))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise RowError(f"{what} '{path}': field {shorten(field)}: {_lower(first['msg'])}; write it again.") from None
+    if seal is Seal.BROKEN:
+        raise RowError(f"{what} '{path}' differs from its seal, so it was changed or damaged; write it again.")
+    if seal is Seal.ABSENT and unsealed is not None:
+        unsealed(path)
+    return found
 
 
 def schema() -> dict[str, Any]:

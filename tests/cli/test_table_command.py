@@ -7,10 +7,14 @@ import pytest
 from rich.console import Console
 from toy_runs import bench, make_workspace, run
 
+from bench import load_results
 from bench.cli.table import print_table
 from bench.evaluation.store import Store
 from bench.report.table import build_tables
 from bench.seals import sealed_json, unsealed_json
+from bench.soundness.checklist import CHECKS
+from bench.soundness.files import write_verdicts
+from bench.soundness.verdicts import Verdict, Verdicts
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +130,19 @@ def test_control_characters_of_a_stored_cell_do_not_reach_the_terminal(folder, t
     assert done.exit_code == 0
     assert "da\N{REPLACEMENT CHARACTER}[2Jrk" in done.stdout
     assert done.stdout.replace("\n", "").isprintable()
+
+
+def test_damaged_findings_do_not_lose_their_mark_without_a_word(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "runs")
+    key = next(meta.key for meta in Store(copy).metas() if meta.threat == "pgd-l2")
+    write_verdicts(copy, Verdicts(key=key, findings=(CHECKS["D4"].finding(Verdict.FAIL, "noise wins."),)))
+    marked = bench("table", copy)
+    assert "!" in marked.stdout and marked.stderr == ""
+    (file,) = copy.glob("verdicts/*/*.json")
+    file.write_text(file.read_text().replace("FAIL", "PASS"))
+    done = bench("table", copy)
+    assert "!" not in done.stdout and done.exit_code == 0
+    (notice,) = done.stderr.splitlines()
+    assert notice.startswith("notice: the findings of 1 cell in") and "it differs from its seal" in notice
+    with pytest.warns(UserWarning, match="it differs from its seal"):
+        load_results(copy)

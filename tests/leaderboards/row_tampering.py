@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.leaderboards.arrays import array_sha256, bytes_sha256, pack
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, Row, read_row, row_bytes
+from bench.seals import sealed_json
 
 EVERY_TYPE = (0.5, 3, True, "linf", "https://example.org/x", [], {})
 
@@ -62,6 +63,13 @@ def another(value: Any) -> Any:
 
 def loads(path: Path) -> Any:
     return json.loads(path.read_text())
+
+
+def with_fields(path: Path, **changes: Any) -> None:
+    """Change fields of a sealed JSON file, and seal it again."""
+    content = loads(path) | changes
+    content.pop("seal", None)
+    path.write_bytes(sealed_json(content))
 
 
 def reseal(path: Path, row: Row, files: Mapping[str, bytes] | None = None) -> Path:

@@ -10,6 +10,7 @@ from bench.errors import UsageError
 from bench.evaluation.plan import plan
 from bench.leaderboards.baseline import MAX_BYTES, read_baseline, schema, write_baseline
 from bench.leaderboards.replay import replay
+from bench.seals import Seal, seal_of
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -112,6 +113,38 @@ def test_what_is_no_json_is_one_sentence(tmp_path, text, sentence):
     (tmp_path / "wrong.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match=sentence):
         read_baseline(tmp_path / "wrong.json")
+
+
+def test_a_changed_baseline_is_refused_though_its_figures_still_follow(file):
+    changed(file, lambda content: first(content)["provenance"].update(micro_batch=31))
+    with pytest.raises(UsageError, match="differs from its seal, so it was changed or damaged: restore it"):
+        read_baseline(file)
+
+
+def test_no_flipped_bit_of_a_baseline_goes_unseen(tmp_path):
+    path = tmp_path / "small.json"
+    write_baseline(baseline(made(scores(count=4))), path)
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 37):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bytes(flipped))
+        with pytest.raises(UsageError):
+            read_baseline(path)
+
+
+def test_an_older_baseline_without_a_seal_is_read_with_a_notice(file):
+    heard = []
+    read_baseline(file, heard.append)
+    assert heard == []
+    changed(file, lambda content: content.pop("seal"))
+    assert read_baseline(file, heard.append).cells
+    assert len(heard) == 1 and "has no seal" in heard[0] and str(file) in heard[0]
+
+
+@pytest.mark.parametrize("path", ["leaderboards/baselines/digits-fast.json", "examples/ci/baseline.json"])
+def test_the_baselines_of_this_repository_have_seals(path):
+    assert seal_of((CHECKOUT / path).read_bytes()) is Seal.HOLDS
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path):

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from row_tampering import with_fields
 from row_world import bench, verify
 from safetensors.numpy import load
 
@@ -147,7 +148,7 @@ def with_images(record, **changed):
     images = record.with_suffix(".safetensors")
     content = pack({**load(images.read_bytes()), **changed})
     images.write_bytes(content)
-    record.write_text(json.dumps({**json.loads(record.read_text()), "file_sha256": bytes_sha256(content)}))
+    with_fields(record, file_sha256=bytes_sha256(content))
 
 
 def test_accepted_images_are_scored_again_with_their_row(world, row_path, kept):
@@ -158,7 +159,8 @@ def test_accepted_images_are_scored_again_with_their_row(world, row_path, kept):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda record: record.write_text(json.dumps({**json.loads(record.read_text()), "auroc": 0.1})), "is given"),
+        (lambda record: with_fields(record, auroc=0.1), "is given"),
+        (lambda record: record.write_text(record.read_text().replace("0.", "0.0", 1)), "differs from its seal"),
         (lambda record: with_images(record, images=np.zeros((70, 1, 4, 4), np.float32)), "outside the ball"),
         (lambda record: with_images(record, images=np.full((70, 1, 4, 4), np.nan, np.float32)), "outside the ball"),
         (lambda record: with_images(record, images=np.zeros((70, 3, 4, 4), np.float32)), "70 float32 images"),

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from row_tampering import loads, reseal
+from row_tampering import loads, reseal, with_fields
 from row_world import bench, rows, run_suite, submit, verify
 
 from bench.leaderboards.adversarials import Beaten, write_beaten
@@ -149,9 +149,32 @@ def test_a_row_without_its_scores_is_left_out(root):
 def test_a_verification_that_contradicts_itself_costs_the_badge_and_not_the_row(root):
     path = row_of(root, "bent")
     beside = path.with_name(path.stem + ".verified.json")
-    beside.write_text(json.dumps({**loads(beside), "ranked": 1.0}))
-    shown = left_out(root, "verification")
+    with_fields(beside, ranked=1.0)
+    shown = left_out(root, "holds fresh attacks below the level")
     assert "bent" in shown and "re-scored" not in shown
+
+
+def test_a_verification_that_was_changed_costs_the_badge_and_not_the_row(root):
+    path = row_of(root, "bent")
+    beside = path.with_name(path.stem + ".verified.json")
+    beside.write_text(beside.read_text().replace("0.1.0", "0.2.0", 1))
+    shown = left_out(root, "verification")
+    assert "differs from its seal" in board(root, "--track", "small").stderr
+    assert "bent" in shown and "re-scored" not in shown
+
+
+def test_records_without_a_seal_are_taken_and_named_in_one_notice(root, beaten):
+    path = row_of(root, "bent")
+    old = (path.with_name(path.stem + ".verified.json"), beaten)
+    for file in old:
+        content = loads(file)
+        del content["seal"]
+        file.write_text(json.dumps(content))
+    result = board(root, "--track", "small")
+    assert result.exit_code == 0, result.stderr
+    assert "re-scored" in result.stdout and "bent beaten" in result.stdout
+    (notice,) = result.stderr.splitlines()
+    assert notice.startswith("notice: what lies beside rows has no seal") and all(file.name in notice for file in old)
 
 
 def test_a_verification_of_no_row_is_left_out(root):
@@ -229,7 +252,7 @@ def test_images_that_beat_a_row_stand_below_it(root, beaten):
     ],
 )
 def test_a_record_of_images_that_says_other_things_is_left_out_and_its_row_stays(root, beaten, change, words):
-    beaten.write_text(json.dumps({**loads(beaten), **change}))
+    with_fields(beaten, **change)
     shown = left_out(root, words)
     assert "bent" in shown and "beaten" not in shown
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from row_tampering import with_fields
 from row_world import verify
 
 from bench.leaderboards.arrays import worst_name
@@ -28,9 +29,12 @@ def test_an_honest_row_is_re_attacked_and_its_record_kept(world, row_path):
     content = json.loads(beside.read_text())
     for place in ("ranked", "row_sha256", "level", "seeds"):
         wrong = {"ranked": 0.99, "row_sha256": "0" * 64, "level": "claimed", "seeds": [0, 1, 2]}[place]
-        beside.write_text(json.dumps({**content, place: wrong}))
-        with pytest.raises(RowError):
+        with_fields(beside, **{**content, place: wrong})
+        with pytest.raises(RowError, match=r"another row|it holds|its seeds|figure that ranks"):
             read_verified(row_path, row)
+    beside.write_text(json.dumps({**content, "bench": "0.2.0"}))
+    with pytest.raises(RowError, match="differs from its seal"):
+        read_verified(row_path, row)
 
 
 def test_a_row_that_was_not_verified_has_no_record(row_path):

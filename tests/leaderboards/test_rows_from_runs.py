@@ -160,6 +160,16 @@ def test_a_failed_check_of_the_worst_case_or_its_strongest_gradient_attack_is_re
     assert (world / "elsewhere").exists() is not refused
 
 
+def test_findings_that_were_changed_refuse_the_row(world):
+    finding = Finding(check="D11", title="a check", verdict=Verdict.FAIL, found="it fails.")
+    write_verdicts(world / "runs", Verdicts(key=cell_of(world, "all-l2").key, findings=(finding,)))
+    for file in (world / "runs" / "verdicts").glob("*/*.json"):
+        file.write_text(file.read_text().replace("FAIL", "PASS"))
+    result = submit(world)
+    assert result.exit_code == 2
+    assert "the findings of 1 cell" in result.stderr and "it differs from its seal" in result.stderr
+
+
 def test_a_detector_without_gradients_leaves_out_the_attacks_that_follow_them(fresh_world):
     root = fresh_world()
     track = json.loads((root / "datasets/small.yaml").read_text())

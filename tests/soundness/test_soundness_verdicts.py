@@ -1,11 +1,13 @@
 """Findings are valid, merged by age, and survive a trip to disk; damage counts as absence."""
 
 import json
+import os
 
 import pytest
 from pydantic import ValidationError
 
 from bench.errors import UsageError
+from bench.seals import sealed_json
 from bench.soundness.checklist import CHECKS
 from bench.soundness.files import read_verdicts, write_verdicts
 from bench.soundness.verdicts import Finding, Verdict, Verdicts, graded, worst
@@ -79,16 +81,53 @@ def test_a_damaged_file_counts_as_absent_and_is_written_anew(tmp_path, text):
     write_verdicts(tmp_path, verdicts(finding("D4", Verdict.FAIL)))
     (path,) = (tmp_path / "verdicts").glob("*/*.json")
     path.write_text(text)
-    assert read_verdicts(tmp_path, [KEY]) == {}
-    assert write_verdicts(tmp_path, verdicts(finding("D2", Verdict.PASS))).failed == ()
+    heard, told = [], []
+    assert read_verdicts(tmp_path, [KEY, "cd" * 32], heard.append) == {}
+    assert len(heard) == 1 and "the findings of 1 cell" in heard[0] and "no '!' marks what they doubted" in heard[0]
+    assert write_verdicts(tmp_path, verdicts(finding("D2", Verdict.PASS)), told.append).failed == ()
+    assert len(told) == 1 and "cannot be used" in told[0]
+    assert write_verdicts(tmp_path, verdicts(finding("D4", Verdict.PASS)), told.append).failed == ()
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize(("field", "value"), [("format", 99), ("key", "cd" * 32)])
 def test_findings_of_another_version_or_cell_count_as_none(tmp_path, field, value):
     write_verdicts(tmp_path, verdicts(finding("D4", Verdict.FAIL)))
     (path,) = (tmp_path / "verdicts").glob("*/*.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
-    assert read_verdicts(tmp_path, [KEY]) == {}
+    content = {**json.loads(path.read_text()), field: value}
+    del content["seal"]
+    path.write_bytes(sealed_json(content))
+    heard = []
+    assert read_verdicts(tmp_path, [KEY], heard.append) == {}
+    assert "of another" in heard[0]
+
+
+def test_findings_without_a_seal_are_taken_with_a_notice(tmp_path):
+    written = write_verdicts(tmp_path, verdicts(finding("D4", Verdict.FAIL)))
+    heard = []
+    assert read_verdicts(tmp_path, [KEY], heard.append) == {KEY: written} and heard == []
+    (path,) = (tmp_path / "verdicts").glob("*/*.json")
+    path.write_text(written.model_dump_json())
+    assert read_verdicts(tmp_path, [KEY], heard.append) == {KEY: written}
+    assert len(heard) == 1 and "have no seal" in heard[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_findings_that_cannot_be_opened_are_named(tmp_path):
+    write_verdicts(tmp_path, verdicts(finding("D4", Verdict.FAIL)))
+    (path,) = (tmp_path / "verdicts").glob("*/*.json")
+    path.chmod(0)
+    heard = []
+    assert read_verdicts(tmp_path, [KEY], heard.append) == {} and "ermission denied" in heard[0]
+
+
+def test_a_folder_in_the_place_of_findings_is_named(tmp_path):
+    write_verdicts(tmp_path, verdicts(finding("D4", Verdict.FAIL)))
+    (path,) = (tmp_path / "verdicts").glob("*/*.json")
+    path.unlink()
+    path.mkdir()
+    heard = []
+    assert read_verdicts(tmp_path, [KEY], heard.append) == {} and len(heard) == 1
 
 
 def test_nothing_is_left_beside_the_file(tmp_path):
@@ -106,7 +145,9 @@ def test_verdicts_that_were_changed_on_disk_count_as_absent(tmp_path):
     write_verdicts(tmp_path, verdicts(finding("D4", Verdict.FAIL)))
     (path,) = (tmp_path / "verdicts").glob("*/*.json")
     path.write_text(path.read_text().replace("FAIL", "PASS"))
-    assert read_verdicts(tmp_path, [KEY]) == {}
+    heard = []
+    assert read_verdicts(tmp_path, [KEY], heard.append) == {}
+    assert "it differs from its seal" in heard[0]
 
 
 @pytest.mark.parametrize("name", ["verdicts", f"verdicts/{KEY[:2]}"])
