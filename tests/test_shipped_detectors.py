@@ -15,7 +15,12 @@ from bench.testing import DETECTOR_CHECKS, DetectorCase
 CATALOG = Catalog()
 CONTROLS = [name for name in CATALOG.names(Kind.DETECTOR) if name.startswith("control-")]
 PUBLISHED = ["phlippe-ebm"]  # their weights come from elsewhere, for other tracks
-SHIPPED = [name for name in CATALOG.names(Kind.DETECTOR) if name not in CONTROLS + PUBLISHED]
+SCORES = [  # of the plain classifier, without weights of their own: tests/detectors/scores
+    name
+    for name, card in ((name, CATALOG.detector(name)[0]) for name in CATALOG.names(Kind.DETECTOR))
+    if card.method.startswith("bench.detectors.scores.") or "shaping" in card.params
+]
+SHIPPED = [name for name in CATALOG.names(Kind.DETECTOR) if name not in CONTROLS + PUBLISHED + SCORES]
 VARIANTS = ["mahalanobis.plain", "oe.msp", "gat.k0", "aoe.eps0", "jem.msp", "jem.gradient-norm"]
 LIKELIHOODS = ["glow", "jem"]  # the likelihood of a letter is much that of a digit
 DIGITS = Track(CATALOG.track("digits"))

@@ -26,17 +26,22 @@ class LogitDetector(Detector):
         """(N, K) -> (N,) what directs an attack; the score itself unless overridden."""
         return self.score_logits(logits)
 
+    def scored_logits(self, x: Tensor) -> Tensor:
+        """(N, K) logits of images, as the score sees them."""
+        logits: Tensor = needed_network(self)(x)
+        return logits
+
     def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N,); higher = more in-distribution."""
-        return self.score_logits(needed_network(self)(x))
+        return self.score_logits(self.scored_logits(x))
 
     def objective(self, x: Tensor) -> Tensor:
         """(N,) what directs an attack."""
-        return self.objective_logits(needed_network(self)(x))
+        return self.objective_logits(self.scored_logits(x))
 
     def score_and_objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Score and objective of the same images, from one pass."""
-        logits = needed_network(self)(x)
+        logits = self.scored_logits(x)
         if type(self).objective_logits is LogitDetector.objective_logits:
             score = self.score_logits(logits)
             return score, score

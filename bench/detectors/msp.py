@@ -5,17 +5,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.detectors.base import DetectorParams
-from bench.detectors.logit import LogitDetector
+from bench.detectors.scores.base import LogitScore, ScoreParams
 
 
-class MSPParams(DetectorParams):
+class MSPParams(ScoreParams):
     """Parameters of MSP: `score` is the unsaturated log-odds, or the probability itself."""
 
     score: Literal["log-odds", "probability"] = "log-odds"
 
 
-class MSP(LogitDetector):
+class MSP(LogitScore):
     """How sure the classifier is of its top class.
 
     Hendrycks and Gimpel (2017), "A baseline for detecting misclassified and out-of-distribution examples in neural

@@ -129,7 +129,7 @@ def test_weights_of_another_network_are_refused_by_name(catalog, track):
             "is the class EnergyParams; allowed: a subclass of bench.detectors.base.Detector",
         ),
         ({"method": "bench.detectors.nowhere:Energy"}, "bench.detectors.nowhere"),
-        ({"params": {"temprature": 2}}, "has no parameter 'temprature'; allowed: temperature"),
+        ({"params": {"temprature": 2}}, "has no parameter 'temprature'; allowed: shaping, temperature"),
         ({"params": {"temperature": -1}}, "parameter 'temperature' of .* greater than 0"),
         ({"network": {**NETWORK, "args": {"klasses": 3}}}, "cannot be made from its args"),
         ({"network": {**NETWORK, "args": {"classes": 7}}}, "has 7 logits and must have 3"),

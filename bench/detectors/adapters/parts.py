@@ -2,11 +2,10 @@
 
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 
 from bench.detectors.networks.base import FromPixels
-from bench.errors import UsageError
+from bench.detectors.networks.head import linear_head
 
 
 class Parts:
@@ -97,22 +96,7 @@ class Parts:
         Raises:
             UsageError: The network has no such layer.
         """
-        device = next(self._network.parameters()).device
-        images = torch.rand(2, *self._shape, generator=torch.Generator().manual_seed(0)).to(device)
-        with torch.no_grad():
-            seen = self._network.activations(images)
-            features, logits = seen["penultimate"].flatten(1), seen["logits"]
-            for module in self._network.modules():
-                if not isinstance(module, nn.Linear) or module.in_features != features.shape[1]:
-                    continue
-                found = module(features)
-                # 1e-4: the same layer on the same numbers, up to another order of sums in float32.
-                if found.shape == logits.shape and torch.allclose(found, logits, rtol=1e-4, atol=1e-4):
-                    return module
-        raise UsageError(
-            "the classifier's logits are no linear layer of its penultimate features, and this detector needs that "
-            "layer; choose a detector of logits, or another network."
-        )
+        return linear_head(self._network, self._shape)
 
 
 class _Penultimate(nn.Module):

@@ -1,0 +1,1 @@
+"""Post-hoc scores: functions of a classifier's penultimate features, its last layer and its logits."""
