@@ -4,8 +4,6 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.datasets.sources import fetchable
-from bench.datasets.sources._files import MissingDataError
 from bench.errors import DataError, UsageError
 from bench.specs import SetSpec, TrackCard
 
@@ -87,6 +85,9 @@ def unusable_sets(track: TrackCard, problems: Mapping[str, DataError]) -> DataEr
     """
     absent: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
+    from bench.datasets.sources import fetchable  # torch takes seconds, and this is asked when something is wrong
+    from bench.datasets.sources._files import MissingDataError
+
     for name, error in problems.items():
         # The cause is about the file, and not about the set, so that one file is named once.
         reason = str(error.__cause__ or error).rstrip(".")
