@@ -17,7 +17,9 @@ EXAMPLES = (
 def command(
     run_dir: Annotated[Path, typer.Argument(help="The folder that `bench run --out` wrote.")] = Path("runs"),
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("baseline.json"),
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write; baseline.json where none is named.")
+    ] = None,
     track: Annotated[list[str] | None, typer.Option(help="Only these tracks; repeatable, or with commas.")] = None,
     detector: Annotated[list[str] | None, typer.Option(help="Only these detectors.")] = None,
     threat: Annotated[list[str] | None, typer.Option(help="Only these threats, beside the clean scores.")] = None,
@@ -42,5 +44,6 @@ def command(
         where, failed = f"{meta.detector} x {meta.threat} on {meta.track}", ", ".join(meta.failed_needs)
         say(f"notice: {where} is left out, since parts of it failed: {failed}; run it again.")
     recorded = record([cell for cell in cells if not cell.meta.failed_needs], cards)
-    write_baseline(recorded, out)
-    console().print(f"{len(recorded.cells)} cells are recorded in '{out}'.", soft_wrap=True)
+    path = out if out is not None else Path("baseline.json")
+    write_baseline(recorded, path, named=out is not None)
+    console().print(f"{len(recorded.cells)} cells are recorded in '{path}'.", soft_wrap=True)

@@ -39,6 +39,7 @@ def command(
     """
     found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
     from bench.files import write_file
+    from bench.own_files import write_own
     from bench.report.html.build import build_page
     from bench.report.html.files import write_figures, write_tables
     from bench.report.html.page import render_page
@@ -52,7 +53,11 @@ def command(
     )  # fmt: skip
     say_notices(found.store)
     path = out if out is not None else run_dir / "report.html"
-    write_file(path, render_page(page).encode(), through_links=out is not None)
+    content = render_page(page).encode()
+    if out is not None:
+        write_file(path, content)
+    else:
+        write_own({path: content}, "name another file (--out)")
     for notice in page.gallery_notes:
         say(f"notice: {notice}")
     typer.echo(f"the page is in '{path}'.")

@@ -20,6 +20,7 @@ from bench.errors import UsageError, reading
 from bench.files import write_file
 from bench.leaderboards.json_files import read_sealed
 from bench.metrics.scores import Scores, as_scores
+from bench.own_files import write_own
 from bench.seals import Seal, sealed_json
 from bench.soundness.view import TEST
 from bench.specs import Goal, Loss, Name, Norm, Sha256, Side
@@ -234,13 +235,22 @@ def read_baseline(path: Path, said: Callable[[str], None] = lambda sentence: Non
     return found
 
 
-def write_baseline(baseline: Baseline, path: Path) -> None:
+def write_baseline(baseline: Baseline, path: Path, *, named: bool = True) -> None:
     """Write a baseline with its seal; equal content gives equal bytes.
 
+    Args:
+        baseline: What to write.
+        path: Where to.
+        named: Whether the user named the file; if not, it takes the place of nothing but a baseline.
+
     Raises:
-        UsageError: The file cannot be written.
+        UsageError: The file cannot be written, or is somebody else's.
     """
-    write_file(path, sealed_json(baseline.model_dump(mode="json")))
+    content = sealed_json(baseline.model_dump(mode="json"))
+    if named:
+        write_file(path, content)
+    else:
+        write_own({path: content}, "name another file (--out)")
 
 
 def schema() -> dict[str, Any]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import bench
-from bench.files import write_file
 from bench.leaderboards.board_text import CAPTION
 from bench.leaderboards.columns import beaten_words, board_grid, uses_extra_data
 from bench.leaderboards.compare import MOST, pairs
 from bench.leaderboards.detector_page import detector_page
 from bench.leaderboards.ranking import Board, Leaderboards
+from bench.own_files import write_own
 from bench.report.html.grids import ShownGrid, shown_grid
 from bench.report.html.templating import environment, policy
 
@@ -31,13 +31,11 @@ def write_site(found: Leaderboards, folder: Path) -> int:
         How many pages there are.
 
     Raises:
-        UsageError: It cannot be written.
+        UsageError: It cannot be written, or a page in it is somebody else's.
     """
-    count = 0
-    for name, text in site_pages(found):
-        write_file(folder / name, text.encode())
-        count += 1
-    return count
+    pages = {folder / name: text.encode() for name, text in site_pages(found)}
+    write_own(pages, "choose another folder (--html)")
+    return len(pages)
 
 
 def site_pages(found: Leaderboards) -> Iterator[tuple[str, str]]:

@@ -84,12 +84,51 @@ def test_figures_and_tables_are_files_too(workspace, tmp_path):
     assert "corner" not in (tmp_path / "t" / "cells.csv").read_text()
 
 
+def test_a_report_of_somebody_else_under_the_default_name_stays(workspace, tmp_path):
+    runs = shutil.copytree(workspace / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("*.html"))
+    mine = runs / "report.html"
+    mine.write_text("<!doctype html><title>mine</title>")
+    done = bench("report", runs, "--workspace", workspace)
+    assert done.exit_code == 2 and "report.html' is there" in done.stderr and "--out" in done.stderr
+    assert mine.read_text() == "<!doctype html><title>mine</title>"
+    assert bench("report", runs, "--workspace", workspace, "--out", mine).exit_code == 0  # the user named it
+    assert bench("report", runs, "--workspace", workspace).exit_code == 0  # and now it is ours
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("--tables", "cells.csv"), ("--tables", "table-1-toy-evade.md"), ("--figures", "auroc-toy-evade-l2-pgd-l2.png")],
+)
+def test_figures_and_tables_take_the_place_of_their_own_kind_alone(workspace, tmp_path, option, name):
+    request = ("--out", tmp_path / "p.html", option, tmp_path / "files", "--detector", "dark")
+    for _ in range(2):
+        assert report(workspace, *request).exit_code == 0
+    before = sorted((path.name, path.read_bytes()) for path in (tmp_path / "files").iterdir())
+    (tmp_path / "files" / name).write_text("mine")
+    done = report(workspace, *request)
+    assert done.exit_code == 2 and f"{name}' is there" in done.stderr and "another folder" in done.stderr
+    (tmp_path / "files" / name).write_bytes(dict(before)[name])
+    assert before == sorted((path.name, path.read_bytes()) for path in (tmp_path / "files").iterdir())
+
+
+def test_a_baseline_under_the_default_name_replaces_a_baseline_alone(workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = ("baseline", workspace / "runs", "--workspace", workspace)
+    mine = tmp_path / "baseline.json"
+    mine.write_text('{"mine": 1}')
+    done = bench(*record)
+    assert done.exit_code == 2 and "'baseline.json' is there" in done.stderr
+    assert mine.read_text() == '{"mine": 1}'
+    assert bench(*record, "--out", "baseline.json").exit_code == 0
+    assert bench(*record).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (["--detector", "drak"], "no stored cell has the detector 'drak'"),
         (["--out", "FILE/page.html"], "choose another place for it."),
-        (["--figures", "FILE"], "choose another place for it."),
+        (["--figures", "FILE"], "choose another folder for it."),
         (["--gallery", "1000"], "--gallery"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from board_rows import found_row, track_card, varied_board
 from html_elements import Elements
 
+from bench.errors import UsageError
 from bench.leaderboards.folder import LeftOut
 from bench.leaderboards.ranking import Leaderboards, rank
 from bench.leaderboards.site import site_pages, write_site
@@ -107,6 +108,18 @@ def test_nothing_is_written_outside_the_folder_and_what_lies_in_it_stays(tmp_pat
     assert own.read_text() == "mine"
     assert {path.name for path in tmp_path.iterdir()} == {"site"}
     assert count == len(list((tmp_path / "site").rglob("*.html")))
+
+
+def test_a_page_of_somebody_else_stays_and_no_other_is_written(tmp_path):
+    write_site(all_of(varied_board()), tmp_path / "site")
+    write_site(all_of(varied_board()), tmp_path / "site")
+    mine = tmp_path / "mine/small/index.html"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("<title>mine</title>")
+    with pytest.raises(UsageError, match=r"small/index.html' is there.*--html"):
+        write_site(all_of(varied_board()), tmp_path / "mine")
+    assert mine.read_text() == "<title>mine</title>"
+    assert [path.name for path in (tmp_path / "mine").rglob("*.html")] == ["index.html"]
 
 
 def test_the_compared_figures_are_in_the_page_and_cannot_end_their_block(board, pages):

@@ -14,6 +14,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bench.own_files import SOFTWARE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -70,7 +72,7 @@ class Drawing:
         """As PNG on white."""
         with drawing_settings():
             out = io.BytesIO()
-            self.figure.savefig(out, format="png", facecolor="white", metadata={"Software": None})
+            self.figure.savefig(out, format="png", facecolor="white", metadata={"Software": SOFTWARE})
         return out.getvalue()
 
 

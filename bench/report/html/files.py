@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.evaluation.results import CellMeta
-from bench.files import write_file
+from bench.own_files import REMARK, write_own
 from bench.report.html.build import Radii
 from bench.report.html.drawing import Drawing, stem
 from bench.report.latex import render_latex
 from bench.report.markdown import render_markdown
 from bench.report.records import Findings, render_csv
 from bench.report.table import Table
+
+_REMEDY = "choose another folder for it"
 
 
 def write_figures(folder: Path, drawings: Iterable[Drawing]) -> int:
@@ -20,15 +22,17 @@ def write_figures(folder: Path, drawings: Iterable[Drawing]) -> int:
         How many figures there are.
 
     Raises:
-        UsageError: The folder cannot be written.
+        UsageError: The folder cannot be written, or a file in it is somebody else's.
     """
     names: dict[str, int] = {}
+    files: dict[Path, bytes] = {}
     for drawing in drawings:
         names[drawing.name] = names.get(drawing.name, 0) + 1
         number = names[drawing.name]
         name = drawing.name if number == 1 else f"{drawing.name}-{number}"
-        _write(folder / f"{name}.svg", drawing.svg().encode())
-        _write(folder / f"{name}.png", drawing.png())
+        files[folder / f"{name}.svg"] = f"{drawing.svg()}<!-- {REMARK} -->\n".encode()
+        files[folder / f"{name}.png"] = drawing.png()
+    write_own(files, _REMEDY)
     return sum(names.values())
 
 
@@ -48,16 +52,14 @@ def write_tables(
         How many tables there are.
 
     Raises:
-        UsageError: The folder cannot be written.
+        UsageError: The folder cannot be written, or a file in it is somebody else's.
     """
-    _write(folder / "cells.csv", render_csv(metas, verdicts).encode())
+    files = {folder / "cells.csv": render_csv(metas, verdicts).encode()}
     shown = list(tables)
     for number, table in enumerate(shown, start=1):
         name = stem("table", number, table.track, table.side)
-        _write(folder / f"{name}.md", render_markdown(table, full=True, radii=radii(table)).encode())
-        _write(folder / f"{name}.tex", render_latex(table, radii=radii(table)).encode())
+        markdown, latex = render_markdown(table, full=True, radii=radii(table)), render_latex(table, radii=radii(table))
+        files[folder / f"{name}.md"] = f"{markdown}\n<!-- {REMARK} -->\n".encode()
+        files[folder / f"{name}.tex"] = f"% {REMARK}\n{latex}".encode()
+    write_own(files, _REMEDY)
     return len(shown)
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_file(path, content, through_links=False)
