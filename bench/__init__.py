@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.results_api import Evaluation, evaluate, load_results
+    from bench.report.api import Evaluation, evaluate, load_results
 
 __version__ = "0.1.0"
 __all__ = ["Evaluation", "__version__", "evaluate", "load_results"]
@@ -12,7 +12,7 @@ __all__ = ["Evaluation", "__version__", "evaluate", "load_results"]
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for: the command line stays fast."""
     if name in ("Evaluation", "evaluate", "load_results"):
-        from bench import results_api
+        from bench.report import api
 
-        return getattr(results_api, name)
+        return getattr(api, name)
     raise AttributeError(f"module 'bench' has no attribute '{name}'")

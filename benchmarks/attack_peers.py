@@ -9,8 +9,8 @@ import foolbox
 import torch
 from torch import Tensor, nn
 
+from bench.cards.detector import Norm
 from bench.detectors.base import Detector
-from bench.specs import Norm
 
 OneStart = Callable[[Tensor], Tensor]
 """From images to adversarial ones, from one random start; the best of several is for the caller to choose."""

@@ -23,14 +23,14 @@ from attack_peers import OneStart, foolbox_pgd, torchattacks_apgd, torchattacks_
 from torch import Tensor
 
 from bench import metrics
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.code.methods import import_method
+from bench.cards.detector import Norm, Side, ThreatCard
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.evaluation.images import Images
 from bench.evaluation.scoring import Draws, Scores, score_images
-from bench.methods import import_method
-from bench.specs import Norm, Side, ThreatCard
 from bench.threat_models.base import Budget, Context
 
 DETECTORS = ("msp", "energy", "odin", "mahalanobis", "oe", "gat", "gram", "sdim", "jem")

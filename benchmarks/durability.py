@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.evaluation.engine import run_plan
 from bench.evaluation.plan import PlannedCell, plan
 from bench.evaluation.store import Store, StoreError

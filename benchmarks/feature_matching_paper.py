@@ -23,7 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from bench import metrics
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Norm, Side, TrackCard
 from bench.datasets.base import ImageSet, sample_ids
 from bench.datasets.sources import load_source
 from bench.datasets.track import Track
@@ -31,7 +32,6 @@ from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError
 from bench.evaluation.scoring import Draws, score_images
-from bench.specs import Norm, Side, TrackCard
 from bench.threat_models.base import Budget, Context
 from bench.threat_models.feature_matching import FeatureMatching, FeatureMatchingParams
 

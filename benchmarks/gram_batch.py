@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.datasets.track import Track
 from bench.detectors.gram import Gram
 from bench.detectors.gram_sums import SMALLEST_BOUND, ClassRanges

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.datasets.track import Track
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError

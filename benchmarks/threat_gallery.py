@@ -14,9 +14,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 import bench
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Side
 from bench.evaluation.results import Cell
-from bench.specs import Side
 
 SHOWN = 6
 """Images of a picture."""

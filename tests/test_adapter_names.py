@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from bench import adapters
-from bench.catalog import Catalog
+from bench.cards import detector_names
+from bench.cards.catalog import Catalog
 from bench.errors import UsageError
 from bench.evaluation.keys import code_hash
 
@@ -46,7 +46,7 @@ def test_a_file_is_known_by_its_content(catalog, toy_cards):
 
 
 def test_a_library_score_stands_on_the_classifier_and_is_fitted_when_loaded(catalog, monkeypatch):
-    monkeypatch.setattr(adapters, "version", lambda name: "9.9")
+    monkeypatch.setattr(detector_names, "version", lambda name: "9.9")
     spec = catalog.detector_spec("pytorch-ood:KNN", "toy")
     own = catalog.detector_spec("msp", "toy")
     assert (spec.network, spec.weights) == (own.network, own.weights)
@@ -58,16 +58,16 @@ def test_a_library_score_stands_on_the_classifier_and_is_fitted_when_loaded(cata
 def test_another_version_of_the_library_is_another_cell(catalog, monkeypatch):
     hashes = set()
     for version in ("1.0", "1.1"):
-        monkeypatch.setattr(adapters, "version", lambda name, version=version: version)
+        monkeypatch.setattr(detector_names, "version", lambda name, version=version: version)
         hashes.add(catalog.detector_spec("pytorch-ood:KNN", "toy").content_hash())
     assert len(hashes) == 2
 
 
 def test_without_the_library_one_sentence_says_how_to_install_it(catalog, monkeypatch):
     def missing(name):
-        raise adapters.PackageNotFoundError(name)
+        raise detector_names.PackageNotFoundError(name)
 
-    monkeypatch.setattr(adapters, "version", missing)
+    monkeypatch.setattr(detector_names, "version", missing)
     with pytest.raises(UsageError, match=r"install it with `pip install 'robustood\[adapters\]'`"):
         catalog.detector("pytorch-ood:KNN")
 
@@ -109,7 +109,7 @@ def test_a_name_that_cannot_be_is_one_sentence(name, sentence, catalog):
 
 def test_a_file_above_the_size_limit_is_refused_unread(catalog, toy_cards, monkeypatch):
     (toy_cards.root / "large.pt2").write_bytes(b"12345")
-    monkeypatch.setattr(adapters, "SIZE_LIMIT", 4)
+    monkeypatch.setattr(detector_names, "SIZE_LIMIT", 4)
     with pytest.raises(UsageError, match="5 bytes; allowed are 4"):
         catalog.detector("file:large.pt2")
 

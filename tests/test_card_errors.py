@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import specs
-from bench.card_errors import PATTERNS, card_from, read_card
+from bench.cards import detector as specs
+from bench.cards.detector import DetectorCard, ThreatCard, TrackCard
+from bench.cards.documents import parse_document
+from bench.cards.errors import PATTERNS, card_from, read_card
 from bench.errors import CardError
-from bench.specs import DetectorCard, ThreatCard, TrackCard
-from bench.yaml_cards import parse_document
 
 THREAT = "name: t\nsummary: s\nmethod: a.b:C\nknowledge: none\n"
 DETECTOR = "name: d\nsummary: s\nmethod: a.b:C\n"

@@ -3,10 +3,10 @@
 import pytest
 from typer.testing import CliRunner
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.cli.app import app
 from bench.errors import CardError
-from bench.validation import check_file
+from bench.validation.checks import check_file
 
 
 def renamed(toy_cards, suffix, folder="detectors", name="flat"):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import catalog as catalog_module
-from bench.catalog import Catalog, Kind, weights_cache
+from bench.cards import catalog as catalog_module
+from bench.cards.catalog import Catalog, Kind, weights_cache
+from bench.cards.detector import Norm
 from bench.errors import CardError, UsageError
-from bench.specs import Norm
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_new_weights_go_to_the_workspace_or_the_cache(both, toy_cards, builtin, 
 
 def test_reading_cards_needs_none_of_the_heavy_libraries():
     code = (
-        "import sys, bench.catalog, bench.cli.app;"
+        "import sys, bench.cards.catalog, bench.cli.app;"
         "print([m for m in ('torch', 'pandas', 'sklearn', 'matplotlib') if m in sys.modules])"
     )
     root = Path(catalog_module.__file__).parents[1]

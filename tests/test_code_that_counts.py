@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.imports import imported_names
-from bench.sources import followed, source_hash
+from bench.cards.code.imports import imported_names
+from bench.cards.code.source_hash import followed, source_hash
 
 OTHER = "value = 2222"
 
@@ -138,7 +138,7 @@ class Finder:
             file = {str(tmp_path / "project/inplace/__init__.py")!r}
             return importlib.util.spec_from_file_location(name, file)
 sys.meta_path.append(Finder)
-from bench.sources import followed
+from bench.cards.code.source_hash import followed
 print(sorted(followed(["rooted"], [Path({str(search[0])!r})])))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.detector import DetectorCard, OodSpec, TrackCard
 from bench.cli.app import MODULES
-from bench.specs import DetectorCard, OodSpec, TrackCard
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -106,7 +106,7 @@ def test_every_field_of_a_card_is_explained_once(site, monkeypatch):
 def test_the_python_reference_has_what_a_user_calls_and_subclasses(site):
     page = Page(site / "reference/python.html")
     wanted = {
-        "bench.evaluate", "bench.results_api.load_results", "bench.results_api.Evaluation.plot",
+        "bench.evaluate", "bench.report.api.load_results", "bench.report.api.Evaluation.plot",
         "bench.detectors.base.Detector.score", "bench.detectors.base.DetectorInfo",
         "bench.threat_models.base.Threat.attack", "bench.threat_models.base.AttackResult",
         "bench.threat_models.base.Budget", "bench.threat_models.base.Context",

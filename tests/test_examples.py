@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Side
 from bench.cli.app import app
-from bench.specs import Side
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = ("--limit", "10", "--quiet")

@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
+from bench.cards.code.methods import import_method
 from bench.errors import CardError
-from bench.methods import import_method
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.cards.code.methods import import_method
+from bench.cards.code.own_modules import _process_start
 from bench.errors import CardError
-from bench.methods import import_method
-from bench.own_modules import _process_start
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_module_that_lives_in_memory_alone_is_refused(monkeypatch):
 
 
 def test_an_installed_library_is_never_imported_twice(monkeypatch):
-    monkeypatch.setattr("bench.own_modules._process_start", lambda: 0.0)  # a system that does not tell it
+    monkeypatch.setattr("bench.cards.code.own_modules._process_start", lambda: 0.0)  # a system that does not tell it
     before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "torch"}
     assert import_method("torch.nn:Identity") is torch.nn.Identity
     assert {name: sys.modules.get(name) for name in before} == before
@@ -106,7 +106,7 @@ def test_an_own_module_beside_a_library_in_one_namespace_leaves_the_library_alon
         folder.mkdir(parents=True)
         (folder / ("library.py" if folder is installed else "mine.py")).write_text(text)
         monkeypatch.syspath_prepend(folder.parent)
-    monkeypatch.setattr("bench.own_modules._process_start", lambda: 0.0)
+    monkeypatch.setattr("bench.cards.code.own_modules._process_start", lambda: 0.0)
     library = import_method("shared_n.mine:value")
     (own / "mine.py").write_text("from shared_n import library\nvalue = library  # edited")
     import_method("shared_n.mine:value")

@@ -5,13 +5,13 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.code.methods import import_method
+from bench.cards.code.static_code import find_module, look_up
+from bench.cards.code.wanted import DETECTOR, NETWORK, RECIPE, SCORER, SOURCE, THREAT
 from bench.cli.app import app
 from bench.errors import CardError, DataError
-from bench.methods import import_method
-from bench.named_code import DETECTOR, NETWORK, RECIPE, SCORER, SOURCE, THREAT
-from bench.static_code import find_module, look_up
-from bench.validation import check_file
+from bench.validation.checks import check_file
 
 KINDS = {
     "detector": DETECTOR,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bench.cards.code.methods import importable
+from bench.cards.detector import Norm
 from bench.cli.app import app
-from bench.methods import importable
-from bench.specs import Norm
 from bench.testing import check_threat
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.errors import UsageError
 
 OTHER = 54321

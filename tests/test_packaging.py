@@ -68,7 +68,7 @@ def asked(python, code, cwd):
     return run(python, "-c", code, cwd=cwd).strip()
 
 
-WHERE = "import bench, bench.catalog as c; print(bench.__file__); print(c.Catalog.find().content_roots())"
+WHERE = "import bench, bench.cards.catalog as c; print(bench.__file__); print(c.Catalog.find().content_roots())"
 
 
 def test_the_wheel_has_one_package_and_all_content(distributions):

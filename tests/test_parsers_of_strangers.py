@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 import bench
-from bench.card_errors import read_card
-from bench.catalog import Kind
+from bench.cards.catalog import Kind
+from bench.cards.errors import read_card
 from bench.cli.app import app
 from bench.errors import CardError, UsageError, reading
 from bench.evaluation.eps import parse_eps

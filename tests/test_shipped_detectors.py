@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector

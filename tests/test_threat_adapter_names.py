@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from bench import threat_adapters
-from bench.catalog import Catalog
+from bench.cards import threat_names
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Knowledge, Norm, Side, ThreatCard
 from bench.errors import UsageError
-from bench.specs import Knowledge, Norm, Side, ThreatCard
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def catalog(toy_cards) -> Catalog:
 def test_norm_knowledge_and_steps_are_those_of_the_attack(catalog, name, norm, knowledge, steps):
     card = catalog.threat(name)
     assert (card.name, card.norm, card.knowledge, card.params.get("steps")) == (name, norm, knowledge, steps)
-    assert card.eps == threat_adapters.RADII[norm] and set(card.sides) == {Side.EVADE, Side.ALARM, Side.BOTH, Side.FOOL}
+    assert card.eps == threat_names.RADII[norm] and set(card.sides) == {Side.EVADE, Side.ALARM, Side.BOTH, Side.FOOL}
 
 
 def test_another_version_of_the_library_is_another_cell(catalog, monkeypatch):
     hashes = set()
     for version in ("3.3.4", "9.9"):
-        monkeypatch.setattr(threat_adapters, "version", lambda name, version=version: version)
+        monkeypatch.setattr(threat_names, "version", lambda name, version=version: version)
         hashes.add(catalog.threat("foolbox:LinfPGD").content_hash())
     assert len(hashes) == 2
 
@@ -41,9 +41,9 @@ def test_another_version_of_the_library_is_another_cell(catalog, monkeypatch):
 @pytest.mark.parametrize("library", ["foolbox", "torchattacks"])
 def test_without_the_library_one_sentence_says_how_to_install_it(catalog, library, monkeypatch):
     def missing(name):
-        raise threat_adapters.PackageNotFoundError(name)
+        raise threat_names.PackageNotFoundError(name)
 
-    monkeypatch.setattr(threat_adapters, "version", missing)
+    monkeypatch.setattr(threat_names, "version", missing)
     with pytest.raises(UsageError, match=rf"install it with `pip install 'robustood\[{library}\]'`"):
         catalog.threat(f"{library}:PGD")
 

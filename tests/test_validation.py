@@ -3,9 +3,9 @@ import hashlib
 import pytest
 import torch
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
 from bench.detectors.weights import save_tensors
-from bench.validation import check_catalog, check_file
+from bench.validation.checks import check_catalog, check_file
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import yaml_cards
+from bench.cards import documents
+from bench.cards.documents import parse_document, read_document, shorten
 from bench.errors import CardError
-from bench.yaml_cards import parse_document, read_document, shorten
 
 HERE = Path("card.yaml")
 
@@ -14,7 +14,7 @@ HERE = Path("card.yaml")
 @pytest.fixture(params=["the C loader", "the Python loader"])
 def _either_loader(request, monkeypatch):
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if "C" in request.param else yaml.SafeLoader
-    monkeypatch.setattr(yaml_cards, "_Loader", loader)
+    monkeypatch.setattr(documents, "_Loader", loader)
 
 
 @pytest.mark.usefixtures("_either_loader")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.errors import BenchError, UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])

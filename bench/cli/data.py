@@ -9,12 +9,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.detector import SetSpec, TrackCard
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say
 from bench.cli.transfer_progress import TransferProgress
 from bench.errors import DataError
 from bench.places import expanded
-from bench.specs import SetSpec, TrackCard
 
 EXAMPLES = (
     "bench data check",

@@ -9,14 +9,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from bench.cards.detector import Side
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice, say
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request
 from bench.errors import UsageError
-from bench.specs import Side
 
 if TYPE_CHECKING:
-    from bench.catalog import Catalog
+    from bench.cards.catalog import Catalog
     from bench.evaluation.plan import PlannedCell
     from bench.evaluation.results import CellMeta
     from bench.evaluation.store import Store

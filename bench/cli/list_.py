@@ -9,11 +9,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench import adapters, threat_adapters
-from bench.catalog import Catalog, Kind
+from bench.cards import detector_names, threat_names
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.detector import Card, DetectorCard, ThreatCard, TrackCard
 from bench.cli.common import WorkspaceOption, catalog, console, say
 from bench.errors import CardError
-from bench.specs import Card, DetectorCard, ThreatCard, TrackCard
 
 EXAMPLES = ("bench list", "bench list detectors", "bench list threats")
 
@@ -50,7 +50,7 @@ def command(
             out.print(_table(kind, rows))
             for sentences in broken:
                 out.print(sentences, soft_wrap=True)
-            if forms := {Kind.DETECTOR: adapters.forms(), Kind.THREAT: threat_adapters.forms()}.get(kind):
+            if forms := {Kind.DETECTOR: detector_names.forms(), Kind.THREAT: threat_names.forms()}.get(kind):
                 out.print(f"Named without a card: {forms}.\n", soft_wrap=True)
 
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bench.card_errors import describe
+from bench.cards.detector import Goal, Loss, Norm, Side
+from bench.cards.documents import Document, read_document
+from bench.cards.errors import describe
 from bench.cli.options import comma_separated
 from bench.errors import CardError, UsageError
 from bench.evaluation.sets import SetChoice, chosen_sets
-from bench.specs import Goal, Loss, Norm, Side
-from bench.yaml_cards import Document, read_document
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 

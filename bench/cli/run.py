@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cards.detector import Goal, Loss, Side
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say, settings
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request
 from bench.errors import BenchError, NoSettingsError, NotApplicableError, UsageError
-from bench.specs import Goal, Loss, Side
 
 if TYPE_CHECKING:
-    from bench.catalog import Catalog
+    from bench.cards.catalog import Catalog
     from bench.evaluation.engine import CellDone, CellFailure
     from bench.evaluation.plan import PlannedCell
     from bench.evaluation.store import Store

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from bench.adapters import is_adapted
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.detector import DetectorCard, TrackCard, content_hash
+from bench.cards.detector_names import is_adapted
+from bench.cards.documents import shorten
+from bench.cards.threat_names import is_adapted_threat
 from bench.cli.common import WorkspaceOption, catalog
 from bench.errors import UsageError
-from bench.specs import DetectorCard, TrackCard, content_hash
-from bench.threat_adapters import is_adapted_threat
-from bench.yaml_cards import shorten
 
 EXAMPLES = ("bench show gat", "bench show gat --track digits", "bench show pgd-l2", "bench show foolbox:LinfPGD")
 

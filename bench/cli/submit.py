@@ -9,7 +9,7 @@ from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.catalog import Catalog
+    from bench.cards.catalog import Catalog
 
 EXAMPLES = (
     "bench submit --run runs --detector gat --dry-run",

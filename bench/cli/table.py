@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bench.cards.detector import Norm
     from bench.report.lines import Line
     from bench.report.table import Table
-    from bench.specs import Norm
 
 EXAMPLES = (
     "bench table",

@@ -32,7 +32,7 @@ def command(
     The modules that a card names are imported, which runs them, and its detector is made; it says which modules
     outside bench these are. For the card of somebody that you do not trust, --no-import runs nothing.
     """
-    from bench.validation import check_catalog, check_file
+    from bench.validation.checks import check_catalog, check_file
 
     found = catalog(workspace)
     for sentence in found.passed_over():

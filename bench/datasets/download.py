@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.cards.detector import SetSpec
 from bench.datasets.base import content_digest
 from bench.datasets.published import IDX, IDX_COPIES, RECORDS, PublishedFile, Records
 from bench.datasets.sources import load_source
@@ -16,7 +17,6 @@ from bench.datasets.transfer import HTTPS, Told, fetch_file, no_progress
 from bench.datasets.unpacking import damaged, read_members, unpack_gzip
 from bench.errors import DataError
 from bench.files import write_file
-from bench.specs import SetSpec
 
 SIDE = 32
 """Height and width of CIFAR's images."""

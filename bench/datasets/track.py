@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.cards.detector import SetSpec, TrackCard
 from bench.datasets.base import ImageSet, RawImages, TrainingData, content_digest, sample_ids
 from bench.datasets.labels import label_notes
 from bench.datasets.sources import load_source, reads_files
@@ -16,7 +17,6 @@ from bench.datasets.sources._passed import named
 from bench.datasets.sources.folder import class_names
 from bench.errors import DataError, unknown_name
 from bench.places import expanded, user_cache
-from bench.specs import SetSpec, TrackCard
 
 IN_DISTRIBUTION = ("train", "calibration", "test")
 """The sets whose labels are the track's classes."""

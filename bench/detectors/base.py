@@ -9,10 +9,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from bench.cards.detector import Norm
 from bench.datasets.base import TrainingData
 from bench.detectors.networks.base import FromPixels
 from bench.errors import InputError
-from bench.specs import Norm
 
 NoiseSource = Callable[[tuple[int, ...]], Tensor]
 """Gives (N, *shape) standard normal numbers for the N images at hand."""

@@ -14,11 +14,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.datasets.base import TrainingData
 from bench.detectors.base import Detector, NoiseSource, Progress, score_type, silent
 from bench.detectors.untouched import untouched
 from bench.errors import BenchError, UsageError
-from bench.specs import Norm
 
 Asked = Callable[[Tensor], Any]
 

@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from bench.cards.detector import Norm
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
 from bench.detectors.logit import needed_network
 from bench.detectors.msp import top_and_others
 from bench.detectors.networks.base import FromPixels
-from bench.specs import Norm
 
 TINY = 1e-30
 """Least sum of 1 - p_k / m that counts: equal logits are as good as chance, and their logarithm stays finite."""

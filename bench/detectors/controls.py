@@ -7,13 +7,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.datasets.base import TrainingData
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource, Progress, silent
 from bench.detectors.logit import LogitDetector, needed_network
 from bench.detectors.msp import log_odds
 from bench.detectors.networks.base import FromPixels
 from bench.errors import UsageError
-from bench.specs import Norm
 
 
 class QuantisedParams(DetectorParams):

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import DetectorSpec, TrackCard
 from bench.detectors.checkpoints import State, read_checkpoint
 from bench.detectors.loading import build_detector
 from bench.detectors.weights import check_state, save_tensors
 from bench.errors import UsageError, WeightsError
-from bench.specs import DetectorSpec, TrackCard
 
 PREFIX = "network.network."
 """Where a detector's state holds its network."""

@@ -6,16 +6,16 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from bench.catalog import Catalog, import_method
+from bench.cards.catalog import Catalog, import_method
+from bench.cards.code.methods import importable
+from bench.cards.code.wanted import DETECTOR, NETWORK
+from bench.cards.detector import DetectorSpec, NetworkSpec, TrackCard
 from bench.detectors.base import Detector, DetectorParams
 from bench.detectors.boundary import admit
 from bench.detectors.missing import missing_weights
 from bench.detectors.networks.base import FromPixels, Network
 from bench.detectors.weights import check_state, load_tensors
 from bench.errors import BenchError, CardError, UsageError
-from bench.methods import importable
-from bench.named_code import DETECTOR, NETWORK
-from bench.specs import DetectorSpec, NetworkSpec, TrackCard
 
 
 def load_detector(

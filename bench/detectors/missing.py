@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
-from bench.catalog import Kind
+from bench.cards.catalog import Kind
+from bench.cards.detector import DetectorSpec, WeightsSpec
 from bench.errors import BenchError, WeightsError
-from bench.specs import DetectorSpec, WeightsSpec
 
 
 class Detectors(Protocol):

@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from bench.adapters import names_code
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import DetectorSpec, Goal, Knowledge, Loss, RecordedSpec, Side, ThreatCard, TrackCard
+from bench.cards.detector_names import names_code
 from bench.datasets.track import Track
 from bench.detectors.adapters.callable import GivenDetector
 from bench.detectors.base import Detector, DetectorParams
@@ -33,7 +34,6 @@ from bench.evaluation.results import Cell
 from bench.evaluation.sets import chosen_sets, unusable_sets
 from bench.evaluation.store import CellStore, MemoryStore, Store
 from bench.evaluation.workbench import Given
-from bench.specs import DetectorSpec, Goal, Knowledge, Loss, RecordedSpec, Side, ThreatCard, TrackCard
 from bench.threat_models.base import Threat
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench import metrics
+from bench.cards.detector import Goal, Loss, Side
 from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
 from bench.evaluation.crafting import Crafted, craft
@@ -20,7 +21,6 @@ from bench.evaluation.plan import PlannedCell
 from bench.evaluation.scoring import DRAWS, device_of, predict_classes
 from bench.evaluation.targets import Targets
 from bench.metrics.scores import Scores
-from bench.specs import Goal, Loss, Side
 from bench.threat_models.base import Acceptance, Budget, Context, Threat
 
 _SECONDS_BETWEEN_FIGURES = 0.5

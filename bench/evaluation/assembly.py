@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import __version__, metrics
+from bench.cards.detector import Side
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.assault import Assault
@@ -24,7 +25,6 @@ from bench.evaluation.scoring import DRAWS, Logits, device_of
 from bench.evaluation.targets import Targets
 from bench.evaluation.thresholds import Thresholds
 from bench.metrics.scores import Scores, as_scores
-from bench.specs import Side
 
 
 @dataclass(frozen=True)

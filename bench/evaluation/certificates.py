@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bench.cards.detector import Side
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.images import Images
@@ -11,7 +12,6 @@ from bench.evaluation.pixels import Pixels
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.scoring import device_of, score_bounds
 from bench.metrics.scores import Scores
-from bench.specs import Side
 
 _OF_IQR = 1e-3  # a rise of the score that counts as none, as wherever scores are compared
 _OF_MAGNITUDE = 1e-5  # float32 sums: a score far from 0 is rounded by more than its spread would tell

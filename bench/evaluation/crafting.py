@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.results import SAMPLE_COLUMNS
 from bench.evaluation.scoring import Draws, score_images
 from bench.metrics.scores import Scores, as_scores
-from bench.specs import Norm
 from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat
 
 _ROWS = 1024  # distances are measured in float64, so many images at a time

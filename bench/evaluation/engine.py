@@ -13,7 +13,7 @@ from bench.evaluation.results import CellMeta
 from bench.evaluation.store import CellStore, StoreError
 
 if TYPE_CHECKING:  # a run that is served from the store imports no torch
-    from bench.catalog import Catalog
+    from bench.cards.catalog import Catalog
     from bench.evaluation.workbench import Given, Workbench
 
 CellProgress = Callable[[PlannedCell, float, float | None], None]

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import metrics
+from bench.cards.detector import Goal, Loss, Side
 from bench.errors import CellError, DataError, NotApplicableError
 from bench.evaluation.assault import Assault, context_at, context_of, pieces, untouched_assault
 from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, signed
@@ -17,7 +18,6 @@ from bench.evaluation.results import Cell, FoolAtEps, FoolMetrics
 from bench.evaluation.scoring import Logits, class_logits, classes_of, device_of
 from bench.evaluation.stage import Stage
 from bench.metrics.scores import Scores
-from bench.specs import Goal, Loss, Side
 from bench.threat_models.base import Budget, Threat
 
 CLASS_SCORE = "class_score"

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench import metrics
+from bench.cards.detector import Norm, TrackCard
 from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
 from bench.errors import DataError
 from bench.evaluation.sets import unusable_sets
-from bench.specs import Norm, TrackCard
 
 TEST = "test"
 CALIBRATION = "calibration"

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import __version__
-from bench.adapters import names_code
-from bench.catalog import Kind
+from bench.cards.catalog import Kind
+from bench.cards.code.source_hash import source_hash
+from bench.cards.detector import DetectorSpec, Goal, Loss, Norm, Side, ThreatCard, TrackCard, content_hash
+from bench.cards.detector_names import names_code
 from bench.detectors.missing import missing_weights
 from bench.errors import DataError, WeightsError
 from bench.evaluation.results import FORMAT
 from bench.evaluation.sets import unusable_sets
-from bench.sources import source_hash
-from bench.specs import DetectorSpec, Goal, Loss, Norm, Side, ThreatCard, TrackCard, content_hash
 
 _HARNESS = ("bench.evaluation.cell", "bench.detectors.loading")
 _CHUNK = 2**20

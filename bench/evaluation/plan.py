@@ -6,13 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bench.cards.detector import DetectorSpec, Goal, Loss, Side, ThreatCard, TrackCard
 from bench.errors import BenchError, DataError, UsageError
 from bench.evaluation.eps import EpsChoice, parse_eps
 from bench.evaluation.keys import Cards, set_digests, weights_hashes
 from bench.evaluation.planned import CLEAN, PlannedCell, RunOptions, needs_train
 from bench.evaluation.planner import Planner
 from bench.evaluation.sets import ALL_SETS, SetChoice
-from bench.specs import DetectorSpec, Goal, Loss, Side, ThreatCard, TrackCard
 
 __all__ = ["CLEAN", "PlannedCell", "RunOptions", "needs_train", "plan", "plan_detector"]
 

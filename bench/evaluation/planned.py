@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.cards.detector import DetectorSpec, Goal, Loss, Side, ThreatCard, ThresholdSource, TrackCard
 from bench.errors import NotApplicableError
 from bench.evaluation.keys import Ingredients
 from bench.evaluation.sets import ALL_SETS, SetChoice
-from bench.specs import DetectorSpec, Goal, Loss, Side, ThreatCard, ThresholdSource, TrackCard
 
 CLEAN = "clean"
 """The threat that attacks nothing: its cell holds the clean scores that every other cell of a detector needs."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bench.cards.detector import DetectorSpec, Goal, Loss, Side, ThreatCard, TrackCard
 from bench.errors import BenchError, NoSettingsError, NotApplicableError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.keys import Cards, Ingredients, code_hash, threat_hash, track_hash, weights_hashes
 from bench.evaluation.planned import CLEAN, PlannedCell, RunOptions, needs_train
-from bench.specs import DetectorSpec, Goal, Loss, Side, ThreatCard, TrackCard
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import metrics
+from bench.cards.detector import ThresholdSpec
 from bench.evaluation.results import RejectionMetrics
 from bench.evaluation.scoring import Logits
-from bench.specs import ThresholdSpec
 
 
 def rejection_metrics(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.specs import Goal, Loss, Norm, Side, ThresholdSource
+from bench.cards.detector import Goal, Loss, Norm, Side, ThresholdSource
 
 if TYPE_CHECKING:  # pandas takes half a second, and a table needs no samples
     import pandas as pd

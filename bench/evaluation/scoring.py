@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.cards.detector import Norm, Side
 from bench.detectors.base import Detector, score_type
 from bench.detectors.untouched import untouched
 from bench.errors import CellError
 from bench.evaluation.pixels import Pixels
 from bench.metrics.scores import Scores, as_scores
-from bench.specs import Norm, Side
 from bench.threat_models.base import Context
 from bench.threat_models.objectives import mean_score
 

@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.cards.detector import SetSpec, TrackCard
 from bench.errors import DataError, UsageError
-from bench.specs import SetSpec, TrackCard
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.cards.detector import Side
 from bench.metrics import iqr
 from bench.metrics.scores import Scores
-from bench.specs import Side
 
 MARGIN = 1e-3
 """How far beyond the last opponent a target lies, in interquartile ranges of the clean ID scores."""

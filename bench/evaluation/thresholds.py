@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench import metrics
+from bench.cards.detector import ThresholdSpec
 from bench.errors import CellError
 from bench.metrics.scores import Scores
-from bench.specs import ThresholdSpec
 
 TPR = 0.95
 """The share of ID images that is accepted where FPR95 is taken, whatever recall a card names."""

@@ -8,7 +8,10 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.code.methods import import_method
+from bench.cards.code.wanted import THREAT
+from bench.cards.detector import Goal, Knowledge, Loss, Side, ThreatCard, ThresholdSource
 from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
@@ -27,9 +30,6 @@ from bench.evaluation.stage import Stage, Watcher
 from bench.evaluation.store import CellStore, StoreError
 from bench.evaluation.transferring import transferred_images
 from bench.evaluation.worst import worst_cell
-from bench.methods import import_method
-from bench.named_code import THREAT
-from bench.specs import Goal, Knowledge, Loss, Side, ThreatCard, ThresholdSource
 from bench.threat_models.base import Context, Threat
 
 

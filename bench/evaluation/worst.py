@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import metrics
+from bench.cards.detector import Goal, Side
 from bench.errors import CellError
 from bench.evaluation.assault import Assault, untouched_assault
 from bench.evaluation.cell import attack_outcome
@@ -17,7 +18,6 @@ from bench.evaluation.results import Cell, CellMeta
 from bench.evaluation.scoring import Draws, device_of, score_images
 from bench.evaluation.stage import Stage
 from bench.metrics.scores import Scores, as_scores
-from bench.specs import Goal, Side
 
 MEMBER = "member"
 """The column that says which member an image comes from: the position in `CellMeta.members`, -1 for the clean one."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Name, Norm, Sha256
 from bench.datasets.npz_files import opened_npz, whole_numbers
 from bench.errors import UsageError
 from bench.files import write_file
@@ -19,7 +20,6 @@ from bench.leaderboards.claims import check_claims
 from bench.leaderboards.rescore import Scorer, check_rescored
 from bench.leaderboards.row import Entry, Label, Row, RowError, Share, read_row
 from bench.seals import sealed_json
-from bench.specs import Name, Norm, Sha256
 
 MAX_BYTES = 256 * 2**20
 """The most that the arrays of a file may take once they are unpacked."""

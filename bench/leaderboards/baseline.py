@@ -16,6 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from bench import metrics
+from bench.cards.detector import Goal, Loss, Name, Norm, Sha256, Side
+from bench.cards.documents import shorten
 from bench.errors import UsageError, reading
 from bench.files import write_file
 from bench.leaderboards.json_files import read_sealed
@@ -23,8 +25,6 @@ from bench.metrics.scores import Scores, as_scores
 from bench.own_files import write_own
 from bench.seals import Seal, sealed_json
 from bench.soundness.view import TEST
-from bench.specs import Goal, Loss, Name, Norm, Sha256, Side
-from bench.yaml_cards import shorten
 
 FORMAT: Final = 1
 """Version of the layout of baselines."""

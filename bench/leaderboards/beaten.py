@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.errors import UsageError
 from bench.leaderboards import arrays as names
 from bench.leaderboards.adversarials import MAX_BYTES, BeatenRecord

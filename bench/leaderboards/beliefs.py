@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Knowledge
 from bench.errors import UsageError
 from bench.evaluation.results import Cell
 from bench.leaderboards.row import Entry
 from bench.soundness.files import kept_verdicts
 from bench.soundness.stored import stored_checks
 from bench.soundness.verdicts import Verdict, worst
-from bench.specs import Knowledge
 
 
 def verdicts_of(catalog: Catalog, run: Path, cells: Iterable[Cell]) -> dict[str, dict[str, Verdict]]:

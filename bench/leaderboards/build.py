@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Side, TrackCard
 from bench.errors import UsageError
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.planner import grouped
@@ -36,7 +37,6 @@ from bench.leaderboards.row import (
 from bench.leaderboards.suite import excused, find_suite
 from bench.metrics.scores import as_scores
 from bench.soundness.verdicts import Verdict
-from bench.specs import Side, TrackCard
 
 IMAGES = 16
 """How many images of every set that counts lie beside a row, unless more are asked for."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import DetectorSpec, Side, TrackCard, content_hash
 from bench.errors import UsageError
 from bench.evaluation.keys import Ingredients, threat_hash
 from bench.leaderboards import arrays as names
@@ -20,7 +21,6 @@ from bench.leaderboards.identity import declared_weights, detector_part, digest_
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, CellPart, Entry, Row, RowError
 from bench.leaderboards.suite import excused, suite_problems
 from bench.soundness.records import SLACK
-from bench.specs import DetectorSpec, Side, TrackCard, content_hash
 
 _ROUNDING = 1e-9
 """Figures are sums of at most a million terms in float64."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import TrackCard
 from bench.errors import BenchError, UsageError
 from bench.leaderboards.adversarials import BeatenRecord
 from bench.leaderboards.beaten import BEATEN, read_beaten
@@ -13,7 +14,6 @@ from bench.leaderboards.records import VERIFIED_SUFFIX, VerifiedRecord, read_ver
 from bench.leaderboards.row import Row, RowError, read_row
 from bench.leaderboards.submit import FOLDER
 from bench.leaderboards.verify import Level
-from bench.specs import TrackCard
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """What cards say of a detector and its track: written into a row, and compared with it when it is verified."""
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.code.methods import import_method
+from bench.cards.code.wanted import DETECTOR
+from bench.cards.detector import DetectorSpec, TrackCard
+from bench.cards.documents import shorten
 from bench.detectors.base import Detector, DetectorInfo
 from bench.errors import UsageError
 from bench.evaluation.keys import track_hash
 from bench.evaluation.plan import needs_train
 from bench.leaderboards.row import DetectorPart, TrackPart, WeightsPart
-from bench.methods import import_method
-from bench.named_code import DETECTOR
-from bench.specs import DetectorSpec, TrackCard
-from bench.yaml_cards import shorten
 
 CALIBRATION, TEST, TRAIN = "calibration", "test", "train"
 

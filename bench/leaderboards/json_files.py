@@ -5,9 +5,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from bench.cards.documents import shorten
 from bench.errors import UsageError, reading
 from bench.seals import Seal, seal_of
-from bench.yaml_cards import shorten
 
 MAX_TEXT = 4000
 """The most characters of one text."""

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import TrackCard
 from bench.errors import BenchError
 from bench.leaderboards.adversarials import BeatenRecord
 from bench.leaderboards.claims import Files
@@ -12,7 +13,6 @@ from bench.leaderboards.folder import FoundRow, LeftOut, find_rows, track_names
 from bench.leaderboards.row import Row
 from bench.leaderboards.suite import check_suite
 from bench.leaderboards.verify import Level
-from bench.specs import TrackCard
 
 _LEVELS = tuple(Level)
 _DIGITS = re.compile(r"(\d+)")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.errors import UsageError
 from bench.evaluation.engine import CellFailure, run_plan
 from bench.evaluation.plan import PlannedCell

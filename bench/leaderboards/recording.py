@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from bench import __version__, metrics
+from bench.cards.detector import Goal, Side
+from bench.cards.documents import shorten
 from bench.errors import UsageError
 from bench.evaluation.keys import Cards
 from bench.evaluation.plan import CLEAN
@@ -26,8 +28,6 @@ from bench.leaderboards.baseline import (
 )
 from bench.metrics.scores import Scores, as_scores
 from bench.soundness.view import TEST
-from bench.specs import Goal, Side
-from bench.yaml_cards import shorten
 
 
 def record(cells: Iterable[Cell], cards: Cards | None = None) -> Baseline:

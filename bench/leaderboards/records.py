@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench.cards.detector import Name, Norm, Sha256
 from bench.files import write_file
 from bench.leaderboards.reattack import ATTEMPTS, DEVIATIONS, LEAST, Fresh, FreshEntry
 from bench.leaderboards.row import Entry, Row, RowError, Share, Version, ignored, read_part
 from bench.leaderboards.verify import Level, Verification
 from bench.seals import sealed_json
-from bench.specs import Name, Norm, Sha256
 
 _ROUNDING = 1e-9
 VERIFIED_SUFFIX = ".verified.json"

@@ -11,11 +11,11 @@ from enum import StrEnum
 from itertools import zip_longest
 
 from bench import metrics
+from bench.cards.documents import shorten
 from bench.evaluation.plan import CLEAN
 from bench.leaderboards.baseline import BaselineCell, Figure, Identity, Provenance
 from bench.leaderboards.same_detector import Computed
 from bench.soundness.view import TEST
-from bench.yaml_cards import shorten
 
 
 class Verdict(StrEnum):

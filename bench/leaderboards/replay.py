@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.adapters import ADAPTERS
+from bench.cards.detector import Goal, TrackCard
+from bench.cards.detector_names import ADAPTERS
 from bench.errors import UsageError
 from bench.evaluation.keys import Cards, track_hash
 from bench.evaluation.plan import CLEAN, PlannedCell, plan
@@ -12,7 +13,6 @@ from bench.evaluation.results import Cell
 from bench.evaluation.sets import ALL_SETS, SetChoice
 from bench.leaderboards.baseline import BaselineCell, Identity
 from bench.leaderboards.recording import ambiguous, recorded_cells, without_members
-from bench.specs import Goal, TrackCard
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Norm
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
@@ -19,7 +20,6 @@ from bench.leaderboards.claims import Files, in_ball
 from bench.leaderboards.row import Entry, Row
 from bench.metrics import iqr
 from bench.metrics.scores import Scores
-from bench.specs import Norm
 
 SAME = 1e-3
 """Scores of one image agree within this share of the IQR of clean ID scores: other machines round otherwise."""

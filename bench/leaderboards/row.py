@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from bench.cards.detector import Name, Norm, Paper, RelativeFile, Sha256, Side, Text, content_hash
+from bench.cards.documents import shorten
 from bench.errors import UsageError
 from bench.leaderboards.json_files import json_bytes, read_json, read_sealed
 from bench.seals import Seal
 from bench.soundness.verdicts import Verdict
-from bench.specs import Name, Norm, Paper, RelativeFile, Sha256, Side, Text, content_hash
-from bench.yaml_cards import shorten
 
 FORMAT: Literal[1] = 1
 """Version of the rows' layout."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.detector import Side
 from bench.evaluation.plan import CLEAN
 from bench.leaderboards.baseline import BaselineCell, Identity, Provenance
 from bench.metrics import iqr
 from bench.soundness.view import TEST
-from bench.specs import Side
 
 MOVED = 1e-3
 """Scores that differ by less than this share of the IQR of clean ID scores are those of the same detector."""

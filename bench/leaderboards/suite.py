@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Knowledge, Side, ThreatCard, TrackCard
+from bench.cards.documents import Location
 from bench.errors import UsageError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.plan import PlannedCell, plan
 from bench.evaluation.results import CellMeta
-from bench.specs import Knowledge, Side, ThreatCard, TrackCard
-from bench.yaml_cards import Location
 
 _WORDS = {
     "detector_hash": "the detector's card",

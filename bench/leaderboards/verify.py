@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.evaluation.plan import PlannedCell
 from bench.leaderboards.beaten import check_beaten
 from bench.leaderboards.claims import Files, check_claims

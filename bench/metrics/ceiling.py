@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bench.cards.detector import Norm
 from bench.metrics.scores import FloatArray, MetricError, checked
-from bench.specs import Norm
 
 _SLACK = 1.0 + 1e-6
 """A pixel k / 255 in float32 is off by up to 3e-8: an image at distance eps counts as reachable."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from bench.cards.detector import DEFAULT_RECALL, Norm, Side
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.conditions import QUIET_STATUSES
@@ -9,7 +10,6 @@ from bench.report.doubts import doubt_lines
 from bench.report.extras import extra_columns
 from bench.report.fool import CAPTION as FOOL_CAPTION
 from bench.report.table import Table
-from bench.specs import DEFAULT_RECALL, Norm, Side
 
 REACHABLE_LIMIT = 0.05
 """Above this share of OOD images that can become an ID image, a line says so."""

@@ -1,12 +1,12 @@
 """A table as one flat grid of words, for formats without a width: a row a cell, or a row a cell and set."""
 
+from bench.cards.detector import Side
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.extras import extra_columns
 from bench.report.fool import fool_grid
 from bench.report.grid import Grid
 from bench.report.table import Row, Section, Table, is_attack
-from bench.specs import Side
 
 
 def flat_grid(table: Table, *, full: bool = False) -> Grid:

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from bench.cards.detector import Norm
 from bench.report.blocks import blocks_below
 from bench.report.captions import caption, heading, remarks
 from bench.report.flat import flat_grid
 from bench.report.grid import Grid
 from bench.report.table import Table
 from bench.report.words import printable
-from bench.specs import Norm
 
 
 def render_markdown(table: Table, *, full: bool = False, radii: Mapping[Norm, float] | None = None) -> str:

@@ -2,8 +2,8 @@
 
 import math
 
+from bench.cards.detector import Norm
 from bench.evaluation.results import MeanMetrics, SetMetrics
-from bench.specs import Norm
 
 ABSENT = "-"
 """What stands where there is no figure."""

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bench.cards.detector import Norm, TrackCard, content_hash
 from bench.files import put_file, read_file
 from bench.report.captions import REACHABLE_LIMIT, needs_radii
 from bench.report.table import Table
 from bench.seals import SealError, sealed_json, unsealed_json
-from bench.specs import Norm, TrackCard, content_hash
 
 _FILES = ("radii.json", ".robustood-radii.json")
 """Where radii are kept; the second name where the user has a file of their own under the first."""

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from bench.cards.detector import Norm, Side, content_hash
 from bench.evaluation.results import CellMeta
 from bench.report.conditions import parts_of
-from bench.specs import Norm, Side, content_hash
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from bench.cards.detector import Norm, Side
 from bench.evaluation.results import CellMeta, SetMetrics
 from bench.report import numbers
 from bench.report.blocks import blocks_below
@@ -15,7 +16,6 @@ from bench.report.lines import Line, header_lines, panels, sentence_lines, set_l
 from bench.report.overview import overview_lines
 from bench.report.table import Row, Section, Table, is_attack
 from bench.report.words import printable
-from bench.specs import Norm, Side
 
 _NARROW = 8
 """A set's name is broken into two lines where it is longer."""

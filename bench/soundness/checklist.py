@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bench.cards.detector import Side
 from bench.soundness.verdicts import Finding, Verdict, Verdicts
-from bench.specs import Side
 
 
 @dataclass(frozen=True)

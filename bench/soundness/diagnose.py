@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.detector import Side, ThreatCard
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, UsageError
@@ -26,7 +27,6 @@ from bench.soundness.runs import BLACK_QUERIES, Rivals, Run, Runs, as_tensor
 from bench.soundness.stored import Role, late_rise, role_of, stored_checks
 from bench.soundness.verdicts import Finding, Verdicts, one_each
 from bench.soundness.view import TEST, View, attacked_rows, split, views
-from bench.specs import Side, ThreatCard
 from bench.threat_models.base import Threat
 
 IMAGES = 64

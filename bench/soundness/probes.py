@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.detectors.base import Detector
 from bench.detectors.untouched import untouched
 from bench.metrics.scores import Scores
-from bench.specs import Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import Context
 from bench.threat_models.gradient import Oracle

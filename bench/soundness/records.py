@@ -6,12 +6,12 @@ Pure functions of figures; where the figures come from is known to `stored` and 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.detector import RecordedSpec
 from bench.evaluation.gate import ACCURACY_TOLERANCE, AUROC_TOLERANCE
 from bench.soundness.checklist import CHECKS
 from bench.soundness.comparisons import CHANCE, MOVES, STANDS
 from bench.soundness.verdicts import Finding, Verdict, graded, worst
 from bench.soundness.view import View, flat
-from bench.specs import RecordedSpec
 
 SAME, DIFFERENT = 1e-4, 1e-2
 """Difference of two scores of one image, in IQRs: above the first WARN, above the second FAIL."""

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.cards.detector import Norm, Side
 from bench.detectors.base import Detector
 from bench.evaluation.results import Cell
 from bench.soundness import comparisons, probes, records
@@ -17,7 +18,6 @@ from bench.soundness.checklist import CHECKS
 from bench.soundness.lab import QUERY, Lab, cell_cost
 from bench.soundness.verdicts import Finding
 from bench.soundness.view import BySet, flat, split
-from bench.specs import Norm, Side
 from bench.threat_models.base import Threat
 from bench.threat_models.fgm import FGM
 from bench.threat_models.interpolation import Interpolation, InterpolationParams

@@ -6,6 +6,7 @@ from enum import Enum, auto
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cards.detector import Knowledge, RecordedSpec, Side, ThreatCard
 from bench.errors import UsageError
 from bench.evaluation.keys import Cards
 from bench.evaluation.results import Cell, CellMeta
@@ -13,7 +14,6 @@ from bench.soundness import comparisons, records
 from bench.soundness.checklist import CHECKS
 from bench.soundness.verdicts import SEVERITY, Finding, Verdicts, ordered
 from bench.soundness.view import View, attacked_rows, views
-from bench.specs import Knowledge, RecordedSpec, Side, ThreatCard
 
 _NO_GRADIENT = ("no-gradient", "non-finite")
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import metrics
+from bench.cards.detector import Side
 from bench.evaluation.results import Cell
 from bench.metrics.scores import Scores, as_scores
-from bench.specs import Side
 
 BySet = Mapping[str, Scores]
 """Scores of the attacked images, in the detector's own sign, by set."""

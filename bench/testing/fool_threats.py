@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Goal, Loss, Side
 from bench.detectors.base import Detector
 from bench.detectors.untouched import untouched
 from bench.errors import UsageError
-from bench.specs import Goal, Loss, Side
 from bench.testing.classifiers import FlatClassifier, LinearClassifier, PoisonedClassifier, QuadraticClassifier
 from bench.testing.closed_forms import LinearScore
 from bench.testing.threats import (

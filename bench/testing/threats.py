@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Norm, Side
 from bench.detectors.base import Detector
-from bench.specs import Norm, Side
 from bench.testing.closed_forms import (
     SHAPE,
     FlatScore,

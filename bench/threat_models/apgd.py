@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.detectors.base import Detector
-from bench.specs import Norm
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ball_of, climb
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.detectors.base import Detector
 from bench.errors import UsageError
-from bench.specs import Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context
 from bench.threat_models.gradient import Oracle

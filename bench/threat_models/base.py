@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bench import randomness
+from bench.cards.detector import Goal, Loss, Norm, Side
 from bench.detectors.base import Detector, DetectorInfo
 from bench.detectors.untouched import untouched
-from bench.specs import Goal, Loss, Norm, Side
 
 TRACE_LENGTH = 64
 """The most points that a score trace holds."""

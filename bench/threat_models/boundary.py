@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.cards.detector import Goal, Norm
 from bench.detectors.base import Detector
 from bench.errors import UsageError
-from bench.specs import Goal, Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
 from bench.threat_models.gradient import Oracle

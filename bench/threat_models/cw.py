@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.detectors.base import Detector
-from bench.specs import Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
 from bench.threat_models.cw_hinge import Hinge, Rejection, pixel_units

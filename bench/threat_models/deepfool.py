@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.cards.detector import Loss, Norm
 from bench.detectors.base import Detector, DetectorInfo
-from bench.specs import Loss, Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
 from bench.threat_models.decisions import class_gradients, wrong_classes

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.errors import UsageError
-from bench.specs import Norm
 from bench.threat_models.base import Context
 
 _POSITION = 2**31 - 1

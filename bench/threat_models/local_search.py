@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from bench.cards.detector import Side
 from bench.detectors.base import Detector
-from bench.specs import Side
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.nearest import changed_pixels

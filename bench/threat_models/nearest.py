@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Side
 from bench.errors import UsageError
-from bench.specs import Side
 from bench.threat_models.base import Context, Status
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.tracking import Tracker

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.cards.detector import Goal, Loss, Side
 from bench.detectors.base import Detector, NoiseSource
 from bench.errors import UsageError
-from bench.specs import Goal, Loss, Side
 from bench.threat_models.base import Context
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
+from bench.cards.detector import Norm
 from bench.datasets.base import ImageSet
 from bench.detectors.committee import GATCommittee
 from bench.errors import DataError, UsageError
 from bench.metrics import auroc
-from bench.specs import Norm
 from bench.threat_models.geometry import direction, project
 from bench.training.augment import OutlierAugmentArgs, augmented, augmented_outliers
 from bench.training.base import GradientRecipe, as_attackers_meet_it, batches, pick, required_outliers

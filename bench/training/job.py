@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 
 import bench
-from bench.catalog import Catalog, import_method
+from bench.cards.catalog import Catalog, import_method
+from bench.cards.code.wanted import RECIPE
+from bench.cards.detector import DetectorSpec, content_hash
 from bench.datasets.track import Track
 from bench.detectors.base import Progress, silent
 from bench.detectors.loading import last_weights, load_for_training
 from bench.detectors.weights import save_tensors
 from bench.errors import CardError, UsageError, WeightsError
-from bench.named_code import RECIPE
-from bench.specs import DetectorSpec, content_hash
 from bench.training.base import Recipe
 from bench.training.runner import TrainingReport, discard, train
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from schema_words import allowed
 from writing import code, page, prose, table, value
 
-from bench import specs
+from bench.cards import detector as specs
 from bench.leaderboards.baseline import Baseline
 from bench.leaderboards.row import Row
 
@@ -23,7 +23,7 @@ def cards_page() -> str:
         "",
         "A card is a YAML file `NAME.yaml` in `datasets/`, `detectors/` or `threat_models/` of a workspace. Unknown "
         "fields and duplicate keys are errors; `bench validate FILE` says what is wrong with a card, `bench show NAME` "
-        "prints one with every default written out. This page is made from `bench/specs.py` when the site is built.",
+        "prints one with every default written out. This page is made from `bench/cards/detector.py` when the site is built.",
     ]
     for card in CARDS:
         lines += model_section(card, depth=2)

@@ -8,9 +8,9 @@ from explained import attributes, comments, text_of
 from pydantic import BaseModel
 from writing import code, page, plain, prose, table, value
 
-from bench.catalog import Catalog, Kind
-from bench.methods import import_method
-from bench.specs import Card, DetectorCard, DetectorOnTrack, Paper, SetSpec, ThreatCard, TrackCard, VariantSpec
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.code.methods import import_method
+from bench.cards.detector import Card, DetectorCard, DetectorOnTrack, Paper, SetSpec, ThreatCard, TrackCard, VariantSpec
 
 _MADE = "This page is made from the cards, and from the code that they name, when the site is built."
 

@@ -59,14 +59,14 @@ def python_page() -> str:
         _signature(),
         "```",
         "",
-        "The cells come as an [Evaluation](#bench.results_api.Evaluation), with their tables and figures.",
+        "The cells come as an [Evaluation](#bench.report.api.Evaluation), with their tables and figures.",
         "",
         *_reference(
             "bench.evaluation.api.evaluate",
             ["show_root_heading: false", "show_root_toc_entry: false", "show_signature: false"],
         ),
-        *_reference("bench.results_api.load_results"),
-        *_reference("bench.results_api.Evaluation"),
+        *_reference("bench.report.api.load_results"),
+        *_reference("bench.report.api.Evaluation"),
     ]
     for title, sentence, names in _PARTS:
         lines += ["", f"## {title}", "", sentence, ""]

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from pydantic import StringConstraints
 from writing import code
 
-from bench import specs
+from bench.cards import detector as specs
 
 _SCALARS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}

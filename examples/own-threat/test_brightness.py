@@ -2,7 +2,7 @@
 
 from brightness import Brightness
 
-from bench.specs import Norm
+from bench.cards.detector import Norm
 from bench.testing import check_threat
 
 

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 from toy_runs import make_workspace
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.cli.progress import RunProgress, expected_cost
 from bench.errors import CellError
 from bench.evaluation.engine import CellFailure

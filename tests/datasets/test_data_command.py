@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from bench.cards.detector import TrackCard
 from bench.cli.app import app
 from bench.datasets.base import content_digest
 from bench.datasets.check import State, check_track
-from bench.specs import TrackCard
 
 IMAGES = np.random.default_rng(2).integers(256, size=(6, 4, 4, 1), dtype=np.uint8)
 LABELS = np.arange(6, dtype=np.int64)

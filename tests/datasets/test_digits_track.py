@@ -7,11 +7,11 @@ import pytest
 import torch
 import yaml
 
+from bench.cards.detector import SetKind, TrackCard
 from bench.datasets.sources import load_source
 from bench.datasets.sources.digits import originals, split_positions
 from bench.datasets.sources.glyphs import FONTS, LETTERS
 from bench.datasets.track import Track
-from bench.specs import SetKind, TrackCard
 
 CARD = TrackCard.model_validate(yaml.safe_load((Path(__file__).parents[2] / "datasets" / "digits.yaml").read_text()))
 SETS = ("train", "calibration", "test", *CARD.ood, "outliers-1", "outliers-2", "outliers-3")

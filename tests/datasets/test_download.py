@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from bench.cards.detector import SetSpec
 from bench.cli.app import app
 from bench.datasets import download as downloads
 from bench.datasets import published
@@ -21,7 +22,6 @@ from bench.datasets.published import PublishedFile, Records
 from bench.datasets.sources import load_source
 from bench.datasets.unpacking import read_members, unpack_gzip
 from bench.errors import DataError
-from bench.specs import SetSpec
 from tests.datasets.serving import Served, serving
 
 RNG = np.random.default_rng(1)

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from bench.cards.detector import TrackCard
 from bench.datasets.base import RawImages
 from bench.datasets.sources import load_source
 from bench.datasets.sources._walk import shuffled
 from bench.datasets.track import Track
 from bench.errors import DataError
-from bench.specs import TrackCard
 
 SHAPE = (3, 8, 8)
 

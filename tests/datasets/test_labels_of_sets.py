@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.cards.detector import TrackCard
 from bench.datasets.base import ImageSet
 from bench.datasets.labels import label_notes
 from bench.datasets.track import Track
 from bench.errors import DataError
-from bench.specs import TrackCard
 
 COUNT, CLASSES = 12, 3
 RIGHT = np.arange(COUNT) % CLASSES

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench.cards.detector import SetKind, TrackCard
 from bench.datasets.check import State, check_track
 from bench.datasets.track import Track, default_data_dir
-from bench.specs import SetKind, TrackCard
 
 FOLDER = Path(__file__).parents[2] / "datasets"
 CARDS = {

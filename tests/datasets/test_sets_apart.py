@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.detector import TrackCard
 from bench.datasets.track import Track
 from bench.errors import DataError
-from bench.specs import TrackCard
 
 CATALOG = Catalog(None)
 TRACKS = [CATALOG.track(name) for name in CATALOG.names(Kind.TRACK)]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from bench.cards.detector import SetSpec, TrackCard
 from bench.datasets.base import RawImages, content_digest, sample_ids
 from bench.datasets.track import Track, WrongContentError, default_data_dir, prepared
 from bench.errors import DataError, UsageError
-from bench.specs import SetSpec, TrackCard
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(256, size=(20, 4, 4, 3), dtype=np.uint8)

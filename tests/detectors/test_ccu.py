@@ -7,8 +7,8 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.detectors.ccu import CCU, IsotropicMixture
-from bench.specs import Norm
 from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase
 
 CLASSES = 3

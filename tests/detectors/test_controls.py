@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from bench.cards.detector import Norm
 from bench.detectors.controls import CertifiedControl, NoisyControl, QuantisedControl, SaturatedControl
 from bench.detectors.msp import MSP, log_odds
 from bench.errors import UsageError
-from bench.specs import Norm
 from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase
 
 SHAPE = (1, 8, 8)

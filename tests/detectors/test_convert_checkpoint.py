@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import DetectorCard, TrackCard
 from bench.detectors import checkpoints
 from bench.detectors.checkpoints import read_checkpoint
 from bench.detectors.convert import convert_checkpoint
@@ -18,7 +19,6 @@ from bench.detectors.loading import load_detector
 from bench.detectors.networks.resnet import ResNet
 from bench.detectors.weights import load_tensors, save_tensors
 from bench.errors import UsageError, WeightsError
-from bench.specs import DetectorCard, TrackCard
 
 NETWORK = {"method": "bench.detectors.networks.resnet:ResNet", "args": {"channels": 1, "blocks": 1}}
 

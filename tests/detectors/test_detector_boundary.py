@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.cards.detector import Norm
 from bench.detectors.adapters.callable import GivenDetector
 from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
@@ -14,7 +15,6 @@ from bench.detectors.boundary import Bounded, admit
 from bench.detectors.energy import Energy
 from bench.detectors.networks.base import FromPixels, Network
 from bench.errors import UsageError
-from bench.specs import Norm
 from bench.threat_models.base import Budget, Context
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.square import Square, SquareParams

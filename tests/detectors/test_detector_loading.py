@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import DetectorCard, TrackCard
 from bench.detectors.energy import Energy
 from bench.detectors.loading import build_detector, last_weights, load_detector, load_for_training
 from bench.detectors.mahalanobis import Mahalanobis
 from bench.detectors.weights import save_tensors
 from bench.errors import CardError, UsageError, WeightsError
-from bench.specs import DetectorCard, TrackCard
 
 NETWORK = {"method": "bench.detectors.networks.convnet28:ConvNet28", "args": {"classes": 3}, "crop": 28}
 TRAINING = {"recipe": "bench.training.classifier:Classifier"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.detectors.glow import LEVELS, Glow, png_bits
 from bench.detectors.loading import build_detector
 from bench.errors import InputError

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.detectors.base import Detector
 from bench.detectors.convert import convert_checkpoint
 from bench.detectors.density import OutputScore

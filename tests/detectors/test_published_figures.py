@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import DetectorCard, TrackCard
 from bench.detectors.base import Detector
 from bench.detectors.convert import convert_checkpoint
 from bench.detectors.loading import load_detector
 from bench.metrics import auroc
-from bench.specs import DetectorCard, TrackCard
 
 DATA = Path(os.environ.get("ROBUSTOOD_DATA", "no-data"))
 CHECKPOINTS = Path(os.environ.get("ROBUSTOOD_CHECKPOINTS", "no-checkpoints"))

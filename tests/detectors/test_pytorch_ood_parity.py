@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.datasets.base import TrainingData
 from bench.datasets.track import Track
 from bench.detectors.base import Detector, DetectorParams

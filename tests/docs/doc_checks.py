@@ -12,8 +12,8 @@ import yaml
 from doc_pages import CHECKOUT, Command, Fence
 from doc_session import Session, Unexplained
 
+from bench.cards.detector import DetectorCard, ThreatCard, TrackCard
 from bench.cli.request import RunRequest, read_request
-from bench.specs import DetectorCard, ThreatCard, TrackCard
 
 NOT_RUN = ("", "text", "markdown", "html", "xml", "bibtex", "latex", "csv", "diff")
 """Languages of blocks that only show something."""

@@ -20,7 +20,7 @@ from doc_pages import CHECKOUT, Command
 from doc_session import NeedsWeights, Ran, Session, Unexplained
 from doc_workspace import LIMIT, SMALLER
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
 from bench.cli.options import comma_separated
 
 CAPS = {"--limit": LIMIT, "--steps": SMALLER["steps"], "--restarts": SMALLER["restarts"]}

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from doc_pages import CHECKOUT
 
-from bench.catalog import MARKER, Catalog, Kind
+from bench.cards.catalog import MARKER, Catalog, Kind
 from bench.datasets.base import content_digest
 
 LIMIT = 4

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.evaluation.engine import CellDone, Outcome, run_plan
 from bench.evaluation.plan import PlannedCell, plan
 from bench.evaluation.results import Cell

@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 
+from bench.cards.detector import Side
 from bench.errors import CellError, UsageError
 from bench.evaluation.engine import CellDone, CellFailure, run_plan
 from bench.evaluation.results import SAMPLE_COLUMNS
 from bench.evaluation.store import MemoryStore, Store
 from bench.evaluation.targets import MARGIN, stop_targets
 from bench.metrics import auroc, iqr
-from bench.specs import Side
 
 
 def rows(cell, name):

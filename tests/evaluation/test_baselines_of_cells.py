@@ -2,11 +2,11 @@
 
 import pytest
 
+from bench.cards.detector import Side
 from bench.errors import UsageError
 from bench.leaderboards.baseline import Figure
 from bench.leaderboards.recording import record, recorded_cells, without_members
 from bench.leaderboards.replay import current_cells, replay
-from bench.specs import Side
 
 KINDS = {
     "evade": ("net", "fgm", {}),

@@ -4,10 +4,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import default_micro_batch
 from bench.cli.app import app
 from bench.evaluation.plan import plan
-from bench.specs import default_micro_batch
 
 
 def shapes(root, **options):

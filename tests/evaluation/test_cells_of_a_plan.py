@@ -2,11 +2,11 @@ import json
 
 import pytest
 
+from bench.cards.code.source_hash import followed, source_hash
+from bench.cards.detector import DetectorSpec, RecordedSpec, WeightsSpec
 from bench.errors import UsageError, WeightsError
 from bench.evaluation.keys import weights_hashes
 from bench.evaluation.plan import plan
-from bench.sources import followed, source_hash
-from bench.specs import DetectorSpec, RecordedSpec, WeightsSpec
 
 
 def keys(cells):
@@ -163,7 +163,7 @@ def test_planning_imports_no_torch(catalog):
     import sys
 
     code = (
-        "import sys, json; from pathlib import Path; from bench.catalog import Catalog; "
+        "import sys, json; from pathlib import Path; from bench.cards.catalog import Catalog; "
         "from bench.evaluation.plan import plan; from bench.evaluation.engine import run_plan; "
         "from bench.evaluation.store import Store; "
         "c = Catalog(None); n = c.names('threat'); Store(Path('nowhere')).metas(); "

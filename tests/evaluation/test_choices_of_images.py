@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bench.cards.code.methods import import_method
+from bench.cards.detector import Goal, Loss, Norm, Side, ThreatCard
 from bench.evaluation.crafting import Crafted, attempt_attack, craft
 from bench.evaluation.scoring import Draws, score_images
-from bench.methods import import_method
-from bench.specs import Goal, Loss, Norm, Side, ThreatCard
 from bench.testing.classifiers import LinearClassifier
 from bench.testing.fool_threats import FoolSetting, fool_context, true_labels
 from bench.testing.threats import images

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import bench
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.datasets.sources._files import MissingDataError
 from bench.errors import DataError, UsageError
 from bench.evaluation.engine import CellFailure, run_plan

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import bench
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.evaluation.engine import CellFailure, run_plan
 from bench.evaluation.plan import plan
 from bench.evaluation.store import Store

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 import bench
+from bench.cards.detector import Norm
 from bench.detectors.base import Detector
 from bench.evaluation.engine import CellFailure
 from bench.metrics import auroc
-from bench.specs import Norm
 
 
 def scores(cell, name):

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from bench import metrics
+from bench.cards.detector import Side
 from bench.datasets.base import ImageSet, sample_ids
 from bench.errors import CellError
 from bench.evaluation.between import points_between, walk_between
-from bench.specs import Side
 from bench.testing.closed_forms import SHAPE, QuadraticScore
 from bench.threat_models.base import Context
 

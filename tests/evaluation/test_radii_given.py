@@ -1,8 +1,8 @@
 import pytest
 
+from bench.cards.detector import Knowledge, Norm, ThreatCard
 from bench.errors import UsageError
 from bench.evaluation.eps import parse_eps
-from bench.specs import Knowledge, Norm, ThreatCard
 
 
 def threat(norm: Norm | None) -> ThreatCard:

@@ -72,7 +72,7 @@ def test_percentiles_of_a_detector_without_classes_are_one_sentence(outcomes):
 def test_percentiles_that_name_no_threshold_are_refused_in_the_card(given):
     from pydantic import ValidationError
 
-    from bench.specs import ThresholdSpec
+    from bench.cards.detector import ThresholdSpec
 
     with pytest.raises(ValidationError, match="every percentile must be"):
         ThresholdSpec(percentiles=given)

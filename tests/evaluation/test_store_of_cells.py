@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.cards.detector import Side
 from bench.errors import CellError, UsageError
 from bench.evaluation import store as store_module
 from bench.evaluation.leftovers import FOLDER
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta
 from bench.evaluation.store import Store
 from bench.seals import sealed_json, unsealed_json
-from bench.specs import Side
 
 
 def make_cell(number: int, samples: int = 50, **changes: object) -> Cell:

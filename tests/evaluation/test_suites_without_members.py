@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.errors import CellError, NotApplicableError, UsageError
 from bench.evaluation.engine import CellDone, CellFailure, run_plan
 from bench.evaluation.plan import plan

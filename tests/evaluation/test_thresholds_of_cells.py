@@ -3,6 +3,7 @@ import pytest
 import torch
 from tiny_world import Halves, NetParams
 
+from bench.cards.detector import Side, ThresholdSource, ThresholdSpec
 from bench.datasets.track import Track
 from bench.errors import CardError, CellError
 from bench.evaluation.engine import CellFailure
@@ -10,7 +11,6 @@ from bench.evaluation.images import threshold_images
 from bench.evaluation.scoring import Draws, predict_classes, score_images
 from bench.evaluation.thresholds import Thresholds
 from bench.metrics import threshold_at_tpr, thresholds_by_class
-from bench.specs import Side, ThresholdSource, ThresholdSpec
 
 
 def rows(cell, name):

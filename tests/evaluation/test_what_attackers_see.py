@@ -8,7 +8,9 @@ import pytest
 import torch
 import yaml
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.code.methods import import_method
+from bench.cards.detector import Goal, Loss, Norm, Side
 from bench.datasets.track import Track
 from bench.detectors.loading import load_detector
 from bench.evaluation.assault import Order, context_of
@@ -18,8 +20,6 @@ from bench.evaluation.plan import plan
 from bench.evaluation.results import Cell
 from bench.evaluation.store import MemoryStore
 from bench.evaluation.targets import Targets
-from bench.methods import import_method
-from bench.specs import Goal, Loss, Norm, Side
 from bench.threat_models.feature_matching import FeatureMatching
 
 LED = {

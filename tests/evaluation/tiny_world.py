@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.cards.detector import Norm
 from bench.datasets.base import RawImages
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
-from bench.specs import Norm
 from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat, ThreatParams
 
 SIDE = 6

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bench.cards.detector import Norm, Paper, Side, SuiteSpec, TrackCard
 from bench.leaderboards import arrays as names
 from bench.leaderboards.adversarials import BeatenRecord
 from bench.leaderboards.arithmetic import ScoreTable
@@ -12,7 +13,6 @@ from bench.leaderboards.records import FreshFigures, VerifiedRecord
 from bench.leaderboards.row import CellPart, DetectorPart, Entry, Member, Row, Scores, TrackPart, WeightsPart
 from bench.leaderboards.verify import Level
 from bench.soundness.verdicts import Verdict
-from bench.specs import Norm, Paper, Side, SuiteSpec, TrackCard
 
 SETS = {"test": 40, "near": 30, "far": 20}
 COUNTING = ("near", "far")

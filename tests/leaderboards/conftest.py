@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from row_world import make_world, rows, run_suite, submit
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from baseline_cells import baseline, made, scores
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.errors import UsageError
 from bench.evaluation.plan import plan
 from bench.leaderboards.baseline import MAX_BYTES, read_baseline, schema, write_baseline

@@ -11,11 +11,11 @@ from row_tampering import with_fields
 from row_world import bench, verify
 from safetensors.numpy import load
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Norm
 from bench.leaderboards.arrays import bytes_sha256, pack
 from bench.leaderboards.rescore import Scorer
 from bench.leaderboards.row import read_row
-from bench.specs import Norm
 from bench.threat_models.geometry import project
 
 

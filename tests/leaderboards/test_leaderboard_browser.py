@@ -3,7 +3,7 @@
 import pytest
 from board_rows import varied_board
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.leaderboards.ranking import Leaderboards, leaderboards
 from bench.leaderboards.site import write_site
 

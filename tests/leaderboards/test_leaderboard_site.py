@@ -9,11 +9,11 @@ import pytest
 from board_rows import found_row, track_card, varied_board
 from html_elements import Elements
 
+from bench.cards.detector import Paper
 from bench.errors import UsageError
 from bench.leaderboards.folder import LeftOut
 from bench.leaderboards.ranking import Leaderboards, rank
 from bench.leaderboards.site import site_pages, write_site
-from bench.specs import Paper
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></script><!--{{ 7 * 7 }}"
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from row_world import bench
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.leaderboards.ranking import leaderboards
 from bench.leaderboards.verify import Level
 

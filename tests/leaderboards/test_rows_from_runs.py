@@ -8,7 +8,7 @@ import pytest
 from row_world import THREATS, bench, put, rows, run_suite, submit, verify
 from safetensors.numpy import load
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.evaluation.keys import track_hash
 from bench.evaluation.store import Store
 from bench.leaderboards.build import build_row

@@ -8,7 +8,7 @@ from row_tampering import reseal, with_scores
 from row_world import bench, put, rows, submit, verify
 from safetensors.numpy import load
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.leaderboards.row import SCORES_SUFFIX, read_row
 from bench.leaderboards.suite import suite_problems
 

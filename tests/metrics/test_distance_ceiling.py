@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
 
+from bench.cards.detector import Norm
 from bench.metrics import MetricError, ceiling, ceiling_at, distance_ceiling, nearest_distances, radii_for_reach
-from bench.specs import Norm
 
 METRIC = {Norm.L2: "euclidean", Norm.LINF: "chebyshev"}
 

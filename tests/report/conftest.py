@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.cards.detector import Norm, Side
 from bench.evaluation.results import CellMeta, MeanMetrics, SetMetrics
-from bench.specs import Norm, Side
 
 
 def interval(auroc: float, se: float, smaller_side: int) -> tuple[float, float]:

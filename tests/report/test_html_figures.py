@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from html_cells import EACH, make_cell
 
+from bench.cards.detector import Goal, Loss, Side
 from bench.evaluation.results import BetweenMetrics, FoolAtEps, FoolMetrics
 from bench.report.html.convergence import Convergence, gains_of
 from bench.report.html.curves import auroc_curves, curves_of
 from bench.report.html.drawing import Drawings, stem
 from bench.report.html.scores import histogram
 from bench.report.table import build_tables
-from bench.specs import Goal, Loss, Side
 
 
 def lines_of(drawing):

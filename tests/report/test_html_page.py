@@ -9,10 +9,10 @@ import pytest
 from html_cells import make_cell, page_of
 from html_elements import Elements
 
+from bench.cards.detector import Goal, Loss, Side
 from bench.evaluation.results import FoolAtEps, FoolMetrics
 from bench.report.html.page import render_page, render_tables
 from bench.soundness.verdicts import Finding, Verdict, Verdicts
-from bench.specs import Goal, Loss, Side
 
 KEY = "ab" * 32
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}${1}$\\frac]]>"

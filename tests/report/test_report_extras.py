@@ -5,13 +5,13 @@ import io
 
 import pytest
 
+from bench.cards.detector import ThresholdSource
 from bench.evaluation.results import RejectionMetrics
 from bench.report.latex import render_latex
 from bench.report.markdown import render_markdown
 from bench.report.records import render_csv
 from bench.report.table import build_tables
 from bench.report.text import render_text, text_lines
-from bench.specs import ThresholdSource
 
 
 def clean(make_meta, detector="gat", **fields):

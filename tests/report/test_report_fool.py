@@ -3,12 +3,12 @@
 import csv
 import io
 
+from bench.cards.detector import Goal, Loss, Side
 from bench.evaluation.results import BetweenMetrics, FoolAtEps, FoolMetrics
 from bench.report.markdown import render_markdown
 from bench.report.records import render_csv
 from bench.report.table import build_tables
 from bench.report.text import render_text
-from bench.specs import Goal, Loss, Side
 
 
 def at(eps, **changes):

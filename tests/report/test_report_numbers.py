@@ -1,7 +1,7 @@
 import pytest
 
+from bench.cards.detector import Norm
 from bench.report import numbers
-from bench.specs import Norm
 
 
 def test_an_auroc_stands_with_three_digits_and_its_interval(make_set):

@@ -1,8 +1,8 @@
 import pytest
 
+from bench.cards.detector import Norm
 from bench.report.radii import keep_radii, stored_radii
 from bench.report.table import build_tables
-from bench.specs import Norm
 
 
 def test_radii_that_were_kept_are_found_again_for_the_same_images_only(tmp_path, make_meta):

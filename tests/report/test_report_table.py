@@ -1,7 +1,7 @@
 import random
 
+from bench.cards.detector import Norm, Side
 from bench.report.table import Choice, build_tables, mean_auroc
-from bench.specs import Norm, Side
 
 
 def labels(section):

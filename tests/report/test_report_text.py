@@ -1,6 +1,6 @@
+from bench.cards.detector import Norm, Side
 from bench.report.table import build_tables
 from bench.report.text import render_text, text_lines
-from bench.specs import Norm, Side
 
 GOLDEN = """\
 digits, side evade: the OOD images are attacked to look in-distribution, the ID images stay as they are

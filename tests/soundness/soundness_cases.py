@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.cards.detector import Norm, Side
 from bench.evaluation.results import Cell, CellMeta, MeanMetrics
 from bench.soundness.view import View
-from bench.specs import Norm, Side
 
 COUNT = 40
 ID = np.linspace(0.0, 1.0, COUNT)

@@ -5,9 +5,9 @@ import pytest
 from soundness_cases import COUNT, gained, stopped, view
 
 from bench import metrics
+from bench.cards.detector import Side
 from bench.soundness import comparisons
 from bench.soundness.verdicts import Verdict
-from bench.specs import Side
 
 BOTH_SIDES = pytest.mark.parametrize("side", [Side.EVADE, Side.ALARM])
 

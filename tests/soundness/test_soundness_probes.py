@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Norm, Side
 from bench.soundness import probes
 from bench.soundness.probes import Target
-from bench.specs import Norm, Side
 from bench.testing.closed_forms import SHAPE, FlatScore, LinearScore, PoisonedScore, QuadraticScore, RoundedScore
 from bench.threat_models.base import Context
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from soundness_cases import COUNT, ID, view
 
+from bench.cards.detector import RecordedSpec
 from bench.soundness import records
 from bench.soundness.verdicts import Verdict
-from bench.specs import RecordedSpec
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from soundness_cases import COUNT, cell
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import Side
 from bench.soundness.stored import Role, role_of, stored_checks
 from bench.soundness.verdicts import Finding, Verdict
 from bench.soundness.view import views
-from bench.specs import Side
 
 CARDS = Catalog(None)
 

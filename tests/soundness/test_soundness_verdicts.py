@@ -6,12 +6,12 @@ import os
 import pytest
 from pydantic import ValidationError
 
+from bench.cards.detector import Side
 from bench.errors import UsageError
 from bench.seals import sealed_json
 from bench.soundness.checklist import CHECKS
 from bench.soundness.files import read_verdicts, write_verdicts
 from bench.soundness.verdicts import Finding, Verdict, Verdicts, graded, worst
-from bench.specs import Side
 
 KEY = "ab" * 32
 

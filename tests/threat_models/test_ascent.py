@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Norm, Side
 from bench.errors import UsageError
-from bench.specs import Norm, Side
 from bench.testing.threats import LinearScore, PoisonedScore, QuadraticScore, Setting, attack, images
 from bench.threat_models import ascent
 from bench.threat_models.base import TRACE_LENGTH, Budget, Context, Status

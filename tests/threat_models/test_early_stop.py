@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bench import metrics
+from bench.cards.detector import Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
-from bench.specs import Norm, Side
 from bench.threat_models.base import AttackResult, Budget, Context, Status
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.noise import Noise, NoiseParams

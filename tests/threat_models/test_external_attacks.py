@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Goal, Loss, Norm, Side
 from bench.errors import CardError, CellError, UsageError
 from bench.evaluation.crafting import attempt_attack
-from bench.specs import Goal, Loss, Norm, Side
 from bench.testing import fool_threats, threats
 from bench.testing.classifiers import LinearClassifier
 from bench.testing.closed_forms import FlatScore, LinearScore, QuadraticScore

@@ -8,9 +8,9 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from bench.cards.detector import Norm, Side
 from bench.detectors.base import DetectorInfo
 from bench.errors import UsageError
-from bench.specs import Norm, Side
 from bench.testing.closed_forms import SHAPE, ClosedForm, LinearScore, QuadraticScore
 from bench.testing.threats import Check, Setting, images, pool, threat_checks
 from bench.threat_models.base import AttackResult, Budget, Context

@@ -5,8 +5,8 @@ from itertools import product
 
 import pytest
 
+from bench.cards.detector import Goal, Loss, Norm, Side
 from bench.errors import UsageError
-from bench.specs import Goal, Loss, Norm, Side
 from bench.testing.classifiers import LinearClassifier
 from bench.testing.fool_threats import FoolCheck, FoolSetting, check_fool_threat, fool, fool_checks
 from bench.testing.threats import Check, Setting, attack, threat_checks

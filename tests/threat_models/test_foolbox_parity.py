@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.cards.detector import Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
-from bench.specs import Norm, Side
 from bench.testing.threats import SHAPE, LinearScore, images
 from bench.threat_models.base import Budget, Context
 from bench.threat_models.fgm import FGM

@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
+from bench.cards.detector import Knowledge, Norm, Side, ThreatCard
 from bench.errors import UsageError
-from bench.specs import Knowledge, Norm, Side, ThreatCard
 from bench.testing.closed_forms import LinearScore, QuadraticScore
 from bench.testing.threats import Check, Setting, images, pool, threat_checks
 from bench.threat_models import geometry

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Goal, Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
 from bench.errors import UsageError
-from bench.specs import Goal, Norm, Side
 from bench.testing.closed_forms import SHAPE, fixed_numbers
 from bench.testing.fool_threats import FoolCheck, FoolSetting, fool_checks
 from bench.testing.threats import images

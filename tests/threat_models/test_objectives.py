@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from bench.cards.detector import Goal, Loss, Side
 from bench.detectors.base import DetectorInfo
 from bench.errors import UsageError
-from bench.specs import Goal, Loss, Side
 from bench.testing.classifiers import LinearClassifier
 from bench.testing.closed_forms import QuadraticScore, RoundedScore
 from bench.threat_models.base import Acceptance, Context

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.cards.detector import Goal, Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
-from bench.specs import Goal, Norm, Side
 from bench.testing.closed_forms import SHAPE
 from bench.testing.threats import images, pool
 from bench.threat_models.base import Acceptance, Budget, Context, Status

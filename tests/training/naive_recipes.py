@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
+from bench.cards.detector import Norm
 from bench.datasets.base import ImageSet, TrainingData
-from bench.specs import Norm
 from bench.threat_models.geometry import project
 from bench.training.augment import affine, dihedral, flip
 from bench.training.base import RecipeArgs, seeded

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.detectors.weights import save_tensors
 from bench.errors import WeightsError
 from bench.training import job

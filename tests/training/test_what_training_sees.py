@@ -12,7 +12,7 @@ from test_recipes_against_naive import BASE, NAMES, RECIPES, detector  # noqa: F
 
 import bench.detectors
 import bench.detectors.adapters
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
 from bench.datasets.base import TrainingData
 from bench.datasets.track import Track
 from bench.detectors.base import Detector

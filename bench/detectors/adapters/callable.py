@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bench.cards.code.methods import import_method
+from bench.cards.code.wanted import SCORER
+from bench.cards.detector import MethodPath
 from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import DetectorParams
 from bench.detectors.networks.base import FromPixels
 from bench.errors import UsageError
-from bench.methods import import_method
-from bench.named_code import SCORER
-from bench.specs import MethodPath
 
 
 class GivenDetector(OutputDetector):

@@ -13,13 +13,13 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from bench.adapters import SIZE_LIMIT
+from bench.cards.detector import Sha256
+from bench.cards.detector_names import SIZE_LIMIT
 from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import DetectorParams
 from bench.detectors.networks.base import FromPixels
 from bench.errors import UsageError
 from bench.places import expanded
-from bench.specs import Sha256
 
 _FORCE_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _OBJECTS = ("custom_obj_", "opaque_obj_")

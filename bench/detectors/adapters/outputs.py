@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bench.cards.detector import Norm
 from bench.detectors.adapters.reading import read_output
 from bench.detectors.base import Detector, DetectorInfo, NoiseSource
 from bench.detectors.boundary import SIZES, asked, blind_way, made_up, one_sentence
 from bench.detectors.untouched import untouched
 from bench.errors import UsageError
-from bench.specs import Norm
 
 
 class OutputDetector(Detector):

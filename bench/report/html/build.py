@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import bench
+from bench.cards.detector import Norm, Side
 from bench.errors import CellError
 from bench.evaluation.keys import Cards
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta
@@ -22,7 +23,6 @@ from bench.report.html.starts import StartImages
 from bench.report.table import Table, is_attack
 from bench.soundness.checklist import checks_made
 from bench.soundness.verdicts import Verdicts
-from bench.specs import Norm, Side
 
 GALLERY_EACH = 2
 """Images of every attacked set that a gallery shows unless more are asked for."""

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bench.cards.detector import Side
 from bench.evaluation.results import FoolAtEps
 from bench.report.html.drawing import Drawing, add_legend, drawing_settings, new_panel, plain, stem, style_of
 from bench.report.table import Row, Section, Table, mean_auroc
-from bench.specs import Side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,13 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.cards.detector import Norm, Side
 from bench.report import numbers
 from bench.report.blocks import blocks_below
 from bench.report.captions import caption, heading, remarks
 from bench.report.flat import flat_grid
 from bench.report.grid import Grid
 from bench.report.table import Table
-from bench.specs import Norm, Side
 
 _SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _FIGURE = re.compile(r"([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kMG]?)!?(?:$|[ ,:]|-(\d+(?:\.\d+)?)!?$)")

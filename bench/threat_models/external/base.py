@@ -13,10 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.cards.detector import Norm
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.randomness import derive_seed
-from bench.specs import Norm
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ball_of
 from bench.threat_models.base import TRACE_LENGTH, AttackResult, Budget, Context, Status, Threat, ThreatParams

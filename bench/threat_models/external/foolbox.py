@@ -10,9 +10,9 @@ from foolbox.distances import LpDistance
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
+from bench.cards.detector import Knowledge, Norm
+from bench.cards.threat_names import Wrapped, unknown_attack
 from bench.errors import CardError
-from bench.specs import Knowledge, Norm
-from bench.threat_adapters import Wrapped, unknown_attack
 from bench.threat_models.base import ThreatParams
 from bench.threat_models.external.base import External, SteppedParams
 from bench.threat_models.external.questions import Questions

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from bench.cards.detector import Goal, Norm, Side
 from bench.detectors.base import Detector
-from bench.specs import Goal, Norm, Side
 from bench.threat_models import geometry
 from bench.threat_models.base import TRACE_LENGTH, Context
 from bench.threat_models.gradient import Oracle

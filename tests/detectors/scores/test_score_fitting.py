@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.catalog import Catalog
+from bench.cards.catalog import Catalog
+from bench.cards.detector import DetectorCard, TrackCard
 from bench.detectors.energy import Energy
 from bench.detectors.loading import build_detector, load_detector
 from bench.detectors.scores import base, shaping, training_features
@@ -14,7 +15,6 @@ from bench.detectors.scores.knn import KNN
 from bench.detectors.scores.vim import ViM
 from bench.detectors.weights import save_tensors
 from bench.errors import CardError, InputError, UsageError, WeightsError
-from bench.specs import DetectorCard, TrackCard
 
 REACT = {"kind": "react", "percentile": 80}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.catalog import Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
 from bench.datasets.track import Track
 from bench.detectors.loading import load_detector
 from bench.metrics import auroc

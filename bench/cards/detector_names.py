@@ -15,10 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench.cards.detector import DetectorCard, DetectorOnTrack, RecordedSpec
+from bench.cards.documents import shorten
 from bench.errors import UsageError
 from bench.places import expanded
-from bench.specs import DetectorCard, DetectorOnTrack, RecordedSpec
-from bench.yaml_cards import shorten
 
 CLASSIFIER = "msp"
 """The detector on whose network and weights the scores of other libraries stand."""

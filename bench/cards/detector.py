@@ -1,7 +1,7 @@
 """The cards as typed objects.
 
 A card is YAML text that names a track, a detector or a threat and says everything that its numbers depend on. This
-module knows their fields, checks them, and hashes them; where they lie is known to `bench.catalog`.
+module knows their fields, checks them, and hashes them; where they lie is known to `bench.cards.catalog`.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 A workspace is a folder with a `robustood.toml`, or one that is named. Its folders `datasets/`, `detectors/` and
 `threat_models/` hold one `NAME.yaml` (or `NAME.yml`) a card. The built-in content is the same folders, inside the
-installed package or, in an editable install, beside it. Cards execute code: see `bench.methods`.
+installed package or, in an editable install, beside it. Cards execute code: see `bench.cards.code.methods`.
 """
 
 import os
@@ -14,15 +14,15 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.adapters import CLASSIFIER, adapted_card, is_adapted
-from bench.card_errors import read_card
+from bench.cards.code.methods import import_method
+from bench.cards.detector import Card, DetectorCard, DetectorSpec, RelativeFile, ThreatCard, TrackCard
+from bench.cards.detector_names import CLASSIFIER, adapted_card, is_adapted
+from bench.cards.documents import shorten
+from bench.cards.errors import read_card
+from bench.cards.ownership import refuse_foreign_workspace
+from bench.cards.threat_names import adapted_threat
 from bench.errors import CardError, UsageError, unknown_name
-from bench.methods import import_method
-from bench.ownership import refuse_foreign_workspace
 from bench.places import expanded, user_cache
-from bench.specs import Card, DetectorCard, DetectorSpec, RelativeFile, ThreatCard, TrackCard
-from bench.threat_adapters import adapted_threat
-from bench.yaml_cards import shorten
 
 __all__ = ["Catalog", "Kind", "import_method", "weights_cache"]
 
@@ -128,7 +128,7 @@ class Catalog:
         return card
 
     def threat(self, name: str) -> ThreatCard:
-        """The card of a threat; that of a name with a ':' is made from it: see `bench.threat_adapters`.
+        """The card of a threat; that of a name with a ':' is made from it: see `bench.cards.threat_names`.
 
         Raises:
             UsageError: There is no such card, or it cannot be used.
@@ -142,7 +142,7 @@ class Catalog:
     def detector(self, name: str) -> tuple[DetectorCard, str | None]:
         """The card and the variant, None for the plain detector, of `NAME` or `NAME.VARIANT`.
 
-        The card of a name with a ':' is made from it: see `bench.adapters`.
+        The card of a name with a ':' is made from it: see `bench.cards.detector_names`.
 
         Raises:
             UsageError: There is no such card or variant, or the card cannot be used.
@@ -310,7 +310,7 @@ def _is_workspace(folder: Path) -> bool:
 
 def builtin_content() -> Path:
     """The folder of the built-in content: inside the installed package, or the checkout around it."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     shipped = package / "_content"
     return shipped if shipped.is_dir() else package.parent
 

@@ -2,7 +2,7 @@
 
 Checking a card imports the modules that it names, which runs them, makes its detector and scores one black image where
 all weights are here; `Checked.imported` says which modules outside bench these were. What a card names must be of the
-kind that its place asks for, and is refused unrun where its source shows that it is not: see `bench.methods`. Without
+kind that its place asks for, and is refused unrun where its source shows that it is not: see `bench.cards.code.methods`. Without
 `run_code` nothing is imported or made: fields, references and weights are checked, and the named code by its source.
 """
 
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from bench.card_errors import card_from, describe
-from bench.catalog import Catalog, Kind, refuse_twins
+from bench.cards.catalog import Catalog, Kind, refuse_twins
+from bench.cards.code.methods import check_unrun, import_method
+from bench.cards.code.wanted import DETECTOR, NETWORK, RECIPE, SOURCE, THREAT, Wanted
+from bench.cards.detector import Card, DetectorCard, DetectorSpec, SetSpec, Side, ThreatCard, TrackCard, WeightsSpec
+from bench.cards.documents import Document, Location, read_document, shorten
+from bench.cards.errors import card_from, describe
 from bench.errors import BenchError, CardError
-from bench.methods import check_unrun, import_method
-from bench.named_code import DETECTOR, NETWORK, RECIPE, SOURCE, THREAT, Wanted
-from bench.specs import Card, DetectorCard, DetectorSpec, SetSpec, Side, ThreatCard, TrackCard, WeightsSpec
-from bench.yaml_cards import Document, Location, read_document, shorten
 
 if TYPE_CHECKING:  # torch takes seconds
     from bench.detectors.base import Detector

@@ -1,4 +1,4 @@
-"""Cards from files: the checks of `bench.specs`, with errors that name file, line, field, given and allowed."""
+"""Cards from files: the checks of `bench.cards.detector`, with errors that name file, line, field, given and allowed."""
 
 import difflib
 import types
@@ -9,12 +9,12 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from bench.cards.documents import Document, Location, read_document, shorten
 from bench.errors import CardError, reading
-from bench.yaml_cards import Document, Location, read_document, shorten
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# What the patterns of bench.specs ask for, in words.
+# What the patterns of bench.cards.detector ask for, in words.
 PATTERNS = {
     r"^[a-z0-9][a-z0-9-]{0,63}$": "a name of 1 to 64 lower-case letters, digits and '-'",
     r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": "package.module:attribute",

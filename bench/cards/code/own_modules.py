@@ -14,8 +14,8 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from bench.cards.code.source_hash import lives_in_memory_alone, own_modules, text_hash
 from bench.errors import CardError
-from bench.sources import lives_in_memory_alone, own_modules, text_hash
 
 
 def forget_changed(root: str, search: Sequence[Path]) -> None:

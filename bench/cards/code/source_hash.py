@@ -17,13 +17,13 @@ from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from bench.imports import imported_names, listed_names
+from bench.cards.code.imports import imported_names, listed_names
 
-# Their effect is in the key already (resolved cards, the version), or they only word errors and find modules.
-_COVERED = frozenset(
-    {"bench", "bench.allocator", "bench.errors", "bench.specs", "bench.catalog", "bench.methods", "bench.sources",
-     "bench.imports", "bench.own_modules"}
-)  # fmt: skip
+_COVERED = frozenset({"bench", "bench.allocator", "bench.cards", "bench.errors"})
+"""Modules, and packages with all that is in them but for `bench` itself, that count in no key.
+
+Their effect is in the key already (resolved cards, the version), or they only word errors and find modules.
+"""
 
 _SAME_EVERYWHERE = frozenset({"torch", "numpy"})
 """The harness computes with these too; their versions stand in every cell, and do not change its key."""
@@ -53,7 +53,7 @@ def followed(modules: Iterable[str], search: Sequence[Path] = ()) -> dict[str, s
     importlib.invalidate_caches()  # a module may have been written since its folder was last listed
     while waiting:
         name = waiting.pop()
-        if name in seen or name in _COVERED:
+        if name in seen or _is_covered(name):
             continue
         seen.add(name)
         spec = _located(name, where)
@@ -95,6 +95,10 @@ def own_modules(root: str, search: Sequence[Path] = ()) -> dict[str, str]:
 def lives_in_memory_alone(name: str, search: Sequence[Path] = ()) -> bool:
     """Whether this process has a module that no file tells of, such as the cells of a notebook."""
     return name in sys.modules and _located(name, tuple(map(str, search))) is None and not _is_builtin(name)
+
+
+def _is_covered(name: str) -> bool:
+    return name in _COVERED or any(name.startswith(f"{room}.") for room in _COVERED if room != "bench")
 
 
 def text_hash(content: bytes) -> str:

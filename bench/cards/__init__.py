@@ -1,0 +1,1 @@
+"""The cards: what a user writes down, as typed objects."""

@@ -1,0 +1,1 @@
+"""Code that cards name: read unrun, imported, hashed."""

@@ -1,0 +1,1 @@
+"""Whether a card can be used, with all that it refers to."""
