@@ -88,6 +88,12 @@ def reading(what: str, error: type[UsageError] = UsageError) -> Iterator[None]:
         raise error(f"{what} cannot be read ({because}); correct it or write it again.") from reason
 
 
+def shorten(value: object, length: int = 80) -> str:
+    """A value as errors quote it: on one line, printable, and never long."""
+    text = ascii(value[: 2 * length] if isinstance(value, str) else value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in the catalog, with the nearest ones that are."""
     names = sorted(known)

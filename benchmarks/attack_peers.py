@@ -9,7 +9,7 @@ import foolbox
 import torch
 from torch import Tensor, nn
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 
 OneStart = Callable[[Tensor], Tensor]

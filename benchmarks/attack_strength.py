@@ -25,7 +25,7 @@ from torch import Tensor
 from bench import metrics
 from bench.cards.catalog import Catalog
 from bench.cards.code.methods import import_method
-from bench.cards.detector import Norm, Side, ThreatCard
+from bench.cards.threat import Norm, Side, ThreatCard
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector

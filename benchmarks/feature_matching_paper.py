@@ -24,7 +24,8 @@ from torch import Tensor
 
 from bench import metrics
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Norm, Side, TrackCard
+from bench.cards.threat import Norm, Side
+from bench.cards.track import TrackCard
 from bench.datasets.base import ImageSet, sample_ids
 from bench.datasets.sources import load_source
 from bench.datasets.track import Track

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 import bench
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.evaluation.results import Cell
 
 SHOWN = 6

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.cards import detector as specs
-from bench.cards.detector import DetectorCard, ThreatCard, TrackCard
+from bench.cards import base, detector, threat, track
+from bench.cards.detector import DetectorCard
 from bench.cards.documents import parse_document
-from bench.cards.errors import PATTERNS, card_from, read_card
+from bench.cards.errors import PATTERNS
+from bench.cards.reading import card_from, read_card
+from bench.cards.threat import ThreatCard
+from bench.cards.track import TrackCard
 from bench.errors import CardError
 
 THREAT = "name: t\nsummary: s\nmethod: a.b:C\nknowledge: none\n"
@@ -110,8 +113,11 @@ def test_huge_values_are_quoted_in_short():
     assert len(sentence) < 300
 
 
-def test_every_pattern_of_the_specs_is_said_in_words():
-    used = set(re.findall(r'pattern=r"([^"]+)"', inspect.getsource(specs)))
+def test_every_pattern_of_the_cards_is_said_in_words():
+    used = {
+        pattern for kind in (base, track, detector, threat)
+        for pattern in re.findall(r'pattern=r"([^"]+)"', inspect.getsource(kind))
+    }  # fmt: skip
     assert used
     assert used == set(PATTERNS)
 

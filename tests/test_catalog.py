@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.cards import catalog as catalog_module
-from bench.cards.catalog import Catalog, Kind, weights_cache
-from bench.cards.detector import Norm
+from bench.cards import folders
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.folders import weights_cache
+from bench.cards.threat import Norm
 from bench.errors import CardError, UsageError
 
 
@@ -46,13 +47,13 @@ def test_a_workspace_that_is_not_a_folder_is_refused(tmp_path):
 
 def test_the_builtin_content_of_a_checkout_is_the_folder_around_the_package(tmp_path, monkeypatch):
     (tmp_path / "bench").mkdir()
-    monkeypatch.setattr(catalog_module, "__file__", str(tmp_path / "bench" / "catalog.py"))
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "bench" / "cards" / "folders.py"))
     assert Catalog().content_roots() == [tmp_path.resolve()]
 
 
 def test_the_builtin_content_of_a_wheel_is_inside_the_package(tmp_path, monkeypatch):
     (tmp_path / "bench" / "_content").mkdir(parents=True)
-    monkeypatch.setattr(catalog_module, "__file__", str(tmp_path / "bench" / "catalog.py"))
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "bench" / "cards" / "folders.py"))
     assert Catalog().content_roots() == [(tmp_path / "bench" / "_content").resolve()]
 
 
@@ -210,6 +211,6 @@ def test_reading_cards_needs_none_of_the_heavy_libraries():
         "import sys, bench.cards.catalog, bench.cli.app;"
         "print([m for m in ('torch', 'pandas', 'sklearn', 'matplotlib') if m in sys.modules])"
     )
-    root = Path(catalog_module.__file__).parents[1]
+    root = Path(folders.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from bench.cards.catalog import Catalog, Kind
-from bench.cards.detector import DetectorCard, OodSpec, TrackCard
+from bench.cards.detector import DetectorCard
+from bench.cards.track import OodSpec, TrackCard
 from bench.cli.app import MODULES
 
 ROOT = Path(__file__).parent.parent

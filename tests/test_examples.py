@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.cli.app import app
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

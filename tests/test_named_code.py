@@ -8,9 +8,12 @@ from typer.testing import CliRunner
 from bench.cards.catalog import Catalog
 from bench.cards.code.methods import import_method
 from bench.cards.code.static_code import find_module, look_up
-from bench.cards.code.wanted import DETECTOR, NETWORK, RECIPE, SCORER, SOURCE, THREAT
 from bench.cli.app import app
+from bench.datasets.wanted import SOURCE
+from bench.detectors.wanted import DETECTOR, NETWORK, SCORER
 from bench.errors import CardError, DataError
+from bench.threat_models.wanted import THREAT
+from bench.training.wanted import RECIPE
 from bench.validation.checks import check_file
 
 KINDS = {

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cards.code.methods import importable
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.cli.app import app
 from bench.testing import check_threat
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import bench
 from bench.cards.catalog import Kind
-from bench.cards.errors import read_card
+from bench.cards.reading import read_card
 from bench.cli.app import app
 from bench.errors import CardError, UsageError, reading
 from bench.evaluation.eps import parse_eps

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench import places
-from bench.cards.catalog import Catalog, weights_cache
+from bench.cards.catalog import Catalog
+from bench.cards.folders import weights_cache
 from bench.datasets.track import Track, default_data_dir
 from bench.errors import UsageError
 
@@ -17,7 +18,7 @@ def homeless(monkeypatch):
     for name in ("ROBUSTOOD_DATA", "ROBUSTOOD_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(places, "user_cache", lambda: None)
-    monkeypatch.setattr("bench.cards.catalog.user_cache", lambda: None)
+    monkeypatch.setattr("bench.cards.folders.user_cache", lambda: None)
     monkeypatch.setattr("bench.datasets.track.user_cache", lambda: None)
 
 
@@ -42,7 +43,7 @@ def test_a_home_that_is_not_known_is_one_sentence(path):
 
 
 def test_without_a_home_the_embedded_track_and_weights_are_found(homeless):
-    from bench.cards.catalog import builtin_content
+    from bench.cards.folders import builtin_content
 
     catalog = Catalog(builtin=builtin_content())
     assert weights_cache() is None

@@ -5,7 +5,7 @@ import torch
 
 from bench.cards import threat_names
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Knowledge, Norm, Side, ThreatCard
+from bench.cards.threat import Knowledge, Norm, Side, ThreatCard
 from bench.errors import UsageError
 
 

@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from bench.cards import documents
-from bench.cards.documents import parse_document, read_document, shorten
-from bench.errors import CardError
+from bench.cards.documents import parse_document, read_document
+from bench.errors import CardError, shorten
 
 HERE = Path("card.yaml")
 

@@ -5,7 +5,6 @@ A workspace is a folder with a `robustood.toml`, or one that is named. Its folde
 installed package or, in an editable install, beside it. Cards execute code: see `bench.cards.code.methods`.
 """
 
-import os
 from collections.abc import Iterator
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -14,21 +13,26 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.cards.code.methods import import_method
-from bench.cards.detector import Card, DetectorCard, DetectorSpec, RelativeFile, ThreatCard, TrackCard
+from bench.cards.base import Card, RelativeFile
+from bench.cards.detector import DetectorCard, DetectorSpec
 from bench.cards.detector_names import CLASSIFIER, adapted_card, is_adapted
-from bench.cards.documents import shorten
-from bench.cards.errors import read_card
+from bench.cards.folders import (
+    MARKER,
+    builtin_content,
+    card_files,
+    entries,
+    is_folder,
+    is_workspace,
+    looks_like_a_card,
+    refuse_twins,
+    weights_cache,
+)
 from bench.cards.ownership import refuse_foreign_workspace
+from bench.cards.reading import read_card
+from bench.cards.threat import ThreatCard
 from bench.cards.threat_names import adapted_threat
-from bench.errors import CardError, UsageError, unknown_name
-from bench.places import expanded, user_cache
-
-__all__ = ["Catalog", "Kind", "import_method", "weights_cache"]
-
-MARKER = "robustood.toml"
-SUFFIXES = (".yaml", ".yml")
-"""What a card's file name ends with."""
+from bench.cards.track import TrackCard
+from bench.errors import CardError, UsageError, shorten, unknown_name
 
 SHOWN = 5
 """How many files a notice lists."""
@@ -85,7 +89,7 @@ class Catalog:
             here = Path.cwd()
         except FileNotFoundError:
             raise UsageError("the current folder is gone; change into one that is there.") from None
-        found = next((folder for folder in (here, *here.parents) if _is_workspace(folder)), None)
+        found = next((folder for folder in (here, *here.parents) if is_workspace(folder)), None)
         catalog = cls(found)
         if found is not None and catalog.workspace != catalog.builtin:  # the code of that one runs already
             refuse_foreign_workspace(found, MARKER, tuple(kind.folder for kind in Kind))
@@ -202,8 +206,8 @@ class Catalog:
 
     def passed_over(self) -> list[str]:
         """One notice of all files in the folders of cards that look like cards and are not read; none where all are."""
-        files = [path for root in self.content_roots() for kind in Kind for path in _entries(root / kind.folder)]
-        other = [f"{path.parent.name}/{path.name}" for path in files if _looks_like_a_card(path)]
+        files = [path for root in self.content_roots() for kind in Kind for path in entries(root / kind.folder)]
+        other = [f"{path.parent.name}/{path.name}" for path in files if looks_like_a_card(path)]
         if not other:
             return []
         more = f" and {len(other) - SHOWN:,} more" if len(other) > SHOWN else ""
@@ -256,7 +260,7 @@ class Catalog:
         found: dict[Kind, dict[str, list[Path]]] = {kind: {} for kind in Kind}
         for kind in Kind:
             for root in self.content_roots():
-                for path in _card_files(root / kind.folder):
+                for path in card_files(root / kind.folder):
                     found[kind].setdefault(path.stem, []).append(path)
         return found
 
@@ -291,66 +295,3 @@ class Catalog:
                 yield name
             elif kind is Kind.DETECTOR:
                 yield from (f"{name}.{variant}" for variant in self.detector(name)[0].variants)
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; False also where a name is too long or may not be looked at."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
-
-
-def _is_workspace(folder: Path) -> bool:
-    try:
-        return (folder / MARKER).is_file()
-    except OSError:  # a folder that may not be looked into
-        return False
-
-
-def builtin_content() -> Path:
-    """The folder of the built-in content: inside the installed package, or the checkout around it."""
-    package = Path(__file__).resolve().parent.parent
-    shipped = package / "_content"
-    return shipped if shipped.is_dir() else package.parent
-
-
-def weights_cache() -> Path | None:
-    """Where weights lie that belong to no workspace: `ROBUSTOOD_WEIGHTS`, or the user's cache; None without a home."""
-    if named := os.environ.get("ROBUSTOOD_WEIGHTS"):
-        return expanded(named, "ROBUSTOOD_WEIGHTS")
-    cache = user_cache()
-    return None if cache is None else cache / "weights"
-
-
-def refuse_twins(path: Path) -> None:
-    """Raise where a card lies beside another one of its name.
-
-    Raises:
-        CardError: Both NAME.yaml and NAME.yml are there, and nothing says which one is meant.
-    """
-    twins = [path.parent / f"{path.stem}{suffix}" for suffix in SUFFIXES]
-    if path.suffix in SUFFIXES and all(twin.is_file() for twin in twins):
-        names = " and ".join(twin.name for twin in twins)
-        raise CardError(f"{path.parent} has both {names}, two cards of one name; remove or rename one of them.")
-
-
-def _card_files(folder: Path) -> list[Path]:
-    """One file a name, sorted; of two that differ in their suffix alone the first (see `refuse_twins`)."""
-    found = {path.stem: path for path in reversed(_entries(folder)) if path.suffix in SUFFIXES and path.is_file()}
-    return [found[name] for name in sorted(found)]
-
-
-def _looks_like_a_card(path: Path) -> bool:
-    """A file that somebody may have meant for a card and that is none."""
-    if path.name.startswith(".") or (path.suffix in SUFFIXES and path.is_file()) or not path.is_file():
-        return False
-    # Also NAME.yaml.txt, as some editors save it, and cards in other formats.
-    return any(suffix.lower() in (*SUFFIXES, ".json", ".toml") for suffix in path.suffixes)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir()) if folder.is_dir() else []
-    except OSError as error:
-        raise UsageError(f"folder '{folder}' cannot be read ({error.strerror}); check its permissions.") from error

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.detector import DetectorCard, DetectorOnTrack, RecordedSpec
-from bench.cards.documents import shorten
-from bench.errors import UsageError
+from bench.errors import UsageError, shorten
 from bench.places import expanded
 
 CLASSIFIER = "msp"

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from bench.errors import CardError, reading
+from bench.errors import CardError, reading, shorten
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -85,12 +85,6 @@ def parse_document(text: str, path: Path) -> Document:
         raise CardError(f"{path}:1: given is no mapping; a card is 'field: value' lines; see `bench show` for one.")
     lines: dict[Location, int] = {}
     return Document(path, _mapping(root, (), lines, path), lines)
-
-
-def shorten(value: object, length: int = 80) -> str:
-    """A value as errors quote it: on one line, printable, and never long."""
-    text = ascii(value[: 2 * length] if isinstance(value, str) else value)
-    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _text(path: Path) -> str:

@@ -1,20 +1,17 @@
-"""Cards from files: the checks of `bench.cards.detector`, with errors that name file, line, field, given and allowed."""
+"""What is wrong with a card, one sentence a field: file, line, field, what was given and what is allowed."""
 
 import difflib
 import types
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bench.cards.documents import Document, Location, read_document, shorten
-from bench.errors import CardError, reading
+from bench.cards.documents import Document, Location
+from bench.errors import shorten
 
-Model = TypeVar("Model", bound=BaseModel)
-
-# What the patterns of bench.cards.detector ask for, in words.
+# What the patterns of cards ask for, in words.
 PATTERNS = {
     r"^[a-z0-9][a-z0-9-]{0,63}$": "a name of 1 to 64 lower-case letters, digits and '-'",
     r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": "package.module:attribute",
@@ -38,31 +35,6 @@ _WORDS = {
     "model_type": "'field: value' lines",
     "model_attributes_type": "'field: value' lines",
 }
-
-
-def read_card(path: Path, model: type[Model]) -> Model:
-    """The card in a file.
-
-    Raises:
-        CardError: The file is no safe YAML, or its content no such card; one line an error.
-    """
-    return card_from(read_document(path), model)
-
-
-def card_from(document: Document, model: type[Model]) -> Model:
-    """The card in a document that was read already.
-
-    Numbers of a list `eps` may be written as fractions: `8/255`.
-
-    Raises:
-        CardError: The content is no such card; one line an error.
-    """
-    with reading(f"card {shorten(document.path)}", CardError):
-        content = {key: _fractions(value) if key == "eps" else value for key, value in document.content.items()}
-        try:
-            return model.model_validate(content)
-        except ValidationError as error:
-            raise CardError("\n".join(describe(error, model, document))) from error
 
 
 def describe(
@@ -156,16 +128,3 @@ def _model_inside(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType, dict, tuple, list, Annotated):
         return next((found for found in map(_model_inside, get_args(kind)) if found is not None), None)
     return None
-
-
-def _fractions(value: Any) -> Any:
-    """Numbers for texts such as `8/255`; anything else as it is, for the card's own check to judge."""
-    if isinstance(value, list):
-        return [_fractions(item) for item in value]
-    if isinstance(value, str) and len(value) <= 40:
-        top, slash, bottom = value.partition("/")
-        try:
-            return float(top) / float(bottom) if slash else value
-        except (ValueError, ZeroDivisionError):
-            return value
-    return value

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from bench.cards.detector import Knowledge, Norm, Paper, Side, ThreatCard
-from bench.cards.documents import shorten
-from bench.errors import UsageError
+from bench.cards.base import Paper
+from bench.cards.threat import Knowledge, Norm, Side, ThreatCard
+from bench.errors import UsageError, shorten
 
 SIDES = (Side.EVADE, Side.ALARM, Side.BOTH, Side.FOOL)
 RADII = {Norm.L2: (0.5, 1.0, 2.0, 4.0), Norm.LINF: (4 / 255, 8 / 255, 0.1)}

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cards.catalog import Catalog, Kind
-from bench.cards.detector import SetSpec, TrackCard
+from bench.cards.track import SetSpec, TrackCard
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say
 from bench.cli.transfer_progress import TransferProgress
 from bench.errors import DataError

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice, say
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request

@@ -10,8 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cards import detector_names, threat_names
+from bench.cards.base import Card
 from bench.cards.catalog import Catalog, Kind
-from bench.cards.detector import Card, DetectorCard, ThreatCard, TrackCard
+from bench.cards.detector import DetectorCard
+from bench.cards.threat import ThreatCard
+from bench.cards.track import TrackCard
 from bench.cli.common import WorkspaceOption, catalog, console, say
 from bench.errors import CardError
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bench.cards.detector import Goal, Loss, Norm, Side
 from bench.cards.documents import Document, read_document
 from bench.cards.errors import describe
+from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.cli.options import comma_separated
 from bench.errors import CardError, UsageError
 from bench.evaluation.sets import SetChoice, chosen_sets

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cards.detector import Goal, Loss, Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say, settings
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request

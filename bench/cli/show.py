@@ -6,13 +6,14 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from bench.cards.base import content_hash
 from bench.cards.catalog import Catalog, Kind
-from bench.cards.detector import DetectorCard, TrackCard, content_hash
+from bench.cards.detector import DetectorCard
 from bench.cards.detector_names import is_adapted
-from bench.cards.documents import shorten
 from bench.cards.threat_names import is_adapted_threat
+from bench.cards.track import TrackCard
 from bench.cli.common import WorkspaceOption, catalog
-from bench.errors import UsageError
+from bench.errors import UsageError, shorten
 
 EXAMPLES = ("bench show gat", "bench show gat --track digits", "bench show pgd-l2", "bench show foolbox:LinfPGD")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from bench.cards.detector import Norm
+    from bench.cards.threat import Norm
     from bench.report.lines import Line
     from bench.report.table import Table
 

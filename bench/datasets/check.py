@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from bench.cards.detector import TrackCard
+from bench.cards.track import TrackCard
 from bench.datasets.sources._files import MissingDataError
 from bench.datasets.track import Track, WrongContentError
 from bench.errors import DataError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cards.detector import SetSpec
+from bench.cards.track import SetSpec
 from bench.datasets.base import content_digest
 from bench.datasets.published import IDX, IDX_COPIES, RECORDS, PublishedFile, Records
 from bench.datasets.sources import load_source

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.cards.detector import SetSpec, TrackCard
+from bench.cards.track import SetSpec, TrackCard
 from bench.datasets.base import ImageSet, RawImages, TrainingData, content_digest, sample_ids
 from bench.datasets.labels import label_notes
 from bench.datasets.sources import load_source, reads_files

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.datasets.base import TrainingData
 from bench.detectors.networks.base import FromPixels
 from bench.errors import InputError

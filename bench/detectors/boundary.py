@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.datasets.base import TrainingData
 from bench.detectors.base import Detector, NoiseSource, Progress, score_type, silent
 from bench.detectors.untouched import untouched

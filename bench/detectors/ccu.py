@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
 from bench.detectors.logit import needed_network
 from bench.detectors.msp import top_and_others

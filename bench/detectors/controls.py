@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.datasets.base import TrainingData
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource, Progress, silent
 from bench.detectors.logit import LogitDetector, needed_network

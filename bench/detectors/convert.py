@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorSpec, TrackCard
+from bench.cards.detector import DetectorSpec
+from bench.cards.track import TrackCard
 from bench.detectors.checkpoints import State, read_checkpoint
 from bench.detectors.loading import build_detector
 from bench.detectors.weights import check_state, save_tensors

@@ -6,14 +6,15 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from bench.cards.catalog import Catalog, import_method
-from bench.cards.code.methods import importable
-from bench.cards.code.wanted import DETECTOR, NETWORK
-from bench.cards.detector import DetectorSpec, NetworkSpec, TrackCard
+from bench.cards.catalog import Catalog
+from bench.cards.code.methods import import_method, importable
+from bench.cards.detector import DetectorSpec, NetworkSpec
+from bench.cards.track import TrackCard
 from bench.detectors.base import Detector, DetectorParams
 from bench.detectors.boundary import admit
 from bench.detectors.missing import missing_weights
 from bench.detectors.networks.base import FromPixels, Network
+from bench.detectors.wanted import DETECTOR, NETWORK
 from bench.detectors.weights import check_state, load_tensors
 from bench.errors import BenchError, CardError, UsageError
 

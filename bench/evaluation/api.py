@@ -11,8 +11,10 @@ from typing import Any
 from torch import nn
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorSpec, Goal, Knowledge, Loss, RecordedSpec, Side, ThreatCard, TrackCard
+from bench.cards.detector import DetectorSpec, RecordedSpec
 from bench.cards.detector_names import names_code
+from bench.cards.threat import Goal, Knowledge, Loss, Side, ThreatCard
+from bench.cards.track import TrackCard
 from bench.datasets.track import Track
 from bench.detectors.adapters.callable import GivenDetector
 from bench.detectors.base import Detector, DetectorParams

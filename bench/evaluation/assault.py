@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench import metrics
-from bench.cards.detector import Goal, Loss, Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
 from bench.evaluation.crafting import Crafted, craft

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import __version__, metrics
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.assault import Assault

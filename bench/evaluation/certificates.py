@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.images import Images

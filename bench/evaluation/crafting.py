@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.results import SAMPLE_COLUMNS

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from bench.cards.detector import Norm, ThreatCard
-from bench.cards.documents import shorten
-from bench.errors import UsageError
+from bench.cards.threat import Norm, ThreatCard
+from bench.errors import UsageError, shorten
 
 _ALLOWED = "allowed are numbers above 0 such as 0.5 or 8/255, with the norm before them: l2:0.5,1 or linf:4/255,8/255"
 

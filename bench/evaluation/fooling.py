@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import metrics
-from bench.cards.detector import Goal, Loss, Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.errors import CellError, DataError, NotApplicableError
 from bench.evaluation.assault import Assault, context_at, context_of, pieces, untouched_assault
 from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, signed

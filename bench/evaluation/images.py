@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench import metrics
-from bench.cards.detector import Norm, TrackCard
+from bench.cards.threat import Norm
+from bench.cards.track import TrackCard
 from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
 from bench.errors import DataError

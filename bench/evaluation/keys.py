@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import __version__
+from bench.cards.base import content_hash
 from bench.cards.catalog import Kind
 from bench.cards.code.source_hash import source_hash
-from bench.cards.detector import DetectorSpec, Goal, Loss, Norm, Side, ThreatCard, TrackCard, content_hash
+from bench.cards.detector import DetectorSpec
 from bench.cards.detector_names import names_code
+from bench.cards.threat import Goal, Loss, Norm, Side, ThreatCard
+from bench.cards.track import TrackCard
 from bench.detectors.missing import missing_weights
 from bench.errors import DataError, WeightsError
 from bench.evaluation.results import FORMAT

@@ -6,7 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.cards.detector import DetectorSpec, Goal, Loss, Side, ThreatCard, TrackCard
+from bench.cards.detector import DetectorSpec
+from bench.cards.threat import Goal, Loss, Side, ThreatCard
+from bench.cards.track import TrackCard
 from bench.errors import BenchError, DataError, UsageError
 from bench.evaluation.eps import EpsChoice, parse_eps
 from bench.evaluation.keys import Cards, set_digests, weights_hashes

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.cards.detector import DetectorSpec, Goal, Loss, Side, ThreatCard, ThresholdSource, TrackCard
+from bench.cards.detector import DetectorSpec, ThresholdSource
+from bench.cards.threat import Goal, Loss, Side, ThreatCard
+from bench.cards.track import TrackCard
 from bench.errors import NotApplicableError
 from bench.evaluation.keys import Ingredients
 from bench.evaluation.sets import ALL_SETS, SetChoice

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bench.cards.detector import DetectorSpec, Goal, Loss, Side, ThreatCard, TrackCard
+from bench.cards.detector import DetectorSpec
+from bench.cards.threat import Goal, Loss, Side, ThreatCard
+from bench.cards.track import TrackCard
 from bench.errors import BenchError, NoSettingsError, NotApplicableError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.keys import Cards, Ingredients, code_hash, threat_hash, track_hash, weights_hashes

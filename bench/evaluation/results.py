@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.cards.detector import Goal, Loss, Norm, Side, ThresholdSource
+from bench.cards.detector import ThresholdSource
+from bench.cards.threat import Goal, Loss, Norm, Side
 
 if TYPE_CHECKING:  # pandas takes half a second, and a table needs no samples
     import pandas as pd

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.cards.detector import SetSpec, TrackCard
+from bench.cards.track import SetSpec, TrackCard
 from bench.errors import DataError, UsageError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.metrics import iqr
 from bench.metrics.scores import Scores
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.code.methods import import_method
-from bench.cards.code.wanted import THREAT
-from bench.cards.detector import Goal, Knowledge, Loss, Side, ThreatCard, ThresholdSource
+from bench.cards.detector import ThresholdSource
+from bench.cards.threat import Goal, Knowledge, Loss, Side, ThreatCard
 from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
@@ -31,6 +31,7 @@ from bench.evaluation.store import CellStore, StoreError
 from bench.evaluation.transferring import transferred_images
 from bench.evaluation.worst import worst_cell
 from bench.threat_models.base import Context, Threat
+from bench.threat_models.wanted import THREAT
 
 
 @dataclass(frozen=True)

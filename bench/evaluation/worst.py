@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import metrics
-from bench.cards.detector import Goal, Side
+from bench.cards.threat import Goal, Side
 from bench.errors import CellError
 from bench.evaluation.assault import Assault, untouched_assault
 from bench.evaluation.cell import attack_outcome

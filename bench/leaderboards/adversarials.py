@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench.cards.base import Name, Sha256
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Name, Norm, Sha256
+from bench.cards.threat import Norm
 from bench.datasets.npz_files import opened_npz, whole_numbers
 from bench.errors import UsageError
 from bench.files import write_file

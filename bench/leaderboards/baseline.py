@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from bench import metrics
-from bench.cards.detector import Goal, Loss, Name, Norm, Sha256, Side
-from bench.cards.documents import shorten
-from bench.errors import UsageError, reading
+from bench.cards.base import Name, Sha256
+from bench.cards.threat import Goal, Loss, Norm, Side
+from bench.errors import UsageError, reading, shorten
 from bench.files import write_file
 from bench.leaderboards.json_files import read_sealed
 from bench.metrics.scores import Scores, as_scores

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Knowledge
+from bench.cards.threat import Knowledge
 from bench.errors import UsageError
 from bench.evaluation.results import Cell
 from bench.leaderboards.row import Entry

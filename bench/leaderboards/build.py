@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Side, TrackCard
+from bench.cards.threat import Side
+from bench.cards.track import TrackCard
 from bench.errors import UsageError
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.planner import grouped

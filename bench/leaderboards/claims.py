@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from bench.cards.base import content_hash
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorSpec, Side, TrackCard, content_hash
+from bench.cards.detector import DetectorSpec
+from bench.cards.threat import Side
+from bench.cards.track import TrackCard
 from bench.errors import UsageError
 from bench.evaluation.keys import Ingredients, threat_hash
 from bench.leaderboards import arrays as names

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import TrackCard
+from bench.cards.track import TrackCard
 from bench.errors import BenchError, UsageError
 from bench.leaderboards.adversarials import BeatenRecord
 from bench.leaderboards.beaten import BEATEN, read_beaten

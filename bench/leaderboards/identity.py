@@ -2,11 +2,11 @@
 
 from bench.cards.catalog import Catalog
 from bench.cards.code.methods import import_method
-from bench.cards.code.wanted import DETECTOR
-from bench.cards.detector import DetectorSpec, TrackCard
-from bench.cards.documents import shorten
+from bench.cards.detector import DetectorSpec
+from bench.cards.track import TrackCard
 from bench.detectors.base import Detector, DetectorInfo
-from bench.errors import UsageError
+from bench.detectors.wanted import DETECTOR
+from bench.errors import UsageError, shorten
 from bench.evaluation.keys import track_hash
 from bench.evaluation.plan import needs_train
 from bench.leaderboards.row import DetectorPart, TrackPart, WeightsPart

@@ -5,8 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.cards.documents import shorten
-from bench.errors import UsageError, reading
+from bench.errors import UsageError, reading, shorten
 from bench.seals import Seal, seal_of
 
 MAX_TEXT = 4000

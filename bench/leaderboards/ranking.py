@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import TrackCard
+from bench.cards.track import TrackCard
 from bench.errors import BenchError
 from bench.leaderboards.adversarials import BeatenRecord
 from bench.leaderboards.claims import Files

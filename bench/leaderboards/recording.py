@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from bench import __version__, metrics
-from bench.cards.detector import Goal, Side
-from bench.cards.documents import shorten
-from bench.errors import UsageError
+from bench.cards.threat import Goal, Side
+from bench.errors import UsageError, shorten
 from bench.evaluation.keys import Cards
 from bench.evaluation.plan import CLEAN
 from bench.evaluation.results import Cell, CellMeta, FoolAtEps

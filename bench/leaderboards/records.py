@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.cards.detector import Name, Norm, Sha256
+from bench.cards.base import Name, Sha256
+from bench.cards.threat import Norm
 from bench.files import write_file
 from bench.leaderboards.reattack import ATTEMPTS, DEVIATIONS, LEAST, Fresh, FreshEntry
 from bench.leaderboards.row import Entry, Row, RowError, Share, Version, ignored, read_part

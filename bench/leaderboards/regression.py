@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import zip_longest
 
 from bench import metrics
-from bench.cards.documents import shorten
+from bench.errors import shorten
 from bench.evaluation.plan import CLEAN
 from bench.leaderboards.baseline import BaselineCell, Figure, Identity, Provenance
 from bench.leaderboards.same_detector import Computed

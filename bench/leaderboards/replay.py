@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.cards.detector import Goal, TrackCard
 from bench.cards.detector_names import ADAPTERS
+from bench.cards.threat import Goal
+from bench.cards.track import TrackCard
 from bench.errors import UsageError
 from bench.evaluation.keys import Cards, track_hash
 from bench.evaluation.plan import CLEAN, PlannedCell, plan

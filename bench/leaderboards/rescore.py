@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from bench.cards.detector import Name, Norm, Paper, RelativeFile, Sha256, Side, Text, content_hash
-from bench.cards.documents import shorten
-from bench.errors import UsageError
+from bench.cards.base import Name, Paper, RelativeFile, Sha256, Text, content_hash
+from bench.cards.threat import Norm, Side
+from bench.errors import UsageError, shorten
 from bench.leaderboards.json_files import json_bytes, read_json, read_sealed
 from bench.seals import Seal
 from bench.soundness.verdicts import Verdict

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.evaluation.plan import CLEAN
 from bench.leaderboards.baseline import BaselineCell, Identity, Provenance
 from bench.metrics import iqr

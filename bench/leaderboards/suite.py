@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Knowledge, Side, ThreatCard, TrackCard
 from bench.cards.documents import Location
+from bench.cards.threat import Knowledge, Side, ThreatCard
+from bench.cards.track import TrackCard
 from bench.errors import UsageError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.plan import PlannedCell, plan

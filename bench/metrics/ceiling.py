@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.metrics.scores import FloatArray, MetricError, checked
 
 _SLACK = 1.0 + 1e-6

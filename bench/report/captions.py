@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from bench.cards.detector import DEFAULT_RECALL, Norm, Side
+from bench.cards.detector import DEFAULT_RECALL
+from bench.cards.threat import Norm, Side
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.conditions import QUIET_STATUSES

@@ -1,6 +1,6 @@
 """A table as one flat grid of words, for formats without a width: a row a cell, or a row a cell and set."""
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.extras import extra_columns

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.report.blocks import blocks_below
 from bench.report.captions import caption, heading, remarks
 from bench.report.flat import flat_grid

@@ -2,7 +2,7 @@
 
 import math
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.evaluation.results import MeanMetrics, SetMetrics
 
 ABSENT = "-"

@@ -7,7 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.cards.detector import Norm, TrackCard, content_hash
+from bench.cards.base import content_hash
+from bench.cards.threat import Norm
+from bench.cards.track import TrackCard
 from bench.files import put_file, read_file
 from bench.report.captions import REACHABLE_LIMIT, needs_radii
 from bench.report.table import Table

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from bench.cards.detector import Norm, Side, content_hash
+from bench.cards.base import content_hash
+from bench.cards.threat import Norm, Side
 from bench.evaluation.results import CellMeta
 from bench.report.conditions import parts_of
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.evaluation.results import CellMeta, SetMetrics
 from bench.report import numbers
 from bench.report.blocks import blocks_below

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.soundness.verdicts import Finding, Verdict, Verdicts
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.cards.catalog import Catalog, Kind
-from bench.cards.detector import Side, ThreatCard
+from bench.cards.threat import Side, ThreatCard
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, UsageError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.detectors.untouched import untouched
 from bench.metrics.scores import Scores

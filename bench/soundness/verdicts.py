@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 
 FORMAT = 1
 """Version of the checks and of how their findings are written; findings of another version count as none."""

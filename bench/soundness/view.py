@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import metrics
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.evaluation.results import Cell
 from bench.metrics.scores import Scores, as_scores
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Goal, Loss, Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.detectors.base import Detector
 from bench.detectors.untouched import untouched
 from bench.errors import UsageError

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.detectors.base import Detector
 from bench.testing.closed_forms import (
     SHAPE,

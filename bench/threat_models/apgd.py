@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ball_of, climb

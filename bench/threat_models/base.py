@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bench import randomness
-from bench.cards.detector import Goal, Loss, Norm, Side
+from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.detectors.base import Detector, DetectorInfo
 from bench.detectors.untouched import untouched
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.cards.detector import Goal, Norm
+from bench.cards.threat import Goal, Norm
 from bench.detectors.base import Detector
 from bench.errors import UsageError
 from bench.threat_models import geometry

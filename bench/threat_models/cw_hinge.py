@@ -6,7 +6,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Goal
+from bench.cards.threat import Goal
 from bench.threat_models.decisions import class_gradients
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.nearest import Nearest

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.cards.detector import Loss, Norm
+from bench.cards.threat import Loss, Norm
 from bench.detectors.base import Detector, DetectorInfo
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams

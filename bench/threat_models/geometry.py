@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.threat_models.base import Context
 
 _INSIDE = 1.0 - 1e-6

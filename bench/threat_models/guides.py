@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.errors import UsageError
 from bench.threat_models.base import Context
 

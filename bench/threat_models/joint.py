@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.detectors.base import Detector
 from bench.errors import UsageError
 from bench.threat_models import geometry

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from bench.cards.detector import Loss
+from bench.cards.threat import Loss
 from bench.detectors.base import Detector, DetectorInfo
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
 from bench.threat_models.gradient import Oracle

@@ -6,7 +6,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.errors import UsageError
 from bench.threat_models.base import Context, Status
 from bench.threat_models.gradient import Oracle

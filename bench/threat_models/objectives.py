@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.cards.detector import Goal, Loss, Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.detectors.base import Detector, NoiseSource
 from bench.errors import UsageError
 from bench.threat_models.base import Context

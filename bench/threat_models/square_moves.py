@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.threat_models import geometry
 
 

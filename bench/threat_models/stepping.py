@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.threat_models import geometry
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.threat_models import geometry
 from bench.threat_models.base import TRACE_LENGTH, AttackResult, Budget, Context, Status
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.datasets.base import ImageSet
 from bench.detectors.committee import GATCommittee
 from bench.errors import DataError, UsageError

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 import bench
-from bench.cards.catalog import Catalog, import_method
-from bench.cards.code.wanted import RECIPE
-from bench.cards.detector import DetectorSpec, content_hash
+from bench.cards.base import content_hash
+from bench.cards.catalog import Catalog
+from bench.cards.code.methods import import_method
+from bench.cards.detector import DetectorSpec
 from bench.datasets.track import Track
 from bench.detectors.base import Progress, silent
 from bench.detectors.loading import last_weights, load_for_training
@@ -19,6 +20,7 @@ from bench.detectors.weights import save_tensors
 from bench.errors import CardError, UsageError, WeightsError
 from bench.training.base import Recipe
 from bench.training.runner import TrainingReport, discard, train
+from bench.training.wanted import RECIPE
 
 
 @dataclass(frozen=True)

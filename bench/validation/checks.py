@@ -2,8 +2,8 @@
 
 Checking a card imports the modules that it names, which runs them, makes its detector and scores one black image where
 all weights are here; `Checked.imported` says which modules outside bench these were. What a card names must be of the
-kind that its place asks for, and is refused unrun where its source shows that it is not: see `bench.cards.code.methods`. Without
-`run_code` nothing is imported or made: fields, references and weights are checked, and the named code by its source.
+kind that its place asks for, and is refused unrun where its source shows that it is not: see `bench.cards.code`.
+Without `run_code` nothing is imported or made: fields, references and weights are checked, and code by its source.
 """
 
 import inspect
@@ -14,13 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from bench.cards.catalog import Catalog, Kind, refuse_twins
+from bench.cards.base import Card
+from bench.cards.catalog import Catalog, Kind
 from bench.cards.code.methods import check_unrun, import_method
-from bench.cards.code.wanted import DETECTOR, NETWORK, RECIPE, SOURCE, THREAT, Wanted
-from bench.cards.detector import Card, DetectorCard, DetectorSpec, SetSpec, Side, ThreatCard, TrackCard, WeightsSpec
-from bench.cards.documents import Document, Location, read_document, shorten
-from bench.cards.errors import card_from, describe
-from bench.errors import BenchError, CardError
+from bench.cards.code.wanted import Wanted
+from bench.cards.detector import DetectorCard, DetectorSpec, WeightsSpec
+from bench.cards.documents import Document, Location, read_document
+from bench.cards.errors import describe
+from bench.cards.folders import refuse_twins
+from bench.cards.reading import card_from
+from bench.cards.threat import Side, ThreatCard
+from bench.cards.track import SetSpec, TrackCard
+from bench.datasets.wanted import SOURCE
+from bench.detectors.wanted import DETECTOR, NETWORK
+from bench.errors import BenchError, CardError, shorten
+from bench.threat_models.wanted import THREAT
+from bench.training.wanted import RECIPE
 
 if TYPE_CHECKING:  # torch takes seconds
     from bench.detectors.base import Detector

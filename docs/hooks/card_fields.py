@@ -8,12 +8,14 @@ from pydantic import BaseModel
 from schema_words import allowed
 from writing import code, page, prose, table, value
 
-from bench.cards import detector as specs
+from bench.cards.detector import DetectorCard, ThresholdSource
+from bench.cards.threat import Goal, Knowledge, Norm, Side, ThreatCard
+from bench.cards.track import SetKind, TrackCard
 from bench.leaderboards.baseline import Baseline
 from bench.leaderboards.row import Row
 
-CARDS = (specs.TrackCard, specs.DetectorCard, specs.ThreatCard)
-ENUMERATIONS = (specs.Side, specs.Goal, specs.Norm, specs.Knowledge, specs.SetKind, specs.ThresholdSource)
+CARDS = (TrackCard, DetectorCard, ThreatCard)
+ENUMERATIONS = (Side, Goal, Norm, Knowledge, SetKind, ThresholdSource)
 
 
 def cards_page() -> str:
@@ -23,7 +25,8 @@ def cards_page() -> str:
         "",
         "A card is a YAML file `NAME.yaml` in `datasets/`, `detectors/` or `threat_models/` of a workspace. Unknown "
         "fields and duplicate keys are errors; `bench validate FILE` says what is wrong with a card, `bench show NAME` "
-        "prints one with every default written out. This page is made from `bench/cards/detector.py` when the site is built.",
+        "prints one with every default written out. This page is made from `bench/cards/` when the site "
+        "is built.",
     ]
     for card in CARDS:
         lines += model_section(card, depth=2)

@@ -8,9 +8,12 @@ from explained import attributes, comments, text_of
 from pydantic import BaseModel
 from writing import code, page, plain, prose, table, value
 
+from bench.cards.base import Card, Paper
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.code.methods import import_method
-from bench.cards.detector import Card, DetectorCard, DetectorOnTrack, Paper, SetSpec, ThreatCard, TrackCard, VariantSpec
+from bench.cards.detector import DetectorCard, DetectorOnTrack, VariantSpec
+from bench.cards.threat import ThreatCard
+from bench.cards.track import SetSpec, TrackCard
 
 _MADE = "This page is made from the cards, and from the code that they name, when the site is built."
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from pydantic import StringConstraints
 from writing import code
 
-from bench.cards import detector as specs
+from bench.cards.base import MethodPath, Name, Sha256
 
 _SCALARS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
@@ -18,9 +18,9 @@ def _pattern(alias: Any) -> str:
 
 
 _PATTERNS = {
-    _pattern(specs.Name): "name of small letters, digits and `-`",
-    _pattern(specs.MethodPath): "`package.module:attribute`",
-    _pattern(specs.Sha256): "sha256 in hexadecimal",
+    _pattern(Name): "name of small letters, digits and `-`",
+    _pattern(MethodPath): "`package.module:attribute`",
+    _pattern(Sha256): "sha256 in hexadecimal",
 }
 
 

@@ -3,7 +3,7 @@
 import torch
 from pydantic import Field
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.threat_models.ascent import ball_of
 from bench.threat_models.base import Threat, ThreatParams
 from bench.threat_models.gradient import Oracle

@@ -2,7 +2,7 @@
 
 from brightness import Brightness
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.testing import check_threat
 
 

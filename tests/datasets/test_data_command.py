@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bench.cards.detector import TrackCard
+from bench.cards.track import TrackCard
 from bench.cli.app import app
 from bench.datasets.base import content_digest
 from bench.datasets.check import State, check_track

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from bench.cards.detector import SetKind, TrackCard
+from bench.cards.track import SetKind, TrackCard
 from bench.datasets.sources import load_source
 from bench.datasets.sources.digits import originals, split_positions
 from bench.datasets.sources.glyphs import FONTS, LETTERS

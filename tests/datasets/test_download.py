@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bench.cards.detector import SetSpec
+from bench.cards.track import SetSpec
 from bench.cli.app import app
 from bench.datasets import download as downloads
 from bench.datasets import published

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from bench.cards.detector import TrackCard
+from bench.cards.track import TrackCard
 from bench.datasets.base import RawImages
 from bench.datasets.sources import load_source
 from bench.datasets.sources._walk import shuffled

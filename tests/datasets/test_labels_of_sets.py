@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cards.detector import TrackCard
+from bench.cards.track import TrackCard
 from bench.datasets.base import ImageSet
 from bench.datasets.labels import label_notes
 from bench.datasets.track import Track

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.cards.detector import SetKind, TrackCard
+from bench.cards.track import SetKind, TrackCard
 from bench.datasets.check import State, check_track
 from bench.datasets.track import Track, default_data_dir
 

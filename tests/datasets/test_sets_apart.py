@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.cards.catalog import Catalog, Kind
-from bench.cards.detector import TrackCard
+from bench.cards.track import TrackCard
 from bench.datasets.track import Track
 from bench.errors import DataError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cards.detector import SetSpec, TrackCard
+from bench.cards.track import SetSpec, TrackCard
 from bench.datasets.base import RawImages, content_digest, sample_ids
 from bench.datasets.track import Track, WrongContentError, default_data_dir, prepared
 from bench.errors import DataError, UsageError

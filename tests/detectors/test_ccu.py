@@ -7,7 +7,7 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.ccu import CCU, IsotropicMixture
 from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.controls import CertifiedControl, NoisyControl, QuantisedControl, SaturatedControl
 from bench.detectors.msp import MSP, log_odds
 from bench.errors import UsageError

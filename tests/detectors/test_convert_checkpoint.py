@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorCard, TrackCard
+from bench.cards.detector import DetectorCard
+from bench.cards.track import TrackCard
 from bench.detectors import checkpoints
 from bench.detectors.checkpoints import read_checkpoint
 from bench.detectors.convert import convert_checkpoint

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.adapters.callable import GivenDetector
 from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams

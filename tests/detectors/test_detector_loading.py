@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorCard, TrackCard
+from bench.cards.detector import DetectorCard
+from bench.cards.track import TrackCard
 from bench.detectors.energy import Energy
 from bench.detectors.loading import build_detector, last_weights, load_detector, load_for_training
 from bench.detectors.mahalanobis import Mahalanobis

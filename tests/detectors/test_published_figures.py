@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorCard, TrackCard
+from bench.cards.detector import DetectorCard
+from bench.cards.track import TrackCard
 from bench.detectors.base import Detector
 from bench.detectors.convert import convert_checkpoint
 from bench.detectors.loading import load_detector

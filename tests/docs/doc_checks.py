@@ -12,7 +12,9 @@ import yaml
 from doc_pages import CHECKOUT, Command, Fence
 from doc_session import Session, Unexplained
 
-from bench.cards.detector import DetectorCard, ThreatCard, TrackCard
+from bench.cards.detector import DetectorCard
+from bench.cards.threat import ThreatCard
+from bench.cards.track import TrackCard
 from bench.cli.request import RunRequest, read_request
 
 NOT_RUN = ("", "text", "markdown", "html", "xml", "bibtex", "latex", "csv", "diff")

@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 from doc_pages import CHECKOUT
 
-from bench.cards.catalog import MARKER, Catalog, Kind
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.folders import MARKER
 from bench.datasets.base import content_digest
 
 LIMIT = 4

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.errors import CellError, UsageError
 from bench.evaluation.engine import CellDone, CellFailure, run_plan
 from bench.evaluation.results import SAMPLE_COLUMNS

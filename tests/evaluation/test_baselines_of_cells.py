@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.errors import UsageError
 from bench.leaderboards.baseline import Figure
 from bench.leaderboards.recording import record, recorded_cells, without_members

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.cards.code.methods import import_method
-from bench.cards.detector import Goal, Loss, Norm, Side, ThreatCard
+from bench.cards.threat import Goal, Loss, Norm, Side, ThreatCard
 from bench.evaluation.crafting import Crafted, attempt_attack, craft
 from bench.evaluation.scoring import Draws, score_images
 from bench.testing.classifiers import LinearClassifier

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import bench
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.evaluation.engine import CellFailure
 from bench.metrics import auroc

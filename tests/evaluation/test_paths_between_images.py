@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import metrics
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.datasets.base import ImageSet, sample_ids
 from bench.errors import CellError
 from bench.evaluation.between import points_between, walk_between

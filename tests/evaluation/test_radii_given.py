@@ -1,6 +1,6 @@
 import pytest
 
-from bench.cards.detector import Knowledge, Norm, ThreatCard
+from bench.cards.threat import Knowledge, Norm, ThreatCard
 from bench.errors import UsageError
 from bench.evaluation.eps import parse_eps
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.errors import CellError, UsageError
 from bench.evaluation import store as store_module
 from bench.evaluation.leftovers import FOLDER

@@ -3,7 +3,8 @@ import pytest
 import torch
 from tiny_world import Halves, NetParams
 
-from bench.cards.detector import Side, ThresholdSource, ThresholdSpec
+from bench.cards.detector import ThresholdSource, ThresholdSpec
+from bench.cards.threat import Side
 from bench.datasets.track import Track
 from bench.errors import CardError, CellError
 from bench.evaluation.engine import CellFailure

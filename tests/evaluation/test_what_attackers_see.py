@@ -10,7 +10,7 @@ import yaml
 
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.code.methods import import_method
-from bench.cards.detector import Goal, Loss, Norm, Side
+from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.datasets.track import Track
 from bench.detectors.loading import load_detector
 from bench.evaluation.assault import Order, context_of

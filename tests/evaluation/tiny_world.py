@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.datasets.base import RawImages
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
 from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat, ThreatParams

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from bench.cards.detector import Norm, Paper, Side, SuiteSpec, TrackCard
+from bench.cards.base import Paper
+from bench.cards.threat import Norm, Side
+from bench.cards.track import SuiteSpec, TrackCard
 from bench.leaderboards import arrays as names
 from bench.leaderboards.adversarials import BeatenRecord
 from bench.leaderboards.arithmetic import ScoreTable

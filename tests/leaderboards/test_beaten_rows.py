@@ -12,7 +12,7 @@ from row_world import bench, verify
 from safetensors.numpy import load
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.leaderboards.arrays import bytes_sha256, pack
 from bench.leaderboards.rescore import Scorer
 from bench.leaderboards.row import read_row

@@ -9,7 +9,7 @@ import pytest
 from board_rows import found_row, track_card, varied_board
 from html_elements import Elements
 
-from bench.cards.detector import Paper
+from bench.cards.base import Paper
 from bench.errors import UsageError
 from bench.leaderboards.folder import LeftOut
 from bench.leaderboards.ranking import Leaderboards, rank

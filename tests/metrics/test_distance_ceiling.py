@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.metrics import MetricError, ceiling, ceiling_at, distance_ceiling, nearest_distances, radii_for_reach
 
 METRIC = {Norm.L2: "euclidean", Norm.LINF: "chebyshev"}

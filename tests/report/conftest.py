@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.evaluation.results import CellMeta, MeanMetrics, SetMetrics
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from html_cells import EACH, make_cell
 
-from bench.cards.detector import Goal, Loss, Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.evaluation.results import BetweenMetrics, FoolAtEps, FoolMetrics
 from bench.report.html.convergence import Convergence, gains_of
 from bench.report.html.curves import auroc_curves, curves_of

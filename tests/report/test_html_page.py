@@ -9,7 +9,7 @@ import pytest
 from html_cells import make_cell, page_of
 from html_elements import Elements
 
-from bench.cards.detector import Goal, Loss, Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.evaluation.results import FoolAtEps, FoolMetrics
 from bench.report.html.page import render_page, render_tables
 from bench.soundness.verdicts import Finding, Verdict, Verdicts

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.report.markdown import render_markdown
 from bench.report.table import build_tables
 from bench.report.text import render_text

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from bench.cards.detector import Goal, Loss, Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.evaluation.results import BetweenMetrics, FoolAtEps, FoolMetrics
 from bench.report.markdown import render_markdown
 from bench.report.records import render_csv

@@ -1,6 +1,6 @@
 import pytest
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.report import numbers
 
 

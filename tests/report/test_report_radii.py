@@ -1,6 +1,6 @@
 import pytest
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.report.radii import keep_radii, stored_radii
 from bench.report.table import build_tables
 

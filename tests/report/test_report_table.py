@@ -1,6 +1,6 @@
 import random
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.report.table import Choice, build_tables, mean_auroc
 
 

@@ -1,4 +1,4 @@
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.report.table import build_tables
 from bench.report.text import render_text, text_lines
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.evaluation.results import Cell, CellMeta, MeanMetrics
 from bench.soundness.view import View
 

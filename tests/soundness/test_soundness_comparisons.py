@@ -5,7 +5,7 @@ import pytest
 from soundness_cases import COUNT, gained, stopped, view
 
 from bench import metrics
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.soundness import comparisons
 from bench.soundness.verdicts import Verdict
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.soundness import probes
 from bench.soundness.probes import Target
 from bench.testing.closed_forms import SHAPE, FlatScore, LinearScore, PoisonedScore, QuadraticScore, RoundedScore

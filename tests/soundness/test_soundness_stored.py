@@ -5,7 +5,7 @@ import pytest
 from soundness_cases import COUNT, cell
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.soundness.stored import Role, role_of, stored_checks
 from bench.soundness.verdicts import Finding, Verdict
 from bench.soundness.view import views

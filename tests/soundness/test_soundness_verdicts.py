@@ -6,7 +6,7 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.errors import UsageError
 from bench.seals import sealed_json
 from bench.soundness.checklist import CHECKS

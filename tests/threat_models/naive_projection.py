@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.testing.threats import Setting
 
 

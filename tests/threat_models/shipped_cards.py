@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from bench.cards.detector import ThreatCard
+from bench.cards.threat import ThreatCard
 from bench.threat_models.base import Threat
 
 FOLDER = Path(__file__).parents[2] / "threat_models"

@@ -9,7 +9,7 @@ import yaml
 from naive_projection import nearest
 from torch import Tensor
 
-from bench.cards.detector import Norm, Side, ThreatCard
+from bench.cards.threat import Norm, Side, ThreatCard
 from bench.detectors.base import Detector
 from bench.testing.closed_forms import SHAPE, ClosedForm, LinearScore, MixtureScore, QuadraticScore, fixed_numbers
 from bench.testing.threats import Check, Setting, attack, images, threat_checks

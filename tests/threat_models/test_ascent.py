@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.errors import UsageError
 from bench.testing.threats import LinearScore, PoisonedScore, QuadraticScore, Setting, attack, images
 from bench.threat_models import ascent

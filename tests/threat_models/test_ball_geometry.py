@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.threat_models import geometry
 from bench.threat_models.base import Context
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.threat_models.base import Context
 
 COUNT = 6

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import optimize
 
-from bench.cards.detector import Goal, Norm, Side
+from bench.cards.threat import Goal, Norm, Side
 from bench.testing import fool_threats
 from bench.testing.classifiers import CLASSES, LinearClassifier, QuadraticClassifier
 from bench.testing.fool_threats import FoolSetting, fool_context, judged, true_labels

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.testing.classifiers import LinearClassifier, QuadraticClassifier
 from bench.testing.fool_threats import FoolSetting, fool, judged, true_labels
 from bench.testing.threats import images

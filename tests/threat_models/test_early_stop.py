@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import metrics
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
 from bench.threat_models.base import AttackResult, Budget, Context, Status
 from bench.threat_models.gradient import Oracle

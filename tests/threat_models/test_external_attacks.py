@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Goal, Loss, Norm, Side
+from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.errors import CardError, CellError, UsageError
 from bench.evaluation.crafting import attempt_attack
 from bench.testing import fool_threats, threats

@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.detectors.base import DetectorInfo
 from bench.errors import UsageError
 from bench.testing.closed_forms import SHAPE, ClosedForm, LinearScore, QuadraticScore

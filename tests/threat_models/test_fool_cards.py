@@ -3,7 +3,7 @@
 import pytest
 from shipped_cards import shipped
 
-from bench.cards.detector import Knowledge, Side
+from bench.cards.threat import Knowledge, Side
 from bench.testing.classifiers import LinearClassifier
 from bench.testing.fool_threats import FoolSetting, fool
 from bench.testing.threats import assert_inside, images

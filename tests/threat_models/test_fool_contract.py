@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from bench.cards.detector import Goal, Loss, Norm, Side
+from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.errors import UsageError
 from bench.testing.classifiers import LinearClassifier
 from bench.testing.fool_threats import FoolCheck, FoolSetting, check_fool_threat, fool, fool_checks

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.testing.closed_forms import LinearScore
 from bench.testing.fool_threats import MISLABELLED, FoolSetting, fool, judged, true_labels
 from bench.testing.threats import images

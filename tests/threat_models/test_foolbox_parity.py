@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
 from bench.testing.threats import SHAPE, LinearScore, images
 from bench.threat_models.base import Budget, Context

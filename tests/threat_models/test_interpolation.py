@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from bench.cards.detector import Knowledge, Norm, Side, ThreatCard
+from bench.cards.threat import Knowledge, Norm, Side, ThreatCard
 from bench.errors import UsageError
 from bench.testing.closed_forms import LinearScore, QuadraticScore
 from bench.testing.threats import Check, Setting, images, pool, threat_checks

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.cards.detector import Goal, Norm, Side
+from bench.cards.threat import Goal, Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
 from bench.errors import UsageError
 from bench.testing.closed_forms import SHAPE, fixed_numbers

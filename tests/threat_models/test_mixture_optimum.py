@@ -7,7 +7,7 @@ import torch
 from naive_projection import nearest
 from torch import Tensor
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.testing.closed_forms import MixtureScore
 from bench.testing.threats import Setting, attack, images
 from bench.threat_models.apgd import APGD

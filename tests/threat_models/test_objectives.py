@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench.cards.detector import Goal, Loss, Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.detectors.base import DetectorInfo
 from bench.errors import UsageError
 from bench.testing.classifiers import LinearClassifier

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench.cards.detector import Loss, Side
+from bench.cards.threat import Loss, Side
 from bench.testing.classifiers import CLASSES, LinearClassifier
 from bench.testing.closed_forms import LinearScore
 from bench.testing.fool_threats import FoolSetting, fool, judged, true_labels

@@ -3,7 +3,7 @@
 import pytest
 from shipped_cards import shipped
 
-from bench.cards.detector import Knowledge, Norm
+from bench.cards.threat import Knowledge, Norm
 from bench.testing.threats import QuadraticScore, Setting, attack, stays_inside_ball_and_box
 
 NAMES = ("clean", "noise-l2", "noise-linf", "fgm-l2", "fgsm", "pgd-l2", "pgd-linf")

@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from bench.cards.detector import Knowledge, Norm, Side, ThreatCard
+from bench.cards.threat import Knowledge, Norm, Side, ThreatCard
 from bench.testing.closed_forms import LinearScore, QuadraticScore
 from bench.testing.threats import Check, Setting, attack, images, threat_checks
 from bench.threat_models import geometry

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.testing.threats import Check, QuadraticScore, Setting, attack, check_threat, threat_checks
 from bench.threat_models.base import Status, Threat
 from bench.threat_models.clean import Clean

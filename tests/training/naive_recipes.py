@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.datasets.base import ImageSet, TrainingData
 from bench.threat_models.geometry import project
 from bench.training.augment import affine, dihedral, flip

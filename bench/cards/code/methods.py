@@ -1,10 +1,10 @@
 """From `package.module:attribute` in a card to the object it names.
 
 A card executes code: importing the module of a method runs it. Before anything is imported, the module's source is
-read (`bench.cards.code.static_code`): Python's own library, programs' `__main__`, and installed modules that know nothing of
-`bench` are refused unrun. What was imported must then be of the kind that its place in the card asks for
-(`bench.cards.code.wanted`), or it is not called. So a card alone runs no module but those of bench, of plug-ins for it, and of
-the workspace; use only workspaces and plug-ins that you would run as programs.
+read (`static_code`): Python's own library, programs' `__main__`, and installed modules that know nothing of `bench` are
+refused unrun. What was imported must then be of the kind that its place in the card asks for (`wanted`), or it is not
+called. So a card alone runs no module but those of bench, of plug-ins for it, and of the workspace; use only workspaces
+and plug-ins that you would run as programs.
 """
 
 import difflib
@@ -20,8 +20,7 @@ from typing import Any
 from bench.cards.code.own_modules import forget_changed
 from bench.cards.code.static_code import find_module, lies_below, look_up, refuse_foreign
 from bench.cards.code.wanted import Wanted
-from bench.cards.documents import shorten
-from bench.errors import CardError
+from bench.errors import CardError, shorten
 
 
 def import_method(path: str, workspace: Path | None = None, wanted: Wanted | None = None) -> Any:

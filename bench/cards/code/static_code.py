@@ -1,8 +1,8 @@
 """What a card's `package.module:attribute` names, read from source text: nothing is imported and nothing runs.
 
-A card of a stranger may name any module that is installed. Importing a module runs it, so `bench.cards.code.methods` asks here
-first: Python's own library holds no detector, threat or network, a program's `__main__` is none, and an installed
-module whose source imports nothing of `bench` can hold no class of it.
+A card of a stranger may name any module that is installed. Importing a module runs it, so `methods` asks here first:
+Python's own library holds no detector, threat or network, a program's `__main__` is none, and an installed module whose
+source imports nothing of `bench` can hold no class of it.
 """
 
 import ast

@@ -11,10 +11,9 @@ from typing import Any, cast
 import numpy as np
 
 from bench.cards.code.methods import import_method, importable
-from bench.cards.code.wanted import SOURCE
-from bench.cards.documents import shorten
 from bench.datasets.base import RawImages
-from bench.errors import BenchError, CardError, DataError
+from bench.datasets.wanted import SOURCE
+from bench.errors import BenchError, CardError, DataError, shorten
 
 Loader = Callable[[dict[str, Any], Path], RawImages]
 """Called with a card's `args` and the data folder."""

@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bench.cards.base import MethodPath
 from bench.cards.code.methods import import_method
-from bench.cards.code.wanted import SCORER
-from bench.cards.detector import MethodPath
 from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import DetectorParams
 from bench.detectors.networks.base import FromPixels
+from bench.detectors.wanted import SCORER
 from bench.errors import UsageError
 
 

@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from bench.cards.detector import Sha256
+from bench.cards.base import Sha256
 from bench.cards.detector_names import SIZE_LIMIT
 from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import DetectorParams

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.adapters.reading import read_output
 from bench.detectors.base import Detector, DetectorInfo, NoiseSource
 from bench.detectors.boundary import SIZES, asked, blind_way, made_up, one_sentence

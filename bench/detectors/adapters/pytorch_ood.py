@@ -12,13 +12,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench.cards.documents import shorten
 from bench.datasets.base import ImageSet, TrainingData
 from bench.detectors.adapters.parts import Parts
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource, Progress, silent
 from bench.detectors.logit import needed_network
 from bench.detectors.networks.base import FromPixels
-from bench.errors import CardError, InputError, UsageError
+from bench.errors import CardError, InputError, UsageError, shorten
 
 _BATCH = 256
 _TRIED = 16

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import bench
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.errors import CellError
 from bench.evaluation.keys import Cards
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta

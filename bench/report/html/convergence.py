@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.evaluation.results import Cell
 from bench.report import numbers
 from bench.report.html.drawing import Drawing, add_legend, drawing_settings, new_panel, plain, stem, style_of

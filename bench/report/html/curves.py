@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.cards.detector import Side
+from bench.cards.threat import Side
 from bench.evaluation.results import FoolAtEps
 from bench.report.html.drawing import Drawing, add_legend, drawing_settings, new_panel, plain, stem, style_of
 from bench.report.table import Row, Section, Table, mean_auroc

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.cards.detector import Norm, Side
+from bench.cards.threat import Norm, Side
 from bench.report import numbers
 from bench.report.blocks import blocks_below
 from bench.report.captions import caption, heading, remarks

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.cards.detector import Norm
+from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.randomness import derive_seed

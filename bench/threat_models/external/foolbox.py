@@ -10,7 +10,7 @@ from foolbox.distances import LpDistance
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
-from bench.cards.detector import Knowledge, Norm
+from bench.cards.threat import Knowledge, Norm
 from bench.cards.threat_names import Wrapped, unknown_attack
 from bench.errors import CardError
 from bench.threat_models.base import ThreatParams

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bench.cards.detector import Goal, Norm, Side
+from bench.cards.threat import Goal, Norm, Side
 from bench.detectors.base import Detector
 from bench.threat_models import geometry
 from bench.threat_models.base import TRACE_LENGTH, Context

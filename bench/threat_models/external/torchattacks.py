@@ -8,7 +8,7 @@ from typing import Any
 import torchattacks
 from torch import Tensor
 
-from bench.cards.detector import Knowledge, Norm
+from bench.cards.threat import Knowledge, Norm
 from bench.cards.threat_names import Wrapped, unknown_attack
 from bench.errors import CardError
 from bench.threat_models.base import ThreatParams

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorCard, TrackCard
+from bench.cards.detector import DetectorCard
+from bench.cards.track import TrackCard
 from bench.detectors.energy import Energy
 from bench.detectors.loading import build_detector, load_detector
 from bench.detectors.scores import base, shaping, training_features

@@ -1,0 +1,106 @@
+"""The card of a track: the sets of images that a detector is measured on."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from bench.cards.base import Card, Name, Sha256, Text, content_hash
+
+
+class SetKind(StrEnum):
+    """What an OOD set is made of; only natural ones enter the mean."""
+
+    NATURAL = "natural"
+    SYNTHETIC = "synthetic"
+
+
+class SetSpec(Card):
+    """One set of images: a source, the part of it that is taken, and the digests that are accepted."""
+
+    source: Annotated[str, StringConstraints(max_length=200)]  # in bench.datasets.sources, or package.module:function
+    args: dict[str, Any] = {}
+    start: int = Field(default=0, ge=0)
+    stop: int | None = Field(default=None, ge=1)
+    exclude_labels: tuple[int, ...] = ()
+    crop: int | None = Field(default=None, ge=1)  # side of the centre that is kept, before padding
+    pad: int = Field(default=0, ge=0, le=64)
+    grey: bool = False
+    digest: Sha256 | tuple[Sha256, ...] | None = None
+
+    def digests(self) -> tuple[str, ...]:
+        """The accepted content digests; empty where any content is accepted."""
+        if self.digest is None:
+            return ()
+        return (self.digest,) if isinstance(self.digest, str) else self.digest
+
+
+class OodSpec(SetSpec):
+    """An OOD test set, and whether it enters the mean."""
+
+    kind: SetKind = SetKind.NATURAL
+    same_source: bool = False  # its images come from where the training outliers come from: left out of the mean
+    in_mean: bool = True
+    note: Text = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the set enters the mean over natural sets."""
+        return self.kind is SetKind.NATURAL and self.in_mean and not self.same_source
+
+
+class SuiteSpec(Card):
+    """One attack that every row of a track's leaderboard has: a threat at a fixed radius, against the OOD images."""
+
+    threat: Name
+    eps: float = Field(gt=0, allow_inf_nan=False)
+
+
+class TrackCard(Card):
+    """An in-distribution set, its OOD sets, and the outliers that training may see."""
+
+    name: Name
+    version: int = Field(default=1, ge=1)
+    summary: Text
+    shape: tuple[int, int, int]
+    classes: int = Field(ge=1, le=100_000)
+    default_limit: int | None = Field(default=None, ge=1)
+    train: SetSpec
+    calibration: SetSpec
+    test: SetSpec
+    ood: dict[Name, OodSpec] = Field(min_length=1)
+    outliers: tuple[SetSpec, ...] = ()
+    # What a row of the leaderboard must have. No dump holds it, so that no cell's key depends on it.
+    suite: tuple[SuiteSpec, ...] = Field(default=(), max_length=8, exclude=True)
+    suite_limit: int | None = Field(default=None, ge=1, exclude=True)  # images of a set; None: default_limit
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        channels, height, width = self.shape
+        if channels not in (1, 3) or not (1 <= height <= 4096 and 1 <= width <= 4096):
+            raise ValueError(f"shape is {self.shape}; allowed is [1 or 3, height, width] with sides up to 4096")
+        if reserved := set(self.ood) & {"train", "calibration", "test", "outliers", "mean"}:
+            raise ValueError(f"ood set names {sorted(reserved)} are reserved")
+        return self
+
+    def suite_content(self) -> dict[str, Any]:
+        """What the card says of its leaderboard; empty where it has none."""
+        content: dict[str, Any] = {}
+        if self.suite:
+            content["suite"] = [entry.model_dump(mode="json") for entry in self.suite]
+        if self.suite_limit is not None:
+            content["suite_limit"] = self.suite_limit
+        return content
+
+    def content_hash(self) -> str:
+        """sha256 of the content, the suite included where there is one."""
+        return content_hash({**self.model_dump(mode="json"), **self.suite_content()})
+
+    @property
+    def row_limit(self) -> int | None:
+        """The most images of a set that a row of the leaderboard is about."""
+        return self.default_limit if self.suite_limit is None else self.suite_limit
+
+    def natural(self) -> tuple[str, ...]:
+        """The OOD sets that enter the mean, in the card's order."""
+        return tuple(name for name, spec in self.ood.items() if spec.counts)

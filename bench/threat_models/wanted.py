@@ -1,0 +1,15 @@
+"""What cards may name as a threat; torch is imported only to ask."""
+
+import inspect
+from typing import Any
+
+from bench.cards.code.wanted import Wanted
+
+
+def _is_threat(found: Any) -> bool:
+    from bench.threat_models.base import Threat
+
+    return isinstance(found, type) and issubclass(found, Threat) and not inspect.isabstract(found)
+
+
+THREAT = Wanted(_is_threat, "a subclass of bench.threat_models.base.Threat")

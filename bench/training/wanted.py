@@ -1,0 +1,15 @@
+"""What cards may name as a recipe; torch is imported only to ask."""
+
+import inspect
+from typing import Any
+
+from bench.cards.code.wanted import Wanted
+
+
+def _is_recipe(found: Any) -> bool:
+    from bench.training.base import Recipe
+
+    return isinstance(found, type) and issubclass(found, Recipe) and not inspect.isabstract(found)
+
+
+RECIPE = Wanted(_is_recipe, "a subclass of bench.training.base.Recipe")
