@@ -14,6 +14,22 @@ from bench.cards.catalog import Catalog, Kind
 from bench.cards.detector import DetectorCard
 from bench.cards.track import OodSpec, TrackCard
 from bench.cli.app import MODULES
+from bench.datasets.published import IDX, IDX_COPIES, RECORDS
+from bench.datasets.sources import load_source, source_names
+from bench.datasets.sources._args import DrawnArgs
+from bench.errors import DataError
+
+DRAWN = {"count": 1, "seed": 1}
+ENOUGH = {
+    "digits": {"split": "test"},
+    "npz": {"file": "a.npz"},
+    "torchvision": {"dataset": "MNIST", "train": True},
+    "folder": {"path": "a", "shape": [1, 2, 2]},
+    "photos": {**DRAWN, "shape": [1, 2, 2], "image": "china.jpg"},
+    **dict.fromkeys(("glyphs", "strokes", "shuffled"), DRAWN),
+    **{name: {**DRAWN, "shape": [1, 2, 2]} for name in ("uniform", "gaussian", "spiral", "checkerboard")},
+}
+"""Arguments that a source needs, so that the one it does not know is the first that is wrong."""
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -90,8 +106,12 @@ def test_every_field_of_a_card_is_explained_once(site, monkeypatch):
     monkeypatch.syspath_prepend(DOCS / "hooks")
     import card_fields
     import explained
+    import source_pages
 
     models = {model.__name__: model for model in card_fields.parts_of(card_fields.CARDS)}
+    parts = set(models)
+    args = {source_pages.args_model(name) for name in source_names()} | {DrawnArgs}
+    models |= {model.__name__: model for model in args}
     for model in models.values():
         assert set(explained.fields(model)) == set(model.model_fields), model
     written = yaml.safe_load(explained.FIELDS_FILE.read_text(encoding="utf-8"))
@@ -100,8 +120,27 @@ def test_every_field_of_a_card_is_explained_once(site, monkeypatch):
         assert own == set(told), f"{name} has no such fields"
         assert not own & set(explained.comments(models[name])), f"the code explains these fields of {name} itself"
     page = Page(site / "reference/cards.html")
-    assert {name.lower() for name in models} <= page.anchors
+    assert {name.lower() for name in parts} <= page.anchors
     assert {DetectorCard.__name__.lower(), OodSpec.__name__.lower(), TrackCard.__name__.lower()} <= page.anchors
+
+
+def test_every_source_is_on_its_page_with_each_of_its_arguments(site, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "hooks")
+    import source_pages
+
+    page = Page(site / "reference/sources.html")
+    assert set(source_names()) | {"packagemodulefunction", "what-can-be-fetched"} <= page.anchors
+    words = " ".join(page.words.split())
+    for name in source_names():
+        with pytest.raises(DataError, match="no-such-argument") as refused:  # the code's own account of them
+            load_source(name, {"no-such-argument": 1} | ENOUGH[name], DOCS)
+        takes = str(refused.value).partition("its arguments are ")[2].rstrip(".").split(", ")
+        assert takes == list(source_pages.args_model(name).model_fields), name
+        section = page.words.partition(f"\n{name}¶")[2]
+        for argument in takes:
+            assert f"\n{argument}\n" in section, (name, argument)
+    for name in (*RECORDS, *IDX_COPIES, *IDX):
+        assert name in words
 
 
 def test_the_python_reference_has_what_a_user_calls_and_subclasses(site):

@@ -5,6 +5,7 @@ import inspect
 import io
 import textwrap
 import tokenize
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def attributes(model: type) -> dict[str, str]:
 def text_of(model: type) -> list[str]:
     """The paragraphs of a docstring without its sections; none where it has no docstring of its own."""
     texts = [section.value for section in _sections(model) if section.kind is griffe.DocstringSectionKind.text]
+    return [part for text in texts for part in text.split("\n\n")]
+
+
+def function_text(function: Callable[..., object]) -> list[str]:
+    """The paragraphs of a function's docstring without its sections."""
+    parsed = griffe.Docstring(inspect.getdoc(function) or "").parse("google", warnings=False)
+    texts = [section.value for section in parsed if section.kind is griffe.DocstringSectionKind.text]
     return [part for text in texts for part in text.split("\n\n")]
 
 

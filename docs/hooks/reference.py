@@ -14,6 +14,7 @@ from card_fields import cards_page, row_page  # noqa: E402  # beside this file: 
 from card_pages import detectors_page, threats_page, tracks_page  # noqa: E402
 from command_line import command_line_page  # noqa: E402
 from python_api import python_page  # noqa: E402
+from source_pages import sources_page  # noqa: E402
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/detectors.md": detectors_page,
@@ -21,6 +22,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/tracks.md": tracks_page,
     "reference/command-line.md": command_line_page,
     "reference/cards.md": cards_page,
+    "reference/sources.md": sources_page,
     "reference/row.md": row_page,
     "reference/python.md": python_page,
 }

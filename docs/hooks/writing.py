@@ -17,7 +17,7 @@ def plain(text: str) -> str:
 def prose(text: str) -> str:
     """Text of a docstring on one line: what stands in backticks is code, everything else shows as it is."""
     parts = re.split(r"(`+[^`]+`+)", " ".join(text.split()))
-    return "".join(code(part.strip("`")) if part.startswith("`") else plain(part) for part in parts)
+    return "".join(code(part.strip("`")) if part.startswith("`") else _SIGNS.sub(r"\\\1", part) for part in parts)
 
 
 def code(value: Any) -> str:

@@ -31,7 +31,7 @@ class FolderArgs(SourceArgs):
     path: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     shape: Shape
     max_images: int = Field(default=10_000, ge=1, le=1_000_000)
-    labels: Literal["folders", "none"] | None = None  # None: folders where all images lie in two or more folders
+    labels: Literal["folders", "none"] | None = None  # nothing: folders where all images lie in two or more
     classes: tuple[FolderName, ...] | None = Field(default=None, min_length=1)  # class folders in the order of labels
     background: Literal["white", "black"] | tuple[Byte, Byte, Byte] = "white"
 
