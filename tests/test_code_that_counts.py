@@ -1,5 +1,6 @@
 """Which code a cell's key covers: all of the user's own that is imported, however it is imported."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cards.code import source_hash as source_hash_module
 from bench.cards.code.imports import imported_names
 from bench.cards.code.source_hash import followed, source_hash
 
@@ -155,3 +157,15 @@ def test_a_source_that_cannot_be_read_still_counts(text, tmp_path):
 
 def test_an_import_beyond_the_top_is_none():
     assert imported_names(b"from ... import far", "near.by") == frozenset()
+
+
+def test_what_counts_in_no_key_is_there_under_its_name():
+    for name in source_hash_module._COVERED:
+        assert importlib.util.find_spec(name) is not None, f"{name} was renamed: rename it in _COVERED too"
+
+
+def test_cards_and_words_of_errors_count_in_no_key_and_all_that_computes_does():
+    names = set(followed(["bench.evaluation.cell", "bench.detectors.loading", "bench.threat_models.pgd"]))
+    assert {"bench.metrics.roc", "bench.randomness", "bench.detectors.base", "bench.threat_models.base"} <= names
+    silent = {name for name in names if name.split(".")[:2] in (["bench", "cards"], ["bench", "errors"], ["bench"])}
+    assert silent == set()
