@@ -53,6 +53,15 @@ def test_a_wrong_value_deep_inside_is_named_by_line_and_field():
     ]
 
 
+def test_a_text_of_4000_characters_is_taken_and_one_more_is_refused():
+    text = "name: t\nsummary: {}\nmethod: a.b:C\nknowledge: none\n"
+    card = card_from(parse_document(text.format("s" * 4000), Path("c.yaml")), ThreatCard)
+    assert len(card.summary) == 4000
+    (sentence,) = errors(text.format("s" * 4001), ThreatCard)
+    assert sentence.startswith("card.yaml:2: field 'summary'")
+    assert "4000" in sentence
+
+
 def test_an_unknown_field_proposes_the_nearest_one():
     assert errors(DETECTOR + "parms: {}\n", DetectorCard) == [
         "card.yaml:4: unknown field 'parms'; did you mean 'params'?"

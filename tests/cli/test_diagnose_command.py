@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import textwrap
 from pathlib import Path
 
@@ -9,7 +10,12 @@ import pytest
 from toy_runs import bench, make_workspace
 from typer.testing import Result
 
+from bench.cards.threat import Side
+from bench.evaluation.results import CellMeta
+from bench.soundness.controls import names
+from bench.soundness.diagnose import Diagnosis
 from bench.soundness.files import read_verdicts
+from bench.soundness.verdicts import Finding, Verdicts
 
 _numbers = itertools.count()
 
@@ -94,6 +100,41 @@ def test_each_side_is_told_by_itself(workspace):
     findings = json.loads(file.read_text())["findings"]
     assert {finding["side"] for finding in findings if finding["check"] == "D2"} == {"evade", "alarm"}
     assert "(alarm)" in result.stdout
+
+
+def test_a_check_that_is_asked_of_both_sides_is_told_once(workspace):
+    result = diagnose(workspace, *short("dark"), "--side", "both")
+    told = [line.split()[0] for line in result.stderr.splitlines() if re.fullmatch(r"D\d+ \(\d+%\)", line.strip())]
+    assert len(told) > 1
+    assert len(told) == len(set(told))
+
+
+def test_a_checklist_that_goes_into_a_file_is_140_letters_wide_whatever_the_terminal(workspace, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    (border,) = [line for line in diagnose(workspace, *short("stepped")).stdout.splitlines() if line.startswith("┏")]
+    assert len(border) == 140
+
+
+def test_controls_are_printed_with_what_they_must_trip_and_written_as_json(workspace, monkeypatch):
+    failing = Finding(check="D2", title="slopes", verdict="FAIL", side=Side.EVADE, found="none.", advice="more points.")
+    verdicts = Verdicts(key="0" * 64, findings=(failing,))
+    meta = CellMeta.model_construct(mean=None)
+    monkeypatch.setattr("bench.cli.diagnose._planned", lambda request, cards: None)
+    monkeypatch.setattr(
+        "bench.cli.diagnose._diagnosed",
+        lambda request, cards, planned, *, quiet: (meta, Diagnosis(verdicts, 8, 1.0, 1.0, 1.0)),
+    )
+    file = workspace / "controls.json"
+    result = bench("diagnose", "--controls", "--json", file, "--device", "cpu")
+    assert result.exit_code == 1, result.output
+    content = json.loads(file.read_text())
+    assert content["finding"]["check"] == "D18"
+    assert content["finding"]["verdict"] == "FAIL"
+    assert set(content["controls"]) == set(names())
+    kept = content["controls"]["control-quantised"]
+    assert Verdicts.model_validate_json(json.dumps(kept)) == verdicts
+    assert (kept["findings"][0]["verdict"], kept["findings"][0]["side"]) == ("FAIL", "evade")
+    assert "control-quantised does not trip D4" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize(

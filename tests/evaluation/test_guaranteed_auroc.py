@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from tiny_world import Certified
 from torch import nn
 
 import bench
 from bench.cards.threat import Norm
+from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
+from bench.errors import CellError
+from bench.evaluation.certificates import certified_bounds
 from bench.evaluation.engine import CellFailure
+from bench.evaluation.images import Images
 from bench.metrics import auroc
 
 
@@ -54,6 +59,30 @@ def test_a_bound_that_is_no_number_is_one_sentence(outcomes):
     _, attacked = outcomes("no-bound", "fgm")
     assert isinstance(attacked, CellFailure)
     assert "the bound of 30 of 30 images of 'near' is NaN" in attacked.sentence
+
+
+@pytest.mark.parametrize(
+    ("score", "above", "refused"), [(-0.5, 1e-4, False), (-0.5, 1e-3, True), (-1e3, 5e-3, False), (-1e3, 2e-2, True)]
+)
+def test_a_score_may_lie_a_thousandth_of_the_iqr_and_a_rounding_above_its_bound_and_takes_its_place(
+    planned, score, above, refused
+):
+    """The slack is 1e-3 of an IQR of 0.5, and 1e-5 of the score's size: 5e-4 at -0.5 and about 1e-2 at -1000."""
+
+    class Constant(Certified):
+        def bound(self, x, norm, eps):
+            return torch.full((len(x),), score)
+
+    _, cell = planned("certified", "fgm", 0.6)
+    detector = Constant(None, shape=(1, 6, 6), classes=2, params=Constant.Params())
+    near = ImageSet("near", torch.zeros(3, 1, 6, 6, dtype=torch.uint8), torch.zeros(3), torch.arange(3), digest="")
+    images = Images(cell.track, near, near, {"near": near})
+    attacked = {"near": np.full(3, score + above)}
+    if refused:
+        with pytest.raises(CellError, match="3 of 3 images of 'near' score above"):
+            certified_bounds(cell, detector, images, attacked, iqr=0.5)
+    else:
+        assert certified_bounds(cell, detector, images, attacked, iqr=0.5)["near"] == pytest.approx(score + above)
 
 
 class Module(nn.Module):

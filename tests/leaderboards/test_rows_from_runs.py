@@ -9,10 +9,12 @@ from row_world import THREATS, bench, put, rows, run_suite, submit, verify
 from safetensors.numpy import load
 
 from bench.cards.catalog import Catalog
+from bench.cli.request import read_request
 from bench.evaluation.keys import track_hash
 from bench.evaluation.store import Store
 from bench.leaderboards.build import build_row
 from bench.leaderboards.row import read_row, row_bytes, schema
+from bench.leaderboards.suite import Choice
 from bench.soundness.files import write_verdicts
 from bench.soundness.verdicts import Finding, Verdict, Verdicts
 
@@ -103,6 +105,11 @@ def test_a_run_that_lacks_an_attack_of_the_suite_is_refused_with_the_command_tha
     assert result.exit_code == 2
     assert "no cell bent x all-linf" in result.stderr
     assert "--threat all-linf --eps linf:0.05" in result.stderr
+
+
+def test_where_nothing_is_stored_the_suite_is_asked_for_as_a_run_without_options_computes_it():
+    request = read_request({"detector": ["bent"]})
+    assert Choice() == Choice(request.seed, request.early_stop)
 
 
 def test_too_few_samples_are_refused(fresh_world):

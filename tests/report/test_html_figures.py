@@ -121,6 +121,15 @@ def test_a_histogram_shows_each_group_as_shares_of_itself(make_meta):
     assert groups[2].get_data().values == pytest.approx(counts)
 
 
+def test_the_lowest_and_the_highest_score_lie_in_the_outermost_bins(make_meta):
+    """Of 24 scores 0.5 per cent at an end is less than one, so the edges lie inside the outermost two."""
+    cell = make_cell(make_meta(), attacked=())
+    of_id = cell.samples["set"] == "test"
+    cell.samples.loc[of_id, "clean_score"] = np.float32([-9.0, 0.0, 0.0, 0.0, 0.0, 9.0])
+    shares = histogram(cell).figure.axes[0].patches[0].get_data().values
+    assert (shares[0], shares[-1]) == pytest.approx((1 / EACH, 1 / EACH))
+
+
 def test_scores_that_are_not_finite_are_left_out_of_histograms(make_meta):
     cell = make_cell(make_meta())
     cell.samples["score"] = np.inf

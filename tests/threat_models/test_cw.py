@@ -1,5 +1,6 @@
 """Carlini and Wagner's attack finds the nearest image with the confidence, target and acceptance asked for."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -206,7 +207,12 @@ def test_costs_are_counted_and_giving_up_early_only_lowers_them(early: bool) -> 
     params = CWParams(**QUICK, abort_early=early, shrink_steps=4)
     result = fool(CarliniWagner(params), LinearClassifier(), NEAREST)
     gradients = result.gradients[CORRECT]
-    assert (gradients <= 3 * 60 + 4).all() if early else (gradients == 3 * 60 + 4).all()
+    most, descents = 3 * 60 + 4, gradients - 4
+    assert (gradients <= most).all() if early else (gradients == most).all()
+    if early:  # at one of five checks of a descent, and never at the first, when there is nothing to compare with
+        assert (descents % 12 == 0).all()
+        assert (descents >= 3 * 24).all()
+        assert (gradients < most).any()
     assert result.queries.max() <= 1 + 4
 
 
@@ -220,3 +226,15 @@ def test_shrinking_moves_every_image_along_its_own_way_to_the_clean_one():
     assert (left.norm(dim=1) <= way.norm(dim=1)).all()
     assert (left.norm(dim=1) < 0.999 * way.norm(dim=1)).all()
     assert torch.allclose(torch.cosine_similarity(way, left, dim=1), torch.ones(int(moved.sum())), atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [60, 4])
+def test_progress_is_told_five_times_a_constant_at_even_distances(steps: int) -> None:
+    told, detector = [], LinearClassifier()
+    labels = true_labels(detector)
+    context = replace(fool_context(detector, NEAREST, labels), progress=lambda share, best: told.append(share))
+    params = CWParams(binary_search_steps=3, max_iterations=steps, abort_early=False)
+    x, ids = images()
+    CarliniWagner(params).run(detector, x, ids=ids, budget=NEAREST.budget, context=context)
+    checks = min(5, steps)
+    assert told == pytest.approx([(n + 1) / (3 * checks) for n in range(3 * checks)] + [1.0])

@@ -185,12 +185,26 @@ def test_all_random_states_are_set_for_a_chunk_and_restored() -> None:
         drawn.append((float(torch.rand(())), float(np.random.rand()), random.random()))
         return x
 
-    np.random.seed(5), random.seed(5)
-    expected = np.random.RandomState(5).rand(), random.Random(5).random()
-    for _ in range(2):
+    for start in (5, 6):
+        np.random.seed(start), random.seed(start)
+        expected = np.random.RandomState(start).rand(), random.Random(start).random()
         attack(Library(returns), LinearScore(), SETTING)
-    assert drawn[:2] == drawn[2:] and drawn[0] != drawn[1]
-    assert (np.random.rand(), random.random()) == expected
+        assert (np.random.rand(), random.random()) == expected
+    assert drawn[:2] == drawn[2:]
+    assert all(one != other for one, other in zip(drawn[0], drawn[1], strict=True))
+
+
+@pytest.mark.parametrize("draw", [torch.rand, np.random.rand, lambda _: [random.random()]])
+def test_a_library_that_draws_for_itself_gives_the_same_images_for_a_seed_alone(draw) -> None:
+    x, ids = images()
+    found = []
+    for start, seed in ((1, 7), (2, 7), (2, 8)):
+        np.random.seed(start), random.seed(start)
+        threat = Library(lambda x: x + 0.02 * torch.as_tensor(draw(1), dtype=torch.float32))
+        context = Context(Side.EVADE, seed=seed, micro_batch=4)
+        found.append(threat.run(LinearScore(), x, ids=ids, budget=SETTING.budget, context=context).last_images)
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
 
 
 def test_a_constant_score_is_no_error() -> None:

@@ -218,6 +218,34 @@ def test_a_guide_whose_features_are_not_finite_leads_nobody() -> None:
     assert torch.equal(result.images, x) and bool(result.figures["mape"].isnan().all())
 
 
+@pytest.mark.parametrize("what", ["score", "objective"])
+def test_an_iterate_whose_score_or_objective_alone_is_no_number_is_never_the_answer(what: str) -> None:
+    class Holed(SmoothFeatures):
+        """Brighter is better, and beyond a level one of the two is NaN."""
+
+        def score(self, x: Tensor, *, noise=None) -> Tensor:
+            return self.told(x, "score")
+
+        def objective(self, x: Tensor) -> Tensor:
+            return self.told(x, "objective")
+
+        def score_and_objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.score(x), self.objective(x)
+
+        def told(self, x: Tensor, name: str) -> Tensor:
+            level = x.flatten(1).mean(1)
+            return torch.where(level > 0.55, torch.nan, level) if name == what else level
+
+    x = images()[0] * 0.5 + 0.25
+    x = x - (x.flatten(1).mean(1) - 0.5).view(-1, 1, 1, 1)  # all of the same brightness
+    params = FeatureMatchingParams(steps=20, step_size=0.2, match="logits", noise=1.0)
+    result = match(Holed(), params, Setting(Norm.LINF, 0.3), x=x)
+    level = result.images.flatten(1).mean(1)
+    assert level.max() <= 0.55
+    assert (level > 0.5).any()
+    assert torch.isfinite(result.score_trace[:, -1]).all()
+
+
 def test_no_pool_is_one_sentence() -> None:
     x, ids = images()
     with pytest.raises(UsageError, match="led by in-distribution images"):

@@ -11,6 +11,7 @@ from bench.testing.classifiers import CLASSES, LinearClassifier
 from bench.testing.closed_forms import LinearScore
 from bench.testing.fool_threats import FoolSetting, fool, judged, true_labels
 from bench.testing.threats import Setting, attack, images
+from bench.threat_models.base import Context
 from bench.threat_models.jsma import JSMA, JSMAParams, Targets, best_pair, target_gradients
 from bench.threat_models.local_search import LocalSearch, LocalSearchParams, around, cyclic
 from bench.threat_models.nearest import changed_pixels
@@ -102,6 +103,26 @@ def test_trying_every_target_never_takes_more_pixels_than_the_next_best_alone() 
 def test_a_theta_of_zero_is_refused() -> None:
     with pytest.raises(ValidationError, match="no pixel would change"):
         JSMAParams(theta=0)
+
+
+class Ties(LinearScore):
+    """Class 0 by 0.5 on a black image; every pair of pixels that turns white takes 0.5 from its lead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = 2
+
+    def logits(self, x):
+        lit = x.flatten(1).sum(dim=1)
+        return torch.stack([0.5 - 0.125 * lit, 0.125 * lit], dim=1)
+
+
+def test_jsma_goes_on_where_two_classes_are_level() -> None:
+    x, (_, ids) = torch.zeros(7, 1, 6, 6), images()
+    context = Context(Side.FOOL, labels=torch.zeros(7, dtype=torch.int64), micro_batch=4)
+    result = JSMA().run(Ties(), x, ids=ids, budget=PIXELS.budget, context=context)
+    # The first pair leaves the logits equal, which is no decision for the other class; the second one decides.
+    assert result.figures["pixels"].tolist() == [4.0] * 7
 
 
 # ------------------------------------------------------------------ local search

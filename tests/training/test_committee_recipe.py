@@ -57,6 +57,17 @@ def test_the_attacked_images_can_be_all_of_one_kind(recipe, share, stripes):
     assert is_stripes(attacked).sum(dim=1).tolist() == [stripes, stripes]
 
 
+def test_the_attacked_images_of_a_committee_of_one_are_outliers(toy_data, tiny_network):
+    params = GATCommittee.Params(channels=(4, 4), hidden=8)
+    detector = GATCommittee(tiny_network(1), shape=SHAPE, classes=1, params=params)
+    own = dataclasses.replace(toy_data.train, labels=torch.zeros_like(toy_data.train.labels))
+    alone = CommitteeGAT(detector, dataclasses.replace(toy_data, train=own), {**PLAIN, "outliers": 0.25}, seed=0)
+    accepted, attacked = alone.sample(seeded(0, "batch"))
+    assert accepted.shape == attacked.shape == (1, 8, *SHAPE)
+    assert not is_stripes(accepted).any()
+    assert is_stripes(attacked).all()
+
+
 def test_ascent_stays_in_ball_and_box(recipe):
     x = torch.rand(2, 16, *SHAPE)
     moved = recipe(ascent_steps=10, step_size=0.5).ascend(x, 0.8)
