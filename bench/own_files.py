@@ -23,7 +23,7 @@ _MARKS = {
     ".tex": rb"\A% made by robustood\n",
     ".png": rb"tEXtSoftware\0robustood",
     ".csv": rb"\Atrack,detector,threat,norm,eps,side,limit,seed,",
-    ".json": rb'\A\{\s*"format":\s*\d+,\s*"bench":\s*"',
+    ".json": rb'\A\{\s*"format":\s*\d+,\s*"(bench|row_sha256)":\s*"',
 }
 """What tells a file of ours, by its suffix."""
 

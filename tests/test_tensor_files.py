@@ -59,7 +59,7 @@ def test_a_header_that_lies_is_one_sentence_everywhere(tmp_path: Path, content: 
         unpack(file, what="scores", sha256=hashlib.sha256(content).hexdigest())
     if content:
         with pytest.raises(DamagedError, match=r"arrays.safetensors cannot be read \(.+\)"):
-            tensors(content)
+            tensors(content, 3)
     assert _progress(file) is None
 
 
@@ -88,4 +88,32 @@ def test_a_network_of_a_thousand_tensors_is_read(tmp_path: Path) -> None:
 
 def test_a_cells_arrays_have_names_that_cells_have() -> None:
     with pytest.raises(DamagedError, match="holds 'other', which no cell has"):
-        tensors(save({"other": torch.zeros(1)}))
+        tensors(save({"other": torch.zeros(1)}), 3)
+
+
+IMAGES, ROWS = torch.zeros(2, 1, 4, 4), torch.tensor([0, 2])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "wrong"),
+    [
+        ({"trace": torch.zeros(2, 5)}, "trace"),
+        ({"trace": torch.zeros(3)}, "trace"),
+        ({"trace": torch.zeros(3, 5, dtype=torch.int64)}, "trace"),
+        ({"images": IMAGES}, "images"),
+        ({"image_rows": ROWS}, "images"),
+        ({"images": IMAGES[0], "image_rows": ROWS}, "images"),
+        ({"images": IMAGES, "image_rows": ROWS[:1]}, "image_rows"),
+        ({"images": IMAGES, "image_rows": ROWS + 1}, "image_rows"),
+        ({"images": IMAGES, "image_rows": ROWS - 1}, "image_rows"),
+        ({"images": IMAGES, "image_rows": ROWS.float()}, "image_rows"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_samples_are_damage(arrays: dict[str, torch.Tensor], wrong: str) -> None:
+    with pytest.raises(DamagedError, match=f"'{wrong}' in arrays.safetensors does not fit the cell's 3 samples"):
+        tensors(save(arrays), 3)
+
+
+def test_arrays_that_fit_are_read() -> None:
+    found = tensors(save({"trace": torch.zeros(3, 5), "images": IMAGES, "image_rows": ROWS}), 3)
+    assert sorted(found) == ["image_rows", "images", "trace"]

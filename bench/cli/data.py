@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.track import SetSpec, TrackCard
-from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, say
+from bench.cli.common import FAILED, INTERRUPTED, USAGE, WorkspaceOption, catalog, console, say
 from bench.cli.transfer_progress import TransferProgress
 from bench.errors import DataError
 from bench.places import expanded
@@ -81,16 +81,20 @@ def download(track: TrackOption = None, data_dir: DataDirOption = None, workspac
     assert folder is not None
     failed = False
     with TransferProgress(console(stderr=True)) as progress:
+        fetching = Fetching(progress.told)
         for spec in distinct(spec for card in _cards(catalog(workspace), track) for spec in _specs(card)):
             if not fetchable(spec.source):
                 continue  # embedded, or a folder of the user's own
             try:
-                for sentence in fetch(spec, folder, Fetching(progress.told)):
+                for sentence in fetch(spec, folder, fetching):
                     out.print(Text(sentence), soft_wrap=True)
             except DataError as error:
                 for sentence in str(error).splitlines():
                     say(f"error: {sentence}")
                 failed = True
+            except KeyboardInterrupt:
+                say("interrupted: what came of a file is kept, and the same command goes on from there.")
+                raise typer.Exit(INTERRUPTED) from None
     if failed:
         raise typer.Exit(USAGE)
 

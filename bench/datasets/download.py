@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ class Fetching:
 
     told: Told = no_progress
     _schemes: tuple[str, ...] = HTTPS
+    _lost: set[Path] = field(default_factory=set)  # what could not be had is not asked for again by the next set
 
     def files(self, wanted: list[PublishedFile], folder: Path) -> list[str]:
         """Fetch all of them, also where one fails, and unpack those that are packed by gzip.
@@ -43,6 +44,7 @@ class Fetching:
             try:
                 notes += self.file(file, folder)
             except DataError as error:
+                self._lost.add(folder / file.name)
                 problems.append(str(error))
         if problems:
             raise DataError("\n".join(problems))
@@ -57,6 +59,8 @@ class Fetching:
         Raises:
             DataError: It could not be had.
         """
+        if folder / file.name in self._lost:
+            raise DataError(f"{file.name} could not be had, as said above.")
         final = folder / file.name.removesuffix(".gz")
         if file.unpacked is not None and os.path.lexists(final):
             if final.is_file() and final.stat().st_size == file.unpacked:

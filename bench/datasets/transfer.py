@@ -156,9 +156,15 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
     with os.fdopen(descriptor, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if not os.path.samestat(os.fstat(descriptor), part.stat()):
+                raise FileNotFoundError  # the other process was done with it in between
+        except (BlockingIOError, FileNotFoundError):
             raise DataError(f"{part} is being written by another process: wait until that has ended.") from None
-        yield file
+        try:
+            yield file
+        finally:
+            if os.fstat(descriptor).st_size == 0:
+                part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -217,5 +223,11 @@ def _same(path: Path, file: PublishedFile) -> bool:
         return False
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _short(error: BaseException) -> str:
+    """The innermost reason: what lies around it repeats the address."""
+    while True:
+        inner = getattr(error, "reason", None) or next(iter(error.args), None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return " ".join(str(error).split()).rpartition(": ")[2][:200] or type(error).__name__

@@ -125,11 +125,15 @@ def table(samples: bytes) -> "pd.DataFrame":
         raise DamagedError(f"{SAMPLES_FILE} cannot be read ({_reason(error)})") from None
 
 
-def tensors(arrays: bytes) -> "dict[str, NDArray[Any]]":
+def tensors(arrays: bytes, count: int) -> "dict[str, NDArray[Any]]":
     """The arrays by name.
 
+    Args:
+        arrays: The content of their file.
+        count: The rows of the samples, which arrays must fit.
+
     Raises:
-        DamagedError: They cannot be read.
+        DamagedError: They cannot be read, or do not fit each other and the samples.
     """
     if not arrays:
         return {}
@@ -142,7 +146,25 @@ def tensors(arrays: bytes) -> "dict[str, NDArray[Any]]":
         raise DamagedError(f"{ARRAYS_FILE} cannot be read ({_reason(error)})") from None
     if unknown := sorted(set(found) - set(ARRAYS)):
         raise DamagedError(f"{ARRAYS_FILE} holds {unknown[0][:40]!r}, which no cell has")
+    if wrong := _misfit(found, count):
+        raise DamagedError(f"'{wrong}' in {ARRAYS_FILE} does not fit the cell's {count:,} samples")
     return found
+
+
+def _misfit(arrays: "dict[str, NDArray[Any]]", count: int) -> str:
+    """The name of an array that is of another form than `ARRAYS` says; "" where all fit."""
+    trace, images, rows = (arrays.get(name) for name in ARRAYS)
+    if trace is not None and (trace.dtype.kind != "f" or trace.ndim != 2 or len(trace) != count):
+        return "trace"
+    if images is not None and (images.dtype.kind != "f" or images.ndim != 4):
+        return "images"
+    if (images is None) is not (rows is None):
+        return "images"
+    if images is not None and rows is not None:
+        formed = rows.dtype.kind == "i" and rows.shape == images.shape[:1]
+        if not formed or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count):
+            return "image_rows"
+    return ""
 
 
 def _reason(error: Exception) -> str:

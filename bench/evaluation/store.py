@@ -218,7 +218,8 @@ class Store:
 
 
 def _whole(meta: CellMeta, samples: bytes, arrays: bytes) -> Cell:
-    return Cell(meta, cell_files.table(samples), cell_files.tensors(arrays))
+    table = cell_files.table(samples)
+    return Cell(meta, table, cell_files.tensors(arrays, len(table)))
 
 
 def _holds_a_file_of_a_cell(folder: Path) -> bool:

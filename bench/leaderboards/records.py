@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.cards.base import Name, Sha256
 from bench.cards.threat import Norm
-from bench.files import write_file
 from bench.leaderboards.reattack import ATTEMPTS, DEVIATIONS, LEAST, Fresh, FreshEntry
 from bench.leaderboards.row import Entry, Row, RowError, Share, Version, ignored, read_part
 from bench.leaderboards.verify import Level, Verification
+from bench.own_files import write_own
 from bench.seals import sealed_json
 
 _ROUNDING = 1e-9
@@ -97,12 +97,12 @@ def write_record(path: Path, found: Verification) -> Path | None:
         Its file; None where the one that is there was kept.
 
     Raises:
-        UsageError: The folder cannot be written.
+        UsageError: The folder cannot be written, or another file lies under the record's name.
     """
     beside = path.with_name(found.row.stem + VERIFIED_SUFFIX)
     if not found.problems and _goes_further(path, found):
         return None
-    write_file(beside, sealed_json(verified_record(found).model_dump(mode="json")))
+    write_own({beside: sealed_json(verified_record(found).model_dump(mode="json"))}, "rename it")
     return beside
 
 

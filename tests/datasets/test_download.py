@@ -26,7 +26,12 @@ from tests.datasets.serving import Served, serving
 
 RNG = np.random.default_rng(1)
 IMAGES, LABELS = RNG.integers(256, size=(5, 28, 28), dtype=np.uint8), np.arange(5)
-HTTP = Fetching(_schemes=("http",))
+
+
+def http() -> Fetching:
+    return Fetching(_schemes=("http",))
+
+
 MNIST = SetSpec(source="torchvision", args={"dataset": "MNIST", "train": True})
 
 
@@ -74,12 +79,12 @@ def archive(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
 
 
 def test_torchvisions_files_are_fetched_unpacked_and_can_be_read(server: Served, tmp_path: Path) -> None:
-    assert fetch(MNIST, tmp_path, HTTP) == [f"MNIST was fetched into {tmp_path}."]
+    assert fetch(MNIST, tmp_path, http()) == [f"MNIST was fetched into {tmp_path}."]
     found = load_source("torchvision", MNIST.args, tmp_path)
     assert np.array_equal(found.images[..., 0], IMAGES) and found.labels.tolist() == LABELS.tolist()
     assert not list(tmp_path.rglob("*.gz")) and not list(tmp_path.rglob("*.part"))
     server.asked.clear()
-    assert fetch(MNIST, tmp_path, HTTP) == ["MNIST is there already."]
+    assert fetch(MNIST, tmp_path, http()) == ["MNIST is there already."]
     assert server.asked == []
 
 
@@ -87,13 +92,13 @@ def test_of_several_files_one_that_fails_stops_no_other(server: Served, tmp_path
     server.files["train-labels-idx1-ubyte.gz"] = server.files["t10k-images-idx3-ubyte.gz"]
     packed = server.files.pop("t10k-labels-idx1-ubyte.gz")
     with pytest.raises(DataError) as error:
-        fetch(MNIST, tmp_path, HTTP)
+        fetch(MNIST, tmp_path, http())
     said = str(error.value).splitlines()
     assert ["train-labels" in said[0], "t10k-labels" in said[1]] == [True, True] and len(said) == 2
     server.files["t10k-labels-idx1-ubyte.gz"] = packed
     server.files["train-labels-idx1-ubyte.gz"] = packed
     server.asked.clear()
-    fetch(MNIST, tmp_path, HTTP)
+    fetch(MNIST, tmp_path, http())
     assert sorted(path for path, _ in server.asked) == ["/t10k-labels-idx1-ubyte.gz", "/train-labels-idx1-ubyte.gz"]
 
 
@@ -102,13 +107,13 @@ def test_a_file_of_the_users_own_is_not_replaced(server: Served, tmp_path: Path)
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
     with pytest.raises(DataError, match="is there and is another file than was published"):
-        fetch(MNIST, tmp_path, HTTP)
+        fetch(MNIST, tmp_path, http())
     assert mine.read_bytes() == b"mine"
 
 
 def test_a_copy_takes_one_half_alone(server: Served, tmp_path: Path) -> None:
     spec = SetSpec(source="npz", args={"file": "kmnist_test.npz"})
-    assert fetch(spec, tmp_path, HTTP) == [f"kmnist_test.npz was fetched into {tmp_path}."]
+    assert fetch(spec, tmp_path, http()) == [f"kmnist_test.npz was fetched into {tmp_path}."]
     found = load_source("npz", spec.args, tmp_path)
     assert np.array_equal(found.images[..., 0], IMAGES) and found.labels.tolist() == LABELS.tolist()
     assert all("t10k" in path for path, _ in server.asked)
@@ -116,7 +121,7 @@ def test_a_copy_takes_one_half_alone(server: Served, tmp_path: Path) -> None:
 
 def test_records_become_the_file_that_a_card_names(server: Served, tmp_path: Path) -> None:
     spec = SetSpec(source="npz", args={"file": "cifar10_test.npz"})
-    assert fetch(spec, tmp_path, HTTP) == [f"cifar10_test.npz was fetched into {tmp_path}."]
+    assert fetch(spec, tmp_path, http()) == [f"cifar10_test.npz was fetched into {tmp_path}."]
     found = load_source("npz", spec.args, tmp_path)
     wanted = records(1, 4)[:, 1:].reshape(4, 3, 32, 32).transpose(0, 2, 3, 1)
     assert np.array_equal(found.images, wanted) and found.labels.tolist() == [0, 1, 2, 3]
@@ -124,7 +129,7 @@ def test_records_become_the_file_that_a_card_names(server: Served, tmp_path: Pat
 
 def test_another_copy_than_a_track_was_measured_with_is_said(server: Served, tmp_path: Path) -> None:
     spec = SetSpec(source="npz", args={"file": "cifar10_test.npz"}, digest="0" * 64)
-    (said,) = fetch(spec, tmp_path, HTTP)
+    (said,) = fetch(spec, tmp_path, http())
     found = load_source("npz", spec.args, tmp_path)
     assert content_digest(found.images, found.labels) in said and "a track card of your own" in said
 
@@ -138,7 +143,7 @@ def test_what_was_compared_by_md5_alone_is_said(
     md5 = hashlib.md5(server.files["cifar.tar.gz"]).hexdigest()
     weak = dataclasses.replace(old, archive=dataclasses.replace(old.archive, digest=("md5", md5)))
     monkeypatch.setattr(downloads, "RECORDS", {"cifar10_test.npz": weak})
-    said = fetch(SetSpec(source="npz", args={"file": "cifar10_test.npz"}), tmp_path, HTTP)
+    said = fetch(SetSpec(source="npz", args={"file": "cifar10_test.npz"}), tmp_path, http())
     assert said[1] == "cifar.tar.gz was compared by md5 alone, which tells damage and not a forgery."
 
 
@@ -179,6 +184,32 @@ ood: {kmnist: {source: npz, args: {file: kmnist_test.npz}}}
     assert done.exit_code == 2
     assert "error: " in done.output and "train-labels" in done.output and "404" in done.output
     assert "kmnist_test.npz was fetched" in done.output
+
+
+def test_an_archive_that_could_not_be_had_is_asked_for_once(
+    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = downloads.RECORDS["cifar10_test.npz"]
+    monkeypatch.setattr(downloads, "RECORDS", {"cifar10_test.npz": whole, "cifar10_train.npz": whole})
+    server.files["cifar.tar.gz"] = server.files["cifar.tar.gz"][:-1] + b"?"
+    said = []
+    fetching = Fetching(_schemes=("http",))
+    for name in ("cifar10_train.npz", "cifar10_test.npz"):
+        with pytest.raises(DataError) as error:
+            fetch(SetSpec(source="npz", args={"file": name}), tmp_path, fetching)
+        said.append(str(error.value))
+    assert "nothing of it is kept" in said[0] and said[1] == "cifar.tar.gz could not be had, as said above."
+    assert len(server.asked) == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_command_says_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(downloads, "fetch", interrupted)
+    done = CliRunner().invoke(app, ["data", "download", "--track", "mnist", "--data-dir", str(tmp_path)])
+    assert done.exit_code == 130
+    assert "goes on from there" in done.output and "cells" not in done.output
 
 
 def test_all_that_is_published_lies_behind_https_and_has_a_sha256() -> None:

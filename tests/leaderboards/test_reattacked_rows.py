@@ -7,6 +7,7 @@ import pytest
 from row_tampering import with_fields
 from row_world import verify
 
+from bench.errors import UsageError
 from bench.leaderboards.arrays import worst_name
 from bench.leaderboards.claims import check_claims
 from bench.leaderboards.reattack import Fresh, FreshEntry, check_reattacked, mildest_share
@@ -35,6 +36,18 @@ def test_an_honest_row_is_re_attacked_and_its_record_kept(world, row_path):
     beside.write_text(json.dumps({**content, "bench": "0.2.0"}))
     with pytest.raises(RowError, match="differs from its seal"):
         read_verified(row_path, row)
+
+
+def test_a_file_of_somebody_else_under_the_records_name_stays(row_path):
+    row = read_row(row_path)
+    beside = row_path.with_name(row.stem + VERIFIED_SUFFIX)
+    beside.write_text("my notes")
+    with pytest.raises(UsageError, match="nothing in it tells that this program wrote it"):
+        write_record(row_path, Verification(row, Level.RESCORED))
+    assert beside.read_text() == "my notes"
+    beside.unlink()
+    for _ in range(2):
+        assert write_record(row_path, Verification(row, Level.RESCORED)) == beside
 
 
 def test_a_row_that_was_not_verified_has_no_record(row_path):
