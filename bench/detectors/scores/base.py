@@ -200,6 +200,11 @@ class Score(Detector):
                 f"shaping '{settings.kind}' changes the last layer alone, and {type(self).__name__} does not look at "
                 "it; choose a shaping of features, or a score of logits."
             )
+        if settings.kind == "scale" and self.directions_only:
+            raise UsageError(
+                f"shaping 'scale' changes the length of features alone, and {type(self).__name__} looks at their "
+                "direction; choose a shaping that prunes or clips, or another score."
+            )
         if settings.kind == "ash-b" and self.directions_only:
             raise UsageError(
                 f"shaping 'ash-b' leaves of a feature's direction only which units are kept, so {type(self).__name__} "
@@ -240,6 +245,24 @@ class FeatureScore(Score):
     def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N,); higher = more in-distribution."""
         return self.of(*self.seen(x))
+
+
+class ClassScore(FeatureScore):
+    """A score of the predicted class: subclasses implement `of_classes`."""
+
+    info: ClassVar[DetectorInfo] = DetectorInfo(
+        jumps="where the predicted class changes, and with it what an image is compared with",
+        components=("classifier", "features"),
+        matched="penultimate",
+    )
+
+    @abstractmethod
+    def of_classes(self, features: Tensor, logits: Tensor) -> Tensor:
+        """(N, D) and (N, K) -> (N, K): what the score is where that class is predicted."""
+
+    def of(self, features: Tensor, logits: Tensor) -> Tensor:
+        """(N, D) and (N, K) -> (N,) the one of the class with the largest logit."""
+        return self.of_classes(features, logits).gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
 
 
 class LogitScore(Score, LogitDetector):

@@ -9,6 +9,7 @@ from bench.detectors.scores import residuals
 from bench.detectors.scores.base import FeatureScore
 from bench.detectors.scores.residuals import ResidualParams
 from bench.detectors.scores.training_features import TrainingFeatures
+from bench.errors import UsageError
 
 
 class ViM(FeatureScore):
@@ -31,13 +32,22 @@ class ViM(FeatureScore):
         return {**residuals.shapes(self.params.dimensions, width), "alpha": ()}
 
     def fit_score(self, training: TrainingFeatures) -> None:
-        """Find origin, residual space and alpha."""
+        """Find origin, residual space and alpha.
+
+        Raises:
+            UsageError: All training images lie in the principal subspace.
+        """
         origin, residual = residuals.estimate(training, self.weight, self.bias, self.params.dimensions)
         self.put(origin=origin, residual=residual)
         largest = lengths = torch.zeros((), dtype=torch.float64)
         for batch in training:
             largest = largest + batch.logits.amax(dim=1).double().sum().cpu()
             lengths = lengths + self._length(batch.features).double().sum().cpu()
+        if float(lengths) == 0.0:
+            raise UsageError(
+                "no training image has anything outside ViM's principal subspace, so there is no residual to compare "
+                "with; choose fewer `dimensions`, or another score."
+            )
         self.put(alpha=largest / lengths)
 
     def of(self, features: Tensor, logits: Tensor) -> Tensor:

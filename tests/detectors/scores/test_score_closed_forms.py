@@ -5,11 +5,23 @@ import pytest
 import torch
 
 from bench.detectors.energy import Energy
+from bench.detectors.scores.entropy import Entropy
+from bench.detectors.scores.fdbd import FDBD
+from bench.detectors.scores.gen import GEN
+from bench.detectors.scores.gradnorm import GradNorm
+from bench.detectors.scores.klm import KLM
 from bench.detectors.scores.knn import KNN
 from bench.detectors.scores.maxlogit import MaxLogit
+from bench.detectors.scores.nci import NCI
+from bench.detectors.scores.nnguide import NNGuide
+from bench.detectors.scores.openmax import SHIFT, OpenMax, weibull
 from bench.detectors.scores.residual import Residual
 from bench.detectors.scores.residuals import principal_dimensions
+from bench.detectors.scores.rmds import RMDS
+from bench.detectors.scores.she import SHE
+from bench.detectors.scores.temperature import TemperatureScaling, best_temperature
 from bench.detectors.scores.vim import ViM
+from bench.errors import UsageError
 
 
 class Case:
@@ -22,6 +34,8 @@ class Case:
         self.h, self.z = self.seen(images)
         self.train, self.train_logits = self.seen(data.train.pixels())
         self.labels = data.train.labels.numpy()
+        self.held_out, self.held_out_logits = self.seen(data.calibration.pixels())
+        self.held_out_labels = data.calibration.labels.numpy()
         with torch.no_grad():
             self.given = self.detector.score(images.double()).numpy()
 
@@ -36,8 +50,8 @@ class Case:
 
 
 @pytest.fixture
-def case(make_detector, training_data, images):
-    return lambda method, **params: Case(make_detector(method, **params), training_data, images)
+def case(make_trained, training_data, images):
+    return lambda method, **params: Case(make_trained(method, **params), training_data, images)
 
 
 def logsumexp(z):
@@ -65,8 +79,8 @@ def test_a_small_bank_of_knn_holds_the_first_images(case):
     found.is_scored([-sorted(np.linalg.norm(unit(h) - b) for b in bank)[2] for h in found.h])
 
 
-def test_knn_of_an_image_of_the_bank_is_zero_at_k_1_with_a_finite_gradient(make_detector, training_data):
-    detector = make_detector(KNN, k=1).fit(training_data)
+def test_knn_of_an_image_of_the_bank_is_zero_at_k_1_with_a_finite_gradient(make_trained, training_data):
+    detector = make_trained(KNN, k=1).fit(training_data)
     x = training_data.train.pixels()[:4].requires_grad_(True)
     score = detector.score(x)
     (gradient,) = torch.autograd.grad(score.sum(), x)
@@ -100,6 +114,219 @@ def test_vim_is_the_energy_less_the_virtual_logit(case):
 def test_the_principal_subspace_has_the_papers_dimensions_and_leaves_one():
     assert [principal_dimensions(None, width) for width in (2048, 768, 512, 2)] == [1000, 512, 256, 1]
     assert principal_dimensions(64, 8) == 7
+
+
+def test_vim_without_any_residual_is_refused(make_trained, training_data):
+    class Flat(type(make_trained(Energy).network.network)):
+        def activations(self, x):
+            found = super().activations(x)
+            return {**found, "penultimate": 0 * found["penultimate"], "logits": 0 * found["logits"] + self.linear.bias}
+
+    detector = make_trained(ViM, network=Flat)
+    with torch.no_grad():
+        detector.network.network.linear.bias.zero_()
+    with pytest.raises(UsageError, match="no training image has anything outside ViM's principal subspace"):
+        detector.fit(training_data)
+
+
+def softmax(z):
+    p = np.exp(z - z.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def test_entropy_is_minus_the_logarithm_of_the_softmaxs_entropy(case):
+    found = case(Entropy)
+    found.is_scored([-np.log(-(p * np.log(p)).sum()) for p in softmax(found.z)])
+
+
+def test_entropy_tells_confident_images_apart_and_keeps_their_gradient():
+    score = Entropy(None, shape=(1, 8, 8), classes=3, params=Entropy.Params())
+    logits = torch.tensor(
+        [[1000.0, 0.0, 0.0], [100.0, 0.0, 0.0], [101.0, 0.0, 0.0], [0.0, 0.0, 0.0]], requires_grad=True
+    )
+    scores = score.score_logits(logits)
+    (gradient,) = torch.autograd.grad(scores.sum(), logits)
+    # far out, H = sum of exp(d) (1 - d) over the others
+    expected = [d - np.log(2 * (1 + d)) for d in (1000.0, 100.0, 101.0)] + [-np.log(np.log(3))]
+    np.testing.assert_allclose(scores.detach().numpy(), expected, rtol=1e-5)
+    assert bool(gradient.isfinite().all()) and gradient[1, 0].item() == pytest.approx(1 - 1 / 101, rel=1e-3)
+
+
+@pytest.mark.parametrize(("gamma", "top"), [(0.1, 100), (1.0, 3), (0.5, 2)])
+def test_gen_is_minus_the_logarithm_of_the_generalised_entropy(case, gamma, top):
+    found = case(GEN, gamma=gamma, top=top)
+    largest = np.sort(softmax(found.z))[:, ::-1][:, :top]
+    found.is_scored(-np.log(((largest * (1 - largest)) ** gamma).sum(axis=1)))
+
+
+def test_gen_tells_confident_images_apart():
+    score = GEN(None, shape=(1, 8, 8), classes=3, params=GEN.Params(gamma=1.0, top=100))
+    logits = torch.tensor([[50.0, 0.0, 0.0], [60.0, 0.0, 0.0]])
+    np.testing.assert_allclose(score.score_logits(logits).numpy(), [50 - np.log(4), 60 - np.log(4)], rtol=1e-5)
+
+
+def test_gradnorm_is_the_size_of_the_gradient_that_a_pass_backward_gives(case):
+    found = case(GradNorm, temperature=2.0)
+    head, expected = found.detector.network.network.linear, []
+    for h in torch.from_numpy(found.h):
+        weight = head.weight.detach().clone().requires_grad_(True)
+        loss = -torch.log_softmax((weight @ h + head.bias.detach()) / 2.0, dim=0).mean()
+        expected.append(float(torch.autograd.grad(loss, weight)[0].abs().sum()))
+    found.is_scored(expected)
+
+
+def test_klm_is_minus_the_divergence_from_the_nearest_typical_softmax_of_calibration_images(case):
+    found = case(KLM)
+    held_out, predicted = softmax(found.held_out_logits), found.held_out_logits.argmax(axis=1)
+    typical = [held_out[predicted == k].mean(axis=0) for k in range(3)]
+    found.is_scored([max(-(p * np.log(p / d)).sum() for d in typical) for p in softmax(found.z)], rtol=1e-4)
+
+
+def test_temperature_scaling_is_the_log_odds_at_the_likeliest_temperature(case, training_data):
+    training_data.calibration.labels[::9] = 1  # so that the classifier has errors
+    found = case(TemperatureScaling)
+
+    def likelihood(temperature):
+        p = softmax(found.held_out_logits / temperature)
+        return np.log(p[np.arange(len(p)), found.held_out_labels]).sum()
+
+    temperature = float(found.detector.fitted["temperature"])
+    assert 0.011 < temperature < 90
+    assert likelihood(temperature) > max(likelihood(temperature * 1.01), likelihood(temperature * 0.99))
+    top = softmax(found.z / temperature).max(axis=1)
+    found.is_scored(np.log(top / (1 - top)))
+
+
+def test_a_classifier_without_an_error_gets_the_coldest_temperature():
+    logits, labels = 5.0 * torch.eye(3, dtype=torch.float64), torch.arange(3)
+    assert best_temperature(logits, labels) == pytest.approx(0.01)
+    assert best_temperature(-logits, labels) == pytest.approx(100.0)
+
+
+def test_nnguide_is_the_energy_times_the_mean_guided_similarity(case):
+    found = case(NNGuide, k=6)
+    bank = [logsumexp(z) * unit(t) for t, z in zip(found.train, found.train_logits, strict=True)]
+    means = [np.mean(sorted((unit(h) @ b for b in bank), reverse=True)[:6]) for h in found.h]
+    found.is_scored(np.array(means) * logsumexp(found.z))
+
+
+def test_she_is_the_product_with_the_mean_of_the_rightly_predicted_images_of_the_class(case):
+    found = case(SHE)
+    right = found.train_logits.argmax(axis=1) == found.labels
+    assert 0 < right.sum() < len(right)
+    patterns = [found.train[right & (found.labels == k)].mean(axis=0) for k in range(3)]
+    found.is_scored([h @ patterns[z.argmax()] for h, z in zip(found.h, found.z, strict=True)])
+
+
+def squared_distance(h, mean, covariance):
+    return (h - mean) @ np.linalg.inv(covariance) @ (h - mean)
+
+
+def test_rmds_is_the_nearest_class_distance_relative_to_that_of_all_images(case):
+    found = case(RMDS)
+    means = [found.train[found.labels == k].mean(axis=0) for k in range(3)]
+    within = np.cov((found.train - np.array(means)[found.labels]).T, bias=True)
+    whole = found.train.mean(axis=0), np.cov(found.train.T, bias=True)
+    nearest = [min(squared_distance(h, m, within) for m in means) - squared_distance(h, *whole) for h in found.h]
+    found.is_scored(-np.array(nearest), rtol=1e-3)  # of two distances of which each holds 1e-5
+
+
+def test_fdbd_is_the_mean_distance_to_the_boundaries_relative_to_that_from_the_mean(case):
+    found = case(FDBD)
+    mean, expected = found.train.mean(axis=0), []
+    for h, z in zip(found.h, found.z, strict=True):
+        y = z.argmax()
+        others = [k for k in range(3) if k != y]
+        distances = [abs(z[y] - z[k]) / np.linalg.norm(found.weight[y] - found.weight[k]) for k in others]
+        expected.append(np.mean(distances) / np.linalg.norm(h - mean))
+    found.is_scored(expected)
+
+
+def test_nci_is_the_alignment_with_the_predicted_class_and_the_features_size(case):
+    found = case(NCI, alpha=0.3)
+    mean, expected = found.train.mean(axis=0), []
+    for h, z in zip(found.h, found.z, strict=True):
+        alignment = (h - mean) @ found.weight[z.argmax()] / np.linalg.norm(h - mean)
+        expected.append(alignment + 0.3 * np.abs(h).sum())
+    found.is_scored(expected)
+
+
+@pytest.mark.parametrize("alpha", [2, 10])
+def test_openmax_is_the_log_odds_of_a_known_class_among_revised_logits(case, alpha):
+    found = case(OpenMax, tail=20, alpha=alpha)
+    right = found.train_logits.argmax(axis=1) == found.labels
+    means = [found.train_logits[right & (found.labels == k)].mean(axis=0) for k in range(3)]
+    tails = [np.sort(np.linalg.norm(found.train_logits[right & (found.labels == k)] - means[k], axis=1))[-20:]
+             for k in range(3)]  # fmt: skip
+    ranks, expected = min(alpha, 3), []
+    for z in found.z:
+        revised = z.copy()
+        for rank, k in enumerate(np.argsort(-z)[:ranks]):
+            shape, scale = weibull_by_search(tails[k] - tails[k].min() + SHIFT)
+            shifted = np.linalg.norm(z - means[k]) - tails[k].min() + SHIFT
+            revised[k] = z[k] * (1 - (ranks - rank) / ranks * (1 - np.exp(-((shifted / scale) ** shape))))
+        unknown = softmax(np.append(revised, (z - revised).sum()))[-1]
+        expected.append(np.log((1 - unknown) / unknown))
+    found.is_scored(expected, rtol=1e-3)
+
+
+def weibull_by_search(values):
+    """The likeliest shape on a grid that is narrowed around its best point, and its scale."""
+
+    def likelihood(shape):
+        scale = values.max() * np.mean((values / values.max()) ** shape) ** (1 / shape)
+        return np.sum(np.log(shape / scale) + (shape - 1) * np.log(values / scale) - (values / scale) ** shape), scale
+
+    low, high = 1e2, 1e7
+    for _ in range(40):
+        grid = np.geomspace(low, high, 21)
+        best = max(range(21), key=lambda i: likelihood(grid[i])[0])
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, 20)]
+    return grid[best], likelihood(grid[best])[1]
+
+
+def test_the_tail_of_openmax_is_fitted_as_scipy_fits_it():
+    from scipy.stats import weibull_min
+
+    above = np.random.default_rng(0).gamma(2.0, 1.0, 25)
+    above -= above.min()
+    shape, location = weibull(above)
+    theirs, _, scale = weibull_min.fit(above + SHIFT, shape, floc=0, scale=location + SHIFT)
+    assert (shape, location) == (pytest.approx(theirs, rel=1e-3), pytest.approx(scale - SHIFT, abs=1e-2))
+
+
+def test_a_tail_of_equal_distances_is_a_step():
+    shape, location = weibull(np.zeros(5))
+    assert shape == 1e8 and location == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        (KLM, "the network predicts class 1 for no calibration image"),
+        (SHE, "the network rightly predicts class 1 for no training image"),
+        (RMDS, r"no training image has label \[1\]"),
+        (OpenMax, "the network rightly predicts class 1 for no training image"),
+    ],
+)
+def test_a_class_without_images_is_refused(method, sentence, make_trained, training_data):
+    detector = make_trained(method)
+    with torch.no_grad():
+        detector.network.network.linear.bias[1] -= 1e3  # never predicted
+    training_data.train.labels[training_data.train.labels == 1] = 2
+    with pytest.raises(UsageError, match=sentence):
+        detector.fit(training_data)
+
+
+def test_a_class_with_too_few_images_for_a_tail_is_refused(make_trained, training_data):
+    with pytest.raises(UsageError, match="OpenMax's tail has 500; choose a smaller tail"):
+        make_trained(OpenMax, tail=500).fit(training_data)
+
+
+def test_a_temperature_of_images_without_labels_is_refused(make_trained, training_data):
+    training_data.calibration.labels[0] = -1
+    with pytest.raises(UsageError, match="calibration set has images without labels"):
+        make_trained(TemperatureScaling).fit(training_data)
 
 
 # --------------------------------------------------------------------------- shaping, on the energy
@@ -146,16 +373,16 @@ def test_scale_multiplies_all_features_by_the_exponential_of_the_ratio_of_sums(c
     found.is_scored(energies(found, [h * np.exp(s.sum() / s[:3].sum()) for h, s in zip(found.h, sums, strict=True)]))
 
 
-def test_the_ratio_of_sums_is_1_where_no_feature_is_positive(make_detector):
-    shaping = make_detector(Energy, shaping={"kind": "ash-s", "percentile": 50}).shaping
+def test_the_ratio_of_sums_is_1_where_no_feature_is_positive(make_trained):
+    shaping = make_trained(Energy, shaping={"kind": "ash-s", "percentile": 50}).shaping
     features = torch.tensor([[-1.0, -2.0, -3.0, -4.0], [0.0, 0.0, 0.0, 0.0]])
     shaped, _ = shaping(features, torch.zeros(3, 4))
     torch.testing.assert_close(shaped[0], torch.tensor([-1.0, -2.0, 0.0, 0.0]) * np.e)
     assert shaped[1].tolist() == [0.0] * 4
 
 
-def test_of_equal_features_ash_keeps_the_first_units_in_every_batch(make_detector):
-    shaping = make_detector(Energy, shaping={"kind": "ash-b", "percentile": 50}).shaping
+def test_of_equal_features_ash_keeps_the_first_units_in_every_batch(make_trained):
+    shaping = make_trained(Energy, shaping={"kind": "ash-b", "percentile": 50}).shaping
     features = torch.tensor([[3.0, 0.0, 0.0, 0.0]])
     for count in (1, 7):
         shaped, _ = shaping(features.repeat(count, 1), torch.zeros(3, 4))
@@ -176,8 +403,8 @@ def test_shaping_composes_with_any_score(case):
     found.is_scored([-sorted(np.linalg.norm(unit(ash(h, "ash-p", 50)) - b) for b in bank)[3] for h in found.h])
 
 
-def test_matched_features_and_classes_of_a_shaped_score(make_detector, training_data, images):
-    detector = make_detector(Energy, shaping={"kind": "react", "percentile": 70}).fit(training_data)
+def test_matched_features_and_classes_of_a_shaped_score(make_trained, training_data, images):
+    detector = make_trained(Energy, shaping={"kind": "react", "percentile": 70}).fit(training_data)
     plain = detector.network.activations(images)
     clipped = torch.minimum(plain["penultimate"], detector.shaping.threshold)
     assert torch.equal(detector.features(images, "penultimate"), clipped)

@@ -104,6 +104,11 @@ def test_a_shaping_of_the_last_layer_is_refused_where_nothing_looks_at_it(make_d
         make_detector(KNN, shaping={"kind": "dice"})
 
 
+def test_a_shaping_of_lengths_is_refused_where_directions_alone_count(make_detector):
+    with pytest.raises(UsageError, match="shaping 'scale' changes the length of features alone, and KNN looks at"):
+        make_detector(KNN, shaping={"kind": "scale"})
+
+
 def test_a_shaping_that_leaves_no_gradient_is_refused(make_detector):
     with pytest.raises(UsageError, match="KNN would have no gradient and only seem to be robust"):
         make_detector(KNN, shaping={"kind": "ash-b"})

@@ -41,7 +41,8 @@ def test_clean_auroc_and_accuracy_are_those_of_the_card(name, sets, training):
     mean = sum(auroc(scores["test"], scores[where]) for where in DIGITS.card.natural()) / len(DIGITS.card.natural())
     assert mean == pytest.approx(recorded.clean_auroc, abs=2e-3)  # other processors round convolutions otherwise
     assert float((predicted == sets["test"].labels).double().mean()) == pytest.approx(recorded.id_accuracy, abs=5e-3)
-    assert len(set(scores["test"].tolist())) > 0.95 * len(scores["test"])  # no saturation
+    # No saturation; KL matching itself tends to a constant for confident images of a class.
+    assert len(set(scores["test"].tolist())) >= (0.9 if name == "klm" else 0.99) * len(scores["test"])
 
 
 @pytest.mark.parametrize("name", [*SCORES, *VARIANTS])
