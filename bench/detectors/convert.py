@@ -13,7 +13,7 @@ from bench.cards.detector import DetectorSpec
 from bench.cards.track import TrackCard
 from bench.detectors.checkpoints import State, read_checkpoint
 from bench.detectors.loading import build_detector
-from bench.detectors.weights import check_state, save_tensors
+from bench.detectors.weights import check_replaceable, check_state, save_tensors
 from bench.errors import UsageError, WeightsError
 
 PREFIX = "network.network."
@@ -68,6 +68,7 @@ def convert_checkpoint(
         return out, save_tensors(out, tensors)
     wanted = spec.weights[0]
     target = catalog.weights_dir_for_writing() / wanted.file
+    check_replaceable(target, tensors)
     return target, save_tensors(target, tensors, expected_sha256=wanted.sha256)
 
 

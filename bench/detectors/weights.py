@@ -1,7 +1,8 @@
 """Weights in files: safetensors alone, written in one step, with a bound on their size."""
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from safetensors.torch import load as load_bytes
@@ -85,6 +86,28 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
             f"weights {path} are not a safetensors file ({_first_line(error)}); "
             "`bench convert` turns a published PyTorch checkpoint into one."
         ) from error
+
+
+def check_replaceable(path: Path, names: Collection[str]) -> None:
+    """Raise where a file whose name a card chose holds something else than weights, with some of these names.
+
+    Args:
+        path: Where weights are about to be written.
+        names: Of their tensors.
+
+    Raises:
+        WeightsError: Something else lies there.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        held = set(load_tensors(path))
+    except WeightsError:
+        held = set()
+    if held.isdisjoint(names):  # not more: some tensors only come to be while a detector is trained
+        raise WeightsError(
+            f"'{path}' is there and holds no weights of this detector: move it away, or name another place (--out)."
+        )
 
 
 def file_sha256(path: Path) -> str:

@@ -16,7 +16,7 @@ from bench.cards.detector import DetectorSpec
 from bench.datasets.track import Track
 from bench.detectors.base import Progress, silent
 from bench.detectors.loading import last_weights, load_for_training
-from bench.detectors.weights import save_tensors
+from bench.detectors.weights import check_replaceable, save_tensors
 from bench.errors import CardError, UsageError, WeightsError
 from bench.training.base import Recipe
 from bench.training.runner import TrainingReport, discard, train
@@ -83,6 +83,7 @@ def train_weights(
     target = (out if out is not None else catalog.weights_dir_for_writing()) / spec.weights[-1].file
     checkpoint = target.with_name(f"{target.stem}.checkpoint.safetensors")
     _check_writable(target.parent)
+    check_replaceable(target, last_weights(recipe.detector, spec, catalog))
     if fresh:
         discard(checkpoint)
     with _threads(threads):

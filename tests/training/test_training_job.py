@@ -47,3 +47,24 @@ def test_a_fresh_training_goes_on_from_no_checkpoint(tmp_path: Path, monkeypatch
         save_tensors(checkpoint, {"a": torch.zeros(1)}, {"progress": '{"identity": "x", "step": 3}'})
         job.train_weights(Catalog(), "msp", "digits", out=tmp_path, fresh=fresh)
     assert found == [True, False]
+
+
+@pytest.mark.parametrize("other", ["text", "tensors"])
+def test_what_is_no_weights_of_the_detector_is_not_replaced(tmp_path: Path, monkeypatch, other: str):
+    monkeypatch.setattr(job, "train", lambda *args, **options: pytest.fail("the training began"))
+    target = tmp_path / Catalog().detector_spec("msp", "digits").weights[-1].file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if other == "text":
+        target.write_text("mine")
+    else:
+        save_tensors(target, {"mine": torch.zeros(1)})
+    before = target.read_bytes()
+    with pytest.raises(WeightsError, match="holds no weights of this detector: move it away"):
+        job.train_weights(Catalog(), "msp", "digits", out=tmp_path)
+    assert target.read_bytes() == before
+
+
+def test_former_weights_of_the_detector_are_replaced(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(job, "train", lambda *args, **options: TrainingReport({}, 0, 0, 0.0))
+    first = job.train_weights(Catalog(), "msp", "digits", out=tmp_path)
+    assert job.train_weights(Catalog(), "msp", "digits", out=tmp_path).sha256 == first.sha256
