@@ -1,28 +1,22 @@
 """`bench.evaluate`: from Python what `bench run` does from the shell, with any module or function too."""
 
-import inspect
-import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorSpec, RecordedSpec
-from bench.cards.detector_names import names_code
-from bench.cards.threat import Goal, Knowledge, Loss, Side, ThreatCard
+from bench.cards.detector import DetectorSpec
+from bench.cards.threat import Goal, Loss, Side, ThreatCard
 from bench.cards.track import TrackCard
 from bench.datasets.track import Track
-from bench.detectors.adapters.callable import GivenDetector
-from bench.detectors.base import Detector, DetectorParams
-from bench.detectors.boundary import admit
-from bench.detectors.loading import to_device
-from bench.errors import CellError, DataError, UsageError
+from bench.errors import CellError, DataError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
+from bench.evaluation.objects import as_detector, back_on_its_device, check_kinds, object_spec, threat_card
 from bench.evaluation.plan import (
     RunOptions,
     as_choice,
@@ -32,6 +26,7 @@ from bench.evaluation.plan import (
     needs_train,
     plan_detector,
 )
+from bench.evaluation.planned import PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.sets import chosen_sets, unusable_sets
 from bench.evaluation.store import CellStore, MemoryStore, Store
@@ -96,72 +91,84 @@ def evaluate(
         UsageError: A wrong name, radius or parameter, or missing data or weights.
         CellError: A cell could not be computed.
     """
-    _check_kinds(detector, threat, track)
-    catalog = Catalog.find(workspace)
-    choice = parse_eps(eps)
-    own_track = track if isinstance(track, Track) else None
-    card = own_track.card if own_track else track if isinstance(track, TrackCard) else catalog.track(str(track))
-    attacker = threat_card(threat, choice) if not isinstance(threat, str) else catalog.threat(threat)
-    choice.check([attacker])
+    asked = _asked(detector, threat, track, parse_eps(eps), Catalog.find(workspace))
     options = RunOptions(
         seed, limit, as_side(side), params, early_stop, micro_batch, data_dir,
         as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
         chosen_sets(ood, without),
     )  # fmt: skip
-    check_options(options, [attacker])
-    options.sets.check([card])
-    spec = catalog.detector_spec(detector, card.name) if isinstance(detector, str) else _spec(detector, card)
-    if own_track:
-        digests = _own_digests(own_track, options.sets.of(card), train=needs_train(spec))
-    else:
-        digests = digests_for(catalog, [spec], [attacker], options.sets.of(card), data_dir)
-    # What is given as an object has no content that could be hashed for certain: a name used once stands for it.
-    once = (uuid.uuid4().hex,) if not isinstance(detector, str) or isinstance(threat, Threat) else None
-    planned = plan_detector(
-        catalog, spec, card, threats=[attacker], choice=choice, options=options, digests=digests, weights=once
-    )
+    planned = asked.planned(options)
     kept: CellStore = Store(Path(store)) if store is not None else MemoryStore()
-    with _back_on_its_device(detector):
-        objects = Given(
-            detectors={} if isinstance(detector, str) else {spec.name: as_detector(detector, card, device)},
-            threats={attacker.name: threat} if isinstance(threat, Threat) else {},
-            tracks={card.name: own_track} if own_track else {},
+    with back_on_its_device(detector):
+        given = asked.given(device)
+        outcomes = run_plan(
+            planned, kept, asked.catalog, device=device, data_dir=data_dir, progress=progress, given=given
         )
-        outcomes = run_plan(planned, kept, catalog, device=device, data_dir=data_dir, progress=progress, given=objects)
         return tuple(_cell(outcome, kept) for outcome in outcomes)
 
 
-def _check_kinds(detector: object, threat: object, track: object) -> None:
-    """Raise unless each is of a kind that can be evaluated.
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be evaluated: as it was given, and the cards that it has or that stand for it."""
+
+    catalog: Catalog
+    detector: str | nn.Module | Callable[..., Any]
+    threat: str | ThreatCard | Threat
+    track: str | TrackCard | Track
+    choice: EpsChoice
+    spec: DetectorSpec
+    threat_card: ThreatCard
+    track_card: TrackCard
+
+    def planned(self, options: RunOptions) -> list[PlannedCell]:
+        """The cells, the clean one first.
+
+        Raises:
+            UsageError: The request does not fit together, or data or weights are missing.
+        """
+        check_options(options, [self.threat_card])
+        options.sets.check([self.track_card])
+        # What is given as an object has no content that could be hashed for certain: a name used once stands for it.
+        named = isinstance(self.detector, str) and not isinstance(self.threat, Threat)
+        return plan_detector(
+            self.catalog, self.spec, self.track_card, threats=[self.threat_card], choice=self.choice, options=options,
+            digests=self._digests(options), weights=None if named else (uuid.uuid4().hex,),
+        )  # fmt: skip
+
+    def given(self, device: str) -> Given:
+        """What was given as an object, by the names of the cells."""
+        card, attacker = self.track_card, self.threat_card
+        detectors = {}
+        if not isinstance(self.detector, str):
+            detectors[self.spec.name] = as_detector(self.detector, card, device)
+        threats = {attacker.name: self.threat} if isinstance(self.threat, Threat) else {}
+        return Given(detectors, threats, {card.name: self.track} if isinstance(self.track, Track) else {})
+
+    def _digests(self, options: RunOptions) -> dict[str, str]:
+        card = options.sets.of(self.track_card)
+        if isinstance(self.track, Track):
+            return _own_digests(self.track, card, train=needs_train(self.spec))
+        return digests_for(self.catalog, [self.spec], [self.threat_card], card, options.data_dir)
+
+
+def _asked(
+    detector: str | nn.Module | Callable[..., Any],
+    threat: str | ThreatCard | Threat,
+    track: str | TrackCard | Track,
+    choice: EpsChoice,
+    catalog: Catalog,
+) -> _Asked:
+    """The request with its cards.
 
     Raises:
-        UsageError: In one sentence, what was given and what is allowed.
+        UsageError: Something is of a kind that cannot be evaluated, or a name or radius is wrong.
     """
-    if isinstance(detector, type) or not (isinstance(detector, str) or callable(detector)):
-        what = f"the class {detector.__name__}" if isinstance(detector, type) else f"of type {type(detector).__name__}"
-        raise UsageError(
-            f"detector is {what}; give a name, a function from images to scores, or an nn.Module that is made already."
-        )
-    if not isinstance(threat, str | ThreatCard | Threat):
-        raise UsageError(f"threat is of type {type(threat).__name__}; give a name, a ThreatCard or a Threat.")
-    if not isinstance(track, str | TrackCard | Track):
-        raise UsageError(
-            f"track is of type {type(track).__name__}; give a name, a TrackCard or a Track: images of your own become "
-            "a track by a card that names their folder or a function that loads them (`bench list tracks` shows those "
-            "there are)."
-        )
-
-
-@contextmanager
-def _back_on_its_device(given: object) -> Iterator[None]:
-    """Leave a module where it was: a run moves it to its own device."""
-    tensors = [*given.parameters(), *given.buffers()] if isinstance(given, nn.Module) else []
-    devices = {tensor.device for tensor in tensors}
-    try:
-        yield
-    finally:
-        if isinstance(given, nn.Module) and len(devices) == 1 and any(t.device not in devices for t in tensors):
-            given.to(devices.pop())
+    check_kinds(detector, threat, track)
+    card = track.card if isinstance(track, Track) else track if isinstance(track, TrackCard) else catalog.track(track)
+    attacker = catalog.threat(threat) if isinstance(threat, str) else threat_card(threat, choice)
+    choice.check([attacker])
+    spec = catalog.detector_spec(detector, card.name) if isinstance(detector, str) else object_spec(detector, card)
+    return _Asked(catalog, detector, threat, track, choice, spec, attacker, card)
 
 
 def _own_digests(track: Track, card: TrackCard, *, train: bool) -> dict[str, str]:
@@ -186,73 +193,5 @@ def _cell(outcome: Outcome, store: CellStore) -> Cell:
     return cell
 
 
-def as_detector(given: nn.Module | Callable[..., Any], track: TrackCard, device: str = "cpu") -> Detector:
-    """What was given as a detector on a device, behind the boundary that holds for every way in.
-
-    Raises:
-        UsageError: It is no module and no function, or cannot score images of the track.
-    """
-    if isinstance(given, Detector):
-        if given.shape != track.shape:
-            raise UsageError(
-                f"{type(given).__name__} takes images of shape {given.shape}, and those of track '{track.name}' have "
-                f"{track.shape}; make it for this track."
-            )
-        return admit(to_device(given, device), type(given).__name__)
-    name = getattr(given, "__name__", None) if not isinstance(given, nn.Module) else type(given).__name__
-    settings = DetectorParams()
-    detector = GivenDetector(given, str(name or type(given).__name__), shape=track.shape, classes=track.classes,
-                             params=settings)  # fmt: skip
-    return admit(to_device(detector, device), detector.title)
-
-
-def threat_card(threat: ThreatCard | Threat, choice: EpsChoice) -> ThreatCard:
-    """The card itself, or one that stands for an attacker that is given as an object.
-
-    Raises:
-        UsageError: Radii without their norm, or of several norms.
-    """
-    if isinstance(threat, ThreatCard):
-        return threat
-    if choice.bare or len(choice.by_norm) > 1:
-        raise UsageError(
-            "eps of a threat that is given as an object needs its norm: write it as 'l2:1' or 'linf:8/255'."
-        )
-    norm, eps = next(iter(choice.by_norm.items()), (None, ()))
-    return ThreatCard(
-        name=_slug(threat),
-        summary="given as an object",
-        method=_method(threat),
-        norm=norm,
-        eps=eps,
-        knowledge=Knowledge.GRADIENTS,
-        params=threat.params.model_dump(mode="json"),
-    )
-
-
-def _spec(module: Callable[..., Any], track: TrackCard) -> DetectorSpec:
-    return DetectorSpec(
-        name=_slug(module), track=track.name, version=1, method=_method(module), params={}, network=None,
-        weights=(), training=None, recorded=RecordedSpec(),
-    )  # fmt: skip
-
-
 def _set_names(card: TrackCard, *, train: bool) -> list[str]:
     return ["test", "calibration", *card.ood, *(["train"] if train else [])]
-
-
-def _slug(thing: object) -> str:
-    kind = _kind(thing)
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).lower()
-    return re.sub(r"[^a-z0-9-]+", "-", words).strip("-")[:64] or "object"
-
-
-def _method(thing: object) -> str:
-    kind = _kind(thing)
-    path = f"{kind.__module__}:{kind.__name__}"
-    return path if names_code(path) else f"{type(thing).__module__}:{type(thing).__name__}"
-
-
-def _kind(thing: object) -> Any:
-    """What has the name of an object: its class, or a function itself."""
-    return thing if inspect.isroutine(thing) else type(thing)

@@ -1,0 +1,42 @@
+"""Whether the card of a track can be used."""
+
+from bench.cards.documents import Location
+from bench.cards.track import SetSpec, TrackCard
+from bench.datasets.wanted import SOURCE
+from bench.validation.check import Check
+
+
+class TrackCheck(Check):
+    """The check of a track: its sets, their sources and digests, the suite of its leaderboard."""
+
+    def card(self, card: TrackCard) -> None:
+        """Find everything that is wrong with it."""
+        parts: list[tuple[Location, SetSpec]] = [
+            (("train",), card.train), (("calibration",), card.calibration), (("test",), card.test),
+            *((("ood", name), spec) for name, spec in card.ood.items()),
+            *((("outliers", number), spec) for number, spec in enumerate(card.outliers)),
+        ]  # fmt: skip
+        for location, spec in parts:
+            self.source((*location, "source"), spec.source)
+            if spec.stop is not None and spec.stop <= spec.start:
+                self.problem((*location, "stop"), f"stop is {spec.stop}; allowed is more than start, {spec.start}")
+            if not spec.digests():
+                self.notes.append(f"{self.document.place(location)}: no digest is given, so any content is accepted.")
+        from bench.leaderboards.suite import suite_problems
+
+        for location, sentence in suite_problems(card, self.catalog):
+            self.problem(location, sentence)
+        if not card.natural():
+            self.notes.append(f"{self.document.place(('ood',))}: no OOD set enters the mean.")
+
+    def source(self, location: Location, source: str) -> None:
+        """A source must be one of the package, a folder or a function of the user's own."""
+        from bench.datasets.sources import source_names
+
+        if source.startswith("folder:"):
+            return
+        if ":" in source:
+            self.imported(location, source, SOURCE)
+        elif source not in source_names():
+            known = ", ".join(source_names())
+            self.problem(location, f"unknown source '{source}'; allowed: {known}, folder:PATH, package.module:function")
