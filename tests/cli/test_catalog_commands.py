@@ -71,7 +71,7 @@ def test_a_card_that_takes_the_place_of_a_builtin_one_is_named(run, toy_cards, e
     builtin = empty_cards("builtin")
     text = (toy_cards.root / "detectors" / "flat.yaml").read_text()
     builtin.card("detectors/flat.yaml", text.replace("2.0", "3.0"))
-    monkeypatch.setattr("bench.cards.folders.builtin_content", lambda: builtin.root)
+    monkeypatch.setattr("bench.cards.catalog.builtin_content", lambda: builtin.root)
     result = run("list", "detectors")
     assert result.stderr.startswith("notice: detector 'flat' is the workspace's own card")
 
@@ -148,7 +148,7 @@ def test_validate_of_valid_cards_says_so(run):
 
 
 def test_validate_without_files_checks_the_whole_catalog(run, toy_cards, empty_cards, monkeypatch):
-    monkeypatch.setattr("bench.cards.folders.builtin_content", lambda: empty_cards("builtin").root)
+    monkeypatch.setattr("bench.cards.catalog.builtin_content", lambda: empty_cards("builtin").root)
     toy_cards.card("detectors/broken.yaml", "name: [")
     result = run("validate")
     assert result.exit_code == 2
