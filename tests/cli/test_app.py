@@ -76,6 +76,32 @@ def test_the_traceback_is_shown_where_it_is_asked_for(options, environment, monk
     assert result.stderr.rstrip().splitlines()[-1].startswith("error: unexpected ZeroDivisionError")
 
 
+def test_what_falls_outside_of_a_command_is_a_sentence_too(monkeypatch, capsys):
+    def falls():
+        raise UsageError("no such thing.")
+
+    monkeypatch.setattr(common.settings, "debug", False)
+    monkeypatch.setattr(app_module, "app", falls)
+    with pytest.raises(SystemExit) as end:
+        app_module.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: no such thing.\n"
+
+
+def test_a_reader_that_has_gone_away_ends_a_command_without_a_word(monkeypatch, capsys):
+    """What is still to be written when Python ends must not be tried again: it would complain, and exit with 120."""
+    gone, written = os.pipe()
+    os.close(gone)
+    with os.fdopen(written, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(app_module, "app", lambda: typer.echo("a table"))
+        with pytest.raises(SystemExit) as end:
+            app_module.main()
+        stdout.flush()
+    assert end.value.code == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_debug_of_one_call_is_forgotten_in_the_next():
     CliRunner().invoke(raising(ZeroDivisionError()), ["--debug", "fall"])
     assert "Traceback" not in CliRunner().invoke(raising(ZeroDivisionError()), ["fall"]).stderr

@@ -44,6 +44,10 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
+ROW = ["D2 D4 D9 D11 D12 D14", "D2", "D2"]
+"""What the quantised control must trip, what it trips in the test below, and which of those say FAIL."""
+
+
 def diagnose(workspace: Path, *arguments: object) -> Result:
     options = ["--track", "toy", "--workspace", workspace, "--out", workspace / "runs", "--device", "cpu"]
     return bench("diagnose", *options, *arguments)
@@ -135,6 +139,8 @@ def test_controls_are_printed_with_what_they_must_trip_and_written_as_json(works
     assert Verdicts.model_validate_json(json.dumps(kept)) == verdicts
     assert (kept["findings"][0]["verdict"], kept["findings"][0]["side"]) == ("FAIL", "evade")
     assert "control-quantised does not trip D4" in " ".join(result.stdout.split())
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith("│control-quantised ")]
+    assert [part.strip() for part in row.strip("│").split("│")] == ["control-quantised", "-", *ROW]
 
 
 @pytest.mark.parametrize(

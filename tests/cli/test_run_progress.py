@@ -28,6 +28,15 @@ def test_a_terminal_sees_the_cell_at_hand_the_count_and_the_auroc_so_far(cells):
     assert "AUROC 0.625" in shown
 
 
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(cells):
+    out = Console(file=io.StringIO(), force_terminal=True, width=200)
+    named = replace(cells[1], detector=cells[1].detector.model_copy(update={"name": "[bold]dark[/bold]"}))
+    with RunProgress(out, cells) as progress:
+        progress.watch(named, 0.5, None)
+        progress._bar.refresh()
+    assert "[bold]dark[/bold] x pgd-l2" in out.file.getvalue()
+
+
 def test_elsewhere_a_failed_cell_is_a_line(cells, capsys):
     with RunProgress(Console(file=io.StringIO()), cells) as progress:
         progress.watch(cells[0], 0.5, None)

@@ -54,6 +54,13 @@ def test_a_crop_keeps_the_centre_and_comes_before_the_padding() -> None:
     assert framed[:, :, 0].sum() == framed[:, :, :, 0].sum() == 0
 
 
+@pytest.mark.parametrize(("crop", "rows", "columns"), [(3, (2, 5), (1, 4)), (5, (1, 6), (0, 5)), (9, (0, 7), (0, 5))])
+def test_a_crop_is_a_square_around_the_centre_of_any_image_and_never_larger_than_it(crop, rows, columns) -> None:
+    images = np.arange(2 * 7 * 5, dtype=np.uint8).reshape(2, 7, 5, 1)
+    expected = images[:, rows[0] : rows[1], columns[0] : columns[1], 0]
+    assert np.array_equal(prepared(images, SetSpec(source="npz", crop=crop))[:, 0], expected)
+
+
 def test_padding_adds_zeros_and_a_crop_undoes_it(data_dir: Path) -> None:
     padded = prepared(IMAGES, SetSpec(source="npz", pad=2))
     assert padded.shape == (20, 3, 8, 8)

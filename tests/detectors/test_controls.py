@@ -97,6 +97,13 @@ def test_the_noisy_controls_gradient_lies_along_its_ripple(make_detector, images
     assert float(along.abs().median()) > 0.99
 
 
+def test_the_noisy_controls_ripple_has_the_same_direction_for_ever(make_detector):
+    """Another one would be another detector under the same name: the signs of the first numbers of seed 0."""
+    direction = make_detector(NoisyControl).direction
+    signs = 2 * torch.randint(2, (len(direction),), generator=torch.Generator().manual_seed(0)) - 1
+    torch.testing.assert_close(direction * len(direction) ** 0.5, signs.float())
+
+
 def test_the_noisy_control_strays_from_msp_by_its_amplitude_at_most(make_detector, images):
     detector = make_detector(NoisyControl, amplitude=0.5)
     ripple = (detector.score(images) - log_odds(detector.logits(images))).detach()

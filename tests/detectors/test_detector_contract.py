@@ -10,6 +10,7 @@ from bench.detectors.mahalanobis import Mahalanobis
 from bench.detectors.msp import MSP
 from bench.detectors.odin import ODIN
 from bench.detectors.oe import OE
+from bench.errors import InputError
 from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase, check_detector
 
 SETTINGS = {
@@ -99,6 +100,19 @@ class RootOfPixels(Wrong):
         return score, score
 
 
+class NanForOne(Wrong):
+    def score(self, x, *, noise=None):
+        score = super().score(x)
+        return torch.where(score == score.max(), torch.nan, score)
+
+
+class TakesSlightlyDarkerThanBlack(Wrong):
+    def forward(self, x):
+        if x.numel() == 0 or not x.is_floating_point() or x.shape[1:] != self.shape or x.max() > 1 or not x.min() >= -1:
+            raise InputError("bad images")
+        return self.score(x)
+
+
 class DrawsGlobally(Wrong):
     def score(self, x, *, noise=None):
         torch.rand(1)
@@ -138,6 +152,7 @@ def case_of(detector, images):
 
 BROKEN = [
     (TwoColumns, "check_scores_are_one_finite_number_an_image"),
+    (NanForOne, "check_scores_are_one_finite_number_an_image"),
     (Constant, "check_scores_differ_between_images"),
     (LooksAtItsBatch, "check_scores_do_not_depend_on_batch_mates"),
     (FeelsTheGradientMode, "check_scores_are_the_same_without_gradients"),
@@ -150,6 +165,7 @@ BROKEN = [
     (SwitchesToTraining, "check_model_and_generator_are_untouched"),
     (WritesIntoImages, "check_images_are_untouched"),
     (HiddenState, "check_saved_and_loaded_it_gives_the_same_bits"),
+    (TakesSlightlyDarkerThanBlack, "check_bad_images_are_refused"),
     (TakesAnything, "check_bad_images_are_refused"),
 ]
 

@@ -191,6 +191,13 @@ def test_what_is_a_classifier_depends_on_the_prior():
     assert not make(prior="none").info.classifier
 
 
+def test_the_complexity_is_a_component_that_an_attack_may_leave_out():
+    plain, complexity = make().info, make(score="complexity").info
+    assert complexity.components == (*plain.components, "complexity")
+    assert (plain.jumps, plain.approximate_gradient) == ("", "")
+    assert complexity.jumps and complexity.approximate_gradient
+
+
 CARD = Catalog().detector("glow")[0]
 SHIPPED = [("glow", track) for track in CARD.tracks] + [
     (f"glow.{name}", track) for name, variant in CARD.variants.items() for track in variant.tracks or CARD.tracks

@@ -114,6 +114,11 @@ def test_what_withstood_is_compared_image_by_image():
     assert cell.verdict is Verdict.WORSE
     assert cell.change.p_value == pytest.approx(2 * 0.5**20)
     assert only(cells[1], cells[0]).verdict is Verdict.WEAKER
+    said = [
+        " ".join(line.text for line in text_lines(checked([before], now)))
+        for before, now in (cells, [made(scores())] * 2)
+    ]
+    assert ["share of ID test images that are right and withstood the attack" in each for each in said] == [True, False]
 
 
 def test_hashes_and_parameters_that_differ_are_named():

@@ -35,6 +35,11 @@ def test_a_small_table_reads_as_written_here(make_meta, make_set):
     assert render_text(small_table(make_meta, make_set)) == GOLDEN
 
 
+def test_a_table_without_an_attack_says_what_its_figures_are(make_meta, make_set):
+    (table,) = build_tables([make_meta("gat", "clean", eps=None)])
+    assert "\nAUROC (95 % interval over the samples); at 0 or 1 its interval\n" in render_text(table)
+
+
 def test_sets_that_do_not_fit_follow_in_panels_and_no_line_is_wider_than_the_terminal(make_meta, make_set):
     names = ["cifar100", "tiny-imagenet", "svhn", "dtd", "gtsrb", "xray", "retina", "uniform", "gaussian"]
     sets = {name: make_set(0.5) for name in names}

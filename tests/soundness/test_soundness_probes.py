@@ -115,6 +115,22 @@ def test_a_ripple_finer_than_the_steps_is_not_confirmed():
     assert min(probes.gradient_errors(target(Rippled())).values()) > 0.5
 
 
+class Wavy(LinearScore):
+    """sin(w.x / 0.012), w of length 1: right slopes at a distance of 0.001 of a ball of 0.1, and wrong ones at 0.01."""
+
+    def score(self, x: Tensor, *, noise=None) -> Tensor:
+        return torch.sin(super().score(x) / (0.006 * self.weight.norm()))
+
+
+def test_the_shortest_steps_confirm_a_score_that_bends_within_a_longer_one():
+    """Central differences of sin(t / 0.006) over a step h have the slope times sin(h / 0.006) / (h / 0.006)."""
+    errors = probes.gradient_errors(target(Wavy(), Norm.L2, 0.1))
+    for step in (0.01, 0.03, 0.1):
+        bend = 0.1 * step / 0.006
+        assert errors[step] == pytest.approx(1 - math.sin(bend) / bend, abs=0.02)
+    assert min(errors.values()) == errors[0.01] < 0.03
+
+
 def test_without_any_gradient_there_is_nothing_to_confirm():
     assert probes.gradient_errors(target(FlatScore())) == {}
 

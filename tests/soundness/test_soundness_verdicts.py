@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from bench.cards.threat import Side
 from bench.errors import UsageError
 from bench.seals import sealed_json
-from bench.soundness.checklist import CHECKS
+from bench.soundness.checklist import CHECKS, checks_made
 from bench.soundness.files import read_verdicts, write_verdicts
 from bench.soundness.verdicts import Finding, Verdict, Verdicts, graded, worst
 
@@ -22,6 +22,14 @@ def finding(check: str, verdict: Verdict, side: Side | None = None) -> Finding:
 
 def verdicts(*findings: Finding) -> Verdicts:
     return Verdicts(key=KEY, findings=findings)
+
+
+def test_the_number_of_checks_is_told_of_one_attack_of_several_and_of_none():
+    one = verdicts(finding("D1", Verdict.PASS), finding("D2", Verdict.FAIL), finding("D3", Verdict.SKIPPED))
+    two = verdicts(*(finding(f"D{number}", Verdict.PASS) for number in range(1, 6)))
+    assert checks_made({"a": one}) == "2 of 19"
+    assert checks_made({"a": one, "b": two}) == "2 to 5 of 19"
+    assert checks_made({}) == ""
 
 
 def test_there_are_nineteen_checks_with_advice_for_each():
