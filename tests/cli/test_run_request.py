@@ -2,6 +2,7 @@ import pytest
 
 from bench.cli.request import read_request
 from bench.errors import UsageError
+from bench.evaluation.planned import RunOptions
 
 
 def grid(tmp_path, text):
@@ -15,6 +16,12 @@ def test_defaults_hold_where_nothing_is_given():
     assert (request.threat, request.track, request.side, request.seed) == (("pgd-l2",), ("digits",), None, 0)
     assert request.early_stop
     assert request.device == "auto"
+
+
+def test_a_plan_without_options_is_that_of_a_request_without_options():
+    request, options = read_request({"detector": ["gat"]}), RunOptions()
+    for name in ("seed", "limit", "side", "early_stop", "micro_batch", "goal", "loss", "data_dir"):
+        assert getattr(options, name) == getattr(request, name), name
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_path):

@@ -187,6 +187,12 @@ def test_a_page_in_place_of_the_file_is_named(server: Served, tmp_path: Path, ki
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_announced_length_of_20_digits_is_told_whole(server: Served, tmp_path: Path) -> None:
+    file = server.published("set.gz", CONTENT)
+    server.headers = {"Content-Length": str(2**64 - 1)}
+    assert f"announced {2**64 - 1:,} bytes" in refused(file, tmp_path)
+
+
 @pytest.mark.parametrize(("announced", "said"), [(True, "announced 300,001 bytes"), (False, "sent more than that")])
 def test_a_larger_file_is_not_taken(server: Served, tmp_path: Path, announced: bool, said: str) -> None:
     file = server.published("set.gz", CONTENT)

@@ -67,6 +67,12 @@ def test_attacks_that_follow_gradients_are_left_out_where_there_are_none(suite, 
     assert done.meta.left_out == {"fooling": "it follows gradients, and the detector has none"}
 
 
+def test_a_plan_says_what_it_leaves_out_before_anything_is_run(suite):
+    cell = planned(suite("fooling", "noise", "stranded"), "labelled", ["of-stranded"], side="evade")[-1]
+    assert list(cell.left_out) == ["stranded"]
+    assert "none of them can be run on tiny" in cell.left_out["stranded"]
+
+
 def test_a_suite_of_which_no_attack_applies_says_so_and_is_no_failure_of_the_harness(suite):
     cards = suite("fooling", sides=("fool",))
     done = run(cards, planned(cards, "net", ["of-stranded"], side="fool"))[-1]

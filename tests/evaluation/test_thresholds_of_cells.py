@@ -9,6 +9,7 @@ from bench.datasets.track import Track
 from bench.errors import CardError, CellError
 from bench.evaluation.engine import CellFailure
 from bench.evaluation.images import threshold_images
+from bench.evaluation.keys import set_digests
 from bench.evaluation.scoring import Draws, predict_classes, score_images
 from bench.evaluation.thresholds import Thresholds
 from bench.metrics import threshold_at_tpr, thresholds_by_class
@@ -164,6 +165,13 @@ def test_the_content_of_the_training_images_is_in_the_key_where_thresholds_come_
     with_it, without = planned(["train", "net"], "clean")
     assert set(with_it.ingredients.set_digests) - set(without.ingredients.set_digests) == {"train"}
     assert [without.key] == [cell.key for cell in planned("net", "clean")]
+
+
+def test_the_content_of_the_training_images_is_asked_for_by_name_only(planned, catalog):
+    card = planned("net", "clean")[0].track
+    sets = {train: set(set_digests(card, None, **options)) for train, options in ((False, {}), (True, {"train": True}))}
+    assert sets[False] == {"test", "calibration", *card.ood}
+    assert sets[True] - sets[False] == {"train"}
 
 
 def test_a_class_that_no_id_image_was_predicted_to_be_has_the_overall_threshold():

@@ -1,5 +1,7 @@
 """Worst cases, transferred images, random detectors, and what is kept of an attack."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,23 @@ def test_the_worst_case_of_fooling_prefers_what_is_not_detected(catalog, planned
     assert worst.meta.fool.curve[0].adversarial_accuracy <= min(
         at.adversarial_accuracy for m in members for at in m.meta.fool.curve[:1]
     )
+
+
+def test_what_every_attack_of_a_worst_case_leaves_out_is_told_in_one_order(catalog, planned):
+    parts = ("whitening", "densities", "classifier", "voting", "ensemble", "rounding", "blurring", "noise")
+
+    class Store(MemoryStore):
+        """Says that no member has seen these parts, and that one has not seen another either."""
+
+        def put(self, cell):
+            if cell.meta.threat not in ("fooling", "noise", "transferred"):
+                return super().put(cell)
+            missed = (*parts, "jpeg") if cell.meta.threat == "noise" else parts
+            return super().put(replace(cell, meta=cell.meta.model_copy(update={"leaves_out": missed})))
+
+    store, wanted = Store(), planned("labelled", "worst", "0.6")
+    assert not [outcome for outcome in run_plan(wanted, store, catalog) if hasattr(outcome, "error")]
+    assert store.get(wanted[-1].key).meta.leaves_out == tuple(sorted(parts))
 
 
 def test_a_member_that_cannot_be_run_is_named_and_left_out(catalog, planned):

@@ -11,7 +11,7 @@ from bench.testing.classifiers import LinearClassifier
 from bench.testing.closed_forms import QuadraticScore, RoundedScore
 from bench.threat_models.base import Acceptance, Context
 from bench.threat_models.gradient import Oracle
-from bench.threat_models.objectives import JOINT_MARGIN, mean_score, objective_of, wrong_margin
+from bench.threat_models.objectives import JOINT_MARGIN, mean_score, noise_source, objective_of, wrong_margin
 from bench.threat_models.pgd import PGD
 
 COUNT = 6
@@ -156,3 +156,13 @@ def test_an_attack_that_declares_what_it_covers_leaves_out_the_rest():
     assert Half().leaves_out(DetectorInfo(components=("classifier", "preprocessing")), Context(Side.EVADE)) == (
         "preprocessing",
     )
+
+
+def test_the_noise_of_a_random_detector_is_none_of_the_numbers_that_threats_draw() -> None:
+    """Threats number their draws from 0 on; starts that equal a detector's noise would not be random next to it."""
+    ids, context = torch.arange(3), Context(Side.EVADE, seed=5, draws=2)
+    taken = torch.stack([context.noise(ids, draw, (4,)) for draw in range(3000)])
+    for draw in range(2):
+        source = noise_source(ids, draw, context)
+        for asked in (source((4,)), source((4,))):
+            assert not (taken == asked).flatten(1).all(dim=1).any()

@@ -1,6 +1,7 @@
 """Small mistakes in attacks that no other test would see: where walks start, which match is told, signs of balls."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,14 +9,19 @@ from torch import Tensor
 
 from bench.cards.threat import Goal, Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
+from bench.testing.classifiers import LinearClassifier
 from bench.testing.closed_forms import SHAPE
+from bench.testing.fool_threats import FoolSetting, fool_context, true_labels
 from bench.testing.threats import images, pool
 from bench.threat_models.base import Acceptance, Budget, Context, Status
-from bench.threat_models.boundary import Boundary, BoundaryParams, Targeted
+from bench.threat_models.boundary import Boundary, BoundaryParams, Targeted, _Walk
 from bench.threat_models.feature_matching import FeatureMatching, FeatureMatchingParams
 from bench.threat_models.geometry import project, uniform_in_ball
-from bench.threat_models.guides import ordered_guides
+from bench.threat_models.gradient import Oracle
+from bench.threat_models.guides import nearest_guides, ordered_guides
 from bench.threat_models.matching import relative_error
+from bench.threat_models.nearest import Nearest
+from bench.threat_models.objectives import objective_of
 from bench.threat_models.pgd import Schedule
 
 ACCEPTED = 0.5
@@ -75,6 +81,33 @@ def test_a_walk_passes_over_near_images_that_are_not_accepted_and_ends_with_an_a
     assert (found != 0).all()
     if targeted is Targeted.NEXT:
         assert (found == 1).all()
+
+
+def test_a_walk_begins_at_the_boundary_on_the_straight_line_to_its_start():
+    """Of a linear classifier the crossing is known; ten halvings leave a thousandth of the way, on its far side."""
+    detector, (x, ids) = LinearClassifier().eval(), images()
+    setting = FoolSetting(Norm.L2, None)
+    context = replace(fool_context(detector, setting, true_labels(detector)), pool=pool())
+    objective = objective_of(detector, ids, context)
+    oracle = Oracle(detector, ids=ids, context=context, objective=objective)
+    tracker = Nearest(x, moments=2, context=context)
+    walk = _Walk(oracle, tracker, x, ids, context)
+    begun = walk.begin(tracker.begin(oracle), nearest_guides(x, context.pool, Norm.L2, len(context.pool)))
+    assert len(begun) > 2
+    for i in begun.tolist():
+        starts = nearest_guides(x[i : i + 1], context.pool, Norm.L2, len(context.pool))[0]
+        y = true_labels(detector)[i]
+        start = next(p for p in (context.pool[k] for k in starts) if detector.logits(p[None]).argmax() != y)
+
+        def lead(share, i=i, y=y, start=start):
+            logits = detector.logits(torch.lerp(x[i], start, share)[None])[0].double()
+            return float(torch.cat([logits[:y], logits[y + 1 :]]).max() - logits[y])
+
+        low, high = 0.0, 1.0
+        for _ in range(40):
+            low, high = (low, (low + high) / 2) if lead((low + high) / 2) > 0 else ((low + high) / 2, high)
+        way = float((start - x[i]).norm())
+        assert high * way - 1e-5 <= float(walk.distance[i]) <= high * way + way * 2.0**-10 + 1e-5
 
 
 class Squares(Detector):
