@@ -64,6 +64,7 @@ def test_a_small_change_is_proposed(changes, code, changed):
         "@dataclass(frozen=True, slots=True)\nclass A: pass\n",
         "y = [*zip(*a, strict=True)]\n",
         "app = Typer(help=text + 1)\n",
+        "table = Table(box=box.SIMPLE, pad_edge=False, justify='right' if a == b else 'left')\n",
         "y = 'text' + name\n",
         "y = f'{1}'\n",
     ],

@@ -88,17 +88,22 @@ def test_what_falls_outside_of_a_command_is_a_sentence_too(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: no such thing.\n"
 
 
-def test_a_reader_that_has_gone_away_ends_a_command_without_a_word(monkeypatch, capsys):
+def written_without_a_flush(text):
+    sys.stdout.write(text)
+
+
+@pytest.mark.parametrize(("write", "code"), [(typer.echo, 141), (written_without_a_flush, 0)])
+def test_a_reader_that_has_gone_away_ends_a_command_without_a_word(monkeypatch, capsys, write, code):
     """What is still to be written when Python ends must not be tried again: it would complain, and exit with 120."""
     gone, written = os.pipe()
     os.close(gone)
     with os.fdopen(written, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        monkeypatch.setattr(app_module, "app", lambda: typer.echo("a table"))
+        monkeypatch.setattr(app_module, "app", lambda: write("a table"))
         with pytest.raises(SystemExit) as end:
             app_module.main()
         stdout.flush()
-    assert end.value.code == 0
+    assert end.value.code == code
     assert capsys.readouterr().err == ""
 
 

@@ -2,7 +2,7 @@
 
 A mutant is a replaced stretch of source text, found by walking the syntax tree, so that a diff shows nothing else.
 What no number depends on is left alone: docstrings, annotations, the texts of errors and of help, imports, and what
-makes the same program by its definition: see `SAME`, `GUARDS` and `WORDS`.
+makes the same program by its definition: see `SAME`, `GUARDS`, `WORDS` and `LAYOUT`.
 """
 
 import ast
@@ -36,6 +36,11 @@ GUARDS = {"strict", "frozen", "slots", "kw_only", "maxsize"}
 """Arguments that only stop programmers: unequal lengths in a `zip`, writing to a dataclass; and sizes of a memory."""
 WORDS = {"help", "metavar", "epilog", "rich_help_panel", "show_default", "stacklevel", "description", "title", "bound"}
 """Arguments that change texts, or what is read by a type checker alone."""
+
+LAYOUT = {"justify", "title_justify", "pad_edge", "show_lines", "box", "bar_width"}
+"""Arguments of tables and bars that move words on a terminal and change none of them."""
+
+LEFT_ALONE = GUARDS | WORDS | LAYOUT
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ class _Maker:
             swapped = ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
             yield self._mutant(node, "two arguments swapped", ast.unparse(swapped))
         for keyword in node.keywords:
-            if keyword.arg is not None and keyword.arg not in GUARDS | WORDS:
+            if keyword.arg is not None and keyword.arg not in LEFT_ALONE:
                 others = [other for other in node.keywords if other is not keyword]
                 left = ast.Call(node.func, node.args, others)
                 yield self._mutant(node, f"argument {keyword.arg} left out", ast.unparse(left))
@@ -268,7 +273,7 @@ def _says_nothing(node: ast.AST) -> bool:
         return True
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return True
-    if isinstance(node, ast.keyword) and node.arg in GUARDS | WORDS:
+    if isinstance(node, ast.keyword) and node.arg in LEFT_ALONE:
         return True
     return isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom)
 

@@ -100,7 +100,7 @@ def test_a_walk_begins_at_the_boundary_on_the_straight_line_to_its_start():
         start = next(p for p in (context.pool[k] for k in starts) if detector.logits(p[None]).argmax() != y)
 
         def lead(share, i=i, y=y, start=start):
-            logits = detector.logits(torch.lerp(x[i], start, share)[None])[0].double()
+            logits = detector.logits(torch.lerp(x[i], start, share)[None])[0].detach().double()
             return float(torch.cat([logits[:y], logits[y + 1 :]]).max() - logits[y])
 
         low, high = 0.0, 1.0
