@@ -47,6 +47,14 @@ DETECTOR = """
     variants:
       steep: {summary: ten times the mean, params: {scale: 10.0}}
 """
+NETWORK = """
+    name: net
+    summary: a classifier
+    track: toy
+    method: METHODS:Net
+    weights: [{file: toy.safetensors}]
+    recorded: {id_accuracy: 0.9}
+"""
 METHODS = """
     from bench.detectors.base import Detector, DetectorInfo, DetectorParams
     from bench.threat_models.base import Threat, ThreatParams
@@ -97,6 +105,13 @@ class CardFolder:
         self.card("datasets/toy.yaml", TRACK)
         self.card("threat_models/shove.yaml", THREAT)
         self.card("detectors/flat.yaml", DETECTOR)
+        return self
+
+    def with_network(self) -> "CardFolder":
+        """Add a network `net` for the track `toy`, on which scores stand there."""
+        (self.root / "detectors" / "networks").mkdir(exist_ok=True)
+        self.card("detectors/networks/net.yaml", NETWORK)
+        self.card("datasets/toy.yaml", TRACK.rstrip() + "\n    network: net\n")
         return self
 
 

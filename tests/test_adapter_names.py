@@ -15,17 +15,14 @@ from bench.evaluation.keys import code_hash
 @pytest.fixture
 def catalog(toy_cards, monkeypatch) -> Catalog:
     monkeypatch.chdir(toy_cards.root)
+    toy_cards.with_network()
     toy_cards.card(
         "detectors/msp.yaml",
         """
         name: msp
-        summary: stands for the classifier
+        summary: a score on a network
         method: METHODS:Flat
-        tracks:
-          toy:
-            network: {method: METHODS:Net}
-            weights: [{file: toy.safetensors}]
-            recorded: {id_accuracy: 0.9, clean_auroc: 0.8}
+        on_network: true
         """,
     )
     return Catalog(toy_cards.root, builtin=toy_cards.root)

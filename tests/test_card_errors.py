@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cards import base, detector, threat, track
+from bench.cards import base, detector, network, threat, track
 from bench.cards.detector import DetectorCard
 from bench.cards.documents import parse_document
 from bench.cards.errors import PATTERNS
@@ -124,7 +124,7 @@ def test_huge_values_are_quoted_in_short():
 
 def test_every_pattern_of_the_cards_is_said_in_words():
     used = {
-        pattern for kind in (base, track, detector, threat)
+        pattern for kind in (base, track, network, detector, threat)
         for pattern in re.findall(r'pattern=r"([^"]+)"', inspect.getsource(kind))
     }  # fmt: skip
     assert used

@@ -5,7 +5,8 @@ A workspace is a folder with a `robustood.toml`, or one that is named. Its folde
 installed package or, in an editable install, beside it. Cards execute code: see `bench.cards.code.methods`.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.cards.base import Card, RelativeFile
 from bench.cards.detector import DetectorCard, DetectorSpec
-from bench.cards.detector_names import CLASSIFIER, adapted_card, is_adapted
+from bench.cards.detector_names import adapted_card, is_adapted, stands_on_network
 from bench.cards.folders import (
     MARKER,
     builtin_content,
@@ -27,15 +28,19 @@ from bench.cards.folders import (
     refuse_twins,
     weights_cache,
 )
+from bench.cards.network import Base, NetworkCard, RecordedSpec
 from bench.cards.ownership import refuse_foreign_workspace
 from bench.cards.reading import read_card
 from bench.cards.threat import ThreatCard
 from bench.cards.threat_names import adapted_threat
 from bench.cards.track import TrackCard
-from bench.errors import CardError, UsageError, shorten, unknown_name
+from bench.errors import CardError, NoSettingsError, UsageError, shorten, unknown_name
 
 SHOWN = 5
 """How many files a notice lists."""
+
+SCORES = "all-scores"
+"""Asks for every detector that is a score on a network."""
 
 CONTROL = "control-"
 """What the names of detectors begin with that are there to test the harness, not to be compared."""
@@ -47,17 +52,19 @@ class Kind(StrEnum):
     DETECTOR = "detector"
     THREAT = "threat"
     TRACK = "track"
+    NETWORK = "network"
 
     @property
     def folder(self) -> str:
         """The folder of such cards in a workspace."""
-        return {"detector": "detectors", "threat": "threat_models", "track": "datasets"}[self.value]
+        folders = {"detector": "detectors", "threat": "threat_models", "track": "datasets"}
+        return folders.get(self.value, "detectors/networks")
 
     @property
-    def model(self) -> type[DetectorCard] | type[ThreatCard] | type[TrackCard]:
+    def model(self) -> type[DetectorCard] | type[ThreatCard] | type[TrackCard] | type[NetworkCard]:
         """What such a card must be."""
-        models: dict[str, type[DetectorCard] | type[ThreatCard] | type[TrackCard]]
-        models = {"detector": DetectorCard, "threat": ThreatCard, "track": TrackCard}
+        models: dict[str, type[DetectorCard] | type[ThreatCard] | type[TrackCard] | type[NetworkCard]]
+        models = {"detector": DetectorCard, "threat": ThreatCard, "track": TrackCard, "network": NetworkCard}
         return models[self.value]
 
 
@@ -108,7 +115,7 @@ class Catalog:
             UsageError: There is no such card.
         """
         files = self._files[Kind(kind)]
-        stem = name.partition(".")[0] if Kind(kind) is Kind.DETECTOR else name
+        stem = re.split("[.@]", name, maxsplit=1)[0] if Kind(kind) is Kind.DETECTOR else name
         if stem not in files:
             raise unknown_name(str(kind), name[:80], files)
         return files[stem][0]
@@ -119,7 +126,8 @@ class Catalog:
         Raises:
             UsageError: There is no such card.
         """
-        return "built-in" if self.where(kind, name).parent.parent == self.builtin else "workspace"
+        folder = self.builtin / Kind(kind).folder
+        return "built-in" if self.where(kind, name).parent == folder else "workspace"
 
     def track(self, name: str) -> TrackCard:
         """The card of a track.
@@ -144,7 +152,7 @@ class Catalog:
         return card
 
     def detector(self, name: str) -> tuple[DetectorCard, str | None]:
-        """The card and the variant, None for the plain detector, of `NAME` or `NAME.VARIANT`.
+        """The card and the variant, None for the plain detector, of `NAME`, `NAME.VARIANT`, or either `@NETWORK`.
 
         The card of a name with a ':' is made from it: see `bench.cards.detector_names`.
 
@@ -152,8 +160,8 @@ class Catalog:
             UsageError: There is no such card or variant, or the card cannot be used.
         """
         if is_adapted(name):
-            return adapted_card(name, self.names(Kind.TRACK), lambda: self.detector(CLASSIFIER)[0]), None
-        stem, dot, variant = name.partition(".")
+            return adapted_card(split_network(name)[0], self.names(Kind.TRACK)), None
+        stem, dot, variant = split_network(name)[0].partition(".")
         card = self._card(Kind.DETECTOR, name)
         assert isinstance(card, DetectorCard)
         if dot and variant not in card.variants:
@@ -161,13 +169,67 @@ class Catalog:
         return card, variant if dot else None
 
     def detector_spec(self, name: str, track: str) -> DetectorSpec:
-        """The settings in force for `NAME` or `NAME.VARIANT` on a track.
+        """The settings in force for `NAME`, `NAME.VARIANT`, or either `@NETWORK`, on a track.
 
         Raises:
-            UsageError: There is no such card, variant or track of it.
+            UsageError: There is no such card, variant, network or track of it.
         """
         card, variant = self.detector(name)
+        network = split_network(name)[1]
+        if card.on_network:
+            return card.on(self.base(network, track), track, variant)
+        if network is not None:
+            raise UsageError(
+                f"detector '{card.name}' is trained as a whole and stands on no other network; leave out '@{network}', "
+                f"or name a score, such as energy@{network}."
+            )
         return card.on_track(track, variant)
+
+    def network(self, name: str) -> NetworkCard:
+        """The card of a network.
+
+        Raises:
+            UsageError: There is no such card, or it cannot be used.
+        """
+        card = self._card(Kind.NETWORK, name)
+        assert isinstance(card, NetworkCard)
+        return card
+
+    def base(self, name: str | None, track: str) -> Base:
+        """The network that a score stands on.
+
+        Args:
+            name: Of a network's card, or of a detector that is trained as a whole and has a network; None for the
+                track's own.
+            track: The track's name.
+
+        Raises:
+            NoSettingsError: No network is named, and the track names none.
+            UsageError: There is no such network, or the detector has none on this track.
+        """
+        own = self.track(track).network
+        if name is None and own is None:
+            raise NoSettingsError(
+                f"track '{track}' names no network for scores to stand on; name one with --network, or in its card: "
+                "network: NAME."
+            )
+        chosen = name if name is not None else str(own)
+        if chosen in self._files[Kind.NETWORK]:
+            return self.network(chosen).base(default=chosen == own)
+        stem = chosen.partition(".")[0]
+        if stem not in self._files[Kind.DETECTOR] or self.detector(chosen)[0].on_network:
+            raise unknown_name("network", chosen[:80], self.bases())
+        spec = self.detector_spec(chosen, track)
+        if spec.network is None:
+            raise UsageError(f"detector '{chosen}' has no network for another score to stand on; name another one.")
+        weights = tuple(part.model_copy(update={"network_only": True}) for part in spec.weights)
+        recorded = RecordedSpec(id_accuracy=spec.recorded.id_accuracy)
+        return Base(chosen, False, spec.network, weights, None, recorded, spec.micro_batch)
+
+    def bases(self) -> list[str]:
+        """Everything that a score may stand on: networks, and detectors that are trained as a whole."""
+        trained = [name for name in self.names(Kind.DETECTOR) if not self._is_score(name)]
+        return [*self.names(Kind.NETWORK), *trained]
 
     def expand(self, kind: Kind | str, asked: str) -> list[str]:
         """Names for `all`, a comma-separated list, or wildcards (`gat*`, `msp.*`).
@@ -180,13 +242,14 @@ class Catalog:
         kind = Kind(kind)
         chosen: dict[str, None] = {}
         for part in filter(None, (part.strip() for part in asked.split(","))):
-            if part == "all":
+            if part == SCORES and kind is Kind.DETECTOR:
+                found = self.scores()
+            elif part == "all":
                 found = [name for name in self.names(kind) if not name.startswith(CONTROL)]
             elif not is_adapted(part) and any(sign in part for sign in "*?["):
                 found = [name for name in self._matchable(kind, part) if fnmatchcase(name, part)]
             else:
-                lookup = {Kind.DETECTOR: self.detector, Kind.THREAT: self.threat, Kind.TRACK: self.track}
-                lookup[kind](part)
+                self._look_up(kind, part)
                 found = [part]
             if not found:
                 raise unknown_name(str(kind), part[:80], self.names(kind))
@@ -194,6 +257,39 @@ class Catalog:
         if not chosen:
             raise UsageError(f"no {kind} is named; give one or more of: {', '.join(self.names(kind)) or 'none'}.")
         return list(chosen)
+
+    def standing_on(self, names: Iterable[str], network: str | None, *, wildcards: bool = False) -> list[str]:
+        """The names of detectors with a network added to those that are scores and name none.
+
+        Args:
+            names: Of detectors.
+            network: What scores stand on; None for what each track says.
+            wildcards: Leave out detectors that stand on no network, since nobody named them.
+
+        Raises:
+            UsageError: There is no such network, or a detector is named that stands on none.
+        """
+        if network is None:
+            return list(names)
+        if network not in self.bases():
+            raise unknown_name("network", network[:80], self.bases())
+        placed = []
+        for name in names:
+            on_network, own = self.detector(name)[0].on_network, split_network(name)[1]
+            if on_network:
+                placed.append(name if own is not None else f"{name}@{network}")
+            elif not wildcards:
+                raise UsageError(
+                    f"detector '{name}' is trained as a whole and does not stand on the network '{network}'; "
+                    "leave it or --network out."
+                )
+        if not placed:
+            raise UsageError(f"none of these detectors stands on a network; scores do: {', '.join(self.scores())}.")
+        return placed
+
+    def scores(self) -> list[str]:
+        """Detectors that stand on any network, without the controls."""
+        return [name for name in self.names(Kind.DETECTOR) if self._is_score(name) and not name.startswith(CONTROL)]
 
     def notices(self) -> list[str]:
         """One sentence for every card of the workspace that takes the place of another built-in one."""
@@ -281,6 +377,21 @@ class Catalog:
             self._cards[path] = card
         return self._cards[path]
 
+    def _look_up(self, kind: Kind, name: str) -> None:
+        """Raise unless there is such a card."""
+        if kind is Kind.DETECTOR:
+            self.detector(name)
+        elif kind is Kind.THREAT:
+            self.threat(name)
+        else:
+            self._card(kind, name)
+
+    def _is_score(self, name: str) -> bool:
+        try:
+            return self.detector(name)[0].on_network
+        except CardError:  # whoever asks for that one will be told
+            return False
+
     def _hash(self, kind: Kind, path: Path) -> str:
         try:
             return self.read(kind, path).content_hash()
@@ -295,3 +406,17 @@ class Catalog:
                 yield name
             elif kind is Kind.DETECTOR:
                 yield from (f"{name}.{variant}" for variant in self.detector(name)[0].variants)
+
+
+def of_logits(network: NetworkCard) -> DetectorSpec:
+    """A score that needs nothing but a network's logits, on the track of its card: to try, train or convert it."""
+    card = DetectorCard(name=network.name, summary="", method="bench.detectors.energy:Energy", on_network=True)
+    return card.on(network.base(default=True), network.track)
+
+
+def split_network(name: str) -> tuple[str, str | None]:
+    """The score and the network of `SCORE@NETWORK`; None for the track's own. Paths and code keep their signs."""
+    if is_adapted(name) and not stands_on_network(name):
+        return name, None
+    score, at, network = name.partition("@")
+    return score, network if at else None

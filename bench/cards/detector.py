@@ -4,9 +4,10 @@ import math
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
-from bench.cards.base import Card, MethodPath, Name, Paper, RelativeFile, Sha256, Text, content_hash
+from bench.cards.base import Card, MethodPath, Name, Paper, Text, content_hash
+from bench.cards.network import Base, NetworkSpec, RecordedSpec, TrainingSpec, WeightsSpec
 from bench.errors import NoSettingsError, UsageError
 
 
@@ -15,39 +16,6 @@ class ThresholdSource(StrEnum):
 
     CALIBRATION = "calibration"
     TRAIN = "train"
-
-
-class NetworkSpec(Card):
-    """The network behind a detector, and what happens to an image before it."""
-
-    method: MethodPath
-    args: dict[str, Any] = {}
-    crop: int | None = Field(default=None, ge=1)  # centre crop, the exact inverse of a track's zero padding
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-
-class WeightsSpec(Card):
-    """A safetensors file below `detectors/weights` of a workspace, or in the weights cache."""
-
-    file: RelativeFile
-    sha256: Sha256 | None = None
-    source: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=500)] | None = None
-
-
-class TrainingSpec(Card):
-    """The recipe that makes the last of the weights files."""
-
-    recipe: MethodPath
-    args: dict[str, Any] = {}
-    seed: int = 0
-
-
-class RecordedSpec(Card):
-    """Figures that were measured with these weights, so that a wrong checkpoint is noticed."""
-
-    id_accuracy: float | None = Field(default=None, ge=0, le=1)
-    clean_auroc: float | None = Field(default=None, ge=0, le=1)  # mean over natural OOD sets
 
 
 def _percentiles(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -111,7 +79,11 @@ class VariantSpec(Card):
 
 
 class DetectorCard(Card):
-    """A method that gives every image a score, with its settings and weights for each track."""
+    """A method that gives every image a score, with its settings and weights for each track.
+
+    One that is `on_network` is a score on any network: `NAME@NETWORK`, or on the track's own where none is named. What
+    it says of a track then holds on the track's own network.
+    """
 
     name: Name
     version: int = Field(default=1, ge=1)
@@ -122,9 +94,53 @@ class DetectorCard(Card):
     tuned_on: Text = "nothing"
     extra_data: Text = "none"
     thresholds: ThresholdSpec = ThresholdSpec()
-    fit_when_loaded: bool = False  # `fit` sees the training images on every load, and nothing of it is saved
+    on_network: bool = False  # a score that stands on any network
+    fit_when_loaded: bool = False  # `fit` sees the training images where no weights file holds what it finds
     tracks: dict[Name, DetectorOnTrack] = {}
     variants: dict[Name, VariantSpec] = {}
+
+    @model_serializer(mode="wrap")
+    def _named_where_it_is_so(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A dump names `on_network` where it is true: cards of before it have the hashes they had."""
+        content: dict[str, Any] = handler(self)
+        if not self.on_network:
+            content.pop("on_network", None)
+        return content
+
+    def on(self, base: Base, track: str, variant: str | None = None) -> "DetectorSpec":
+        """The settings in force on a network.
+
+        Args:
+            base: The network, with its weights.
+            track: A track's name.
+            variant: One of the card's variants, or None for the plain detector.
+
+        Raises:
+            UsageError: The card has no such variant.
+        """
+        self._check_variant(variant)
+        chosen = self.variants[variant] if variant else None
+        name = f"{self.name}.{variant}" if variant else self.name
+        tracks = chosen.tracks if chosen and chosen.tracks else self.tracks
+        here = tracks.get(track, DetectorOnTrack()) if base.default else DetectorOnTrack()
+        training = here.training if here.weights else base.training
+        return DetectorSpec(
+            name=name if base.default else f"{name}@{base.name}", track=track, version=self.version,
+            method=self.method, params={**self.params, **(chosen.params if chosen else {}), **here.params},
+            network=base.network, weights=(*base.weights, *here.weights), training=training,
+            recorded=RecordedSpec(
+                id_accuracy=base.recorded.id_accuracy,
+                clean_auroc=None if chosen and not chosen.tracks else here.recorded.clean_auroc,
+            ),
+            thresholds=chosen.thresholds if chosen and chosen.thresholds else self.thresholds,
+            fit_when_loaded=self.fit_when_loaded and not here.weights,
+            micro_batch=here.micro_batch if "micro_batch" in here.model_fields_set else base.micro_batch,
+        )  # fmt: skip
+
+    def _check_variant(self, variant: str | None) -> None:
+        if variant is not None and variant not in self.variants:
+            known = ", ".join(f"{self.name}.{v}" for v in self.variants) or "none"
+            raise UsageError(f"detector '{self.name}' has no variant '{variant}'; its variants: {known}.")
 
     def on_track(self, track: str, variant: str | None = None) -> "DetectorSpec":
         """The settings in force for one track and variant.
@@ -137,9 +153,7 @@ class DetectorCard(Card):
             NoSettingsError: The card has no settings for the track.
             UsageError: The card has no such variant.
         """
-        if variant is not None and variant not in self.variants:
-            known = ", ".join(f"{self.name}.{v}" for v in self.variants) or "none"
-            raise UsageError(f"detector '{self.name}' has no variant '{variant}'; its variants: {known}.")
+        self._check_variant(variant)
         chosen = self.variants[variant] if variant else None
         name = f"{self.name}.{variant}" if variant else self.name
         tracks = chosen.tracks if chosen and chosen.tracks else self.tracks

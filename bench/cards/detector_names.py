@@ -15,12 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.cards.detector import DetectorCard, DetectorOnTrack, RecordedSpec
+from bench.cards.detector import DetectorCard, DetectorOnTrack
 from bench.errors import UsageError, shorten
 from bench.places import expanded
-
-CLASSIFIER = "msp"
-"""The detector on whose network and weights the scores of other libraries stand."""
 
 SIZE_LIMIT = 1 << 30
 """Bytes of an exported program; larger files are refused unread."""
@@ -37,7 +34,7 @@ class Adapter:
         method: The detector that wraps it.
         summary: What it is.
         params: From what stands after the colon to the detector's parameters.
-        wraps_classifier: It scores the outputs of the track's classifier, after a fit where it has one.
+        wraps_classifier: It scores the outputs of a network, after a fit where it has one.
     """
 
     form: str
@@ -47,13 +44,12 @@ class Adapter:
     wraps_classifier: bool = False
 
 
-def adapted_card(name: str, tracks: Iterable[str], classifier: Callable[[], DetectorCard]) -> DetectorCard:
+def adapted_card(name: str, tracks: Iterable[str]) -> DetectorCard:
     """The card of a detector that is named `KIND:WHAT`.
 
     Args:
         name: As it was given.
         tracks: The names of all tracks.
-        classifier: Gives the card of the detector whose network and weights a wrapped score stands on.
 
     Raises:
         UsageError: There is no such kind, or what it names is not there or cannot be named so.
@@ -67,8 +63,9 @@ def adapted_card(name: str, tracks: Iterable[str], classifier: Callable[[], Dete
         summary=adapter.summary,
         method=adapter.method,
         params=adapter.params(what),
+        on_network=adapter.wraps_classifier,
         fit_when_loaded=adapter.wraps_classifier,
-        tracks=_on_classifier(classifier()) if adapter.wraps_classifier else {name: {} for name in tracks},
+        tracks={} if adapter.wraps_classifier else {name: DetectorOnTrack() for name in tracks},
     )
     return card.model_copy(update={"name": name})
 
@@ -76,6 +73,12 @@ def adapted_card(name: str, tracks: Iterable[str], classifier: Callable[[], Dete
 def is_adapted(name: str) -> bool:
     """Whether a detector's name says what it wraps, so that its card is made from it."""
     return ":" in name
+
+
+def stands_on_network(name: str) -> bool:
+    """Whether what is named is a score on a network, so that `@NETWORK` may follow."""
+    adapter = ADAPTERS.get(name.partition(":")[0])
+    return adapter is not None and adapter.wraps_classifier
 
 
 def forms() -> str:
@@ -86,15 +89,6 @@ def forms() -> str:
 def names_code(value: object) -> bool:
     """Whether a parameter's value is `package.module:attribute`, so that scores depend on that module."""
     return isinstance(value, str) and _MODULE_PATH.fullmatch(value) is not None
-
-
-def _on_classifier(card: DetectorCard) -> dict[str, DetectorOnTrack]:
-    return {
-        track: DetectorOnTrack(
-            network=here.network, weights=here.weights, recorded=RecordedSpec(id_accuracy=here.recorded.id_accuracy)
-        )
-        for track, here in card.tracks.items()
-    }
 
 
 def _library(detector: str) -> dict[str, Any]:
@@ -113,6 +107,15 @@ def _callable(target: str) -> dict[str, Any]:
             f"detector {shorten(f'callable:{target}')} is not allowed; write callable:package.module:function."
         )
     return {"target": target}
+
+
+def program_digest(path: str) -> str:
+    """sha256 of an exported program.
+
+    Raises:
+        UsageError: It cannot be read, or is too large.
+    """
+    return str(_file(path)["sha256"])
 
 
 def _file(path: str) -> dict[str, Any]:
@@ -139,7 +142,7 @@ ADAPTERS = {
     "pytorch-ood": Adapter(
         form="pytorch-ood:DETECTOR",
         method="bench.detectors.adapters.pytorch_ood:PytorchOOD",
-        summary=f"A score of the library pytorch-ood on the classifier of '{CLASSIFIER}', as a black box.",
+        summary="A score of the library pytorch-ood on a network, as a black box.",
         params=_library,
         wraps_classifier=True,
     ),

@@ -15,6 +15,9 @@ from bench.errors import shorten
 PATTERNS = {
     r"^[a-z0-9][a-z0-9-]{0,63}$": "a name of 1 to 64 lower-case letters, digits and '-'",
     r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": "package.module:attribute",
+    r"^((torchvision|timm|hf|file):[^\x00-\x1f]+|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$": (
+        "package.module:attribute, torchvision:NAME, timm:NAME, hf:ORG/NAME or file:PATH"
+    ),
     r"^[0-9a-f]{64}$": "64 hex digits (0-9, a-f)",
     r"^https?://\S+$": "an address that starts with http:// or https://",
 }

@@ -73,6 +73,8 @@ class TrackCard(Card):
     # What a row of the leaderboard must have. No dump holds it, so that no cell's key depends on it.
     suite: tuple[SuiteSpec, ...] = Field(default=(), max_length=8, exclude=True)
     suite_limit: int | None = Field(default=None, ge=1, exclude=True)  # images of a set; None: default_limit
+    # The network that scores stand on where none is named: it is in what they resolve to, and so in no dump of this.
+    network: Name | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

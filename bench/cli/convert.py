@@ -6,18 +6,20 @@ from typing import Annotated
 import typer
 
 from bench.cli.common import WorkspaceOption, catalog
+from bench.cli.options import named_spec
 
 EXAMPLES = (
-    "bench convert resnet20.th --detector msp --track cifar10",
-    "bench convert last.ckpt --detector msp --track cifar10 --key ema --out w.safetensors",
-    "bench convert baseline_epoch_9.pt --detector msp.hendrycks-baseline --track mnist --out w.safetensors",
+    "bench convert resnet20.th --network resnet20",
+    "bench convert last.ckpt --network my-net --key ema --out w.safetensors",
+    "bench convert MNIST.ckpt --detector phlippe-ebm --track mnist --out w.safetensors",
 )
 
 
 def command(
     file: Annotated[Path, typer.Argument(help="A checkpoint: a PyTorch state_dict, alone or in any container.")],
-    detector: Annotated[str, typer.Option(help="The detector, or NAME.VARIANT, whose network it is for.")],
-    track: Annotated[str, typer.Option(help="The track on which the detector has that network.")],
+    network: Annotated[str | None, typer.Option(help="The network that it is for, by its card.")] = None,
+    detector: Annotated[str | None, typer.Option(help="Or a detector, or NAME.VARIANT, that has its own.")] = None,
+    track: Annotated[str | None, typer.Option(help="The track on which the detector has that network.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write; without it, the first weights file that the card names.")
     ] = None,
@@ -30,6 +32,6 @@ def command(
     from bench.detectors.convert import convert_checkpoint
 
     found = catalog(workspace)
-    spec = found.detector_spec(detector, track)
-    path, sha256 = convert_checkpoint(file, spec, found.track(track), found, out=out, key=key)
+    spec = named_spec(found, network, detector, track)
+    path, sha256 = convert_checkpoint(file, spec, found.track(spec.track), found, out=out, key=key)
     typer.echo(f"file:   {path}\nsha256: {sha256}")

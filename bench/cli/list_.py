@@ -13,6 +13,7 @@ from bench.cards import detector_names, threat_names
 from bench.cards.base import Card
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.detector import DetectorCard
+from bench.cards.network import NetworkCard
 from bench.cards.threat import ThreatCard
 from bench.cards.track import TrackCard
 from bench.cli.common import WorkspaceOption, catalog, console, say
@@ -34,13 +35,14 @@ class What(StrEnum):
     DETECTORS = "detectors"
     THREATS = "threats"
     TRACKS = "tracks"
+    NETWORKS = "networks"
 
 
 def command(
     what: Annotated[What, typer.Argument(help="Which cards.")] = What.ALL,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """List the detectors, threats and tracks that can be named, and where each comes from."""
+    """List the detectors, threats, tracks and networks that can be named, and where each comes from."""
     found = catalog(workspace)
     out = console()
     if not out.is_terminal and "COLUMNS" not in os.environ:
@@ -71,14 +73,14 @@ def _rows(found: Catalog, kind: Kind) -> tuple[list[tuple[str, str, str, str]], 
         rows.append((name, origin, _brief(card), _summary(card)))
         if isinstance(card, DetectorCard):
             for variant, spec in card.variants.items():
-                tracks = ", ".join(spec.tracks or card.tracks)
+                tracks = _brief(card) if card.on_network else ", ".join(spec.tracks or card.tracks)
                 rows.append((f"  {name}.{variant}", origin, tracks, spec.summary))
     return rows, broken
 
 
 def _table(kind: Kind, rows: list[tuple[str, str, str, str]]) -> Table:
     """One line a row: a narrow terminal cuts the last column first, then the third, and never a name."""
-    third = {"detector": "tracks", "threat": "norm: eps", "track": "shape: OOD sets"}[kind]
+    third = {"detector": "tracks", "threat": "norm: eps", "track": "shape: OOD sets", "network": "track"}[kind]
     table = Table(title=f"{kind}s", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True)
     table.add_column("origin", no_wrap=True)
@@ -93,7 +95,9 @@ def _table(kind: Kind, rows: list[tuple[str, str, str, str]]) -> Table:
 
 def _brief(card: Card) -> str:
     if isinstance(card, DetectorCard):
-        return ", ".join(card.tracks) or "none"
+        return "any network" if card.on_network else ", ".join(card.tracks) or "none"
+    if isinstance(card, NetworkCard):
+        return card.track
     if isinstance(card, ThreatCard):
         return f"{card.norm}: {', '.join(f'{eps:.4g}' for eps in card.eps)}" if card.norm else "no budget"
     assert isinstance(card, TrackCard)
@@ -101,5 +105,5 @@ def _brief(card: Card) -> str:
 
 
 def _summary(card: Card) -> str:
-    assert isinstance(card, DetectorCard | ThreatCard | TrackCard)
+    assert isinstance(card, DetectorCard | ThreatCard | TrackCard | NetworkCard)
     return card.summary

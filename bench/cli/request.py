@@ -56,6 +56,7 @@ class RunRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     detector: Names = ()
+    network: Annotated[str, Field(max_length=200)] | None = None
     threat: Names = ("pgd-l2",)
     eps: Radii = ()
     track: Names = ("digits",)

@@ -27,6 +27,7 @@ EXAMPLES = (
     "bench run --detector callable:my_model:score --threat pgd-l2,noise-l2 --eps 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --side both --limit 50 --steps 20 --restarts 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --without letters",
+    "bench run --detector energy,knn,vim --network my-net --track my-track --threat clean,pgd-linf",
     "bench run --detector gat,msp --threat pgd-l2,noise-l2,square-l2 --eps 1 --diagnose",
 )
 
@@ -36,9 +37,13 @@ def command(
     detector: Annotated[
         list[str] | None,
         typer.Option(
-            help="Detectors by name, NAME.VARIANT, wildcard or 'all'; repeatable or commas. Without a card: "
-            "pytorch-ood:DETECTOR, or what is run as a program: callable:package.module:function, file:PATH."
+            help="Detectors by name, NAME.VARIANT, SCORE@NETWORK, wildcard, 'all-scores' or 'all'; repeatable or "
+            "commas. Without a card: pytorch-ood:DETECTOR, or what is run as a program: "
+            "callable:package.module:function, file:PATH."
         ),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="What scores stand on, as if @NETWORK were added to each; else the track's own.")
     ] = None,
     threat: Annotated[list[str] | None, typer.Option(help="Threats; pgd-l2 where none is named.")] = None,
     eps: Annotated[
@@ -90,7 +95,8 @@ def command(
     Clean scores are always computed too. A cell that the folder of --out holds is not computed again.
     """
     options = {
-        "detector": comma_separated(detector) or None, "threat": comma_separated(threat) or None, "eps": eps,
+        "detector": comma_separated(detector) or None, "network": network,
+        "threat": comma_separated(threat) or None, "eps": eps,
         "track": comma_separated(track) or None, "ood": set_names(ood), "without": set_names(without), "side": side,
         "goal": goal, "loss": loss, "limit": limit, "micro_batch": micro_batch,
         "seed": seed, "restarts": restarts, "steps": steps,
@@ -159,7 +165,11 @@ def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
     try:
         planned = plan(
             cards,
-            cards.expand("detector", ",".join(request.detector)),
+            cards.standing_on(
+                cards.expand("detector", ",".join(request.detector)),
+                request.network,
+                wildcards=any(part == "all" or "*" in part for part in request.detector),
+            ),
             _threats(request, cards),
             request.eps or None,
             cards.expand("track", ",".join(request.track)),

@@ -6,16 +6,22 @@ from typing import Annotated
 import typer
 
 from bench.cli.common import WorkspaceOption, catalog, console, printable
+from bench.cli.options import named_spec
 
 EXAMPLES = (
     "bench train --detector gat --track digits --out weights",
-    "bench train --detector mahalanobis --track digits --out weights",
+    "bench train --network convnet-digits --out weights",
 )
 
 
 def command(
-    detector: Annotated[str, typer.Option("--detector", "-d", help="A detector, or NAME.VARIANT of one.")],
-    track: Annotated[str, typer.Option("--track", help="The track whose images are seen.")] = "digits",
+    detector: Annotated[
+        str | None, typer.Option("--detector", "-d", help="A detector, or NAME.VARIANT of one.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Or a network, by its card, on the track of its card.")] = None,
+    track: Annotated[
+        str | None, typer.Option("--track", help="The track whose images are seen; else the network's, or digits.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder of the weights [default: the workspace's detectors/weights, or a cache]."),
@@ -29,7 +35,7 @@ def command(
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the data files.")] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Train the weights of a detector by its card's recipe.
+    """Train the weights of a detector or a network by its card's recipe.
 
     An interrupted training goes on where it was when the same command is given again. The end is a safetensors file
     and its sha256, for the card.
@@ -40,17 +46,18 @@ def command(
     from bench.training.job import train_weights
 
     found = catalog(workspace)
+    spec = named_spec(found, network, detector, "digits" if network is None and track is None else track)
     screen = console()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
     with Progress(*columns, *times, TextColumn("{task.fields[note]}"), console=screen) as bar:
-        task = bar.add_task(printable(f"{detector} on {track}"), total=None, note="")
+        task = bar.add_task(printable(f"{spec.name} on {spec.track}"), total=None, note="")
 
         def tell(done: int, total: int, note: str) -> None:
             bar.update(task, completed=done, total=total, note=note)
 
         made = train_weights(
-            found, detector, track, data_dir=data_dir, out=out, seed=seed, device=resolve_device(device), fresh=fresh,
+            found, spec, data_dir=data_dir, out=out, seed=seed, device=resolve_device(device), fresh=fresh,
             threads=threads, progress=tell,
         )  # fmt: skip
     report = made.report

@@ -84,6 +84,9 @@ class Detector(nn.Module):
     foreign: ClassVar[bool] = False
     """Whether it runs code of others, so that nothing is known of what that does to its images."""
 
+    statistics_in_state: ClassVar[bool] = True
+    """Whether all that `fit` finds is in its `state_dict`, so that a fit can be kept."""
+
     lent: bool = False
     """Whether its modules are somebody's own, to be left as they were: they are frozen only while they are asked."""
 
@@ -157,6 +160,9 @@ class Detector(nn.Module):
     def fit(self, data: TrainingData, *, progress: Progress = silent) -> Self:
         """Estimate what is only statistics; weights come from `bench.training`."""
         return self
+
+    def recalled(self) -> None:
+        """Called after the state of an earlier fit was loaded."""
 
     def forward(self, x: Tensor) -> Tensor:
         """`score` after a check of the images.

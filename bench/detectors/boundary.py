@@ -165,6 +165,11 @@ class Bounded(Detector):
         self.try_out()
         return self
 
+    def recalled(self) -> None:
+        """Try it out with what it found before."""
+        self.inner.recalled()
+        self.try_out()
+
     def _has_no_objective(self) -> bool:
         return type(self.inner).objective is Detector.objective
 

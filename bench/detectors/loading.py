@@ -1,22 +1,32 @@
 """From a resolved card to a detector that can score: method, network, parameters and weights."""
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.cards.catalog import Catalog
 from bench.cards.code.methods import import_method, importable
-from bench.cards.detector import DetectorSpec, NetworkSpec
+from bench.cards.detector import DetectorSpec
+from bench.cards.network import LayersSpec, NetworkSpec, is_named
 from bench.cards.track import TrackCard
 from bench.detectors.base import Detector, DetectorParams
 from bench.detectors.boundary import admit
 from bench.detectors.missing import missing_weights
 from bench.detectors.networks.base import FromPixels, Network
+from bench.detectors.networks.makers import make_named
 from bench.detectors.wanted import DETECTOR, NETWORK
 from bench.detectors.weights import check_state, load_tensors
-from bench.errors import BenchError, CardError, UsageError
+from bench.errors import CardError, UsageError
+
+NETWORK_PREFIXES = ("network.network.", "network.network.module.")
+"""Where a detector's state holds its network: one of the project's, or any module."""
+
+_EXAMPLE = 3
+"""So many made-up images are shown to a network of others when it is built."""
 
 
 def load_detector(
@@ -41,9 +51,13 @@ def load_detector(
     """
     detector = build_detector(spec, track, catalog)
     if spec.weights:
-        state = _read_weights(spec, catalog, len(spec.weights), check_weights)
-        check_state(detector.state_dict(), state, f"the weights of {_name(spec)}")
-        detector.load_state_dict(state)
+        own = detector.state_dict()
+        state = _read_weights(spec, catalog, len(spec.weights), check_weights, own)
+        expected = own
+        if spec.fit_when_loaded:  # what it finds is in no file
+            expected = {name: value for name, value in own.items() if name.startswith("network.") or name in state}
+        check_state(expected, state, f"the weights of {_name(spec)}")
+        detector.load_state_dict(own | state)
     if not detector.lent:
         detector.eval().requires_grad_(False)
     return admit(to_device(detector, device), f"detector '{spec.name}'", fitted=not spec.fit_when_loaded)
@@ -60,8 +74,8 @@ def load_for_training(spec: DetectorSpec, track: TrackCard, catalog: Catalog, de
         UsageError: There is no such device.
     """
     detector = build_detector(spec, track, catalog)
-    earlier = _read_weights(spec, catalog, len(spec.weights) - 1, check=True)
     own = detector.state_dict()
+    earlier = _read_weights(spec, catalog, len(spec.weights) - 1, True, own)
     check_state({k: v for k, v in own.items() if k in earlier}, earlier, f"the earlier weights of {_name(spec)}")
     detector.load_state_dict(own | earlier)
     return to_device(detector, device)
@@ -73,7 +87,7 @@ def last_weights(detector: Detector, spec: DetectorSpec, catalog: Catalog) -> di
     Raises:
         WeightsError: An earlier weights file is missing or cannot be read.
     """
-    earlier = _read_weights(spec, catalog, len(spec.weights) - 1, check=True)
+    earlier = _read_weights(spec, catalog, len(spec.weights) - 1, True, detector.state_dict())
     return {key: value for key, value in detector.state_dict().items() if key not in earlier}
 
 
@@ -106,15 +120,28 @@ def to_device(detector: Detector, device: str) -> Detector:
         raise UsageError(f"device '{device}' cannot be used ({reason}); 'cpu' always can.") from error
 
 
-def _read_weights(spec: DetectorSpec, catalog: Catalog, count: int, check: bool) -> dict[str, Tensor]:
-    """The merged tensors of the first `count` weights files."""
+def _read_weights(
+    spec: DetectorSpec, catalog: Catalog, count: int, check: bool, own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The merged tensors of the first `count` weights files, under the names of the detector's own state."""
     state: dict[str, Tensor] = {}
     for weights in spec.weights[: max(count, 0)]:
         path = catalog.weights_path(weights.file)
         if path is None:
             raise missing_weights(weights, spec, catalog)
-        state |= load_tensors(path, weights.sha256 if check else None)
+        tensors = load_tensors(path, weights.sha256 if check else None)
+        if weights.network_only:
+            tensors = {name: value for name, value in tensors.items() if name.startswith("network.")}
+        state |= _named_as_own(tensors, own)
     return state
+
+
+def _named_as_own(tensors: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A file may hold a network's tensors under the network's own names, as its `state_dict` has them."""
+    if any(name in own for name in tensors):
+        return tensors
+    fitting = [prefix for prefix in NETWORK_PREFIXES if any(prefix + name in own for name in tensors)]
+    return {fitting[-1] + name: value for name, value in tensors.items()} if fitting else tensors
 
 
 def _checked_params(method: type[Detector], spec: DetectorSpec) -> DetectorParams:
@@ -137,18 +164,53 @@ def _checked_params(method: type[Detector], spec: DetectorSpec) -> DetectorParam
 
 def _build_network(spec: DetectorSpec, settings: NetworkSpec, track: TrackCard, catalog: Catalog) -> FromPixels:
     """The network behind its steps from pixels."""
+    _check_steps(spec, settings, track)
+    made = _made_module(spec, settings, catalog)
+    steps = {"crop": settings.crop, "resize": settings.resize, "mean": settings.mean, "std": settings.std}
+    if isinstance(made, Network) and settings.layers is None:
+        return FromPixels(made, **steps)  # type: ignore[arg-type]  # a mapping of unlike values
+    from bench.detectors.networks.plain import PlainNetwork
+
+    with torch.random.fork_rng(devices=[]):
+        example = FromPixels(_Nothing(), **steps).own_input(torch.rand(_EXAMPLE, *track.shape))  # type: ignore[arg-type]
+    layers = settings.layers or LayersSpec()
+    try:
+        network = PlainNetwork(
+            made, example, name=f"network '{settings.method}' of {_name(spec)}",
+            penultimate=layers.penultimate, logits=layers.logits, layers=layers.hidden,
+        )  # fmt: skip
+    except UsageError as error:
+        raise CardError(str(error)) from error
+    return FromPixels(network, **steps)  # type: ignore[arg-type]
+
+
+def _made_module(spec: DetectorSpec, settings: NetworkSpec, catalog: Catalog) -> nn.Module:
+    """What the card's method makes, or the module that it names."""
+    if is_named(settings.method):
+        return make_named(settings.method, settings.args)
     make: Any = import_method(settings.method, catalog.workspace, NETWORK)
+    if isinstance(make, nn.Module):
+        if settings.args:
+            raise CardError(
+                f"network '{settings.method}' of {_name(spec)} is a module that is made already; it takes no args."
+            )
+        return copy.deepcopy(make)
     try:
         network = make(**settings.args)
-    except (TypeError, ValueError, RuntimeError, BenchError) as error:
+    except Exception as error:  # code of others
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise CardError(
-            f"network '{settings.method}' of {_name(spec)} cannot be made from its args ({error}); correct the card."
+            f"network '{settings.method}' of {_name(spec)} cannot be made from its args ({reason}); correct the card."
         ) from error
-    if not isinstance(network, Network):
+    if not isinstance(network, nn.Module):
         raise CardError(
             f"network '{settings.method}' of {_name(spec)} makes a {type(network).__name__}; "
-            "name a subclass of bench.detectors.networks.base.Network."
+            "name something that makes an nn.Module."
         )
+    return network
+
+
+def _check_steps(spec: DetectorSpec, settings: NetworkSpec, track: TrackCard) -> None:
     channels, height, width = track.shape
     for name, values in (("mean", settings.mean), ("std", settings.std)):
         if values is not None and len(values) != channels:
@@ -161,7 +223,13 @@ def _build_network(spec: DetectorSpec, settings: NetworkSpec, track: TrackCard, 
         raise CardError(
             f"network.crop of {_name(spec)} is {settings.crop}; images are {height} x {width}: choose at most that."
         )
-    return FromPixels(network, crop=settings.crop, mean=settings.mean, std=settings.std)
+
+
+class _Nothing(Network):
+    """A network that is never asked, behind which steps from pixels can be taken."""
+
+    def activations(self, x: Tensor) -> dict[str, Tensor]:
+        raise NotImplementedError
 
 
 def _check_outputs(network: FromPixels, method: type[Detector], spec: DetectorSpec, track: TrackCard) -> None:

@@ -3,7 +3,8 @@
 from typing import Protocol
 
 from bench.cards.catalog import Kind
-from bench.cards.detector import DetectorSpec, WeightsSpec
+from bench.cards.detector import DetectorSpec
+from bench.cards.network import NetworkCard, WeightsSpec
 from bench.errors import BenchError, WeightsError
 
 
@@ -15,6 +16,9 @@ class Detectors(Protocol):
 
     def detector_spec(self, name: str, track: str) -> DetectorSpec:
         """A detector's settings on one track."""
+
+    def network(self, name: str) -> NetworkCard:
+        """The card of a network."""
 
 
 def missing_weights(weights: WeightsSpec, spec: DetectorSpec, catalog: Detectors) -> WeightsError:
@@ -29,6 +33,16 @@ def missing_weights(weights: WeightsSpec, spec: DetectorSpec, catalog: Detectors
 
 
 def _way_to(weights: WeightsSpec, spec: DetectorSpec, catalog: Detectors) -> str:
+    source = f", with FILE from {weights.source}," if weights.source else ""
+    for name in catalog.names(Kind.NETWORK):
+        try:
+            card = catalog.network(name)
+        except BenchError:  # a broken card
+            continue
+        if weights.file in [part.file for part in card.weights]:
+            if card.training is not None and card.weights[-1].file == weights.file:
+                return f"`bench train --network {name}`"
+            return f"`bench convert FILE --network {name}`{source}"
     if spec.training is not None and spec.weights[-1].file == weights.file:
         return f"`bench train --detector {spec.name} --track {spec.track}`"
     for name in catalog.names(Kind.DETECTOR):
@@ -38,5 +52,4 @@ def _way_to(weights: WeightsSpec, spec: DetectorSpec, catalog: Detectors) -> str
             continue
         if other.training is not None and other.weights and other.weights[-1].file == weights.file:
             return f"`bench train --detector {name} --track {spec.track}`"
-    source = f", with FILE from {weights.source}," if weights.source else ""
     return f"`bench convert FILE --detector {spec.name} --track {spec.track}`{source}"

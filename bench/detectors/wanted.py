@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+from bench.cards.code.source_hash import is_own
 from bench.cards.code.wanted import Wanted
 
 
@@ -13,17 +14,21 @@ def _is_detector(found: Any) -> bool:
 
 
 def _is_network(found: Any) -> bool:
-    """A subclass of `Network`, or a function that is declared to return one."""
-    from bench.detectors.networks.base import Network
+    """A module or a class of modules, or a function of somebody's own or that is declared to return one."""
+    from torch import nn
 
     if isinstance(found, type):
-        return issubclass(found, Network)
+        return issubclass(found, nn.Module)
+    if isinstance(found, nn.Module):
+        return True
     if not inspect.isfunction(found):
         return False
     returned: Any = found.__annotations__.get("return")
     if isinstance(returned, str):  # annotations that are kept as text: a name in the function's own module
         returned = found.__globals__.get(returned.strip("'\""))
-    return isinstance(returned, type) and issubclass(returned, Network)
+    if isinstance(returned, type):
+        return issubclass(returned, nn.Module)
+    return returned is None and is_own(found.__module__)
 
 
 def _is_scorer(found: Any) -> bool:
@@ -34,6 +39,6 @@ def _is_scorer(found: Any) -> bool:
 DETECTOR = Wanted(_is_detector, "a subclass of bench.detectors.base.Detector")
 NETWORK = Wanted(
     _is_network,
-    "a subclass of bench.detectors.networks.base.Network, or a function declared to return one (-> Network)",
+    "an nn.Module, a subclass of it, or a function that is your own or declared to return one (-> nn.Module)",
 )
 SCORER = Wanted(_is_scorer, "a function, or an nn.Module that is made already", needs_bench=False)

@@ -13,6 +13,7 @@ from bench.cards.catalog import Kind
 from bench.cards.code.source_hash import source_hash
 from bench.cards.detector import DetectorSpec
 from bench.cards.detector_names import names_code
+from bench.cards.network import NetworkCard, is_named
 from bench.cards.threat import Goal, Loss, Norm, Side, ThreatCard
 from bench.cards.track import TrackCard
 from bench.detectors.missing import missing_weights
@@ -36,6 +37,9 @@ class Cards(Protocol):
 
     def detector_spec(self, name: str, track: str) -> DetectorSpec:
         """A detector's settings on one track."""
+
+    def network(self, name: str) -> NetworkCard:
+        """The card of a network."""
 
     def track(self, name: str) -> TrackCard:
         """A track's card."""
@@ -116,13 +120,14 @@ def code_hash(detector: DetectorSpec, threat: ThreatCard, track: TrackCard, sear
     paths = {detector.method, *_named_code(detector.params), *_named_code(threat.params)}
     paths |= {threat.method} if threat.method else set()
     if detector.network is not None:
-        paths |= {detector.network.method, *_named_code(detector.network.args)}
+        own = () if is_named(detector.network.method) else (detector.network.method,)
+        paths |= {*own, *_named_code(detector.network.args)}
     sets = (track.train, track.calibration, track.test, *track.ood.values(), *track.outliers)
     beside = {name for one in sets for name in _named_code([one.source, one.args])}
     if detector.training is not None:
         beside |= {detector.training.recipe, *_named_code(detector.training.args)}
-    own = {path for path in beside if not path.startswith("bench.")}  # what those give is hashed as it is
-    modules = sorted(path.partition(":")[0] for path in paths | own)
+    theirs = {path for path in beside if not path.startswith("bench.")}  # what those give is hashed as it is
+    modules = sorted(path.partition(":")[0] for path in paths | theirs)
     return source_hash([*_HARNESS, *modules], [*search, Path.cwd()])
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from bench.cards.detector import DetectorSpec, RecordedSpec
+from bench.cards.detector import DetectorSpec
 from bench.cards.detector_names import names_code
+from bench.cards.network import RecordedSpec
 from bench.cards.threat import Knowledge, ThreatCard
 from bench.cards.track import TrackCard
 from bench.datasets.track import Track

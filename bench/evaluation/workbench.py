@@ -19,6 +19,7 @@ from bench.detectors.boundary import Bounded
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, CardError, CellError, DataError, NotApplicableError, mishap
 from bench.evaluation.cell import attacked_cell, between_cell, clean_cell
+from bench.evaluation.fits import fit_or_recall
 from bench.evaluation.fooling import fooled_cell
 from bench.evaluation.images import Images, threshold_images
 from bench.evaluation.keys import code_hash
@@ -229,7 +230,7 @@ class Workbench:
             detector = load_detector(planned.detector, planned.track, self._catalog, self._device)
             self._check_code(planned)
             if planned.detector.fit_when_loaded:
-                detector.fit(self._track(planned).training_data())
+                fit_or_recall(detector, planned.detector, self._track(planned), self._catalog)
             self._loaded = token, detector
         return self._loaded[1]
 

@@ -12,6 +12,7 @@ from bench.cards.threat import Norm
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
+from bench.evaluation.fits import fit_or_recall
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.keys import weights_hashes
 from bench.evaluation.scoring import Draws, device_of, predict_classes, score_images
@@ -85,7 +86,7 @@ class Scorer:
         track = Track(card, data_dir, workspace=catalog.workspace)
         detector = load_detector(spec, card, catalog, device)
         if spec.fit_when_loaded:
-            detector.fit(track.training_data())
+            fit_or_recall(detector, spec, track, catalog)
         return cls(row, detector, Images.of(track, row.track.limit))
 
     def id_accuracy(self) -> float | None:

@@ -6,7 +6,7 @@ Pure functions of figures; where the figures come from is known to `stored` and 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cards.detector import RecordedSpec
+from bench.cards.network import RecordedSpec
 from bench.evaluation.gate import ACCURACY_TOLERANCE, AUROC_TOLERANCE
 from bench.soundness.checklist import CHECKS
 from bench.soundness.comparisons import CHANCE, MOVES, STANDS

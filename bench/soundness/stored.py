@@ -6,7 +6,7 @@ from enum import Enum, auto
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cards.detector import RecordedSpec
+from bench.cards.network import RecordedSpec
 from bench.cards.threat import Knowledge, Side, ThreatCard
 from bench.errors import UsageError
 from bench.evaluation.keys import Cards

@@ -42,8 +42,7 @@ class TrainedWeights:
 
 def train_weights(
     catalog: Catalog,
-    name: str,
-    track_name: str,
+    spec: DetectorSpec,
     *,
     data_dir: Path | None = None,
     out: Path | None = None,
@@ -57,8 +56,7 @@ def train_weights(
 
     Args:
         catalog: Where cards and weights are found.
-        name: A detector, `NAME` or `NAME.VARIANT`.
-        track_name: The track.
+        spec: The settings of a detector, or of a score on the network that is trained, on a track.
         data_dir: Where data files lie; None for the default.
         out: Folder of the weights; None for the workspace's, or the cache without one.
         seed: Another seed than the card's.
@@ -72,12 +70,11 @@ def train_weights(
         UsageError: The card has no recipe for this track, data or earlier weights are missing, or the folder cannot be
             written.
     """
-    spec = catalog.detector_spec(name, track_name)
     if spec.training is None or not spec.weights:
         raise UsageError(
-            f"detector '{name}' has no training recipe for track '{track_name}'; `bench show {name}` prints its card."
+            f"'{spec.name}' has no training recipe for track '{spec.track}'; `bench show {spec.name}` prints its card."
         )
-    track = Track(catalog.track(track_name), data_dir, workspace=catalog.workspace)
+    track = Track(catalog.track(spec.track), data_dir, workspace=catalog.workspace)
     seed = spec.training.seed if seed is None else seed
     recipe = build_recipe(spec, track, catalog, seed=seed, device=device)
     target = (out if out is not None else catalog.weights_dir_for_writing()) / spec.weights[-1].file

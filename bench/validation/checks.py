@@ -10,14 +10,17 @@ from bench.cards.reading import card_from
 from bench.errors import CardError
 from bench.validation.check import Check, Checked
 from bench.validation.detectors import DetectorCheck
+from bench.validation.networks import NetworkCheck
 from bench.validation.threats import ThreatCheck
 from bench.validation.tracks import TrackCheck
 
-_CHECKS: dict[Kind, type[Check]] = {Kind.TRACK: TrackCheck, Kind.THREAT: ThreatCheck, Kind.DETECTOR: DetectorCheck}
+_CHECKS: dict[Kind, type[Check]] = {
+    Kind.TRACK: TrackCheck, Kind.THREAT: ThreatCheck, Kind.NETWORK: NetworkCheck, Kind.DETECTOR: DetectorCheck,
+}  # fmt: skip
 
 
 def check_catalog(catalog: Catalog, *, run_code: bool = True) -> Iterator[Checked]:
-    """Check every card in force, tracks first: detectors refer to them."""
+    """Check every card in force, tracks first and networks before detectors, which refer to them."""
     for kind in _CHECKS:
         for name in catalog.names(kind):
             yield check_file(catalog.where(kind, name), catalog, run_code=run_code)
@@ -47,10 +50,12 @@ def _once(found: list[str]) -> tuple[str, ...]:
 
 
 def _kind(document: Document) -> Kind:
-    """By the folder where there is one of the three, else by what only such cards have."""
+    """By the folder where there is one of the four, else by what only such cards have."""
     for kind in Kind:
-        if document.path.resolve().parent.name == kind.folder:
+        if document.path.resolve().parent.as_posix().endswith(f"/{kind.folder}"):
             return kind
     if document.content.keys() & {"ood", "calibration", "shape"}:
         return Kind.TRACK
+    if "track" in document.content:
+        return Kind.NETWORK
     return Kind.THREAT if document.content.keys() & {"knowledge", "norm", "eps", "sides"} else Kind.DETECTOR

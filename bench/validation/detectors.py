@@ -4,8 +4,9 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from bench.cards.catalog import Kind
-from bench.cards.detector import DetectorCard, DetectorSpec, WeightsSpec
+from bench.cards.detector import DetectorCard, DetectorSpec
 from bench.cards.documents import Location
+from bench.cards.network import WeightsSpec, is_named
 from bench.detectors.wanted import DETECTOR, NETWORK
 from bench.errors import BenchError
 from bench.training.wanted import RECIPE
@@ -24,6 +25,9 @@ class DetectorCheck(Check):
     def card(self, card: DetectorCard) -> None:
         """Find everything that is wrong with it."""
         method = self.imported(("method",), card.method, DETECTOR)
+        if card.on_network:
+            self.score(card, method)
+            return
         for variant in (None, *card.variants):
             own = card.variants[variant].tracks if variant is not None else {}
             for track in own or card.tracks:
@@ -38,8 +42,37 @@ class DetectorCheck(Check):
         if not card.tracks and not any(variant.tracks for variant in card.variants.values()):
             self.notes.append(f"{self.document.place(())}: the detector has no track, so it cannot be run.")
 
-    def on_track(self, spec: DetectorSpec, variant: str | None, here: Location, method: Any) -> None:
-        """Check what the card says of one track, for the plain detector or a variant."""
+    def score(self, card: DetectorCard, method: Any) -> None:
+        """A score is tried on the own network of every track that names one."""
+        tried = 0
+        for name in self.catalog.names(Kind.TRACK):
+            for variant in (None, *card.variants):
+                try:
+                    base = self.catalog.base(None, name)
+                except BenchError:
+                    continue  # the track has none, or the network's own check says what is wrong with it
+                own = card.variants[variant].tracks if variant is not None else {}
+                here: Location = ("tracks", name)
+                if variant is not None and own:
+                    here = ("variants", variant, *here)
+                self.on_track(card.on(base, name, variant), variant, here, method, len(base.weights))
+                tried += 1
+        unknown = set(card.tracks) - set(self.catalog.names(Kind.TRACK))
+        if unknown:
+            self.problem(("tracks", min(unknown)), f"field 'tracks.{min(unknown)}': unknown track")
+        if not tried:
+            self.notes.append(f"{self.document.place(())}: no track names a network, so the score was not tried.")
+
+    def on_track(self, spec: DetectorSpec, variant: str | None, here: Location, method: Any, shared: int = 0) -> None:
+        """Check what the card says of one track, for the plain detector or a variant.
+
+        Args:
+            spec: Resolved.
+            variant: Its name.
+            here: Where the card says it.
+            method: The class, None where it cannot be had.
+            shared: So many of the weights are those of a network, whose own check is told of them.
+        """
         if method is not None:
             places: list[Location] = [(*here, "params")]
             if variant is not None:
@@ -53,14 +86,15 @@ class DetectorCheck(Check):
                         ("thresholds", field),
                         f"field 'thresholds.{field}': given {given}, and the method predicts no classes; leave it out",
                     )
-        self.network(spec, here)
-        if spec.training is not None:
+        if not shared:
+            self.network(spec, here)
+        if spec.training is not None and (not shared or len(spec.weights) > shared):
             recipe = self.imported((*here, "training", "recipe"), spec.training.recipe, RECIPE)
             if recipe is not None and hasattr(recipe, "Args"):
                 self.settings(recipe.Args, spec.training.args, [(*here, "training", "args")])
-        for number, weights in enumerate(spec.weights):
+        for number, weights in enumerate(spec.weights[shared:]):
             maker = self.maker(weights.file, spec.track)
-            if maker is None and spec.training is not None and number == len(spec.weights) - 1:
+            if maker is None and spec.training is not None and number == len(spec.weights) - shared - 1:
                 maker = spec.name
             self.weights(spec, weights, (*here, "weights", number), maker)
         if (
@@ -95,10 +129,11 @@ class DetectorCheck(Check):
         network = spec.network
         if network is None:
             return
-        at: Location = (*here, "network")
-
-        made_by = self.imported((*at, "method"), network.method, NETWORK)
-        if made_by is not None:
+        at: Location = (*here, "network") if here else ()
+        made_by = None
+        if not is_named(network.method):
+            made_by = self.imported((*at, "method"), network.method, NETWORK)
+        if inspect.isclass(made_by) or inspect.isfunction(made_by):
             try:
                 inspect.signature(made_by).bind(**network.args)
             except TypeError as error:
@@ -135,15 +170,20 @@ class DetectorCheck(Check):
         """A failure where the file should be part of the built-in content or nothing says where it comes from."""
         ways = []
         if maker is not None:
-            ways.append(f"run `bench train --detector {maker} --track {spec.track}`")
+            ways.append(f"run `bench train {self.named(spec, maker)}`")
         if weights.source is not None:
-            ways.append(f"run `bench convert FILE --detector {spec.name} --track {spec.track}` with {weights.source}")
+            ways.append(f"run `bench convert FILE {self.named(spec, spec.name)}` with {weights.source}")
         todo = " or ".join(ways) or "put the file into detectors/weights"
-        ships = self.document.path.resolve().parent.parent == self.catalog.builtin and spec.track == EMBEDDED_TRACK
+        folders = [self.catalog.builtin / kind.folder for kind in Kind]
+        ships = self.document.path.resolve().parent in folders and spec.track == EMBEDDED_TRACK
         if ships or not ways:
             self.problem(location, f"weights '{weights.file}' are not here; {todo}")
         else:
             self.notes.append(f"{self.document.place(location)}: weights '{weights.file}' are not here; {todo}.")
+
+    def named(self, spec: DetectorSpec, name: str) -> str:
+        """How a command is told what a file is for."""
+        return f"--detector {name} --track {spec.track}"
 
     def maker(self, file: str, track: str) -> str | None:
         """The detector whose training makes this file; None where no card says so."""

@@ -1,5 +1,6 @@
 """Whether the card of a track can be used."""
 
+from bench.cards.catalog import Kind
 from bench.cards.documents import Location
 from bench.cards.track import SetSpec, TrackCard
 from bench.datasets.wanted import SOURCE
@@ -11,6 +12,9 @@ class TrackCheck(Check):
 
     def card(self, card: TrackCard) -> None:
         """Find everything that is wrong with it."""
+        if card.network is not None and card.network not in self.catalog.names(Kind.NETWORK):
+            known = ", ".join(self.catalog.names(Kind.NETWORK)) or "none"
+            self.problem(("network",), f"field 'network': unknown network '{card.network}'; the catalog has: {known}")
         parts: list[tuple[Location, SetSpec]] = [
             (("train",), card.train), (("calibration",), card.calibration), (("test",), card.test),
             *((("ood", name), spec) for name, spec in card.ood.items()),

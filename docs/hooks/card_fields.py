@@ -9,24 +9,25 @@ from schema_words import allowed
 from writing import code, page, prose, table, value
 
 from bench.cards.detector import DetectorCard, ThresholdSource
+from bench.cards.network import NetworkCard
 from bench.cards.threat import Goal, Knowledge, Norm, Side, ThreatCard
 from bench.cards.track import SetKind, TrackCard
 from bench.leaderboards.baseline import Baseline
 from bench.leaderboards.row import Row
 
-CARDS = (TrackCard, DetectorCard, ThreatCard)
+CARDS = (TrackCard, NetworkCard, DetectorCard, ThreatCard)
 ENUMERATIONS = (Side, Goal, Norm, Knowledge, SetKind, ThresholdSource)
 
 
 def cards_page() -> str:
-    """Every field of the three kinds of card, and of their parts."""
+    """Every field of the four kinds of card, and of their parts."""
     lines = [
         "# Fields of cards",
         "",
-        "A card is a YAML file `NAME.yaml` in `datasets/`, `detectors/` or `threat_models/` of a workspace. Unknown "
-        "fields and duplicate keys are errors; `bench validate FILE` says what is wrong with a card, `bench show NAME` "
-        "prints one with every default written out. This page is made from `bench/cards/` when the site "
-        "is built.",
+        "A card is a YAML file `NAME.yaml` in `datasets/`, `detectors/networks/`, `detectors/` or `threat_models/` of "
+        "a workspace. Unknown fields and duplicate keys are errors; `bench validate FILE` says what is wrong with a "
+        "card, `bench show NAME` prints one with every default written out. This page is made from `bench/cards/` "
+        "when the site is built.",
     ]
     for card in CARDS:
         lines += model_section(card, depth=2)

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from bench.cards.code.source_hash import followed, source_hash
-from bench.cards.detector import DetectorSpec, RecordedSpec, WeightsSpec
+from bench.cards.detector import DetectorSpec
+from bench.cards.network import RecordedSpec, WeightsSpec
 from bench.errors import UsageError, WeightsError
 from bench.evaluation.keys import weights_hashes
 from bench.evaluation.plan import plan

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from soundness_cases import COUNT, ID, view
 
-from bench.cards.detector import RecordedSpec
+from bench.cards.network import RecordedSpec
 from bench.soundness import records
 from bench.soundness.verdicts import Verdict
 

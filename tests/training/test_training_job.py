@@ -14,7 +14,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_training(tmp_path
     monkeypatch.setattr(job, "train", lambda *args, **options: pytest.fail("the training began"))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WeightsError, match=r"weights cannot be written to .*; name another folder with --out"):
-        job.train_weights(Catalog(), "msp", "digits", out=tmp_path / "file")
+        job.train_weights(Catalog(), Catalog().detector_spec("msp", "digits"), out=tmp_path / "file")
 
 
 def test_a_training_takes_one_thread_unless_told_otherwise_and_gives_the_others_back(tmp_path: Path, monkeypatch):
@@ -27,7 +27,7 @@ def test_a_training_takes_one_thread_unless_told_otherwise_and_gives_the_others_
     monkeypatch.setattr(job, "train", note_threads)
     before = torch.get_num_threads()
     for options in ({}, {"threads": 3}):
-        job.train_weights(Catalog(), "msp", "digits", out=tmp_path, **options)
+        job.train_weights(Catalog(), Catalog().detector_spec("msp", "digits"), out=tmp_path, **options)
     assert seen == [1, 3]
     assert torch.get_num_threads() == before
 
@@ -45,7 +45,7 @@ def test_a_fresh_training_goes_on_from_no_checkpoint(tmp_path: Path, monkeypatch
     for fresh in (False, True):
         checkpoint = target.with_name(f"{target.stem}.checkpoint.safetensors")
         save_tensors(checkpoint, {"a": torch.zeros(1)}, {"progress": '{"identity": "x", "step": 3}'})
-        job.train_weights(Catalog(), "msp", "digits", out=tmp_path, fresh=fresh)
+        job.train_weights(Catalog(), Catalog().detector_spec("msp", "digits"), out=tmp_path, fresh=fresh)
     assert found == [True, False]
 
 

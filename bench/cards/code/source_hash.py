@@ -101,6 +101,12 @@ def _is_covered(name: str) -> bool:
     return name in _COVERED or any(name.startswith(f"{room}.") for room in _COVERED if room != "bench")
 
 
+def is_own(name: str) -> bool:
+    """Whether a loaded module is the user's: neither bench, nor installed, nor Python's own."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return name.partition(".")[0] != "bench" and file is not None and not _is_installed(file) and not _is_standard(file)
+
+
 def text_hash(content: bytes) -> str:
     """sha256 of a source, whatever its line ends."""
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

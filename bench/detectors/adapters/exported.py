@@ -85,14 +85,7 @@ def read_program(file: Path, sha256: str) -> nn.Module:
     Raises:
         UsageError: The file cannot be read, is too large or another, or holds no such program.
     """
-    try:
-        if (size := file.stat().st_size) > SIZE_LIMIT:
-            raise UsageError(f"program '{file}' has {size:,} bytes; allowed are {SIZE_LIMIT:,}.")
-        content = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"program '{file}' cannot be read ({error.strerror}); check the file.") from error
-    if (found := hashlib.sha256(content).hexdigest()) != sha256:
-        raise UsageError(f"program '{file}' has sha256 {found}, expected was {sha256}; leave it alone during a run.")
+    content = read_checked(file, sha256)
     exported = file.suffix == ".pt2"
     try:
         return _exported(content) if exported else _scripted(content)
@@ -104,6 +97,23 @@ def read_program(file: Path, sha256: str) -> nn.Module:
             f"'{file}' is not what {wanted} writes ({type(error).__name__}); "
             "export the model, or name it as callable:package.module:function."
         ) from error
+
+
+def read_checked(file: Path, sha256: str) -> bytes:
+    """The bytes of a program.
+
+    Raises:
+        UsageError: The file cannot be read, is too large, or is another.
+    """
+    try:
+        if (size := file.stat().st_size) > SIZE_LIMIT:
+            raise UsageError(f"program '{file}' has {size:,} bytes; allowed are {SIZE_LIMIT:,}.")
+        content = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"program '{file}' cannot be read ({error.strerror}); check the file.") from error
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise UsageError(f"program '{file}' has sha256 {found}, expected was {sha256}; leave it alone during a run.")
+    return content
 
 
 def _exported(content: bytes) -> nn.Module:

@@ -70,6 +70,8 @@ class PytorchOOD(Detector):
         self._made: Any = None
         self._alone = False
 
+    statistics_in_state: ClassVar[bool] = False
+
     def fit(self, data: TrainingData, *, progress: Progress = silent) -> Self:
         """Show it the training images, where it has a fit."""
         assert isinstance(self.params, PytorchOODParams)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Network(nn.Module):
@@ -12,8 +13,10 @@ class Network(nn.Module):
     Attributes:
         layers: Names of the activations of `activations`, from input to output; the last two are
             "penultimate" (N, D) and "logits" (N, K).
+        trusted: Nothing in it writes into the images that it is given.
     """
 
+    trusted: bool = True
     layers: tuple[str, ...] = ("penultimate", "logits")
 
     @abstractmethod
@@ -26,11 +29,14 @@ class Network(nn.Module):
 
 
 class FromPixels(Network):
-    """A network behind the fixed steps from [0, 1] pixels to its own input: centre crop, then normalisation.
+    """A network behind the fixed steps from [0, 1] pixels to its own input: centre crop, resize, normalisation.
+
+    Every step has a gradient, so that an attack goes through it and its budget is one of the track's own pixels.
 
     Args:
         network: The network.
         crop: Side of the centre crop, the exact inverse of a track's zero padding; None keeps the image.
+        resize: Side that images are brought to after the crop, bilinearly with antialiasing; None keeps their size.
         mean: One number a channel, subtracted after the crop; None subtracts nothing.
         std: One number a channel, divided by; None divides by nothing.
     """
@@ -40,14 +46,16 @@ class FromPixels(Network):
         network: Network,
         *,
         crop: int | None = None,
+        resize: int | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.layers = network.layers
-        self.trusted = type(network).__module__.startswith("bench.")
+        self.trusted = network.trusted and type(network).__module__.startswith("bench.")
         self.crop = crop
+        self.resize = resize
         self.normalises = mean is not None or std is not None
         channels = len(mean or std or (0.0,))
         self.register_buffer("mean", torch.tensor(mean or (0.0,) * channels).view(-1, 1, 1), persistent=False)
@@ -57,13 +65,24 @@ class FromPixels(Network):
 
     def activations(self, x: Tensor) -> dict[str, Tensor]:
         """Every named activation for (N, C, H, W) images in [0, 1]."""
+        return self.network.activations(self._given(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> (N, K) logits."""
+        logits: Tensor = self.network(self._given(x))
+        return logits
+
+    def _given(self, x: Tensor) -> Tensor:
+        """Networks of others may write into their input, which a score may need once more."""
         own = self.own_input(x)
-        # Networks of others may write into their input, which a score may need once more.
-        return self.network.activations(own if self.trusted else own.clone())
+        return own if self.trusted else own.clone()
 
     def own_input(self, x: Tensor) -> Tensor:
-        """The cropped and normalised image that the network itself sees."""
+        """The cropped, resized and normalised image that the network itself sees."""
         if self.crop is not None:
             top, left = (x.shape[-2] - self.crop) // 2, (x.shape[-1] - self.crop) // 2
             x = x[..., top : top + self.crop, left : left + self.crop]
+        if self.resize is not None and x.shape[-2:] != (self.resize, self.resize):
+            size = (self.resize, self.resize)
+            x = functional.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
         return (x - self.mean) / self.std if self.normalises else x
