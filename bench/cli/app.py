@@ -21,6 +21,7 @@ MODULES = {
     "table": "table",
     "report": "report",
     "list": "list_",
+    "new": "new",
     "show": "show",
     "validate": "validate",
     "train": "train",
