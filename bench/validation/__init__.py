@@ -5,5 +5,6 @@ all weights are here; `Checked.imported` says which modules outside bench these 
 kind that its place asks for, and is refused unrun where its source shows that it is not: see `bench.cards.code`.
 Without `run_code` nothing is imported or made: fields, references and weights are checked, and code by its source.
 
-`checks` checks files, with one module a kind of card (`tracks`, `threats`, `networks`, `detectors`) on what they share (`check`).
+`checks` checks files, with one module a kind of card (`tracks`, `threats`, `networks`, `detectors`) on what they share
+(`check`).
 """
