@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.cards.catalog import Catalog, Kind, split_network
+from bench.cards.catalog import Catalog, Kind
+from bench.cards.detector_names import split_network
 from bench.cards.network import NetworkCard, NetworkSpec
 from bench.detectors.loading import build_detector, load_detector
 from bench.detectors.weights import save_tensors

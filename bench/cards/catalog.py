@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.cards.base import Card, RelativeFile
 from bench.cards.detector import DetectorCard, DetectorSpec
-from bench.cards.detector_names import adapted_card, is_adapted, stands_on_network
+from bench.cards.detector_names import adapted_card, is_adapted, split_network
 from bench.cards.folders import (
     MARKER,
     builtin_content,
@@ -406,17 +406,3 @@ class Catalog:
                 yield name
             elif kind is Kind.DETECTOR:
                 yield from (f"{name}.{variant}" for variant in self.detector(name)[0].variants)
-
-
-def of_logits(network: NetworkCard) -> DetectorSpec:
-    """A score that needs nothing but a network's logits, on the track of its card: to try, train or convert it."""
-    card = DetectorCard(name=network.name, summary="", method="bench.detectors.energy:Energy", on_network=True)
-    return card.on(network.base(default=True), network.track)
-
-
-def split_network(name: str) -> tuple[str, str | None]:
-    """The score and the network of `SCORE@NETWORK`; None for the track's own. Paths and code keep their signs."""
-    if is_adapted(name) and not stands_on_network(name):
-        return name, None
-    score, at, network = name.partition("@")
-    return score, network if at else None

@@ -15,7 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.cards.detector import DetectorCard, DetectorOnTrack
+from bench.cards.detector import DetectorCard, DetectorOnTrack, DetectorSpec
+from bench.cards.network import NetworkCard
 from bench.errors import UsageError, shorten
 from bench.places import expanded
 
@@ -79,6 +80,20 @@ def stands_on_network(name: str) -> bool:
     """Whether what is named is a score on a network, so that `@NETWORK` may follow."""
     adapter = ADAPTERS.get(name.partition(":")[0])
     return adapter is not None and adapter.wraps_classifier
+
+
+def of_logits(network: NetworkCard) -> DetectorSpec:
+    """A score that needs nothing but a network's logits, on the track of its card: to try, train or convert it."""
+    card = DetectorCard(name=network.name, summary="", method="bench.detectors.energy:Energy", on_network=True)
+    return card.on(network.base(default=True), network.track)
+
+
+def split_network(name: str) -> tuple[str, str | None]:
+    """The score and the network of `SCORE@NETWORK`; None for the track's own. Paths and code keep their signs."""
+    if is_adapted(name) and not stands_on_network(name):
+        return name, None
+    score, at, network = name.partition("@")
+    return score, network if at else None
 
 
 def forms() -> str:

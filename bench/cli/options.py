@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cards.catalog import Catalog, of_logits
+from bench.cards.catalog import Catalog
 from bench.cards.detector import DetectorSpec
+from bench.cards.detector_names import of_logits
 from bench.errors import UsageError
 
 OodOption = Annotated[

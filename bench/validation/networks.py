@@ -1,7 +1,8 @@
 """Whether the card of a network can be used: what makes it, its steps from pixels, its layers and its weights."""
 
-from bench.cards.catalog import Kind, of_logits
+from bench.cards.catalog import Kind
 from bench.cards.detector import DetectorSpec
+from bench.cards.detector_names import of_logits
 from bench.cards.network import NetworkCard
 from bench.validation.detectors import DetectorCheck
 
