@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 
 from bench.cards.threat import Norm
-from bench.report.radii import keep_radii, stored_radii
+from bench.cards.track import TrackCard
+from bench.report.radii import keep_radii, radii_for, stored_radii
 from bench.report.table import build_tables
 
 
@@ -53,3 +55,36 @@ def test_nothing_is_kept_through_a_link(tmp_path, make_meta):
     (table,) = build_tables([make_meta()])
     keep_radii(tmp_path, table, {Norm.L2: 1.8})
     assert elsewhere.read_text() == "mine"
+
+
+@pytest.fixture
+def near_and_far(tmp_path):
+    """A card of two OOD sets: one of copies of the ID images, and one whose images are all white and theirs black."""
+    black, white = np.zeros((6, 2, 2, 1), np.uint8), np.full((6, 2, 2, 1), 255, np.uint8)
+    for name, images in (("black", black), ("copies", black), ("white", white)):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(6) % 2)
+
+    def declared(name):
+        return {"source": "npz", "args": {"file": f"{name}.npz"}}
+
+    own = {name: declared("black") for name in ("train", "calibration", "test")}
+    return TrackCard.model_validate(
+        {"name": "flat", "summary": "s", "shape": [1, 2, 2], "classes": 2, **own,
+         "ood": {"near": declared("copies"), "far": declared("white")}}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("without", "expected"), [((), 0.0), (("near",), 2.0), (("far",), 0.0)])
+def test_a_radius_is_that_of_the_sets_that_the_table_has(
+    tmp_path, make_meta, make_set, near_and_far, without, expected
+):
+    """White lies at an L2 distance of 2 from black, and copies at 0."""
+    sets = {name: make_set(0.5) for name in ("near", "far") if name not in without}
+    (table,) = build_tables([make_meta(sets=sets, limit=None, reachable=0.9, without=without)])
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    if "near" in without:
+        (tmp_path / "copies.npz").unlink()  # why the run left the set out; nobody has to read it
+    found = radii_for(table, near_and_far, root=runs, data_dir=tmp_path)
+    assert found == {Norm.L2: pytest.approx(expected, rel=0.06)}
+    assert stored_radii(runs, table) == found
