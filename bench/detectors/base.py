@@ -149,6 +149,14 @@ class Detector(nn.Module):
         """(N, K) of the classifier inside, None without one."""
         return self.network(x) if self.network is not None and self.info.classifier else None
 
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) what the score would be if each class were the predicted one; None where no class has a part in it.
+
+        An attack may ascend each of them in turn and keep what the score itself ranks best. Differentiable in x as the
+        score is.
+        """
+        return None
+
     def bits_per_dim(self, x: Tensor) -> Tensor | None:
         """(N,) negative log2-likelihood of the 8-bit image a pixel and channel; None without a density."""
         return None

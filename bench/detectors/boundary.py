@@ -145,6 +145,11 @@ class Bounded(Detector):
             )
         return tensor
 
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) scores by class where it has them."""
+        scores = self._ask(self.inner.class_scores, x)
+        return None if scores is None else _held(scores, x, f"{self.title}: class_scores")
+
     def features(self, x: Tensor, at: str) -> Tensor:
         """(N, D) features."""
         return _held(self._ask(lambda own: self.inner.features(own, at), x), x, f"{self.title}: features")

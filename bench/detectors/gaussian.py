@@ -108,3 +108,8 @@ class TiedGaussians(nn.Module):
         with torch.no_grad():
             nearest = (self.means.square().sum(dim=1) - 2.0 * whitened @ self.means.T).argmin(dim=1)
         return -(whitened - self.means[nearest]).square().sum(dim=1)
+
+    def by_class(self, features: Tensor) -> Tensor:
+        """(N, D) -> (N, C) minus the squared distance to every mean, each as a sum of squares."""
+        whitened = (features - self.centre) @ self.whitening
+        return torch.stack([-(whitened - mean).square().sum(dim=1) for mean in self.means], dim=1)

@@ -1,6 +1,6 @@
 """Mahalanobis distances in the layers of a classifier."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -74,15 +74,29 @@ class Mahalanobis(Detector):
 
     def layer_scores(self, x: Tensor) -> list[Tensor]:
         """For every layer (N,) minus the squared distance, at that layer's own preprocessed point."""
+        return self._at_own_points(x, self._distances)
+
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) the score with that class as the nearest one in every layer, so that none is above the score.
+
+        That is for weights of at least 0; the steps are those towards the nearest class, as in the score.
+        """
+        return torch.stack(self._at_own_points(x, self._class_distances), dim=2) @ self.weights
+
+    def _at_own_points(self, x: Tensor, distances: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
         assert isinstance(self.params, MahalanobisParams)
         if self.params.magnitude == 0.0:
-            return self._distances(x)
+            return distances(x)
         steps = [self.params.magnitude * gradient.sign() for gradient in self._layer_gradients(x)]
-        return [self._distances(x + step)[layer] for layer, step in enumerate(steps)]
+        return [distances(x + step)[layer] for layer, step in enumerate(steps)]
 
     def _distances(self, x: Tensor) -> list[Tensor]:
         layers = _pooled(needed_network(self), x)
         return [gaussians(features) for gaussians, features in zip(self.gaussians, layers, strict=True)]
+
+    def _class_distances(self, x: Tensor) -> list[Tensor]:
+        layers = _pooled(needed_network(self), x)
+        return [gaussians.by_class(features) for gaussians, features in zip(self._gaussians(), layers, strict=True)]
 
     def _layer_gradients(self, x: Tensor) -> list[Tensor]:
         """For every layer (N, C, H, W) the gradient of its score at x, all from one pass forward."""

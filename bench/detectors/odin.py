@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
 from bench.detectors.logit import needed_network
-from bench.detectors.msp import top_and_others
 from bench.detectors.preprocessing import input_gradient
 
 
@@ -55,6 +54,14 @@ class ODIN(Detector):
             return x
         return x + self.params.magnitude * input_gradient(self.confidence, x).sign()
 
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) the confidence in each class, at the image that the step towards the top class gives."""
+        assert isinstance(self.params, ODINParams)
+        logits = needed_network(self)(self.preprocess(x))
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        temperature = self.params.temperature
+        return torch.stack([confidence_in(logits, k.expand(len(logits)), temperature) for k in classes], dim=1)
+
     def confidence(self, x: Tensor) -> Tensor:
         """The score without the step."""
         assert isinstance(self.params, ODINParams)
@@ -76,9 +83,24 @@ def unsaturated_confidence(logits: Tensor, temperature: float) -> Tensor:
     Returns:
         (N,).
     """
-    top, others = top_and_others(logits)
+    return confidence_in(logits, logits.argmax(dim=1), temperature)
+
+
+def confidence_in(logits: Tensor, classes: Tensor, temperature: float) -> Tensor:
+    """The same of any class: T * (log(p_k / (1 - p_k)) + log(K - 1)), p = softmax(z / T).
+
+    Args:
+        logits: (N, K >= 2).
+        classes: (N,) int64, k of every image.
+        temperature: T > 0.
+
+    Returns:
+        (N,).
+    """
+    own = logits.gather(1, classes[:, None]).squeeze(1)
+    others = logits.scatter(1, classes[:, None], float("-inf"))
     second = others.amax(dim=1)
     distance = (others - second[:, None]) / temperature
-    # The largest logit itself counts nothing: its expm1(-inf) = -1 is replaced by 0.
+    # The class itself counts nothing: its expm1(-inf) = -1 is replaced by 0.
     excess = torch.where(torch.isinf(distance), 0.0, torch.expm1(distance)).sum(dim=1)
-    return top - second - temperature * torch.log1p(excess / (logits.shape[1] - 1))
+    return own - second - temperature * torch.log1p(excess / (logits.shape[1] - 1))

@@ -16,9 +16,6 @@ from bench.tensor_files import check_header
 SIZE_LIMIT = 4 << 30
 """Bytes; larger files are refused unread."""
 
-STATISTICS = "statistics."
-"""How the names begin of what a score's own `fit` finds: weights may leave all of it out."""
-
 NAMES_SHOWN = 3
 """How many tensor names an error lists."""
 
@@ -126,8 +123,6 @@ def file_sha256(path: Path) -> str:
 def check_state(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
     """Raise unless a state has exactly the expected names and shapes, and only finite numbers.
 
-    What is statistics of a score, found by its `fit`, may be left out as a whole.
-
     Args:
         expected: Tensors by name, of the shapes that are needed.
         given: Tensors by name, as read.
@@ -137,9 +132,7 @@ def check_state(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], wha
         WeightsError: In one sentence, what is missing, too much, or of another shape.
     """
     faults = []
-    unfitted = not any(name.startswith(STATISTICS) for name in given)
-    needed = [name for name in expected if not (unfitted and name.startswith(STATISTICS))]
-    if missing := [name for name in needed if name not in given]:
+    if missing := [name for name in expected if name not in given]:
         faults.append(f"missing {_some(missing)}")
     if unexpected := [name for name in given if name not in expected]:
         faults.append(f"unexpected {_some(unexpected)}")

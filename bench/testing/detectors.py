@@ -222,6 +222,24 @@ def check_logits_are_those_of_a_classifier(case: DetectorCase) -> None:
     _require(logits is None or tuple(logits.shape) == wanted, f"logits do not have shape {wanted}")
 
 
+def check_class_scores_are_one_a_class(case: DetectorCase) -> None:
+    """Scores by class, where a detector has them, are (N, classes), finite, and have a finite gradient."""
+    with torch.no_grad():
+        scores = case.detector.class_scores(case.images)
+    if scores is None:
+        return
+    wanted = (len(case.images), case.detector.classes)
+    _require(tuple(scores.shape) == wanted, f"class_scores have shape {tuple(scores.shape)}, not {wanted}")
+    _require(bool(scores.isfinite().all()), "class_scores are not all finite")
+    if case.detector.info.differentiable:
+        leaf = case.images.clone().requires_grad_(True)
+        by_class = case.detector.class_scores(leaf)
+        assert by_class is not None
+        _require(by_class.requires_grad, "class_scores have no gradient in the images")
+        (gradient,) = torch.autograd.grad(by_class.sum(), leaf, allow_unused=True)
+        _require(gradient is not None and bool(gradient.isfinite().all()), "class_scores have no finite gradient")
+
+
 def check_in_distribution_scores_are_higher(case: DetectorCase) -> None:
     """The sign: the mean score of in-distribution images is above that of the OOD images."""
     if case.ood is None:
@@ -264,6 +282,7 @@ DETECTOR_CHECKS: tuple[Check, ...] = (
     check_images_are_untouched,
     check_saved_and_loaded_it_gives_the_same_bits,
     check_logits_are_those_of_a_classifier,
+    check_class_scores_are_one_a_class,
     check_in_distribution_scores_are_higher,
     check_bad_images_are_refused,
 )

@@ -92,6 +92,8 @@ class Context:
         loss: What directs an attack of side FOOL.
         acceptance: The detector's thresholds; None where the goal needs none.
         draws: Over how many draws of its noise the score of a random detector is averaged; 0 for one that draws none.
+        classes: (N,) int64 classes whose own score directs the attack (`Detector.class_scores`), in place of the
+            detector's objective; None for that.
         transferred: (N, C, H, W) images crafted from the same images on other detectors, by the detectors' names.
         micro_batch: The one batch shape in which gradients and scores are computed (the last batch is padded).
         precision: The type in which scores are compared, `Detector.precision`.
@@ -108,12 +110,13 @@ class Context:
     loss: Loss = Loss.MARGIN
     acceptance: Acceptance | None = None
     draws: int = 0
+    classes: Tensor | None = None
     transferred: Mapping[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 128
     precision: torch.dtype = torch.float32
     progress: Callable[[float, Tensor], None] = _unheard
 
-    PER_IMAGE: ClassVar[frozenset[str]] = frozenset({"labels", "transferred"})
+    PER_IMAGE: ClassVar[frozenset[str]] = frozenset({"labels", "classes", "transferred"})
     """The fields with one entry an attacked image: what is chosen among the images is chosen among these."""
 
     OF_ALL: ClassVar[frozenset[str]] = frozenset({

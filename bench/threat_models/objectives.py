@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from bench.cards.threat import Goal, Loss, Side
 from bench.detectors.base import Detector, NoiseSource
-from bench.errors import UsageError
+from bench.errors import NotApplicableError, UsageError
 from bench.threat_models.base import Context
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -39,7 +39,9 @@ def objective_of(detector: Detector, ids: Tensor, context: Context) -> Objective
 
 @dataclass(frozen=True)
 class ScoreObjective:
-    """The score, up or down; that of a random detector is its mean over the same draws at every step.
+    """The score, up or down, directed by that of one class where the context names one.
+
+    That of a random detector is its mean over the same draws at every step.
 
     Attributes:
         detector: Frozen, in evaluation mode.
@@ -54,6 +56,11 @@ class ScoreObjective:
     def __call__(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Signed score and signed objective."""
         sign = self.context.sign
+        if self.context.classes is not None:
+            with torch.no_grad():
+                score = self.detector.score(x)
+            toward = needed_class_scores(self.detector, x).gather(1, self.context.classes[rows][:, None]).squeeze(1)
+            return sign * score, sign * toward
         if self.context.draws == 0:
             score, objective = self.detector.score_and_objective(x)
             return sign * score, sign * objective
@@ -141,6 +148,22 @@ def needed_logits(detector: Detector, x: Tensor) -> Tensor:
             "classifier, or --side evade."
         )
     return logits
+
+
+def needed_class_scores(detector: Detector, x: Tensor) -> Tensor:
+    """(N, K) what the score would be for each class.
+
+    Raises:
+        NotApplicableError: No class has a part in the score.
+    """
+    scores = detector.class_scores(x)
+    if scores is None:
+        raise NotApplicableError(
+            f"{detector.title} does not compare an image with one class, so that there are no classes to attack in "
+            "turn; choose pgd, or a class-conditional score such as mahalanobis, she, fdbd, nci, klm or odin.",
+            why="its score is of no single class",
+        )
+    return scores
 
 
 def mean_score(detector: Detector, x: Tensor, ids: Tensor, context: Context, *, first: int = 0) -> Tensor:

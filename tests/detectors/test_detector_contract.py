@@ -78,6 +78,21 @@ class TwoLogits(Wrong):
         return self.network(x)[:, :2]
 
 
+class ScoresOfTwoClasses(Wrong):
+    def class_scores(self, x):
+        return self.network(x)[:, :2]
+
+
+class CutClassScores(Wrong):
+    def class_scores(self, x):
+        return self.network(x.detach())
+
+
+class BrokenClassScores(Wrong):
+    def class_scores(self, x):
+        return self.network(x) * torch.nan
+
+
 class ReversedObjective(Wrong):
     def objective(self, x):
         return -self.score(x)
@@ -157,6 +172,9 @@ BROKEN = [
     (LooksAtItsBatch, "check_scores_do_not_depend_on_batch_mates"),
     (FeelsTheGradientMode, "check_scores_are_the_same_without_gradients"),
     (TwoLogits, "check_logits_are_those_of_a_classifier"),
+    (ScoresOfTwoClasses, "check_class_scores_are_one_a_class"),
+    (CutClassScores, "check_class_scores_are_one_a_class"),
+    (BrokenClassScores, "check_class_scores_are_one_a_class"),
     (BlamesRoundings, "check_scores_do_not_depend_on_batch_mates"),
     (ReversedObjective, "check_objective_orders_images_as_the_score_does"),
     (DetachedHalf, "check_gradient_is_the_gradient"),

@@ -16,7 +16,7 @@ A new one says how its number comes of h and z, and where it has statistics, wha
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,6 @@ from bench.detectors.networks.base import FromPixels
 from bench.detectors.networks.head import head_name
 from bench.detectors.scores.shaping import Shaper, Shaping, shaper
 from bench.detectors.scores.training_features import TrainingFeatures
-from bench.detectors.weights import STATISTICS
 from bench.errors import InputError, UsageError
 
 FIT_IMAGES = 100_000
@@ -83,6 +82,8 @@ class Score(Detector):
         own = self.make_statistics() if network is not None else None
         if own is not None:
             self.statistics["score"] = own
+        if next(self.statistics.buffers(), None) is not None:
+            self.statistics["images"] = Statistics({"count": (2,)})
 
     def shapes(self, width: int) -> Mapping[str, tuple[int, ...]]:
         """Names and shapes of the statistics, for features of this width; none unless overridden."""
@@ -165,11 +166,6 @@ class Score(Detector):
         chosen = [data.train] if self.shaping is not None or self.fitted_on == "train" else []
         chosen += [data.calibration] if self.fitted_on == "calibration" and "score" in self.statistics else []
         seen = [images.limited(FIT_IMAGES) for images in chosen]
-        self.remarks = tuple(
-            f"its statistics come from {len(part):,} of {len(whole):,} images of '{whole.name}'"
-            for part, whole in zip(seen, chosen, strict=True)
-            if len(part) < len(whole)
-        )
         meter = Meter(progress, sum(map(len, seen)))
         with evaluating(self), torch.no_grad():
             device = black_image(self).device
@@ -178,14 +174,24 @@ class Score(Detector):
                 self.shaping.fit(sets[0], self.weight)
             if "score" in self.statistics:
                 self.fit_score(sets[-1] if self.shaping is None else sets[-1].shaped(self._shaped))
+            self._count.copy_(torch.tensor([float(len(seen[-1])), float(len(chosen[-1]))]))
         return self
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Take over a state; one without any statistics leaves them as they are, to be fitted."""
-        if not any(name.startswith(STATISTICS) for name in state_dict):
-            own = {name: value for name, value in self.state_dict().items() if name.startswith(STATISTICS)}
-            state_dict = {**own, **state_dict}
-        return super().load_state_dict(state_dict, strict, assign)
+    @property
+    def remarks(self) -> tuple[str, ...]:  # type: ignore[override]  # of its state, which may come from a file
+        """What a fit on a part of the images left out."""
+        if "images" not in self.statistics:
+            return ()
+        used, available = self._count.nan_to_num().tolist()
+        which = self.fitted_on if "score" in self.statistics else "train"
+        told = f"its statistics come from {used:,.0f} of {available:,.0f} images of '{which}'"
+        return (told,) if used < available else ()
+
+    @property
+    def _count(self) -> Tensor:
+        found = self.statistics["images"]
+        assert isinstance(found, Statistics)
+        return found["count"]
 
     @property
     def _linear(self) -> nn.Linear:
@@ -259,6 +265,10 @@ class ClassScore(FeatureScore):
     @abstractmethod
     def of_classes(self, features: Tensor, logits: Tensor) -> Tensor:
         """(N, D) and (N, K) -> (N, K): what the score is where that class is predicted."""
+
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, C, H, W) in [0, 1] -> (N, K)."""
+        return self.of_classes(*self.seen(x))
 
     def of(self, features: Tensor, logits: Tensor) -> Tensor:
         """(N, D) and (N, K) -> (N,) the one of the class with the largest logit."""

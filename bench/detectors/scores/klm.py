@@ -45,6 +45,10 @@ class KLM(LogitScore):
         cross = p @ self.fitted["log_typical"].double().T
         return (cross - (p * log_p).sum(dim=1, keepdim=True)).to(logits.dtype)
 
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, C, H, W) in [0, 1] -> (N, K)."""
+        return self.class_logits(self.scored_logits(x))
+
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,) at most 0."""
         return self.class_logits(logits).amax(dim=1)

@@ -45,13 +45,19 @@ class TemperatureScaling(LogitScore):
                 "the calibration set has images without labels, and a temperature needs them: give it labels, or take "
                 "a detector that needs none."
             )
-        temperature = best_temperature(logits, labels)
-        if not COLDEST * 1.01 < temperature < HOTTEST / 1.01:
-            self.remarks += (
-                f"its temperature is {temperature:g}, the limit of the search: the likelihood of the {len(labels):,} "
-                "calibration labels has no best within it",
-            )
-        self.put(temperature=torch.tensor(temperature))
+        self.put(temperature=torch.tensor(best_temperature(logits, labels)))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:  # type: ignore[override]  # as in Score
+        """What a fit left out, and a temperature at the limit of the search."""
+        temperature = float(self.fitted["temperature"])
+        if not (temperature <= COLDEST * 1.01 or temperature >= HOTTEST / 1.01):
+            return super().remarks
+        told = (
+            f"its temperature is {temperature:g}, the limit of the search: the likelihood of the calibration labels "
+            "has no best within it"
+        )
+        return (*super().remarks, told)
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K >= 2) -> (N,) in the reals."""

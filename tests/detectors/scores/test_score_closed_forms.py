@@ -5,6 +5,9 @@ import pytest
 import torch
 
 from bench.detectors.energy import Energy
+from bench.detectors.gaussian import TiedGaussians
+from bench.detectors.mahalanobis import Mahalanobis
+from bench.detectors.odin import ODIN
 from bench.detectors.scores.entropy import Entropy
 from bench.detectors.scores.fdbd import FDBD
 from bench.detectors.scores.gen import GEN
@@ -46,7 +49,7 @@ class Case:
 
     def is_scored(self, expected, rtol=1e-5):
         """Statistics are kept in float32, so that float64 scores hold five digits or more."""
-        np.testing.assert_allclose(self.given, np.array(expected), rtol=rtol, atol=1e-7)
+        np.testing.assert_allclose(self.given, np.asarray(expected), rtol=rtol, atol=1e-7)
 
 
 @pytest.fixture
@@ -201,6 +204,14 @@ def test_a_classifier_without_an_error_gets_the_coldest_temperature():
     logits, labels = 5.0 * torch.eye(3, dtype=torch.float64), torch.arange(3)
     assert best_temperature(logits, labels) == pytest.approx(0.01)
     assert best_temperature(-logits, labels) == pytest.approx(100.0)
+
+
+def test_a_temperature_at_the_limit_is_told_also_by_a_state_that_was_loaded(make_trained, training_data):
+    detector, other = (make_trained(TemperatureScaling) for _ in range(2))
+    assert detector.remarks == ()
+    detector.fit(training_data)  # no calibration image is classified wrong
+    other.load_state_dict(detector.state_dict())
+    assert other.remarks == detector.remarks and "the limit of the search" in detector.remarks[0]
 
 
 def test_nnguide_is_the_energy_times_the_mean_guided_similarity(case):
@@ -410,3 +421,48 @@ def test_matched_features_and_classes_of_a_shaped_score(make_trained, training_d
     assert torch.equal(detector.features(images, "penultimate"), clipped)
     assert torch.equal(detector.features(images, "logits"), detector.network.network.linear(clipped))
     assert torch.equal(detector.logits(images), plain["logits"])  # the classifier's own decisions
+
+
+# --------------------------------------------------------------------------- by class
+
+
+@pytest.mark.parametrize("method", [SHE, FDBD, NCI, ODIN])
+def test_the_score_is_that_of_the_predicted_class(method, case, images):
+    found = case(method)
+    with torch.no_grad():
+        by_class = found.detector.class_scores(images.double())
+    predicted = found.z.argmax(axis=1)
+    found.is_scored(by_class[torch.arange(len(images)), predicted].numpy())
+    assert len(set(predicted)) > 1 and by_class.shape == (len(images), 3)
+
+
+def test_klm_is_the_best_of_the_classes(case, images):
+    found = case(KLM)
+    with torch.no_grad():
+        found.is_scored(found.detector.class_scores(images.double()).amax(dim=1).numpy())
+
+
+@pytest.mark.parametrize("params", [{}, {"magnitude": 0.01}, {"layers": "logistic"}])
+def test_mahalanobis_of_a_class_takes_the_distance_to_it_in_every_layer(case, images, params):
+    found = case(Mahalanobis, **params)
+    steps = found.detector.params.magnitude
+    with torch.no_grad():
+        by_class = found.detector.class_scores(images.double())
+        points = [images.double()] * 2
+        if steps:
+            points = [
+                p + steps * g.sign() for p, g in zip(points, found.detector._layer_gradients(points[0]), strict=True)
+            ]
+        layers = [found.detector._class_distances(p)[i] for i, p in enumerate(points)]
+        expected = sum(w * layer for w, layer in zip(found.detector.weights, layers, strict=True))
+        nearest = sum(w * layer.amax(dim=1) for w, layer in zip(found.detector.weights, layers, strict=True))
+    torch.testing.assert_close(by_class, expected)
+    found.is_scored(nearest.numpy())
+    if bool((found.detector.weights >= 0).all()):
+        assert bool((by_class.amax(dim=1) <= nearest + 1e-9).all())
+
+
+def test_distances_by_class_are_those_to_every_mean():
+    gaussians = TiedGaussians(2, 2)
+    gaussians.set(torch.tensor([[0.0, 0.0], [10.0, 0.0]]).double(), torch.eye(2).double())
+    assert gaussians.by_class(torch.tensor([[3.0, 4.0]])).tolist() == [pytest.approx([-25.0, -65.0])]

@@ -77,6 +77,10 @@ def test_a_fit_on_a_part_of_the_images_says_so(make_detector, training_data, mon
     monkeypatch.setattr(base, "FIT_IMAGES", 500)
     detector = make_detector(ViM).fit(training_data)
     assert detector.remarks == ("its statistics come from 500 of 600 images of 'train'",)
+    recalled = make_detector(ViM)
+    recalled.load_state_dict(detector.state_dict())
+    assert recalled.remarks == detector.remarks
+    assert make_detector(ViM).remarks == make_detector(Energy).remarks == ()
 
 
 def test_percentiles_come_from_a_bounded_number_of_images(make_detector, training_data, monkeypatch):
@@ -149,11 +153,9 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
     return Catalog(tmp_path / "workspace", builtin=tmp_path / "builtin")
 
 
-def spec(method="bench.detectors.scores.vim:ViM", params=None, **settings):
+def spec(method="bench.detectors.scores.vim:ViM", params=None, fit=True, **settings):
     tracks = {"toy": {"network": NETWORK, **settings}}
-    card = DetectorCard(
-        name="mine", summary="", method=method, params=params or {}, fit_when_loaded=True, tracks=tracks
-    )
+    card = DetectorCard(name="mine", summary="", method=method, params=params or {}, fit_when_loaded=fit, tracks=tracks)
     return card.on_track("toy")
 
 
@@ -172,7 +174,7 @@ def test_the_classifiers_weights_alone_are_enough_for_a_score_that_is_fitted_whe
 
 
 def test_weights_may_hold_the_statistics_too(catalog, track):
-    card = spec(weights=[{"file": "net.safetensors"}, {"file": "statistics.safetensors"}])
+    card = spec(fit=False, weights=[{"file": "net.safetensors"}, {"file": "statistics.safetensors"}])
     saved(catalog, card, track, "net.safetensors", lambda name: name.startswith("network."))
     saved(catalog, card, track, "statistics.safetensors", lambda name: not name.startswith("network."))
     detector = load_detector(card, track, catalog)
@@ -180,7 +182,7 @@ def test_weights_may_hold_the_statistics_too(catalog, track):
 
 
 def test_a_part_of_the_statistics_is_not_taken_for_the_whole(catalog, track):
-    card = spec(weights=[{"file": "net.safetensors"}])
+    card = spec(fit=False, weights=[{"file": "net.safetensors"}])
     saved(catalog, card, track, "net.safetensors", lambda name: not name.endswith("alpha"))
     with pytest.raises(WeightsError, match=r"missing statistics\.score\.alpha"):
         load_detector(card, track, catalog)

@@ -34,7 +34,7 @@ def loaded(name, training):
 
 @pytest.mark.parametrize("name", SCORES)
 def test_clean_auroc_and_accuracy_are_those_of_the_card(name, sets, training):
-    detector, recorded = loaded(name, training), CARDS[name].tracks["digits"].recorded
+    detector, recorded = loaded(name, training), CATALOG.detector_spec(name, "digits").recorded
     with torch.no_grad():
         scores = {where: detector.score(images.pixels()).numpy() for where, images in sets.items()}
         predicted = detector.logits(sets["test"].pixels()).argmax(dim=1)
@@ -57,5 +57,5 @@ def test_images_have_a_gradient_each(name, training):
 @pytest.mark.parametrize("track", TRACKS)
 @pytest.mark.parametrize("name", SCORES)
 def test_every_score_stands_on_the_classifier_of_the_track(name, track):
-    own, energy = CARDS[name].tracks[track], CARDS["energy"].tracks[track]
+    own, energy = CATALOG.detector_spec(name, track), CATALOG.detector_spec("energy", track)
     assert (own.network, own.weights) == (energy.network, energy.weights)
