@@ -13,6 +13,7 @@ from bench.cards.detector import DetectorSpec
 from bench.cards.track import TrackCard
 from bench.detectors.checkpoints import State, read_checkpoint
 from bench.detectors.loading import build_detector
+from bench.detectors.networks.plain import PlainNetwork
 from bench.detectors.weights import check_replaceable, check_state, save_tensors
 from bench.errors import UsageError, WeightsError
 
@@ -62,8 +63,12 @@ def convert_checkpoint(
             raise WeightsError(
                 f"checkpoint {file} holds no tensors below the key '{key}'; its keys with some: {known}."
             )
-    state = fitted_state(states, detector.network.network, f"the weights in {file}")
-    tensors = {PREFIX + name: value for name, value in state.items()}
+    inside: nn.Module = detector.network.network
+    prefix = PREFIX
+    if isinstance(inside, PlainNetwork):
+        inside, prefix = inside.module, f"{PREFIX}module."
+    state = fitted_state(states, inside, f"the weights in {file}")
+    tensors = {prefix + name: value for name, value in state.items()}
     if out is not None:
         return out, save_tensors(out, tensors)
     wanted = spec.weights[0]

@@ -121,3 +121,21 @@ def test_cifar10_on_the_published_densenet_has_the_reported_figures(count, tmp_p
     assert 100 * correct.double().mean().item() == pytest.approx(94.54, abs=0.005 if whole else 2.3)
     scores = [detector.score_logits(logits).numpy() for logits in (inside, outside)]
     assert 100 * auroc(*scores) == pytest.approx(93.6, abs=0.05 if whole else 1.8)
+
+
+@pytest.mark.parametrize(
+    ("method", "file", "std", "accuracy"),
+    [
+        ("ResNet4b", "cifar10_resnet/resnet4b.pth", (0.2470, 0.2435, 0.2616), 76.5),
+        ("cnn_a", "sdp/cifar_cnn_a_adv.model", CIFAR_STD, 70.4),
+    ],
+)
+def test_cifar10_on_networks_that_were_trained_adversarially_has_the_reported_accuracy(
+    method, file, std, accuracy, tmp_path
+):
+    network = {"method": f"bench.detectors.networks.published:{method}", "mean": CIFAR_MEAN, "std": std}
+    file = f"Verified-Intelligence_alpha-beta-CROWN/complete_verifier/models/{file}"
+    detector = converted(file, network, (3, 32, 32), tmp_path)
+    predicted = detector.logits(npz_images("cifar10_test.npz", 2000).float() / 255).argmax(dim=1)
+    found = (predicted == npz_labels("cifar10_test.npz", 2000)).double().mean().item()
+    assert 100 * found == pytest.approx(accuracy, abs=0.1)  # of the first 2,000 images, to the given digit
