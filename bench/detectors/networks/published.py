@@ -42,8 +42,9 @@ class ResNet4b(nn.Module):
 
 
 def cnn_a(channels: int = 3, side: int = 32, classes: int = 10) -> nn.Module:
-    """The "CNN-A" of Dathathri et al. (2020), "Enabling certification of verification-agnostic networks via
-    memory-efficient semidefinite programming".
+    """The "CNN-A" of Dathathri et al. (2020): two strided convolutions and two linear layers.
+
+    "Enabling certification of verification-agnostic networks via memory-efficient semidefinite programming".
 
     Args:
         channels: Of the images.
