@@ -7,10 +7,11 @@ import torch
 
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.detector_names import split_network
-from bench.cards.network import NetworkCard, NetworkSpec
+from bench.cards.network import NetworkCard, NetworkSpec, library_version
 from bench.detectors.loading import build_detector, load_detector
 from bench.detectors.weights import save_tensors
 from bench.errors import CardError, NoSettingsError, UsageError, WeightsError
+from bench.evaluation.keys import code_hash
 from bench.validation.checks import check_file
 
 NETS = """
@@ -235,3 +236,24 @@ def test_a_folder_of_network_cards_lies_below_that_of_detectors():
     assert Path(Kind.NETWORK.folder) == Path("detectors/networks")
     with pytest.raises(CardError):
         Catalog().read(Kind.NETWORK, Path(__file__))
+
+
+def test_another_version_of_the_library_that_makes_a_network_is_another_cell(cards, monkeypatch):
+    network(cards, "resnet", "torchvision:resnet18", "args: {num_classes: 2}")
+    spec, track = catalog(cards).detector_spec("energy@resnet", "toy"), catalog(cards).track("toy")
+    threat = catalog(cards).threat("shove")
+    hashes = set()
+    for version in ("1.0", "1.1"):
+        monkeypatch.setattr("bench.cards.network.version", lambda name, version=version: version)
+        hashes.add(code_hash(spec, threat, track, [cards.root]))
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "library"),
+    [("torchvision:resnet18", "torchvision 9"), ("hf:vit", "transformers 9"), ("file:a.onnx", "onnx2torch 9"),
+     ("file:a.pt2", ""), ("my.nets:build", "")],
+)  # fmt: skip
+def test_a_library_counts_where_it_makes_the_network(method, library, monkeypatch):
+    monkeypatch.setattr("bench.cards.network.version", lambda name: "9")
+    assert library_version(method) == library

@@ -1,6 +1,7 @@
 """The card of a network: a trained model, its way from pixels, its layers, its weights and its recipe."""
 
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
@@ -15,13 +16,27 @@ NetworkPath = Annotated[
 ]
 LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-LIBRARIES = ("torchvision", "timm", "hf", "file")
-"""What stands before the colon of a network's method where it is no module of code."""
+LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers", "file": "onnx2torch"}
+"""What stands before the colon of a network's method where it is no module of code, and the library that makes it."""
 
 
 def is_named(method: str) -> bool:
     """Whether a network's method names one of a library or a file, not code."""
     return method.partition(":")[0] in LIBRARIES
+
+
+def library_version(method: str) -> str:
+    """Name and version of the library that makes such a network, which may change it; empty for code and where absent.
+
+    A program is its file's own content; only ONNX graphs are rebuilt by a library.
+    """
+    kind, _, what = method.partition(":")
+    if not is_named(method) or (kind == "file" and not what.endswith(".onnx")):
+        return ""
+    try:
+        return f"{LIBRARIES[kind]} {version(LIBRARIES[kind])}"
+    except PackageNotFoundError:
+        return ""
 
 
 class LayersSpec(Card):

@@ -15,7 +15,7 @@ from bench.cards.base import content_hash
 from bench.cards.catalog import Catalog
 from bench.cards.code.source_hash import source_hash
 from bench.cards.detector import DetectorSpec
-from bench.cards.network import is_named
+from bench.cards.network import is_named, library_version
 from bench.datasets.track import Track
 from bench.detectors.base import Detector, Progress, silent
 from bench.detectors.weights import check_state, load_tensors, save_tensors
@@ -92,5 +92,14 @@ def _file(detector: Detector, spec: DetectorSpec, track: Track, catalog: Catalog
     if spec.network is not None and not is_named(spec.network.method):
         modules.append(spec.network.method.partition(":")[0])
     code = source_hash(modules, [*catalog.content_roots(), Path.cwd()])
-    identity = [settings, weights_hashes(spec, catalog), track.card.classes, list(track.card.shape), digests, code]
+    library = library_version(spec.network.method) if spec.network is not None else ""
+    identity = [
+        settings,
+        library,
+        weights_hashes(spec, catalog),
+        track.card.classes,
+        list(track.card.shape),
+        digests,
+        code,
+    ]
     return cache / "fits" / f"{content_hash([*identity, __version__])}.safetensors"

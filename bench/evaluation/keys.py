@@ -13,7 +13,7 @@ from bench.cards.catalog import Kind
 from bench.cards.code.source_hash import source_hash
 from bench.cards.detector import DetectorSpec
 from bench.cards.detector_names import names_code
-from bench.cards.network import NetworkCard, is_named
+from bench.cards.network import NetworkCard, is_named, library_version
 from bench.cards.threat import Goal, Loss, Norm, Side, ThreatCard
 from bench.cards.track import TrackCard
 from bench.detectors.missing import missing_weights
@@ -128,7 +128,9 @@ def code_hash(detector: DetectorSpec, threat: ThreatCard, track: TrackCard, sear
         beside |= {detector.training.recipe, *_named_code(detector.training.args)}
     theirs = {path for path in beside if not path.startswith("bench.")}  # what those give is hashed as it is
     modules = sorted(path.partition(":")[0] for path in paths | theirs)
-    return source_hash([*_HARNESS, *modules], [*search, Path.cwd()])
+    own_code = source_hash([*_HARNESS, *modules], [*search, Path.cwd()])
+    library = library_version(detector.network.method) if detector.network is not None else ""
+    return content_hash([own_code, library]) if library else own_code
 
 
 def _named_code(value: object) -> Iterator[str]:
