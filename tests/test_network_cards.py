@@ -8,6 +8,7 @@ import torch
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.detector_names import split_network
 from bench.cards.network import NetworkCard, NetworkSpec, library_version
+from bench.cards.standing import standing_on
 from bench.detectors.loading import build_detector, load_detector
 from bench.detectors.weights import save_tensors
 from bench.errors import CardError, NoSettingsError, UsageError, WeightsError
@@ -153,9 +154,9 @@ def test_the_sign_at_stands_before_a_network_and_nowhere_else(name, parts):
         (lambda c: c.detector_spec("energy@energy", "toy"), "unknown network 'energy'"),
         (lambda c: c.detector_spec("flat@mine", "toy"), "trained as a whole and stands on no other network"),
         (lambda c: c.detector_spec("energy@flat", "toy"), "'flat' has no network for another score"),
-        (lambda c: c.standing_on(["flat"], "mine"), "does not stand on the network 'mine'"),
-        (lambda c: c.standing_on(["energy"], "nein"), "unknown network 'nein'"),
-        (lambda c: c.standing_on(["flat"], "mine", wildcards=True), "none of these detectors stands on a network"),
+        (lambda c: standing_on(c, ["flat"], "mine"), "does not stand on the network 'mine'"),
+        (lambda c: standing_on(c, ["energy"], "nein"), "unknown network 'nein'"),
+        (lambda c: standing_on(c, ["flat"], "mine", wildcards=True), "none of these detectors stands on a network"),
     ],
 )
 def test_a_wrong_network_is_one_sentence(cards, ask, sentence):
@@ -175,8 +176,8 @@ def test_a_track_without_a_network_says_how_to_name_one(cards, toy_cards):
 def test_all_scores_are_those_on_networks_and_a_network_is_added_to_each(cards):
     found = catalog(cards)
     assert found.expand(Kind.DETECTOR, "all-scores") == ["energy"]
-    assert found.standing_on(["energy", "energy@other"], "mine") == ["energy@mine", "energy@other"]
-    assert found.standing_on(["energy", "flat"], "mine", wildcards=True) == ["energy@mine"]
+    assert standing_on(found, ["energy", "energy@other"], "mine") == ["energy@mine", "energy@other"]
+    assert standing_on(found, ["energy", "flat"], "mine", wildcards=True) == ["energy@mine"]
 
 
 @pytest.mark.parametrize(

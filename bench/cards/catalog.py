@@ -6,7 +6,7 @@ installed package or, in an editable install, beside it. Cards execute code: see
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -257,35 +257,6 @@ class Catalog:
         if not chosen:
             raise UsageError(f"no {kind} is named; give one or more of: {', '.join(self.names(kind)) or 'none'}.")
         return list(chosen)
-
-    def standing_on(self, names: Iterable[str], network: str | None, *, wildcards: bool = False) -> list[str]:
-        """The names of detectors with a network added to those that are scores and name none.
-
-        Args:
-            names: Of detectors.
-            network: What scores stand on; None for what each track says.
-            wildcards: Leave out detectors that stand on no network, since nobody named them.
-
-        Raises:
-            UsageError: There is no such network, or a detector is named that stands on none.
-        """
-        if network is None:
-            return list(names)
-        if network not in self.bases():
-            raise unknown_name("network", network[:80], self.bases())
-        placed = []
-        for name in names:
-            on_network, own = self.detector(name)[0].on_network, split_network(name)[1]
-            if on_network:
-                placed.append(name if own is not None else f"{name}@{network}")
-            elif not wildcards:
-                raise UsageError(
-                    f"detector '{name}' is trained as a whole and does not stand on the network '{network}'; "
-                    "leave it or --network out."
-                )
-        if not placed:
-            raise UsageError(f"none of these detectors stands on a network; scores do: {', '.join(self.scores())}.")
-        return placed
 
     def scores(self) -> list[str]:
         """Detectors that stand on any network, without the controls."""

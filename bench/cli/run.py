@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cards.standing import standing_on
 from bench.cards.threat import Goal, Loss, Side
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say, settings
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
@@ -165,7 +166,8 @@ def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
     try:
         planned = plan(
             cards,
-            cards.standing_on(
+            standing_on(
+                cards,
                 cards.expand("detector", ",".join(request.detector)),
                 request.network,
                 wildcards=any(part == "all" or "*" in part for part in request.detector),

@@ -15,7 +15,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H', W')."""
-        inner = self.conv2(self.conv1(x).relu())
+        inner: Tensor = self.conv2(self.conv1(x).relu())
         return (inner + self.shortcut(x)).relu()
 
 
