@@ -11,7 +11,12 @@ from bench.detectors.msp import MSP
 from bench.detectors.odin import ODIN
 from bench.detectors.oe import OE
 from bench.errors import InputError
-from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase, check_detector
+from bench.testing.detectors import (
+    DETECTOR_CHECKS,
+    DetectorCase,
+    check_detector,
+    check_saved_and_loaded_it_gives_the_same_bits,
+)
 
 SETTINGS = {
     "msp": (MSP, {}),
@@ -204,6 +209,18 @@ def test_the_contract_catches_a_score_of_the_wrong_sign(make_detector, training_
     detector = make_detector(Upside).fit(training_data)
     with pytest.raises(AssertionError, match="not higher"):
         check_detector(detector, training_data.calibration.pixels()[:8], ood=training_data.outliers.pixels()[:8])
+
+
+class DropsWhileTraining(Wrong):
+    """Scores at random as long as nobody puts it into evaluation mode, as every network with dropout does."""
+
+    def score(self, x, *, noise=None):
+        score = super().score(x)
+        return score * (1 + torch.arange(len(x))) if self.training else score
+
+
+def test_a_detector_that_is_another_in_training_mode_is_saved_and_loaded_in_evaluation_mode(make_detector, images):
+    check_saved_and_loaded_it_gives_the_same_bits(DetectorCase(make_detector(DropsWhileTraining).eval(), images))
 
 
 def test_every_check_has_a_detector_that_it_catches():
