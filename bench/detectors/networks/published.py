@@ -16,7 +16,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H', W')."""
         inner: Tensor = self.conv2(self.conv1(x).relu())
-        return (inner + self.shortcut(x)).relu()
+        outer: Tensor = (inner + self.shortcut(x)).relu()
+        return outer
 
 
 class ResNet4b(nn.Module):
