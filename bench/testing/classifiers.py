@@ -25,6 +25,11 @@ class LinearClassifier(LinearScore):
         """(N, 4) inner products."""
         return x.flatten(1) @ self.rows.T
 
+    def class_scores(self, x: Tensor) -> Tensor:
+        """(N, 4) the score, less what each class lacks of the largest logit."""
+        logits = self.logits(x)
+        return self.score(x)[:, None] + logits - logits.amax(dim=1, keepdim=True)
+
     def minimal_norm(self, x: Tensor, labels: Tensor) -> Tensor:
         """(N,) float64 L2 distance to the nearest image in the box that another class wins; infinite if none does.
 

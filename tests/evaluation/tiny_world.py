@@ -85,6 +85,10 @@ class Halves(Labelled):
     def smooth(self, x: Tensor) -> Tensor:
         return -0.8 * x[..., : SIDE // 2].mean((1, 2, 3)) - 0.2 * x[..., SIDE // 2 :].mean((1, 2, 3))
 
+    def class_scores(self, x: Tensor) -> Tensor:
+        logits = self.logits(x)
+        return self.smooth(x)[:, None] + logits - logits.amax(dim=1, keepdim=True)
+
 
 class Shaken(Labelled):
     """The same with a random level on top, which is there only where noise is given."""
