@@ -90,3 +90,14 @@ def test_download_reports_a_damaged_file_and_goes_on(workspace: Path) -> None:
     assert code == 2
     assert "broken.npz cannot be read" in output
     assert "gone.npz cannot be fetched" in output
+
+
+def test_download_asks_for_the_files_of_every_set_of_a_track(workspace: Path) -> None:
+    own = "\n".join(f"{name}: {{source: npz, args: {{file: {name}.npz}}}}" for name in ("train", "calibration", "test"))
+    outliers = "outliers:\n  - {source: npz, args: {file: outliers.npz}}"
+    ood = "ood:\n  first: {source: npz, args: {file: first.npz}}\n  second: {source: npz, args: {file: second.npz}}"
+    head = "name: toy\nsummary: small\nshape: [1, 4, 4]\nclasses: 6"
+    (workspace / "datasets" / "toy.yaml").write_text("\n".join([head, own, ood, outliers]))
+    _, said = invoke(workspace, "download", "--track", "toy")
+    for name in ("train", "calibration", "test", "first", "second", "outliers"):
+        assert f"{name}.npz" in said
