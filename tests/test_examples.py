@@ -75,7 +75,9 @@ def test_a_detector_of_ones_own_is_trained_and_attacked_by_every_threat_from_its
     assert ran.returncode == 0, ran.stderr
     found = {threat for _, threat in scores_in(workspace / "runs")}
     cards = [Catalog().threat(name) for name in Catalog().names("threat")]
-    assert found == {card.name for card in cards if card.sides[0] is not Side.FOOL}
+    assert found == {
+        card.name for card in cards if card.sides[0] is not Side.FOOL and not card.name.startswith("each-")
+    }
     assert "notice: left out" in ran.stderr and "predicts no classes" in ran.stderr
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cards.detector_names import split_network
 from bench.cards.standing import standing_on
 from bench.cards.threat import Goal, Loss, Side
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say, settings
@@ -341,8 +342,9 @@ def _print_tables(request: RunRequest, cards: "Catalog", done: "Sequence[CellDon
 
 
 def _named(request: RunRequest, failure: "CellFailure") -> bool:
-    """Whether the threat was asked for by its own name; what `all` or a wildcard brought along may be left out."""
-    return failure.planned.threat.name in request.threat
+    """Whether threat and detector were asked for by their names; what `all` or a wildcard brought may be left out."""
+    asked = {split_network(name)[0] for name in request.detector}
+    return failure.planned.threat.name in request.threat and split_network(failure.planned.detector.name)[0] in asked
 
 
 def _say_failures(failures: "Sequence[CellFailure]", before: str, ended: str) -> None:

@@ -14,7 +14,7 @@ from bench.detectors.fitting import Meter, batches, black_image, evaluating
 from bench.detectors.gaussian import RunningMoments, TiedGaussians
 from bench.detectors.logit import needed_network
 from bench.detectors.networks.base import FromPixels
-from bench.errors import UsageError
+from bench.errors import NotApplicableError
 
 CALIBRATION_IMAGES = 2000
 """Layer weights come from at most this many ID images and as many outliers."""
@@ -109,13 +109,15 @@ class Mahalanobis(Detector):
         """Estimate class means, covariances and the layers' weights; the network stays as it is.
 
         Raises:
-            UsageError: A class without images, or `layers: logistic` on a track without training outliers.
+            NotApplicableError: `layers: logistic` on a track without training outliers.
+            InputError: A class without images.
         """
         assert isinstance(self.params, MahalanobisParams)
         logistic = self.params.layers == "logistic"
         if logistic and data.outliers is None:
-            raise UsageError(
-                "`layers: logistic` needs training outliers and the track has none; use `layers: average`."
+            raise NotApplicableError(
+                "`layers: logistic` needs training outliers and the track has none; use `layers: average`, as "
+                "`mahalanobis.plain` does."
             )
         calibration = data.calibration.limited(CALIBRATION_IMAGES)
         outliers = data.outliers.limited(CALIBRATION_IMAGES) if logistic and data.outliers is not None else None

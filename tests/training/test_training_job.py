@@ -60,11 +60,11 @@ def test_what_is_no_weights_of_the_detector_is_not_replaced(tmp_path: Path, monk
         save_tensors(target, {"mine": torch.zeros(1)})
     before = target.read_bytes()
     with pytest.raises(WeightsError, match="holds no weights of this detector: move it away"):
-        job.train_weights(Catalog(), "msp", "digits", out=tmp_path)
+        job.train_weights(Catalog(), Catalog().detector_spec("msp", "digits"), out=tmp_path)
     assert target.read_bytes() == before
 
 
 def test_former_weights_of_the_detector_are_replaced(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(job, "train", lambda *args, **options: TrainingReport({}, 0, 0, 0.0))
-    first = job.train_weights(Catalog(), "msp", "digits", out=tmp_path)
-    assert job.train_weights(Catalog(), "msp", "digits", out=tmp_path).sha256 == first.sha256
+    first = job.train_weights(Catalog(), Catalog().detector_spec("msp", "digits"), out=tmp_path)
+    assert job.train_weights(Catalog(), Catalog().detector_spec("msp", "digits"), out=tmp_path).sha256 == first.sha256

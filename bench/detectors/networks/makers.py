@@ -5,6 +5,7 @@ files alone, so that nothing is unpickled or fetched behind a card's back.
 """
 
 import difflib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -103,6 +104,8 @@ def _onnx(file: Path, sha256: str) -> nn.Module:
 
     onnx, onnx2torch = (_library(name, "onnx", f"file:{file}") for name in ("onnx", "onnx2torch"))
     import_module("onnx.version_converter")
+    # Its slices are taken by a list, of which torch warns in every process.
+    warnings.filterwarnings("ignore", message="Using a non-tuple sequence", module=r"onnx2torch\..*")
     content = read_checked(file, sha256)
 
     def make() -> nn.Module:
