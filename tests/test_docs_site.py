@@ -14,7 +14,7 @@ from bench.cards.catalog import Catalog, Kind
 from bench.cards.detector import DetectorCard
 from bench.cards.track import OodSpec, TrackCard
 from bench.cli.app import MODULES
-from bench.datasets.published import IDX, IDX_COPIES, RECORDS
+from bench.datasets.published import BATCHES, IDX, IDX_COPIES
 from bench.datasets.sources import load_source, source_names
 from bench.datasets.sources._args import DrawnArgs
 from bench.errors import DataError
@@ -139,7 +139,7 @@ def test_every_source_is_on_its_page_with_each_of_its_arguments(site, monkeypatc
         section = page.words.partition(f"\n{name}¶")[2]
         for argument in takes:
             assert f"\n{argument}\n" in section, (name, argument)
-    for name in (*RECORDS, *IDX_COPIES, *IDX):
+    for name in (*BATCHES, *IDX_COPIES, *IDX):
         assert name in words
 
 

@@ -9,7 +9,8 @@ import pytest
 from bench import places
 from bench.cards.catalog import Catalog
 from bench.cards.folders import weights_cache
-from bench.datasets.track import Track, default_data_dir
+from bench.datasets.forms import default_data_dir
+from bench.datasets.track import Track
 from bench.errors import UsageError
 
 
@@ -19,7 +20,7 @@ def homeless(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(places, "user_cache", lambda: None)
     monkeypatch.setattr("bench.cards.folders.user_cache", lambda: None)
-    monkeypatch.setattr("bench.datasets.track.user_cache", lambda: None)
+    monkeypatch.setattr("bench.datasets.forms.user_cache", lambda: None)
 
 
 @pytest.mark.parametrize("answer", ["~/.cache/robustood", "relative/.cache"])

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer, model_validator
 
 from bench.cards.base import Card, Name, Sha256, Text, content_hash
 
@@ -15,17 +15,11 @@ class SetKind(StrEnum):
     SYNTHETIC = "synthetic"
 
 
-class SetSpec(Card):
-    """One set of images: a source, the part of it that is taken, and the digests that are accepted."""
+class FormSpec(Card):
+    """One form in which a set may lie on disk: a source, and the digests of its content that are accepted."""
 
     source: Annotated[str, StringConstraints(max_length=200)]  # in bench.datasets.sources, or package.module:function
     args: dict[str, Any] = {}
-    start: int = Field(default=0, ge=0)
-    stop: int | None = Field(default=None, ge=1)
-    exclude_labels: tuple[int, ...] = ()
-    crop: int | None = Field(default=None, ge=1)  # side of the centre that is kept, before padding
-    pad: int = Field(default=0, ge=0, le=64)
-    grey: bool = False
     digest: Sha256 | tuple[Sha256, ...] | None = None
 
     def digests(self) -> tuple[str, ...]:
@@ -35,12 +29,42 @@ class SetSpec(Card):
         return (self.digest,) if isinstance(self.digest, str) else self.digest
 
 
+class SetSpec(FormSpec):
+    """One set of images: its source, other forms that are accepted, and the part of it that is taken."""
+
+    also: tuple[FormSpec, ...] = Field(default=(), max_length=7)
+    start: int = Field(default=0, ge=0)
+    stop: int | None = Field(default=None, ge=1)
+    exclude_labels: tuple[int, ...] = ()
+    crop: int | None = Field(default=None, ge=1)  # side of the centre that is kept, before padding
+    pad: int = Field(default=0, ge=0, le=64)
+    grey: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A dump names other forms and a group where they are given: tracks of before them have the hashes they had."""
+        content: dict[str, Any] = handler(self)
+        return {name: value for name, value in content.items() if value or name not in ("also", "group")}
+
+    @property
+    def forms(self) -> tuple[FormSpec, ...]:
+        """Every accepted form; the first that is present is used."""
+        own = FormSpec(source=self.source, args=self.args, digest=self.digest)
+        return (own, *self.also)
+
+    def accepted(self) -> tuple[str, ...]:
+        """The content digests that any form accepts; empty where one of them accepts any content."""
+        digests = [form.digests() for form in self.forms]
+        return tuple(dict.fromkeys(digest for own in digests for digest in own)) if all(digests) else ()
+
+
 class OodSpec(SetSpec):
     """An OOD test set, and whether it enters the mean."""
 
     kind: SetKind = SetKind.NATURAL
     same_source: bool = False  # its images come from where the training outliers come from: left out of the mean
     in_mean: bool = True
+    group: Name | None = None  # sets of one group, such as near or far, have a mean of their own beside the main one
     note: Text = ""
 
     @property

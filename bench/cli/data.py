@@ -42,8 +42,9 @@ def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: 
     cards, out = _cards(found, track), console()
     folder = _folder(data_dir, needed=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("track", "set", "state", "images", "MiB"):
-        table.add_column(column, no_wrap=True, justify="right" if column in ("images", "MiB") else "left")
+    for column in ("track", "set", "state", "images", "MiB", "form"):
+        right, last = column in ("images", "MiB"), column == "form"
+        table.add_column(column, no_wrap=not last, overflow="fold", justify="right" if right else "left")
     problems: list[str] = []
     notes: list[str] = []
     for card in cards:
@@ -52,7 +53,7 @@ def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: 
             if each.available not in (None, each.count):
                 count += f" of {each.available:,}"
             size = "" if each.size is None else f"{each.size / 2**20:.1f}"
-            table.add_row(Text(each.track), Text(each.name), each.state, count, size)
+            table.add_row(Text(each.track), Text(each.name), each.state, count, size, Text(each.form))
             if each.state is not State.PRESENT:
                 problems.append(each.problem)
             notes.extend(f"{each.track}, {each.name}: {sentence}" for sentence in each.notes)
@@ -83,7 +84,7 @@ def download(track: TrackOption = None, data_dir: DataDirOption = None, workspac
     with TransferProgress(console(stderr=True)) as progress:
         fetching = Fetching(progress.told)
         for spec in distinct(spec for card in _cards(catalog(workspace), track) for spec in _specs(card)):
-            if not fetchable(spec.source):
+            if not any(fetchable(form.source) for form in spec.forms):
                 continue  # embedded, or a folder of the user's own
             try:
                 for sentence in fetch(spec, folder, fetching):
@@ -110,7 +111,7 @@ def _specs(card: TrackCard) -> Iterator[SetSpec]:
 
 def _folder(data_dir: Path | None, *, needed: bool = True) -> Path | None:
     """The folder of data files; None where none is known and the embedded tracks need none."""
-    from bench.datasets.track import default_data_dir
+    from bench.datasets.forms import default_data_dir
 
     if data_dir is not None:
         return expanded(data_dir, "--data-dir")

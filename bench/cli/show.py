@@ -13,6 +13,7 @@ from bench.cards.detector_names import is_adapted
 from bench.cards.threat_names import is_adapted_threat
 from bench.cards.track import TrackCard
 from bench.cli.common import WorkspaceOption, catalog
+from bench.datasets.forms import form_at_hand, form_name
 from bench.errors import UsageError, shorten
 
 EXAMPLES = ("bench show gat", "bench show gat --track digits", "bench show pgd-l2", "bench show foolbox:LinfPGD")
@@ -37,6 +38,9 @@ def command(
         if not is_adapted(name):
             typer.echo(f"# file: {found.where(kind, name)}")
             typer.echo(f"# origin: {found.origin(kind, name)}")
+        if kind is Kind.TRACK:
+            for line in _forms(found.track(name)):
+                typer.echo(f"# {line}")
         typer.echo(text)
 
 
@@ -58,6 +62,18 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
         content["tracks"] = chosen["tracks"] or content["tracks"]
         content["variants"] = {}
     return content
+
+
+def _forms(card: TrackCard) -> list[str]:
+    """Which form of each set lies in the data folder, of the sets whose card accepts several."""
+    own = {"train": card.train, "calibration": card.calibration, "test": card.test}
+    outliers = {f"outliers-{number}": spec for number, spec in enumerate(card.outliers, start=1)}
+    lines = []
+    for name, spec in {**own, **card.ood, **outliers}.items():
+        if spec.also:
+            found = form_at_hand(spec, None)
+            lines.append(f"{name}: {form_name(found)}" if found else f"{name}: none of its forms is there")
+    return lines
 
 
 def _kinds(found: Catalog, name: str) -> list[Kind]:

@@ -46,6 +46,7 @@ class ImageSet:
         skipped: What the source passed over, counted and named: one sentence for every reason.
         notes: What else a figure may depend on, a sentence each.
         available: Images of the source before any cut of the card; None where that is not known.
+        form: In which form it lay on disk, where its card accepts several; "" where it accepts one.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ImageSet:
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     available: int | None = None
+    form: str = ""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -8,18 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cards.track import SetSpec
+from bench.cards.track import FormSpec, SetSpec
 from bench.datasets.base import content_digest
-from bench.datasets.published import IDX, IDX_COPIES, RECORDS, PublishedFile, Records
+from bench.datasets.forms import chosen_form
+from bench.datasets.published import BATCHES, IDX, IDX_COPIES, PublishedFile
 from bench.datasets.sources import load_source
 from bench.datasets.sources._files import MissingDataError
 from bench.datasets.transfer import HTTPS, Told, fetch_file, no_progress
-from bench.datasets.unpacking import damaged, read_members, unpack_gzip
+from bench.datasets.unpacking import damaged, unpack_gzip
 from bench.errors import DataError
 from bench.files import write_file
-
-SIDE = 32
-"""Height and width of CIFAR's images."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class Fetching:
 
     told: Told = no_progress
     _schemes: tuple[str, ...] = HTTPS
+    brought: set[str] = field(default_factory=set)  # what is there because an earlier set needed it
     _lost: set[Path] = field(default_factory=set)  # what could not be had is not asked for again by the next set
 
     def files(self, wanted: list[PublishedFile], folder: Path) -> list[str]:
@@ -78,52 +77,67 @@ class Fetching:
 
 
 def fetch(spec: SetSpec, data_dir: Path, fetching: Fetching | None = None) -> list[str]:
-    """Fetch the files of one set unless they are there.
+    """Fetch the files of one set unless it is there in a form that its card accepts.
 
     Returns:
-        Sentences: that they are there, were fetched, or have to be put there by hand, and where.
+        Sentences: that they are there, were fetched, or have to be put there by hand, and where; none where another
+        set brought them already.
 
     Raises:
         DataError: They could not be downloaded, or are not what was published: a line for each file.
     """
     fetching = fetching or Fetching()
+    form = chosen_form(spec, data_dir) or next(filter(_is_published, spec.forms), spec.forms[0])
+    name = _what(form)
     try:
-        load_source(spec.source, spec.args, data_dir)
+        load_source(form.source, form.args, data_dir)
     except MissingDataError:
         pass
     else:
-        return [f"{_what(spec)} is there already."]
-    name = _what(spec)
-    if spec.source == "torchvision":
-        halves = IDX[spec.args["dataset"]].values()  # both: torchvision opens neither without the other
-        notes = fetching.files([file for half in halves for file in half], data_dir / name / "raw")
-        load_source(spec.source, spec.args, data_dir)
-        return [f"{name} was fetched into {data_dir}.", *notes]
-    if spec.source != "npz" or name not in {**IDX_COPIES, **RECORDS}:
+        return [] if name in fetching.brought else [f"{name} is there already."]
+    if not _is_published(form):
+        ways = " or ".join(_what(other) for other in spec.forms)
         return [
-            f"{name} cannot be fetched: put it into {data_dir}, an .npz of 'images' (uint8, N,H,W,C) and 'labels' "
+            f"{ways} cannot be fetched: put it into {data_dir}, an .npz of 'images' (uint8, N,H,W,C) and 'labels' "
             "(int64), as the card's note describes; `bench data check` then says whether it is the same."
         ]
-    images, labels, notes = (
-        _idx_copy(*IDX_COPIES[name], data_dir, fetching)
-        if name in IDX_COPIES
-        else _from_records(RECORDS[name], data_dir, fetching)
-    )
-    content = io.BytesIO()
-    np.savez_compressed(content, images=images, labels=labels)
-    write_file(data_dir / name, content.getvalue(), through_links=False, error=DataError)
-    digest = content_digest(images, labels)
-    if spec.digests() and digest not in spec.digests():
-        return [
-            f"{name} was fetched into {data_dir}, but its content {digest} is not the copy that this track was "
-            "measured with: write a track card of your own that gives this digest.",
-            *notes,
-        ]
+    if form.source == "torchvision":
+        notes = _torchvisions(form, data_dir, fetching)
+    else:
+        images, labels, notes = _idx_copy(*IDX_COPIES[name], data_dir, fetching)
+        content = io.BytesIO()
+        np.savez_compressed(content, images=images, labels=labels)
+        write_file(data_dir / name, content.getvalue(), through_links=False, error=DataError)
+        digest = content_digest(images, labels)
+        if form.digests() and digest not in form.digests():
+            return [
+                f"{name} was fetched into {data_dir}, but its content {digest} is not the copy that this track was "
+                "measured with: write a track card of your own that gives this digest.",
+                *notes,
+            ]
+    fetching.brought.add(name)
     return [f"{name} was fetched into {data_dir}.", *notes]
 
 
-def _what(spec: SetSpec) -> str:
-    return str(spec.args.get("file") or spec.args.get("dataset") or spec.args.get("path") or spec.source)
+def _torchvisions(form: FormSpec, data_dir: Path, fetching: Fetching) -> list[str]:
+    """Fetch what torchvision reads of one of its data sets: MNIST's four files, or CIFAR's archive as it is."""
+    name = _what(form)
+    if name in BATCHES:
+        notes = fetching.files([BATCHES[name].archive], data_dir)
+    else:
+        halves = IDX[name].values()  # both: torchvision opens neither without the other
+        notes = fetching.files([file for half in halves for file in half], data_dir / name / "raw")
+    load_source(form.source, form.args, data_dir)
+    return notes
+
+
+def _is_published(form: FormSpec) -> bool:
+    """Whether the files of a form have a public home that is known here."""
+    return form.source == "torchvision" or (form.source == "npz" and _what(form) in IDX_COPIES)
+
+
+def _what(form: FormSpec) -> str:
+    return str(form.args.get("file") or form.args.get("dataset") or form.args.get("path") or form.source)
 
 
 def _idx_copy(dataset: str, half: str, data_dir: Path, fetching: Fetching) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -140,37 +154,11 @@ def _idx_copy(dataset: str, half: str, data_dir: Path, fetching: Fetching) -> tu
     return images, labels, notes
 
 
-def _from_records(records: Records, data_dir: Path, fetching: Fetching) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    notes = fetching.files([records.archive], data_dir)
-    return *read_records(data_dir / records.archive.name, records), notes
-
-
-def read_records(archive: Path, records: Records) -> tuple[np.ndarray, np.ndarray]:
-    """CIFAR's records: (count, 32, 32, 3) uint8 images and (count,) int64 labels, the fine ones.
-
-    Nothing is unpacked to disk, and no more is read than the records should take.
-
-    Args:
-        archive: The tar.gz file.
-        records: What of it is read.
-
-    Raises:
-        DataError: It is damaged, or holds other records.
-    """
-    length = records.label_bytes + 3 * SIDE * SIDE
-    blob = read_members(archive, records.members, max_bytes=60_000 * length)
-    if len(blob) % length or len(blob) < records.count * length:
-        raise damaged(archive, f"{len(blob) // length:,} records instead of {records.count:,}")
-    found = np.frombuffer(blob, dtype=np.uint8).reshape(-1, length)[: records.count]
-    images = found[:, records.label_bytes :].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), found[:, records.label_bytes - 1].astype(np.int64)
-
-
 def distinct(specs: Iterator[SetSpec]) -> Iterator[SetSpec]:
     """The specs whose files differ: train and calibration are often parts of one file, train and test of one class."""
-    seen: set[str] = set()
+    seen: set[tuple[str, ...]] = set()
     for spec in specs:
-        key = f"{spec.source} {_what(spec)}"
+        key = tuple(f"{form.source} {_what(form)}" for form in spec.forms)
         if key not in seen:
             seen.add(key)
             yield spec

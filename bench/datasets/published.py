@@ -1,7 +1,7 @@
 """Files that others publish: where each lies, how large it is and what its content is.
 
-Sizes and sha256 of the idx files and of CIFAR's archives are those that TensorFlow Datasets publishes
-(`tensorflow_datasets/url_checksums`). CIFAR's binary archives hold no pickles, unlike those for Python.
+Sizes and sha256 of the idx files are those that TensorFlow Datasets publishes (`tensorflow_datasets/url_checksums`),
+the sha256 of CIFAR's archives for Python those of Keras; the md5 of the files in these are torchvision's.
 """
 
 import re
@@ -110,40 +110,66 @@ IDX: dict[str, dict[str, list[PublishedFile]]] = {
 
 
 @dataclass(frozen=True)
-class Records:
-    """Part of an archive that holds images of one size as records of bytes, CIFAR's format.
+class Batches:
+    """One of CIFAR's archives for Python, and the files in it that hold images.
 
     Attributes:
         archive: The tar.gz file.
-        members: Files in it, in order.
-        label_bytes: Bytes before the pixels of a record; the last one is the label.
-        count: Records that are taken, from the first.
+        folder: The folder that it unpacks to.
+        files: By half, the files in that folder in order, each with its md5.
+        count: Images of each file.
+        labels: The entry of a file that has its labels: the fine ones.
     """
 
     archive: PublishedFile
-    members: tuple[str, ...]
-    label_bytes: int
-    count: int
+    folder: str
+    files: dict[Literal["train", "test"], dict[str, str]]
+    count: dict[Literal["train", "test"], int]
+    labels: str
 
 
 _CIFAR = "https://www.cs.toronto.edu/~kriz/"
-_CIFAR_10 = PublishedFile(
-    "cifar-10-binary.tar.gz", (f"{_CIFAR}cifar-10-binary.tar.gz",), 170_052_171,
-    ("sha256", "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
-)  # fmt: skip
-_CIFAR_100 = PublishedFile(
-    "cifar-100-binary.tar.gz", (f"{_CIFAR}cifar-100-binary.tar.gz",), 168_513_733,
-    ("sha256", "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"),
-)  # fmt: skip
+_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 
-RECORDS = {
-    "cifar10_train.npz": Records(
-        _CIFAR_10, tuple(f"cifar-10-batches-bin/data_batch_{k}.bin" for k in range(1, 6)), 1, 50_000
+BATCHES = {
+    "CIFAR10": Batches(
+        PublishedFile(
+            "cifar-10-python.tar.gz",
+            (f"{_CIFAR}cifar-10-python.tar.gz", f"{_KERAS}cifar-10-python.tar.gz"),
+            170_498_071,
+            ("sha256", "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"),
+        ),
+        "cifar-10-batches-py",
+        {
+            "train": {
+                "data_batch_1": "c99cafc152244af753f735de768cd75f",
+                "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+                "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+                "data_batch_4": "634d18415352ddfa80567beed471001a",
+                "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            },
+            "test": {"test_batch": "40351d587109b95175f43aff81a1287e"},
+        },
+        {"train": 10_000, "test": 10_000},
+        "labels",
     ),
-    "cifar10_test.npz": Records(_CIFAR_10, ("cifar-10-batches-bin/test_batch.bin",), 1, 10_000),
-    "cifar100_test.npz": Records(_CIFAR_100, ("cifar-100-binary/test.bin",), 2, 5_000),
+    "CIFAR100": Batches(
+        PublishedFile(
+            "cifar-100-python.tar.gz",
+            (f"{_CIFAR}cifar-100-python.tar.gz",),
+            169_001_437,
+            ("sha256", "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"),
+        ),
+        "cifar-100-python",
+        {
+            "train": {"train": "16019d7e3df5f24257cddd939b257f8d"},
+            "test": {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+        },
+        {"train": 50_000, "test": 10_000},
+        "fine_labels",
+    ),
 }
-"""A card's npz file -> where its images are published as records."""
+"""torchvision's data set -> the archive that it reads, with torchvision's md5 of each file in it."""
 
 IDX_COPIES = {"kmnist_test.npz": ("KMNIST", "t10k")}
 """A card's npz file -> the data set of `IDX` and the half of it that it is a copy of."""

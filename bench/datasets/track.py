@@ -1,7 +1,6 @@
 """A track: the sets of a card as images, each loaded when it is first asked for."""
 
 import hashlib
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -9,31 +8,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.cards.track import SetSpec, TrackCard
+from bench.cards.track import FormSpec, SetSpec, TrackCard
 from bench.datasets.base import ImageSet, RawImages, TrainingData, content_digest, sample_ids
+from bench.datasets.forms import declared_digest, default_data_dir, form_at_hand, form_name
 from bench.datasets.labels import label_notes
 from bench.datasets.sources import load_source, reads_files
+from bench.datasets.sources._files import missing
 from bench.datasets.sources._passed import named
 from bench.datasets.sources.folder import class_names
 from bench.errors import DataError, unknown_name
-from bench.places import expanded, user_cache
 
 IN_DISTRIBUTION = ("train", "calibration", "test")
 """The sets whose labels are the track's classes."""
-
-
-def default_data_dir() -> Path:
-    """The folder of data files: `ROBUSTOOD_DATA`, or `data` in the user's cache folder.
-
-    Raises:
-        DataError: Neither is known, as without a home folder.
-    """
-    if given := os.environ.get("ROBUSTOOD_DATA"):
-        return expanded(given, "ROBUSTOOD_DATA")
-    cache = user_cache()
-    if cache is None:
-        raise DataError("no folder of data files is known, since there is no home folder: name one by ROBUSTOOD_DATA.")
-    return cache / "data"
 
 
 class WrongContentError(DataError):
@@ -83,15 +69,29 @@ class Track:
         return self._sets[name]
 
     def digest(self, name: str) -> str:
-        """sha256 of one set's content: the card's where it accepts exactly one, else of what lies on disk.
+        """sha256 of one set's content: the card's where the form at hand has exactly one, else of what lies on disk.
+
+        Where none of several forms is present, it is the only one that the card names, if there is one.
 
         "outliers" stands for all parts of the training outliers together.
         """
         if name == "outliers":
             parts = [self.digest(f"outliers-{k + 1}") for k in range(len(self.card.outliers))]
             return hashlib.sha256(" ".join(parts).encode()).hexdigest()
-        declared = self._spec(name).digests()
-        return declared[0] if len(declared) == 1 else self.set(name).digest
+        return declared_digest(self._spec(name), self._data_dir) or self.set(name).digest
+
+    def form(self, name: str) -> FormSpec:
+        """The form in which one set lies on disk: the first of those that its card accepts that is present.
+
+        Raises:
+            UsageError: The track has no such set.
+            DataError: None of several forms is present.
+        """
+        spec = self._spec(name)
+        found = form_at_hand(spec, self._data_dir)
+        if found is None:
+            raise missing(" or ".join(map(form_name, spec.forms)), self.data_dir)
+        return found
 
     def outliers(self) -> ImageSet | None:
         """All training outliers, one part after the other; None where the track has none."""
@@ -125,15 +125,17 @@ class Track:
     def _load(self, name: str, spec: SetSpec) -> ImageSet:
         where = f"set '{name}' of track '{self.card.name}'"
         try:
-            folder = self.data_dir if reads_files(spec.source) else Path()
-            raw = load_source(spec.source, spec.args, folder, self.workspace)
+            form = self.form(name)
+            folder = self.data_dir if reads_files(form.source) else Path()
+            raw = load_source(form.source, form.args, folder, self.workspace)
             self._agree_on_classes(name, raw.class_names)
         except DataError as error:
             raise type(error)(f"{where}: {error}") from error
         digest = content_digest(raw.images, raw.labels)
-        if (accepted := spec.digests()) and digest not in accepted:
+        if (accepted := form.digests()) and digest not in accepted:
+            of = f" in the form {form_name(form)}" if spec.also else ""
             raise WrongContentError(
-                f"{where} has content {digest}, expected {' or '.join(accepted)}: replace its files "
+                f"{where}{of} has content {digest}, expected {' or '.join(accepted)}: replace its files "
                 "(`bench data check` names them), or make a track card of your own that accepts this content."
             )
         keep = chosen(raw, spec)
@@ -156,7 +158,7 @@ class Track:
             notes += label_notes(labels, self.card.classes, where)
         return ImageSet(
             name, torch.from_numpy(images), torch.from_numpy(labels), ids, digest, raw.skipped, tuple(notes),
-            len(raw.images) if raw.available is None else raw.available,
+            len(raw.images) if raw.available is None else raw.available, form_name(form) if spec.also else "",
         )  # fmt: skip
 
     def _agree_on_classes(self, name: str, names: tuple[str, ...]) -> None:
@@ -173,7 +175,7 @@ class Track:
                 "classes: correct one of the two, name them by `classes` in args, or give args `labels: none`."
             )
         for other in IN_DISTRIBUTION:
-            there = _folder_classes(self.specs()[other], self.data_dir)
+            there = _folder_classes(form_at_hand(self.specs()[other], self.data_dir), self.data_dir)
             if there and there != names:
                 raise DataError(
                     f"its class folders are {named(list(names))}, those of '{other}' are {named(list(there))}: labels "
@@ -181,12 +183,12 @@ class Track:
                 )
 
 
-def _folder_classes(spec: SetSpec, data_dir: Path) -> tuple[str, ...]:
+def _folder_classes(form: FormSpec | None, data_dir: Path) -> tuple[str, ...]:
     """The class folders of a set, () where there are none or nothing can be read."""
-    if not spec.source.startswith("folder:"):
+    if form is None or not form.source.startswith("folder:"):
         return ()
     try:
-        return class_names({**spec.args, "path": spec.source.removeprefix("folder:")}, data_dir)
+        return class_names({**form.args, "path": form.source.removeprefix("folder:")}, data_dir)
     except (DataError, OSError):
         return ()  # that set says it itself
 

@@ -163,6 +163,7 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
         try:
             yield file
         finally:
+            file.flush()  # the first bytes count too
             if os.fstat(descriptor).st_size == 0:
                 part.unlink(missing_ok=True)
 

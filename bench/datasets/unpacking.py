@@ -33,8 +33,8 @@ def unpack_gzip(packed: Path, target: Path, size: int) -> None:
     write_file(target, content, through_links=False, error=DataError)
 
 
-def read_members(archive: Path, names: tuple[str, ...], max_bytes: int) -> bytes:
-    """The content of some files in a tar.gz, one after the other; nothing is written to disk.
+def read_members(archive: Path, names: tuple[str, ...], max_bytes: int) -> list[bytes]:
+    """The content of some files in a tar.gz, in the order of their names; nothing is written to disk.
 
     Args:
         archive: The tar.gz file.
@@ -64,7 +64,7 @@ def read_members(archive: Path, names: tuple[str, ...], max_bytes: int) -> bytes
         raise damaged(archive, type(error).__name__) from error
     if absent := [name for name in names if name not in found]:
         raise damaged(archive, f"it has no {absent[0]}")
-    return b"".join(found[name] for name in names)
+    return [found[name] for name in names]
 
 
 def damaged(path: Path, why: str) -> DataError:

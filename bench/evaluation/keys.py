@@ -16,6 +16,7 @@ from bench.cards.detector_names import names_code
 from bench.cards.network import NetworkCard, is_named, library_version
 from bench.cards.threat import Goal, Loss, Norm, Side, ThreatCard
 from bench.cards.track import TrackCard
+from bench.datasets.forms import declared_digest
 from bench.detectors.missing import missing_weights
 from bench.errors import DataError, WeightsError
 from bench.evaluation.results import FORMAT
@@ -123,7 +124,7 @@ def code_hash(detector: DetectorSpec, threat: ThreatCard, track: TrackCard, sear
         own = () if is_named(detector.network.method) else (detector.network.method,)
         paths |= {*own, *_named_code(detector.network.args)}
     sets = (track.train, track.calibration, track.test, *track.ood.values(), *track.outliers)
-    beside = {name for one in sets for name in _named_code([one.source, one.args])}
+    beside = {name for one in sets for form in one.forms for name in _named_code([form.source, form.args])}
     if detector.training is not None:
         beside |= {detector.training.recipe, *_named_code(detector.training.args)}
     theirs = {path for path in beside if not path.startswith("bench.")}  # what those give is hashed as it is
@@ -169,7 +170,7 @@ def weights_hashes(spec: DetectorSpec, cards: Cards) -> tuple[str, ...]:
 def set_digests(
     card: TrackCard, data_dir: Path | None, *, workspace: Path | None = None, train: bool = False
 ) -> dict[str, str]:
-    """The content digest of every set that a cell uses; only a set whose card does not fix it is loaded.
+    """The content digest of every set that a cell uses; only a set whose form at hand does not fix it is loaded.
 
     Args:
         card: The track's card.
@@ -183,9 +184,8 @@ def set_digests(
     sets = {"test": card.test, "calibration": card.calibration, **card.ood, **({"train": card.train} if train else {})}
     digests, problems = {}, {}
     for name, spec in sets.items():
-        accepted = spec.digests()
         try:
-            digests[name] = accepted[0] if len(accepted) == 1 else _loaded_digest(card, data_dir, workspace, name)
+            digests[name] = declared_digest(spec, data_dir) or _loaded_digest(card, data_dir, workspace, name)
         except DataError as error:
             problems[name] = error
     if problems:

@@ -91,7 +91,7 @@ def unusable_sets(track: TrackCard, problems: Mapping[str, DataError]) -> DataEr
     for name, error in problems.items():
         # The cause is about the file, and not about the set, so that one file is named once.
         reason = str(error.__cause__ or error).rstrip(".")
-        if isinstance(error, MissingDataError) and fetchable(_spec(track, name).source):
+        if isinstance(error, MissingDataError) and any(fetchable(form.source) for form in _spec(track, name).forms):
             absent.setdefault(reason.partition(": ")[0], []).append(name)  # what to do is said once, below
         else:
             others.setdefault(reason, []).append(name)

@@ -77,7 +77,7 @@ def digest_problem(track: TrackCard, spec: DetectorSpec, digests: dict[str, str]
     sets |= {TRAIN: track.train} if needs_train(spec) else {}
     if set(sets) != set(digests):
         return f"it names the sets {', '.join(sorted(digests))}; the track has {', '.join(sorted(sets))}"
-    wrong = [name for name, own in sets.items() if own.digests() and digests[name] not in own.digests()]
+    wrong = [name for name, own in sets.items() if own.accepted() and digests[name] not in own.accepted()]
     return f"set '{wrong[0]}' has another content than the track's card accepts" if wrong else None
 
 

@@ -3,6 +3,7 @@
 from bench.cards.catalog import Kind
 from bench.cards.documents import Location
 from bench.cards.track import SetSpec, TrackCard
+from bench.datasets.forms import form_name, is_pinned
 from bench.datasets.wanted import SOURCE
 from bench.validation.check import Check
 
@@ -22,10 +23,15 @@ class TrackCheck(Check):
         ]  # fmt: skip
         for location, spec in parts:
             self.source((*location, "source"), spec.source)
+            for number, form in enumerate(spec.also):
+                self.source((*location, "also", number, "source"), form.source)
             if spec.stop is not None and spec.stop <= spec.start:
                 self.problem((*location, "stop"), f"stop is {spec.stop}; allowed is more than start, {spec.start}")
-            if not spec.digests():
-                self.notes.append(f"{self.document.place(location)}: no digest is given, so any content is accepted.")
+            if any_content := [form_name(form) for form in spec.forms if not is_pinned(form)]:
+                of = f" for {' and '.join(any_content)}" if spec.also else ""
+                self.notes.append(
+                    f"{self.document.place(location)}: no digest is given{of}, so any content is accepted."
+                )
         from bench.leaderboards.suite import suite_problems
 
         for location, sentence in suite_problems(card, self.catalog):

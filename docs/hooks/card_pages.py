@@ -157,7 +157,8 @@ def _track(card: TrackCard) -> list[str]:
     for name, spec in card.ood.items():
         sets.append((name, spec, f"OOD, {spec.kind}, {'in' if spec.counts else 'not in'} the mean", spec.note))
     sets += [(f"outliers {i + 1}", spec, "training outliers", "") for i, spec in enumerate(card.outliers)]
-    rows = [(code(name), code(s.source), value(s.args) if s.args else "-", used, plain(note))
+    rows = [(code(name), " or ".join(code(form.source) for form in s.forms),
+             " or ".join(value(form.args) if form.args else "-" for form in s.forms), used, plain(note))
             for name, s, used, note in sets]  # fmt: skip
     return [*_opening(card), *_facts(card, facts), *table(("set", "source", "arguments", "used for", "note"), rows)]
 

@@ -9,8 +9,8 @@ from explained import function_text
 from writing import code, page, prose, table, value
 
 from bench.cards.catalog import Kind
-from bench.cards.track import SetSpec, TrackCard
-from bench.datasets.published import IDX, IDX_COPIES, RECORDS, PublishedFile
+from bench.cards.track import FormSpec, TrackCard
+from bench.datasets.published import BATCHES, IDX, IDX_COPIES, PublishedFile
 from bench.datasets.sources import fetchable, reads_files, source_names
 from bench.datasets.sources._args import SourceArgs
 
@@ -72,13 +72,14 @@ def _source(name: str) -> list[str]:
     return [*lines, *(f"{prose(text)}\n" for text in more)]
 
 
-def _example(name: str) -> SetSpec | None:
-    """The first set of a built-in card that is of this source."""
+def _example(name: str) -> FormSpec | None:
+    """The first form of a set of a built-in card that is of this source."""
     for card in cards(Kind.TRACK):
         assert isinstance(card, TrackCard)
         for spec in (card.train, card.calibration, card.test, *card.ood.values(), *card.outliers):
-            if spec.source == name:
-                return spec
+            for form in spec.forms:
+                if form.source == name:
+                    return form
     return None
 
 
@@ -102,8 +103,8 @@ def _published() -> list[str]:
         wanted = [f"`torchvision`, `{{dataset: {dataset}}}`", *(f"`npz`, {code(name)}" for name in names)]
         files = [file for half in halves.values() for file in half]
         rows.append((" and ".join(wanted), *_of(files)))
-    for name, records in RECORDS.items():
-        rows.append((f"`npz`, {code(name)}", *_of([records.archive])))
+    for dataset, batches in BATCHES.items():
+        rows.append((f"`torchvision`, `{{dataset: {dataset}}}`", *_of([batches.archive])))
     header = ("set", "files", "MiB", "from", "held to")
     return [
         "",

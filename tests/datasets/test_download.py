@@ -1,9 +1,7 @@
 """Sets that are fetched from a server: unpacked, made into what cards name, and one that fails stops no other."""
 
-import dataclasses
 import functools
 import gzip
-import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +15,13 @@ from bench.cli.app import app
 from bench.datasets import download as downloads
 from bench.datasets import published
 from bench.datasets.base import content_digest
-from bench.datasets.download import Fetching, distinct, fetch, read_records
-from bench.datasets.published import PublishedFile, Records
+from bench.datasets.download import Fetching, distinct, fetch
+from bench.datasets.published import PublishedFile
 from bench.datasets.sources import load_source
 from bench.datasets.unpacking import read_members, unpack_gzip
 from bench.errors import DataError
 from tests.datasets.serving import Served, serving
+from tests.datasets.small_cifar import SmallCifar, archive, shrink_cifar
 
 RNG = np.random.default_rng(1)
 IMAGES, LABELS = RNG.integers(256, size=(5, 28, 28), dtype=np.uint8), np.arange(5)
@@ -53,26 +52,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
                 served.files[name] = gzip.compress(content)
                 halves.setdefault(half, []).append(served.published(name, served.files[name], unpacked=len(content)))
         monkeypatch.setattr(downloads, "IDX", {"MNIST": halves, "KMNIST": halves})
-        served.files["cifar.tar.gz"] = archive({"a/test.bin": records(1, 4).tobytes()})
-        archived = served.published("cifar.tar.gz", served.files["cifar.tar.gz"])
-        monkeypatch.setattr(downloads, "RECORDS", {"cifar10_test.npz": Records(archived, ("a/test.bin",), 1, 4)})
+        served.files["small.tar.gz"] = SMALL_CIFAR.archive
+        shrink_cifar(monkeypatch, SMALL_CIFAR, served.published("small.tar.gz", SMALL_CIFAR.archive))
         yield served
 
 
-def records(label_bytes: int, count: int) -> np.ndarray:
-    labels = np.array([[9] * (label_bytes - 1) + [k] for k in range(count)], dtype=np.uint8)
-    return np.hstack([labels, np.random.default_rng(3).integers(256, size=(count, 3072), dtype=np.uint8)])
-
-
-def archive(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, content in members.items():
-            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
-            body = b"" if isinstance(content, tarfile.TarInfo) else content
-            info.size = len(body)
-            tar.addfile(info, io.BytesIO(body))
-    return packed.getvalue()
+SMALL_CIFAR = SmallCifar.of("CIFAR10", 4)
+CIFAR = SetSpec(source="torchvision", args={"dataset": "CIFAR10", "train": True})
+CIFAR_TEST = SetSpec(source="torchvision", args={"dataset": "CIFAR10", "train": False})
 
 
 # --------------------------------------------------------------------------- sets
@@ -119,16 +106,58 @@ def test_a_copy_takes_one_half_alone(server: Served, tmp_path: Path) -> None:
     assert all("t10k" in path for path, _ in server.asked)
 
 
-def test_records_become_the_file_that_a_card_names(server: Served, tmp_path: Path) -> None:
-    spec = SetSpec(source="npz", args={"file": "cifar10_test.npz"})
-    assert fetch(spec, tmp_path, http()) == [f"cifar10_test.npz was fetched into {tmp_path}."]
-    found = load_source("npz", spec.args, tmp_path)
-    wanted = records(1, 4)[:, 1:].reshape(4, 3, 32, 32).transpose(0, 2, 3, 1)
-    assert np.array_equal(found.images, wanted) and found.labels.tolist() == [0, 1, 2, 3]
+def test_cifars_archive_is_fetched_once_and_read_as_it_is(server: Served, tmp_path: Path) -> None:
+    fetching = http()
+    assert fetch(CIFAR, tmp_path, fetching) == [f"CIFAR10 was fetched into {tmp_path}."]
+    assert fetch(CIFAR_TEST, tmp_path, fetching) == []  # it came with the other half, which was said
+    assert [path for path, _ in server.asked] == ["/small.tar.gz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["small.tar.gz"]
+    found = load_source("torchvision", CIFAR_TEST.args, tmp_path)
+    assert np.array_equal(found.images, SMALL_CIFAR.images["test"])
+    assert fetch(CIFAR_TEST, tmp_path, http()) == ["CIFAR10 is there already."]
+
+
+@pytest.mark.parametrize(
+    ("come", "said"),
+    [
+        ("cut", "ended after 1,000 bytes: run the command again, it goes on from there"),
+        ("another", "nothing of it is kept"),
+        ("page", "sent a web page"),
+    ],
+)
+def test_what_comes_in_place_of_cifars_archive_gets_no_name(
+    server: Served, tmp_path: Path, come: str, said: str
+) -> None:
+    if come == "cut":
+        server.cut = 1_000
+    elif come == "another":
+        server.files["small.tar.gz"] = SMALL_CIFAR.archive[:-1] + b"?"
+    else:
+        server.files["small.tar.gz"] = b"<!DOCTYPE html><title>Log in</title>".ljust(len(SMALL_CIFAR.archive))
+    with pytest.raises(DataError, match=said):
+        fetch(CIFAR, tmp_path, http())
+    assert not (tmp_path / "small.tar.gz").exists()
+    server.cut, server.files["small.tar.gz"] = None, SMALL_CIFAR.archive
+    fetch(CIFAR, tmp_path, http())
+    assert server.asked[-1][1] == ("bytes=1000-" if come == "cut" else None)
+    assert len(load_source("torchvision", CIFAR.args, tmp_path).images) == 20
+
+
+def test_a_set_that_is_there_in_another_form_is_not_fetched(server: Served, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", images=np.zeros((2, 32, 32, 3), np.uint8))
+    spec = CIFAR.model_copy(update={"also": (SetSpec(source="npz", args={"file": "mine.npz"}).forms[0],)})
+    assert fetch(spec, tmp_path, http()) == ["mine.npz is there already."] and server.asked == []
+    (tmp_path / "mine.npz").unlink()
+    assert fetch(spec, tmp_path, http()) == [f"CIFAR10 was fetched into {tmp_path}."]
+
+
+def test_of_several_forms_the_one_with_a_public_home_is_fetched(server: Served, tmp_path: Path) -> None:
+    first = SetSpec(source="npz", args={"file": "mine.npz"}, also=CIFAR.forms)
+    assert fetch(first, tmp_path, http()) == [f"CIFAR10 was fetched into {tmp_path}."]
 
 
 def test_another_copy_than_a_track_was_measured_with_is_said(server: Served, tmp_path: Path) -> None:
-    spec = SetSpec(source="npz", args={"file": "cifar10_test.npz"}, digest="0" * 64)
+    spec = SetSpec(source="npz", args={"file": "kmnist_test.npz"}, digest="0" * 64)
     (said,) = fetch(spec, tmp_path, http())
     found = load_source("npz", spec.args, tmp_path)
     assert content_digest(found.images, found.labels) in said and "a track card of your own" in said
@@ -139,12 +168,10 @@ def test_what_was_compared_by_md5_alone_is_said(
 ) -> None:
     import hashlib
 
-    old = downloads.RECORDS["cifar10_test.npz"]
-    md5 = hashlib.md5(server.files["cifar.tar.gz"]).hexdigest()
-    weak = dataclasses.replace(old, archive=dataclasses.replace(old.archive, digest=("md5", md5)))
-    monkeypatch.setattr(downloads, "RECORDS", {"cifar10_test.npz": weak})
-    said = fetch(SetSpec(source="npz", args={"file": "cifar10_test.npz"}), tmp_path, http())
-    assert said[1] == "cifar.tar.gz was compared by md5 alone, which tells damage and not a forgery."
+    md5 = hashlib.md5(SMALL_CIFAR.archive).hexdigest()
+    shrink_cifar(monkeypatch, SMALL_CIFAR, server.published("small.tar.gz", SMALL_CIFAR.archive, digest=("md5", md5)))
+    said = fetch(CIFAR, tmp_path, http())
+    assert said[1] == "small.tar.gz was compared by md5 alone, which tells damage and not a forgery."
 
 
 def test_a_file_that_cannot_be_fetched_is_a_sentence_that_says_where_to_put_it(tmp_path: Path) -> None:
@@ -186,19 +213,15 @@ ood: {kmnist: {source: npz, args: {file: kmnist_test.npz}}}
     assert "kmnist_test.npz was fetched" in done.output
 
 
-def test_an_archive_that_could_not_be_had_is_asked_for_once(
-    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = downloads.RECORDS["cifar10_test.npz"]
-    monkeypatch.setattr(downloads, "RECORDS", {"cifar10_test.npz": whole, "cifar10_train.npz": whole})
-    server.files["cifar.tar.gz"] = server.files["cifar.tar.gz"][:-1] + b"?"
+def test_an_archive_that_could_not_be_had_is_asked_for_once(server: Served, tmp_path: Path) -> None:
+    server.files["small.tar.gz"] = SMALL_CIFAR.archive[:-1] + b"?"
     said = []
     fetching = Fetching(_schemes=("http",))
-    for name in ("cifar10_train.npz", "cifar10_test.npz"):
+    for spec in (CIFAR, CIFAR_TEST):
         with pytest.raises(DataError) as error:
-            fetch(SetSpec(source="npz", args={"file": name}), tmp_path, fetching)
+            fetch(spec, tmp_path, fetching)
         said.append(str(error.value))
-    assert "nothing of it is kept" in said[0] and said[1] == "cifar.tar.gz could not be had, as said above."
+    assert "nothing of it is kept" in said[0] and said[1] == "small.tar.gz could not be had, as said above."
     assert len(server.asked) == 1 and list(tmp_path.iterdir()) == []
 
 
@@ -214,28 +237,15 @@ def test_an_interrupted_command_says_that_it_goes_on(tmp_path: Path, monkeypatch
 
 def test_all_that_is_published_lies_behind_https_and_has_a_sha256() -> None:
     files = [file for halves in published.IDX.values() for half in halves.values() for file in half]
-    files += [records.archive for records in published.RECORDS.values()]
-    assert len(files) == 15
+    files += [batches.archive for batches in published.BATCHES.values()]
+    assert len(files) == 14
     for file in files:
         assert all(url.startswith("https://") and url.endswith(f"/{file.name}") for url in file.urls)
         assert file.digest[0] == "sha256"
-    assert len({file.digest for file in files}) == 14  # two sets are parts of CIFAR-10's archive
+    assert len({file.digest for file in files}) == 14
 
 
 # --------------------------------------------------------------------------- archives
-
-
-@pytest.mark.parametrize("label_bytes", [1, 2])
-def test_cifars_records_become_images_and_fine_labels(tmp_path: Path, label_bytes: int) -> None:
-    wanted = records(label_bytes, 4)
-    path = tmp_path / "a.tar.gz"
-    path.write_bytes(archive({"data.bin": wanted.tobytes()}))
-    file = PublishedFile("a.tar.gz", ("https://a",), 1, ("md5", "0" * 32))
-    images, labels = read_records(path, Records(file, ("data.bin",), label_bytes, 3))
-    assert np.array_equal(images, wanted[:3, label_bytes:].reshape(3, 3, 32, 32).transpose(0, 2, 3, 1))
-    assert labels.tolist() == [0, 1, 2]
-    with pytest.raises(DataError, match="4 records instead of 5"):
-        read_records(path, Records(file, ("data.bin",), label_bytes, 5))
 
 
 def link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
@@ -271,7 +281,7 @@ def test_a_hostile_archive_is_refused_and_writes_nothing(
 def test_members_are_read_in_the_order_that_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     path.write_bytes(archive({"b": b"2", "../x": b"?", "a": b"1"}))
-    assert read_members(path, ("a", "b"), 10) == b"12"
+    assert read_members(path, ("a", "b"), 10) == [b"1", b"2"]
 
 
 @pytest.mark.parametrize("cut", [0, 1, 20, 60])

@@ -8,7 +8,8 @@ import yaml
 
 from bench.cards.track import SetKind, TrackCard
 from bench.datasets.check import State, check_track
-from bench.datasets.track import Track, default_data_dir
+from bench.datasets.forms import default_data_dir, is_pinned
+from bench.datasets.track import Track
 
 FOLDER = Path(__file__).parents[2] / "datasets"
 CARDS = {
@@ -20,14 +21,19 @@ needs_data = pytest.mark.skipif("ROBUSTOOD_DATA" not in os.environ, reason="ROBU
 
 @pytest.mark.parametrize("name", CARDS)
 def test_every_set_declares_one_digest(name: str) -> None:
-    assert {len(spec.digests()) for spec in Track(CARDS[name], Path("nowhere")).specs().values()} == {1}
+    specs = Track(CARDS[name], Path("nowhere")).specs().values()
+    assert {len([digest for form in spec.forms for digest in form.digests()]) for spec in specs} == {1}
+    assert all(is_pinned(form) for spec in specs for form in spec.forms)
 
 
 @pytest.mark.parametrize("name", CARDS)
 def test_digests_are_known_without_files(name: str) -> None:
     track = Track(CARDS[name], Path("nowhere"))
     assert len(track.digest("outliers")) == 64
-    assert all(track.digest(each) == spec.digests()[0] for each, spec in track.specs().items())
+    declared = {
+        each: [digest for form in spec.forms for digest in form.digests()] for each, spec in track.specs().items()
+    }
+    assert {each: [track.digest(each)] for each in track.specs()} == declared
 
 
 @pytest.mark.parametrize("name", CARDS)

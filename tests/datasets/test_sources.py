@@ -63,9 +63,9 @@ def test_a_folder_in_place_of_a_file_is_not_called_missing(tmp_path: Path) -> No
     assert not isinstance(error.value, MissingDataError)
 
 
-def test_classes_whose_files_are_pickles_are_not_accepted(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'MNIST', 'FashionMNIST' or 'KMNIST'"):
-        load_source("torchvision", {"dataset": "CIFAR10", "train": True}, tmp_path)
+def test_classes_whose_files_have_no_reader_here_are_not_accepted(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'MNIST', 'FashionMNIST', 'KMNIST', 'CIFAR10' or 'CIFAR100'"):
+        load_source("torchvision", {"dataset": "STL10", "train": True}, tmp_path)
 
 
 # --------------------------------------------------------------------------- arguments

@@ -117,6 +117,12 @@ def test_a_truncated_file_goes_on_from_there(server: Served, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["set.gz"]
 
 
+def test_a_few_bytes_are_kept_too(server: Served, tmp_path: Path) -> None:
+    server.cut = 1_000
+    assert "ended after 1,000 bytes" in refused(server.published("set.gz", CONTENT), tmp_path)
+    assert (tmp_path / "set.gz.part").read_bytes() == CONTENT[:1_000]
+
+
 def test_an_end_that_the_server_calls_whole_is_no_end(server: Served, tmp_path: Path) -> None:
     server.cut, server.headers = 1_000, {"Content-Length": None}
     assert "ended after 1,000 bytes" in refused(server.published("set.gz", CONTENT), tmp_path)

@@ -1,4 +1,4 @@
-"""torchvision's data sets in the idx format, where their files are present: MNIST and its relatives."""
+"""torchvision's data sets, where their files are present: MNIST and its relatives, CIFAR-10 and CIFAR-100."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -7,6 +7,7 @@ import numpy as np
 
 from bench.datasets.base import RawImages
 from bench.datasets.sources._args import SourceArgs
+from bench.datasets.sources._cifar import load_cifar
 from bench.datasets.sources._files import missing
 from bench.errors import DataError
 
@@ -15,22 +16,26 @@ FILES = tuple(f"{half}-{kind}-ubyte" for half in ("train", "t10k") for kind in (
 
 
 class TorchvisionArgs(SourceArgs):
-    """A class of torchvision.datasets, and which half of it.
+    """A class of torchvision.datasets, and which half of it."""
 
-    Only classes whose files hold plain arrays: torchvision would unpickle those of CIFAR. Their images come as `.npz`.
-    """
-
-    dataset: Literal["MNIST", "FashionMNIST", "KMNIST"]
+    dataset: Literal["MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"]
     train: bool
 
 
 def load(args: dict[str, Any], data_dir: Path) -> RawImages:
-    """The images (N, 28, 28, 1) and labels of one half; nothing is ever downloaded here.
+    """The images (N, 28, 28, 1), of CIFAR (N, 32, 32, 3), and labels of one half; nothing is ever downloaded here.
+
+    MNIST's relatives lie in `NAME/raw`. CIFAR is read from torchvision's folder `cifar-10-batches-py` or
+    `cifar-100-python`, or else straight from the archive of it, `cifar-10-python.tar.gz` or `cifar-100-python.tar.gz`.
+    Each of its files must have torchvision's md5, and of its pickles only lists, dictionaries, numbers, text and arrays
+    of bytes are read: nothing that such a file names is ever called.
 
     Raises:
         DataError: The files are missing or damaged.
     """
     wanted = TorchvisionArgs.parse(args, "torchvision")
+    if wanted.dataset in ("CIFAR10", "CIFAR100"):
+        return load_cifar(wanted.dataset, "train" if wanted.train else "test", data_dir)
     folder = data_dir / wanted.dataset / "raw"
     if not folder.is_dir():  # before torchvision is imported, which takes seconds
         raise missing(f"torchvision's {wanted.dataset}", folder)
