@@ -17,7 +17,7 @@ from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.assault import Assault
-from bench.evaluation.figures import OodScores, SetScores, mean_bits, mean_metrics, set_metrics
+from bench.evaluation.figures import OodScores, SetScores, group_means, mean_bits, mean_metrics, set_metrics
 from bench.evaluation.images import GALLERY, TEST, Images
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta, RejectionMetrics, SetMetrics
@@ -108,6 +108,8 @@ def cell_meta(
         iqr=metrics.iqr(clean.scores[TEST]), stop_high=targets.high, stop_low=targets.low,
         thresholds=thresholds.named(),
         sets=figures, mean=mean_metrics(test, sides, figures, targets=targets, name=planned.label),
+        groups=group_means(images.groups(), test, sides, figures, targets=targets, name=planned.label),
+        forms={name: chosen.form for name, chosen in images.sets().items() if chosen.form},
         rejection=rejection, needs=ingredients.needs, left_out=dict(planned.left_out), without=planned.without,
         statuses={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
         gradients=sum(int(part.sum()) for part in assault.gradients.values()),

@@ -1,6 +1,6 @@
 """From the scores of one cell to its figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,8 +103,43 @@ def mean_metrics(
 ) -> MeanMetrics | None:
     """Mean over the sets that count; None where none does. Arguments as in `set_metrics`."""
     chosen = [set_name for set_name, side in sides.items() if side.counts]
-    if not chosen:
-        return None
+    return _mean_over(chosen, in_distribution, sides, figures, targets, name) if chosen else None
+
+
+def group_means(
+    groups: Mapping[str, Sequence[str]],
+    in_distribution: SetScores,
+    sides: Mapping[str, OodScores],
+    figures: Mapping[str, SetMetrics],
+    *,
+    targets: Targets,
+    name: str,
+) -> dict[str, MeanMetrics]:
+    """Mean over each group: over its sets that count, or over all of them where none does.
+
+    Args:
+        groups: The sets of each group.
+        in_distribution: The ID test images.
+        sides: The OOD sets.
+        figures: Their figures.
+        targets: The cell's early-stop targets.
+        name: The cell, for errors.
+    """
+    found = {}
+    for group, members in groups.items():
+        chosen = [member for member in members if sides[member].counts] or list(members)
+        found[group] = _mean_over(chosen, in_distribution, sides, figures, targets, name)
+    return found
+
+
+def _mean_over(
+    chosen: Sequence[str],
+    in_distribution: SetScores,
+    sides: Mapping[str, OodScores],
+    figures: Mapping[str, SetMetrics],
+    targets: Targets,
+    name: str,
+) -> MeanMetrics:
 
     def clip(scores: Scores) -> NDArray[np.float64]:
         return metrics.clip_beyond_targets(scores, targets.low, targets.high, name=name)

@@ -72,6 +72,14 @@ class Images:
         """Every set by name, in the order of a cell's samples."""
         return {TEST: self.test, CALIBRATION: self.calibration, **self.ood}
 
+    def groups(self) -> dict[str, list[str]]:
+        """The OOD sets of each group that the card names, in its order."""
+        found: dict[str, list[str]] = {}
+        for name in self.ood:
+            if (group := self.card.ood[name].group) is not None:
+                found.setdefault(group, []).append(name)
+        return found
+
     def skipped(self) -> list[str]:
         """What was passed over or changed on reading, and what labels stand for: sentences after the set's name."""
         return [f"{name}: {said}" for name, images in self.sets().items() for said in (*images.notes, *images.skipped)]

@@ -177,6 +177,8 @@ class CellMeta(_Value):
     thresholds: dict[str, float]  # "SOURCE_tpr95" at a recall of 95 %, and with "/CLASS" where classes have their own
     sets: dict[str, SetMetrics]
     mean: MeanMetrics | None  # None where the track has no natural OOD set
+    groups: dict[str, MeanMetrics] = {}  # means of the groups that the track's card names, beside the main one
+    forms: dict[str, str] = {}  # of sets whose card accepts several forms: in which one they were read
     rejection: tuple[RejectionMetrics, ...] = ()  # by percentile; in clean cells where the card asks for it
     fool: FoolMetrics | None = None  # on side fool
     between: BetweenMetrics | None = None  # on side between

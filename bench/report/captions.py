@@ -28,9 +28,10 @@ _USUAL_SHARE = f"{100 * DEFAULT_RECALL:g}"
 
 
 def heading(table: Table) -> str:
-    """The track, the OOD sets that the run left out, and the attacked side."""
+    """The track, its images where another table has others, the OOD sets that the run left out, the attacked side."""
+    content = f" (images #{table.content})" if table.content else ""
     reduced = f" without {', '.join(table.without)}" if table.without else ""
-    return f"{table.track}{reduced}, {_SIDES[table.side]}"
+    return f"{table.track}{content}{reduced}, {_SIDES[table.side]}"
 
 
 def caption(table: Table, *, full: bool = False) -> list[str]:
@@ -41,7 +42,7 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
         full: For the view with every figure: also at which threshold images count as detected.
     """
     counted = [column.name for column in table.columns if column.counts]
-    lines = [_images(table), *_suite_lines(table)]
+    lines = [_images(table), *_form_lines(table), *_suite_lines(table)]
     if table.side is Side.FOOL:
         return [*lines, *FOOL_CAPTION]
     if table.attacked:
@@ -55,6 +56,7 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
     lines.append(f"mean over {', '.join(counted)}{starred}" if counted else "none of these sets enters a mean")
     if table.without:
         lines[-1] += f"; the run left out {', '.join(table.without)}, so this is not the mean of the track"
+    lines += _group_lines(table)
     of_attacks = (
         "ceiling: mean AUROC that no detector can exceed at this radius; grads, queries: gradients and scores asked "
         "for, on all images together; "
@@ -167,6 +169,25 @@ def _images(table: Table) -> str:
     limit = "no limit" if table.limit is None else f"limit {table.limit}"
     seeds = sorted({meta.seed for meta in table.metas})
     return f"{n_id} ID test images against {ood}; {limit}; seed {', '.join(map(str, seeds))}"
+
+
+def _form_lines(table: Table) -> list[str]:
+    """In which form sets were read whose card accepts several."""
+    by_form: dict[str, dict[str, None]] = {}
+    for meta in table.metas:
+        for name, form in meta.forms.items():
+            by_form.setdefault(form, {})[name] = None
+    told = [f"{' and '.join(names)} from {form}" for form, names in by_form.items()]
+    return [f"read: {'; '.join(told)}"] if told else []
+
+
+def _group_lines(table: Table) -> list[str]:
+    """Over which sets the mean of each group goes."""
+    told = []
+    for group in table.groups:
+        first = next(meta.groups[group] for meta in table.metas if group in meta.groups)
+        told.append(f"mean {group} over {', '.join(first.sets)}")
+    return ["; ".join(told)] if told else []
 
 
 def _suite_lines(table: Table) -> list[str]:

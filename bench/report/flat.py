@@ -1,7 +1,7 @@
 """A table as one flat grid of words, for formats without a width: a row a cell, or a row a cell and set."""
 
 from bench.cards.threat import Side
-from bench.evaluation.results import CellMeta
+from bench.evaluation.results import CellMeta, MeanMetrics, SetMetrics
 from bench.report import numbers
 from bench.report.extras import extra_columns
 from bench.report.fool import fool_grid
@@ -25,7 +25,8 @@ def _by_cell(table: Table) -> Grid:
     sets = [column.title for column in table.columns]
     extras = [extra.title for extra in extra_columns(table)]
     of_attacks = ["ceiling", "gradients", "queries"] if table.attacked else []
-    header = ["detector", "threat", "eps", "mean AUROC", *sets, *extras, "FPR95", *of_attacks, "seconds"]
+    groups = [f"mean {group}" for group in table.groups]
+    header = ["detector", "threat", "eps", "mean AUROC", *groups, *sets, *extras, "FPR95", *of_attacks, "seconds"]
     blocks = [[_cell_words(section, row, table) for row in section.rows] for section in table.sections]
     return Grid(header, 3, blocks)
 
@@ -40,6 +41,7 @@ def _cell_words(section: Section, row: Row, table: Table) -> list[str]:
         section.threat,
         numbers.both_scales(section.norm, section.eps) or numbers.ABSENT,
         _mean_change(row),
+        *(_group_change(row, group, with_interval=False) for group in table.groups),
         *sets,
         *(extra.of_cell(meta) for extra in extra_columns(table)),
         numbers.share(meta.mean.fpr95 if meta.mean else None),
@@ -59,6 +61,12 @@ def _by_set(table: Table) -> Grid:
             names = [row.label, section.threat, radius]
             tail = [*_mean_tail(row.meta), *(extra.of_cell(row.meta) for extra in extras)]
             block.append([*names, "mean", _mean_change(row), *[numbers.ABSENT] * 3, *tail])
+            for group in row.meta.groups:
+                mean = row.meta.groups[group]
+                change = _group_change(row, group, with_interval=True)
+                of_group = [numbers.share(mean.fpr95), numbers.ABSENT, numbers.share(mean.ceiling)]
+                absent = [numbers.ABSENT] * len(extras)
+                block.append([*names, f"mean {group}", change, *[numbers.ABSENT] * 3, *of_group, *absent])
             for column in table.columns:
                 if (m := row.meta.sets.get(column.name)) is None:
                     continue
@@ -87,7 +95,14 @@ def _mean_change(row: Row) -> str:
 
 
 def _change(row: Row, name: str, *, with_interval: bool) -> str:
-    metrics = row.meta.sets.get(name)
+    return _before_and_after(row, row.meta.sets.get(name), with_interval)
+
+
+def _group_change(row: Row, group: str, *, with_interval: bool) -> str:
+    return _before_and_after(row, row.meta.groups.get(group), with_interval)
+
+
+def _before_and_after(row: Row, metrics: SetMetrics | MeanMetrics | None, with_interval: bool) -> str:
     if metrics is None:
         return numbers.ABSENT
     attacked = numbers.attacked_auroc(metrics, with_interval=with_interval, doubted=row.doubted)

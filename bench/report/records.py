@@ -23,7 +23,7 @@ _OF_SET = tuple(name for name in SetMetrics.model_fields if name != "figures")
 
 COLUMNS = (
     *_OF_CELL[:8], "sound", "failed_checks", "set", *_OF_SET, *_OF_FOOL, "threshold_source", "id_bits_per_dim",
-    "cell_gradients", "cell_queries", "seconds", *_OF_CELL[8:], *CONDITIONS,
+    "cell_gradients", "cell_queries", "seconds", *_OF_CELL[8:], *CONDITIONS, "group", "form",
 )  # fmt: skip
 """The columns of `records`; a figure that a row does not have is None."""
 
@@ -38,7 +38,7 @@ Findings = Mapping[str, Verdicts]
 
 
 def records(metas: Iterable[CellMeta], verdicts: Findings = MappingProxyType({})) -> list[dict[str, object]]:
-    """One record a cell and set, the row `mean` after the sets, ordered by track, detector, threat and radius.
+    """One record a cell and set, then `mean` and `mean GROUP`; by track, detector, threat and radius.
 
     Args:
         metas: The cells.
@@ -56,9 +56,11 @@ def records(metas: Iterable[CellMeta], verdicts: Findings = MappingProxyType({})
         of_sets: dict[str, SetMetrics | MeanMetrics] = dict(meta.sets)
         if meta.mean is not None:
             of_sets["mean"] = meta.mean
+        of_sets |= {f"mean {group}": mean for group, mean in meta.groups.items()}
+        group_of = {name: group for group, mean in meta.groups.items() for name in (*mean.sets, f"mean {group}")}
         for name, metrics in of_sets.items():
             figures = {k: v for k, v in metrics.model_dump(mode="json").items() if k in COLUMNS}
-            row = {**shared, "set": name, **figures}
+            row = {**shared, "set": name, "group": group_of.get(name), "form": meta.forms.get(name), **figures}
             rows.append({column: row.get(column) for column in COLUMNS})
         rows += [{column: {**shared, **row}.get(column) for column in COLUMNS} for row in _fooled(meta)]
     return rows

@@ -71,6 +71,8 @@ class Table:
         columns: The OOD sets, those that enter the mean first.
         sections: Unattacked cells first, then by norm, threat and radius.
         without: OOD sets of the track that the run left out: the mean is not that of the track.
+        groups: Groups of OOD sets that have a mean of their own.
+        content: What tells its images from those of another table of the same track; "" where there is none.
     """
 
     track: str
@@ -79,6 +81,8 @@ class Table:
     columns: tuple[SetColumn, ...]
     sections: tuple[Section, ...]
     without: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    content: str = ""
 
     @property
     def attacked(self) -> bool:
@@ -118,7 +122,7 @@ Failed = Mapping[str, tuple[str, ...]]
 
 
 def build_tables(metas: Iterable[CellMeta], failed: Failed = MappingProxyType({})) -> tuple[Table, ...]:
-    """The tables of these cells, one a track, choice of OOD sets, side and limit.
+    """The tables of these cells, one a track, content of its images, choice of OOD sets, side and limit.
 
     Clean cells stand in each that they belong to.
 
@@ -127,18 +131,21 @@ def build_tables(metas: Iterable[CellMeta], failed: Failed = MappingProxyType({}
         failed: Which of them failed which soundness checks.
     """
     unique = list({meta.key: meta for meta in metas}.values())
-    places: dict[tuple[str, str, str, tuple[str, ...]], list[CellMeta]] = {}
+    places: dict[tuple[str, tuple[str, ...], str, str, str], list[CellMeta]] = {}
     for meta in unique:
-        places.setdefault((meta.track, meta.track_hash, str(meta.limit), meta.without), []).append(meta)
+        place = (meta.track, meta.without, str(meta.limit), meta.track_hash, _content(meta))
+        places.setdefault(place, []).append(meta)
     tables = []
-    for _, together in sorted(places.items(), key=lambda item: (item[0][0], item[0][3], item[0][2], item[0][1])):
+    for place, together in sorted(places.items(), key=lambda item: item[0]):
+        alike = [other for other in places if other[:4] == place[:4]]
+        content = place[4][:6] if len(alike) > 1 else ""
         clean = [meta for meta in together if not is_attack(meta)]
         sides = [side for side in Side if any(is_attack(meta) and meta.side is side for meta in together)]
         if not sides:
-            tables.append(_table(clean, None, failed))
+            tables.append(_table(clean, None, failed, content))
         for side in sides:
             attacks = [meta for meta in together if is_attack(meta) and meta.side is side]
-            tables.append(_table([*clean, *attacks], side, failed))
+            tables.append(_table([*clean, *attacks], side, failed, content))
     return tuple(tables)
 
 
@@ -149,14 +156,22 @@ def mean_auroc(meta: CellMeta) -> float:
     return sum(m.auroc for m in meta.sets.values()) / max(1, len(meta.sets))
 
 
-def _table(metas: list[CellMeta], side: Side | None, failed: Failed) -> Table:
+def _content(meta: CellMeta) -> str:
+    """What tells the images of a cell from others; some detectors use training images too, which figures are not of."""
+    return content_hash({name: digest for name, digest in meta.set_digests.items() if name != "train"})
+
+
+def _table(metas: list[CellMeta], side: Side | None, failed: Failed, content: str) -> Table:
     first = metas[0]
     found: dict[str, bool] = {}
     for meta in metas:
         for name, metrics in meta.sets.items():
             found.setdefault(name, metrics.counts)
     columns = sorted((SetColumn(name, counts) for name, counts in found.items()), key=lambda c: not c.counts)
-    return Table(first.track, side, first.limit, tuple(columns), _sections(metas, failed), first.without)
+    groups = tuple(dict.fromkeys(group for meta in metas for group in meta.groups))
+    return Table(
+        first.track, side, first.limit, tuple(columns), _sections(metas, failed), first.without, groups, content
+    )
 
 
 def _sections(metas: list[CellMeta], failed: Failed) -> tuple[Section, ...]:

@@ -81,10 +81,11 @@ def render_text(
 def _panels(table: Table, width: int) -> list[list[_Column]]:
     """Everything side by side where it fits; else the means first, then the sets, as many at a time as fit."""
     label, mean, sets = _LABEL, _mean_column(table), [_set_column(c.name, c.title) for c in table.columns]
+    groups = [_group_column(group) for group in table.groups]
     rest = [*map(_extra_column, extra_columns(table)), _FPR95, *(_OF_ATTACKS if table.attacked else ()), _SECONDS]
-    if _width(table, [label, mean, *sets, *rest]) <= width:
-        return [[label, mean, *sets, *rest]]
-    return [*_filled(table, label, [mean, *rest], width), *_filled(table, label, sets, width)]
+    if _width(table, [label, mean, *groups, *sets, *rest]) <= width:
+        return [[label, mean, *groups, *sets, *rest]]
+    return [*_filled(table, label, [mean, *groups, *rest], width), *_filled(table, label, sets, width)]
 
 
 def _filled(table: Table, label: _Column, columns: list[_Column], width: int) -> list[list[_Column]]:
@@ -134,6 +135,14 @@ def _mean_cell(row: Row, _: str) -> str:
         return numbers.clean_auroc(meta.mean, with_interval=True)
     attacked = numbers.attacked_auroc(meta.mean, with_interval=True, doubted=row.doubted)
     return f"{numbers.clean_auroc(meta.mean)} → {attacked}" if meta.mean else attacked
+
+
+def _group_column(group: str) -> _Column:
+    def cell(row: Row, _: str) -> str:
+        mean = row.meta.groups.get(group)
+        return numbers.attacked_auroc(mean, doubted=row.doubted) if mean else numbers.ABSENT
+
+    return _Column(("mean", group), cell)
 
 
 def _set_column(name: str, title: str) -> _Column:

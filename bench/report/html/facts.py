@@ -105,6 +105,7 @@ def provenance_of(meta: CellMeta) -> Provenance:
         "arrays": meta.arrays_sha256, "made from": ", ".join(meta.needs),
         "left out": "; ".join(f"{name}: {why}" for name, why in meta.left_out.items()),
         "failed": "; ".join(f"{name}: {why}" for name, why in meta.failed_needs.items()),
+        "read": "; ".join(f"{name} from {form}" for name, form in meta.forms.items()),
         **{f"set {name}": digest for name, digest in meta.set_digests.items()},
         **{f"version of {name}": version for name, version in meta.versions.items()},
     }  # fmt: skip
