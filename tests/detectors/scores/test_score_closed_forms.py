@@ -394,10 +394,11 @@ def test_the_ratio_of_sums_is_1_where_no_feature_is_positive(make_trained):
 
 def test_of_equal_features_ash_keeps_the_first_units_in_every_batch(make_trained):
     shaping = make_trained(Energy, shaping={"kind": "ash-b", "percentile": 50}).shaping
-    features = torch.tensor([[3.0, 0.0, 0.0, 0.0]])
+    features = torch.zeros(1, 400)  # wide enough for a sort that is not stable to show it
+    features[0, 7] = 2.0
     for count in (1, 7):
-        shaped, _ = shaping(features.repeat(count, 1), torch.zeros(3, 4))
-        assert shaped[-1].tolist() == [1.5, 1.5, 0.0, 0.0]
+        shaped, _ = shaping(features.repeat(count, 1), torch.zeros(3, 400))
+        assert shaped[-1, :200].tolist() == pytest.approx([0.01] * 200) and not bool(shaped[-1, 200:].any())
 
 
 def test_dice_drops_the_weights_that_contribute_least(case):
