@@ -214,11 +214,12 @@ class Score(Detector):
         if settings.kind == "ash-b" and self.directions_only:
             raise UsageError(
                 f"shaping 'ash-b' leaves of a feature's direction only which units are kept, so {type(self).__name__} "
-                "would have no gradient and only seem to be robust; choose another shaping."
+                "would be constant between jumps; choose another shaping."
             )
-        if made.jumps:
-            jumps = " and ".join(filter(None, (self.info.jumps, made.jumps)))
-            self.info = replace(self.info, jumps=jumps)  # type: ignore[misc]  # of this one: others are not shaped
+        jumps = " and ".join(filter(None, (self.info.jumps, made.jumps)))
+        approximate = made.approximate_gradient or self.info.approximate_gradient
+        # Of this one: others are not shaped.
+        self.info = replace(self.info, jumps=jumps, approximate_gradient=approximate)  # type: ignore[misc]
         return made
 
     def _unshaped(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -82,10 +82,12 @@ class Shaper(nn.Module):
 
     Attributes:
         jumps: The sentence that says where the shaped features are discontinuous; empty where nowhere.
+        approximate_gradient: The sentence that says where its gradient is an approximation; empty where it is exact.
         weights_only: It changes the last layer alone, so that scores which do not look at that see nothing of it.
     """
 
     jumps: ClassVar[str] = ""
+    approximate_gradient: str = ""
     weights_only: ClassVar[bool] = False
 
     def fit(self, training: Iterable[Batch], weight: Tensor) -> None:
@@ -148,6 +150,9 @@ class ASH(Shaper):
     Djurisic, Bozanic, Ashok and Liu (2023), "Extremely simple activation shaping for out-of-distribution detection",
     Algorithms 1 to 3: s1 is the sum of an image's features, s2 that of its kept ones. Which ones are kept is a
     constant under the gradient. Deviations: at least one feature is kept; of equal ones, those of the first units.
+
+    ASH-B jumps where others are kept and moves with the sum alone between the jumps: followed exactly, its gradient
+    leaves an attacker far from what there is to find. It is differentiated as if the features were not shaped.
     """
 
     jumps = "where two activations of an image change ranks at ASH's cut"
@@ -155,12 +160,15 @@ class ASH(Shaper):
     def __init__(self, settings: ASHSettings) -> None:
         super().__init__()
         self.kind, self.percentile = settings.kind, settings.percentile
+        if self.kind == "ash-b":
+            self.approximate_gradient = "ASH-B is differentiated as if the features were not shaped"
 
     def forward(self, features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Pruned features."""
         kept, count = _largest(features, self.percentile)
         if self.kind == "ash-b":
-            return kept * (features.clamp_min(0.0).sum(dim=1, keepdim=True) / count), weight
+            equal = kept * (features.clamp_min(0.0).sum(dim=1, keepdim=True) / count)
+            return equal.detach() + (features - features.detach()), weight
         pruned = features * kept
         return (pruned if self.kind == "ash-p" else pruned * _sharpening(features, kept)), weight
 

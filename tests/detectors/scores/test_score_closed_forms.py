@@ -467,3 +467,16 @@ def test_distances_by_class_are_those_to_every_mean():
     gaussians = TiedGaussians(2, 2)
     gaussians.set(torch.tensor([[0.0, 0.0], [10.0, 0.0]]).double(), torch.eye(2).double())
     assert gaussians.by_class(torch.tensor([[3.0, 4.0]])).tolist() == [pytest.approx([-25.0, -65.0])]
+
+
+def test_ash_b_says_that_its_gradient_is_that_of_unshaped_features(make_trained, training_data, images):
+    shaped, plain = make_trained(Energy, shaping={"kind": "ash-b", "percentile": 50}), make_trained(Energy)
+    plain.network.load_state_dict(shaped.network.state_dict())
+    features, _ = shaped._unshaped(images)
+    features = features.detach().requires_grad_(True)
+    head, upstream = shaped.network.network.linear, torch.randn(len(images), 8)
+    values, _ = shaped.shaping(features, head.weight)
+    (gradient,) = torch.autograd.grad(values, features, upstream)
+    assert torch.equal(gradient, upstream)
+    assert "as if the features were not shaped" in shaped.info.approximate_gradient
+    assert plain.info.approximate_gradient == Energy.info.approximate_gradient == ""

@@ -113,8 +113,8 @@ def test_a_shaping_of_lengths_is_refused_where_directions_alone_count(make_detec
         make_detector(KNN, shaping={"kind": "scale"})
 
 
-def test_a_shaping_that_leaves_no_gradient_is_refused(make_detector):
-    with pytest.raises(UsageError, match="KNN would have no gradient and only seem to be robust"):
+def test_a_shaping_that_leaves_constants_is_refused(make_detector):
+    with pytest.raises(UsageError, match="KNN would be constant between jumps"):
         make_detector(KNN, shaping={"kind": "ash-b"})
 
 
