@@ -213,6 +213,24 @@ ood: {kmnist: {source: npz, args: {file: kmnist_test.npz}}}
     assert "kmnist_test.npz was fetched" in done.output
 
 
+def test_the_command_fetches_both_archives_that_cifar10_names(
+    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = SmallCifar.of("CIFAR100", 4)
+    server.files["other.tar.gz"] = other.archive
+    shrink_cifar(monkeypatch, other, server.published("other.tar.gz", other.archive))
+    monkeypatch.setattr(downloads, "Fetching", functools.partial(Fetching, _schemes=("http",)))
+    command = ["data", "download", "--track", "cifar10", "--data-dir", str(tmp_path)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "CIFAR10 was fetched into" in said and "CIFAR100 was fetched into" in said
+    assert "is there already" not in said and "gtsrb_test1000_32.npz cannot be fetched: put it into" in said
+    assert sorted(path for path, _ in server.asked) == ["/other.tar.gz", "/small.tar.gz"]
+    again = CliRunner().invoke(app, command)
+    assert "CIFAR10 is there already." in again.output and len(server.asked) == 2
+
+
 def test_an_archive_that_could_not_be_had_is_asked_for_once(server: Served, tmp_path: Path) -> None:
     server.files["small.tar.gz"] = SMALL_CIFAR.archive[:-1] + b"?"
     said = []

@@ -121,13 +121,15 @@ def test_a_damaged_form_is_not_passed_over_for_the_next_one(tmp_path):
 
 
 def test_the_digest_of_one_form_is_not_accepted_for_another(tmp_path):
-    np.savez(tmp_path / "copy.npz", images=SMALL.images["test"], labels=np.array(SMALL.labels["test"]))
-    track = Track(card(OFFICIAL.model_copy(update={"digest": COPY_DIGEST}), COPY), tmp_path)
+    labels = np.array(SMALL.labels["test"])
+    pinned = OFFICIAL.model_copy(update={"digest": content_digest(SMALL.images["test"], labels)})
+    np.savez(tmp_path / "copy.npz", images=SMALL.images["test"], labels=labels)
     with pytest.raises(WrongContentError, match=r"in the form copy\.npz has content"):
-        track.set("test")
+        Track(card(pinned, COPY), tmp_path).set("test")
     put_official(tmp_path)
+    assert Track(card(pinned, COPY), tmp_path).set("test").digest == pinned.digest
     with pytest.raises(WrongContentError, match=r"in the form torchvision's CIFAR10 has content"):
-        Track(track.card, tmp_path).set("test")
+        Track(card(OFFICIAL.model_copy(update={"digest": COPY_DIGEST}), COPY), tmp_path).set("test")
 
 
 def test_where_none_is_there_all_are_named_and_where_they_were_looked_for(tmp_path):
