@@ -1,5 +1,6 @@
 """How scores are fitted, loaded and refused."""
 
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bench.detectors.scores.knn import KNN
 from bench.detectors.scores.vim import ViM
 from bench.detectors.weights import save_tensors
 from bench.errors import CardError, InputError, UsageError, WeightsError
+from bench.testing import check_detector
 
 REACT = {"kind": "react", "percentile": 80}
 
@@ -202,3 +204,16 @@ def test_wrong_settings_of_a_shaping_are_one_sentence(catalog, track, given, wor
     with pytest.raises(CardError) as told:
         build_detector(spec(params={"shaping": given}), track, catalog)
     assert words in str(told.value) and "\n" not in str(told.value)
+
+
+# --------------------------------------------------------------------------- the next one
+
+
+def test_the_example_of_the_base_class_is_a_detector_that_keeps_the_contract(make_detector, training_data):
+    example = textwrap.dedent(base.__doc__[base.__doc__.index("    class Nearest") :])
+    made = {"FeatureScore": base.FeatureScore, "torch": torch}
+    exec(example, made)
+    detector = make_detector(made["Nearest"], shaping=REACT).fit(training_data)
+    check_detector(detector, training_data.calibration.pixels()[:8])
+    mean = detector.fitted["mean"]
+    assert mean.shape == (8,) and len(example.strip().splitlines()) < 15
