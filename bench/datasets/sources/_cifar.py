@@ -37,12 +37,13 @@ def load_cifar(dataset: str, half: Literal["train", "test"], data_dir: Path) -> 
     batches = BATCHES[dataset]
     count, files = batches.count[half], batches.files[half]
     images, labels = [], []
-    for name, content in zip(files, _contents(dataset, batches, half, data_dir), strict=True):
-        where = f"{name} of torchvision's {dataset} in {data_dir}"
+    place, contents = _contents(dataset, batches, half, data_dir)
+    for name, content in zip(files, contents, strict=True):
+        where = f"{name} of torchvision's {dataset} in {place}"
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != files[name]:
             raise DataError(
-                f"{where} has another md5 than torchvision's, {files[name]}: remove {batches.folder} or "
-                f"{batches.archive.name} there, and fetch it again."
+                f"{where} has another md5 than torchvision's, {files[name]}: remove {place.name} and run `bench data "
+                "download`."
             )
         pixels, own = read_batch(content, batches.labels, where)
         if len(own) != count:
@@ -52,16 +53,18 @@ def load_cifar(dataset: str, half: Literal["train", "test"], data_dir: Path) -> 
     return RawImages(np.concatenate(images), np.concatenate(labels))
 
 
-def _contents(dataset: str, batches: Batches, half: Literal["train", "test"], data_dir: Path) -> list[bytes]:
-    """What the files hold: of the folder where it is there, else of the archive."""
+def _contents(
+    dataset: str, batches: Batches, half: Literal["train", "test"], data_dir: Path
+) -> tuple[Path, list[bytes]]:
+    """The folder where it is whole, else the archive; and what the files hold."""
     folder, archive, names = data_dir / batches.folder, data_dir / batches.archive.name, tuple(batches.files[half])
     largest = batches.count[half] * MAX_IMAGE_BYTES
     if all((folder / name).is_file() for name in names):
-        return [_bounded(folder / name, largest) for name in names]
+        return folder, [_bounded(folder / name, largest) for name in names]
     if archive.is_file():
         members = tuple(f"{batches.folder}/{name}" for name in names)
         every = sum(len(files) * batches.count[kind] for kind, files in batches.files.items())
-        return read_members(archive, members, max_bytes=every * MAX_IMAGE_BYTES)
+        return archive, read_members(archive, members, max_bytes=every * MAX_IMAGE_BYTES)
     raise missing(f"torchvision's {dataset} ({batches.folder} or {batches.archive.name})", data_dir)
 
 
