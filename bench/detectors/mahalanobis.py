@@ -110,7 +110,7 @@ class Mahalanobis(Detector):
 
         Raises:
             NotApplicableError: `layers: logistic` on a track without training outliers.
-            InputError: A class without images.
+            UsageError: A class without images.
         """
         assert isinstance(self.params, MahalanobisParams)
         logistic = self.params.layers == "logistic"
