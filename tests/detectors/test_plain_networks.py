@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.detectors.adapters.exported import Program
 from bench.detectors.networks.base import FromPixels
 from bench.detectors.networks.plain import PlainNetwork, found_parts
 from bench.errors import UsageError
@@ -198,17 +199,31 @@ class Rows(nn.Module):
         (Conv(), {"classes": 4}, "has 5 logits and the track 4 classes"),
         (Conv(), {"penultimate": "thrid"}, "has no layer 'thrid'; its layers begin with: first, act"),
         (Conv(), {"layers": ("nowhere",)}, "has no layer 'nowhere'"),
-        (Conv(), {"logits": "output"}, "name the layer of its penultimate features"),
         (Random(), {}, "other logits for the same images"),
         (Company(), {}, "other logits in other company"),
         (nn.Sequential(nn.Flatten(), nn.Linear(3 * 9 * 9, 5)), {}, r"cannot take images of shape \(3, 16, 16\)"),
         (Answers(lambda y: "logits"), {"logits": "output", "penultimate": "third"}, "returns something of type str"),
         (Answers(lambda y: y[:1]), {"logits": "output", "penultimate": "third"}, r"logits of shape \(1, 5\)"),
     ],
-    ids=["no-linear", "rows", "classes", "typo", "layer", "output-alone", "random", "company", "size", "text", "short"],
+    ids=["no-linear", "rows", "classes", "typo", "layer", "random", "company", "size", "text", "short"],
 )  # fmt: skip
 def test_what_cannot_be_used_is_one_sentence(x, module, settings, sentence):
     with pytest.raises(UsageError, match=sentence) as caught:
         PlainNetwork(module, x, name="my-net", **settings)
     assert "\n" not in str(caught.value)
     assert "my-net" in str(caught.value)
+
+
+def test_a_network_may_have_logits_alone_and_says_which_layer_a_score_lacks(x):
+    network = PlainNetwork(nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), x, logits="output")
+    assert network(x).shape == (3, 5)
+    assert network.layers == ("0", "logits")
+    with pytest.raises(UsageError, match=r"has no layer 'penultimate', of which this score is; name it"):
+        network.activations(x)["penultimate"]
+
+
+def test_an_exported_program_is_a_network_of_logits(x):
+    module = Conv().eval()
+    exported = torch.export.export(module, (x,), dynamic_shapes={"x": {0: torch.export.Dim("n", min=1)}}).module()
+    network = PlainNetwork(Program(exported), x, logits="output")
+    torch.testing.assert_close(network(x), module(x))

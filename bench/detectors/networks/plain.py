@@ -62,7 +62,8 @@ class PlainNetwork(Network):
         self._find_head(trace, len(example))
         named = _chosen_layers(self.module, trace) if layers is None else tuple(layers)
         self.hidden = tuple(layer for layer in named if layer not in (self.penultimate_at, self.logits_at))
-        self.layers = (*self.hidden, "penultimate", "logits")
+        self.has_features = self.penultimate_at is not None or self.logits_at != OUTPUT
+        self.layers = (*self.hidden, *(("penultimate",) if self.has_features else ()), "logits")
         self.overwritten = frozenset(layer for layer in self.hidden if layer in trace.overwritten)
         self._check_passes(example)
 
@@ -87,15 +88,17 @@ class PlainNetwork(Network):
                 hooks.append(self._part(self.logits_at).register_forward_hook(_keep(found, "logits")))
             if features and self.penultimate_at is not None:
                 hooks.append(self._part(self.penultimate_at).register_forward_hook(_keep(found, "penultimate")))
-            elif features:
+            elif features and self.has_features:
                 hooks.append(self._part(self.logits_at).register_forward_pre_hook(_keep_input(found, "penultimate")))
             output = self.module(x)
         if self.logits_at == OUTPUT:
             found["logits"] = self._read(output, x)
         found["logits"] = found["logits"].flatten(1) if found["logits"].ndim > 2 else found["logits"]
-        if features:
+        if "penultimate" in found:
             found["penultimate"] = found["penultimate"].flatten(1)
-        return {name: found[name] for name in (*hidden, "penultimate", "logits") if name in found}
+        return _Activations(
+            {name: found[name] for name in (*hidden, "penultimate", "logits") if name in found}, self.name
+        )
 
     def _part(self, name: str | None) -> nn.Module:
         return self.module.get_submodule(name or "")
@@ -149,8 +152,6 @@ class PlainNetwork(Network):
                     f"the last linear layer of {self.name} gives shape {shape} for {count} images, not (N, K) logits; "
                     "name its layers: layers: {penultimate: NAME, logits: NAME or output}."
                 )
-        if self.penultimate_at is None and self.logits_at == OUTPUT:
-            raise UsageError(f"{self.name} takes its output for logits; name the layer of its penultimate features.")
         for name in (self.penultimate_at, None if self.logits_at == OUTPUT else self.logits_at):
             if name is not None and name not in trace.calls:
                 raise UsageError(f"layer '{name}' of {self.name} does not run; name one that does.")
@@ -160,7 +161,7 @@ class PlainNetwork(Network):
         with torch.no_grad():
             seen = self.activations(example.clone())
             again, alone = self.forward(example.clone()), self.forward(example[:1].clone())
-        logits, features = seen["logits"], seen["penultimate"]
+        logits, features = seen["logits"], seen.get("penultimate", seen["logits"])
         if logits.ndim != 2 or len(logits) != len(example):
             raise UsageError(f"{self.name} gives logits of shape {tuple(logits.shape)}; (N, K) is allowed.")
         if self.classes is not None and logits.shape[1] != self.classes:
@@ -172,6 +173,25 @@ class PlainNetwork(Network):
             raise UsageError(f"{self.name} gives other logits for the same images; turn off what is random in it.")
         if not torch.allclose(logits[:1], alone, rtol=0, atol=scale):
             raise UsageError(f"{self.name} gives an image other logits in other company; score images one by one.")
+
+
+class _Activations(dict[str, Tensor]):
+    """Activations by name; one that the network has not is one sentence.
+
+    Args:
+        found: Those it has.
+        name: What a person calls the network.
+    """
+
+    def __init__(self, found: Mapping[str, Tensor], name: str) -> None:
+        super().__init__(found)
+        self.name = name
+
+    def __missing__(self, layer: str) -> Tensor:
+        raise UsageError(
+            f"{self.name} has no layer '{layer}', of which this score is; name it in the network's card (layers: "
+            f"{{{layer}: NAME}}), or choose a score of logits, such as energy."
+        )
 
 
 class _Call:
@@ -300,5 +320,5 @@ def _hooks() -> Iterator[list[Any]]:
 
 def found_parts(network: PlainNetwork) -> Mapping[str, str]:
     """What was found, for people: the activation's name and the module that gives it."""
-    head = network.penultimate_at or f"the input of {network.logits_at}"
+    head = network.penultimate_at or (f"the input of {network.logits_at}" if network.has_features else "none")
     return {"penultimate": head, "logits": str(network.logits_at), "layers": ", ".join(network.hidden) or "none"}
