@@ -9,24 +9,38 @@ import yaml
 from bench.cards.base import content_hash
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.detector import DetectorCard
-from bench.cards.detector_names import is_adapted
+from bench.cards.detector_names import is_adapted, split_network
 from bench.cards.threat_names import is_adapted_threat
 from bench.cards.track import TrackCard
 from bench.cli.common import WorkspaceOption, catalog
 from bench.datasets.forms import form_at_hand, form_name
-from bench.errors import UsageError, shorten
+from bench.errors import BenchError, UsageError, shorten
 
-EXAMPLES = ("bench show gat", "bench show gat --track digits", "bench show pgd-l2", "bench show foolbox:LinfPGD")
+EXAMPLES = (
+    "bench show gat",
+    "bench show energy@resnet20",
+    "bench show gat --track digits",
+    "bench show pgd-l2",
+    "bench show foolbox:LinfPGD",
+)
+
+_PLAIN = "msp"
+"""A score that asks nothing of a network, to build one by."""
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="A detector, NAME.VARIANT of one, a threat or a track.")],
+    name: Annotated[str, typer.Argument(help="A detector, NAME.VARIANT, NAME@NETWORK, a network, a threat, a track.")],
     track: Annotated[str | None, typer.Option(help="Show a detector's settings in force on this track.")] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Print a card as YAML with every default written out, its hash, and the file it was found in."""
     found = catalog(workspace)
+    score, network = split_network(name)
     kinds = _kinds(found, name)
+    if network is not None and track is None and network in found.names(Kind.NETWORK):
+        track = found.network(network).track
+    elif network is not None and track is None:
+        raise UsageError(f"{shorten(name)} stands on another network on each track; name one by --track.")
     if track is not None and Kind.DETECTOR not in kinds:
         raise UsageError(f"{shorten(name)} is a {kinds[0]}, and --track goes with a detector; leave it out.")
     for kind in kinds if track is None else [Kind.DETECTOR]:
@@ -36,10 +50,16 @@ def command(
         typer.echo(f"# {kind} {name}{f' on {track}' if track else ''}")
         typer.echo(f"# hash: {spec.content_hash() if spec else content_hash(content)}")
         if not is_adapted(name):
-            typer.echo(f"# file: {found.where(kind, name)}")
-            typer.echo(f"# origin: {found.origin(kind, name)}")
+            typer.echo(f"# file: {found.where(kind, score)}")
+            typer.echo(f"# origin: {found.origin(kind, score)}")
         if kind is Kind.TRACK:
             for line in _forms(found.track(name)):
+                typer.echo(f"# {line}")
+        if kind is Kind.NETWORK:
+            for line in _parts(found, f"{_PLAIN}@{name}", found.network(name).track):
+                typer.echo(f"# {line}")
+        elif network is not None and track is not None:
+            for line in _parts(found, name, track):
                 typer.echo(f"# {line}")
         typer.echo(text)
 
@@ -64,6 +84,23 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
     return content
 
 
+def _parts(found: Catalog, name: str, track: str) -> list[str]:
+    """What gives the activations of a network, found by building it; or why it cannot be built."""
+    from bench.detectors.loading import build_detector
+    from bench.detectors.networks.plain import PlainNetwork, found_parts
+
+    try:
+        network = build_detector(found.detector_spec(name, track), found.track(track), found).network
+    except BenchError as error:
+        return [f"found in the network: nothing, for {error}"]
+    if network is None:
+        return []
+    inside = network.network
+    if isinstance(inside, PlainNetwork):
+        return [f"{part}: {what}" for part, what in found_parts(inside).items()]
+    return [f"layers: {', '.join(inside.layers)}"]
+
+
 def _forms(card: TrackCard) -> list[str]:
     """Which form of each set lies in the data folder, of the sets whose card accepts several."""
     own = {"train": card.train, "calibration": card.calibration, "test": card.test}
@@ -80,7 +117,7 @@ def _kinds(found: Catalog, name: str) -> list[Kind]:
     """The kinds of card that have this name: nearly always one."""
     if is_adapted(name):
         return [Kind.THREAT if is_adapted_threat(name) else Kind.DETECTOR]
-    stem = name.partition(".")[0]
+    stem = split_network(name)[0].partition(".")[0]
     kinds = [kind for kind in Kind if (stem if kind is Kind.DETECTOR else name) in found.names(kind)]
     if not kinds:
         near = difflib.get_close_matches(name[:80], [other for kind in Kind for other in found.names(kind)], cutoff=0.5)
