@@ -32,7 +32,7 @@ from bench.datasets.track import Track
 from bench.detectors.base import Detector, DetectorParams
 from bench.detectors.gaussian import TiedGaussians
 from bench.detectors.gram import Gram, GramParams
-from bench.detectors.loading import load_for_training
+from bench.detectors.loading import load_detector
 from bench.detectors.mahalanobis import Mahalanobis, MahalanobisParams
 from bench.detectors.networks.base import FromPixels
 from bench.detectors.odin import ODIN, ODINParams
@@ -64,8 +64,8 @@ def network() -> FromPixels:
     catalog = Catalog()
     if catalog.weights_path("densenet-cifar10.safetensors") is None:
         pytest.skip("densenet-cifar10.safetensors is not here")
-    spec = catalog.detector_spec("mahalanobis.densenet", "cifar10")
-    detector = load_for_training(spec, catalog.track("cifar10"), catalog)
+    spec = catalog.detector_spec("energy@densenet", "cifar10")
+    detector = load_detector(spec, catalog.track("cifar10"), catalog)
     assert detector.network is not None
     return detector.network.eval().requires_grad_(False)
 
