@@ -35,6 +35,10 @@ class NotApplicableError(UsageError):
         self.why = why or sentence
 
 
+class NotFittableError(NotApplicableError):
+    """A detector to which a track or a network gives too little: images, labels, predicted classes, features."""
+
+
 class DataError(UsageError):
     """A data set is missing, differs from its digest or cannot be read."""
 

@@ -220,11 +220,17 @@ def test_a_library_that_is_missing_is_named_with_its_extra(cards, kind, monkeypa
         makers.make_named(method, args)
 
 
+def test_the_accuracy_that_a_network_records_is_asked_of_it_on_its_own_track_alone():
+    card = NetworkCard(name="n", summary="", track="t", method="a.b:C", recorded={"id_accuracy": 0.9})
+    assert card.base("t").recorded.id_accuracy == 0.9
+    assert card.base("another").recorded.id_accuracy is None
+
+
 def test_a_dump_names_what_is_given_alone_so_that_older_networks_keep_their_hashes():
     plain = NetworkSpec(method="a.b:C")
     assert set(plain.model_dump()) == {"method", "args", "crop", "mean", "std"}
     assert NetworkSpec(method="a.b:C", resize=8).content_hash() != plain.content_hash()
-    assert NetworkCard(name="n", summary="", track="t", method="a.b:C").base().network == plain
+    assert NetworkCard(name="n", summary="", track="t", method="a.b:C").base("t").network == plain
 
 
 def test_a_weights_file_that_is_missing_says_which_command_makes_it(cards):

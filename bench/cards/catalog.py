@@ -215,7 +215,7 @@ class Catalog:
             )
         chosen = name if name is not None else str(own)
         if chosen in self._files[Kind.NETWORK]:
-            return self.network(chosen).base(default=chosen == own)
+            return self.network(chosen).base(track, default=chosen == own)
         stem = chosen.partition(".")[0]
         if stem not in self._files[Kind.DETECTOR] or self.detector(chosen)[0].on_network:
             raise unknown_name("network", chosen[:80], self.bases())

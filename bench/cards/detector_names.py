@@ -85,7 +85,7 @@ def stands_on_network(name: str) -> bool:
 def of_logits(network: NetworkCard) -> DetectorSpec:
     """A score that needs nothing but a network's logits, on the track of its card: to try, train or convert it."""
     card = DetectorCard(name=network.name, summary="", method="bench.detectors.energy:Energy", on_network=True)
-    return card.on(network.base(default=True), network.track)
+    return card.on(network.base(network.track, default=True), network.track)
 
 
 def split_network(name: str) -> tuple[str, str | None]:

@@ -121,7 +121,13 @@ class NetworkCard(NetworkSpec):
     recorded: RecordedSpec = RecordedSpec()  # its ID accuracy
     micro_batch: int | None = Field(default=None, ge=1, le=4096)  # images a pass
 
-    def base(self, *, default: bool = False) -> Base:
-        """What a score on it stands on; `default` where it is the track's own."""
+    def base(self, track: str, *, default: bool = False) -> Base:
+        """What a score on it stands on.
+
+        Args:
+            track: Where it is used; what was measured on another one says nothing there.
+            default: It is the track's own.
+        """
         network = NetworkSpec(**{name: getattr(self, name) for name in NetworkSpec.model_fields})
-        return Base(self.name, default, network, self.weights, self.training, self.recorded, self.micro_batch)
+        recorded = self.recorded if track == self.track else RecordedSpec()
+        return Base(self.name, default, network, self.weights, self.training, recorded, self.micro_batch)

@@ -1,19 +1,18 @@
 """`bench run`: attack detectors, keep the cells, print a table a track."""
 
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cards.detector_names import split_network
 from bench.cards.standing import standing_on
 from bench.cards.threat import Goal, Loss, Side
-from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say, settings
+from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say
+from bench.cli.failures import may_be_left_out, say_failures, say_left_out
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import RunRequest, read_request
-from bench.errors import BenchError, NoSettingsError, NotApplicableError, UsageError
+from bench.errors import BenchError, NoSettingsError, UsageError
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -128,14 +127,14 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     outcomes = compute_cells(cards, store, planned, device=request.device, data_dir=request.data_dir, quiet=quiet)
     done = [outcome for outcome in outcomes if isinstance(outcome, CellDone)]
     failures = [outcome for outcome in outcomes if not isinstance(outcome, CellDone)]
-    needless = [f for f in failures if isinstance(f.error, NotApplicableError) and not _named(request, f)]
+    needless = [failure for failure in failures if done and may_be_left_out(request, failure)]
     failures = [failure for failure in failures if failure not in needless]
     if diagnose:
         _check(cards, store, done, request)
     _print_tables(request, cards, done)
     for sentence in store.notices:
         notice(sentence)
-    _say_failures(needless, "notice: left out: ", "are left out")
+    say_left_out(needless)
     found_out = {
         one.planned.label: {n: why for n, why in one.meta.left_out.items() if n not in one.planned.left_out}
         for one in done
@@ -145,7 +144,7 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     incomplete = {one.planned.label: one.meta.failed_needs for one in done if one.meta.failed_needs}
     for sentence in _incomplete(incomplete):
         say(f"error: {sentence}")
-    _say_failures(failures, "error: ", "failed")
+    say_failures(failures)
     stored = sum(outcome.from_store for outcome in done)
     counts = f"{len(done) - stored} computed, {stored} from the store"
     if failures:
@@ -339,21 +338,3 @@ def _print_tables(request: RunRequest, cards: "Catalog", done: "Sequence[CellDon
         card = cards.track(table.track)
         radii = radii_for(table, card, root=request.out, data_dir=request.data_dir, workspace=cards.workspace)
         print_table(out, table, radii=radii)
-
-
-def _named(request: RunRequest, failure: "CellFailure") -> bool:
-    """Whether threat and detector were asked for by their names; what `all` or a wildcard brought may be left out."""
-    asked = {split_network(name)[0] for name in request.detector}
-    return failure.planned.threat.name in request.threat and split_network(failure.planned.detector.name)[0] in asked
-
-
-def _say_failures(failures: "Sequence[CellFailure]", before: str, ended: str) -> None:
-    """Each reason once, with the first cell it stopped."""
-    by_reason: dict[str, list[CellFailure]] = {}
-    for failure in failures:
-        by_reason.setdefault(str(failure.error), []).append(failure)
-    for stopped in by_reason.values():
-        more = f" ({len(stopped)} cells {ended} for this reason)" if len(stopped) > 1 else ""
-        say(f"{before}{stopped[0].sentence}{more}")
-        if settings.debug and stopped[0].error.__cause__ is not None:
-            say("".join(traceback.format_exception(stopped[0].error.__cause__)))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bench.errors import UsageError
+from bench.errors import NotFittableError, UsageError
 
 RELATIVE_CUTOFF = 1e-6
 """Directions whose variance is below this share of the largest variance are dropped."""
@@ -31,10 +31,11 @@ class RunningMoments:
             labels: (N,) int64 in [0, C).
 
         Raises:
+            NotFittableError: There are no labels.
             UsageError: A label is outside.
         """
         if bool((labels < 0).all()):
-            raise UsageError(
+            raise NotFittableError(
                 "the training set has no labels, and class statistics need them: give it labels (a folder of class "
                 "folders has them), or take a detector that needs none."
             )
@@ -57,11 +58,16 @@ class RunningMoments:
         """(C, D) class means and (D, D) tied covariance, both maximum-likelihood, in float64.
 
         Raises:
-            UsageError: A class has no sample.
+            NotFittableError: A class has no sample, or all have but one.
         """
         if self.origin is None or bool((self.counts == 0).any()):
             missing = torch.nonzero(self.counts == 0).flatten().tolist()
-            raise UsageError(f"no training image has label {missing}; every class needs at least one image.")
+            raise NotFittableError(f"no training image has label {missing}; every class needs at least one image.")
+        if int(self.counts.sum()) == len(self.counts):
+            raise NotFittableError(
+                "no class has more than one training image, so nothing varies within classes; give the track more "
+                "training images, or take a detector without class statistics."
+            )
         means = self.sums / self.counts[:, None]
         between = (self.sums * self.counts.rsqrt()[:, None]).T @ (self.sums * self.counts.rsqrt()[:, None])
         return means + self.origin, (self.second - between) / self.counts.sum()

@@ -116,7 +116,7 @@ class Gram(Detector):
         """Read the ranges off the training images and the expected deviations off the calibration images.
 
         Raises:
-            UsageError: The network predicts some class for no training image.
+            NotFittableError: The network predicts some class for no training image.
         """
         calibration = data.calibration.limited(CALIBRATION_IMAGES)
         meter = Meter(progress, len(data.train) + len(calibration))

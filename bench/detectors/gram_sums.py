@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bench.errors import UsageError
+from bench.errors import NotFittableError
 
 SMALLEST_BOUND = 1e-6
 """Added to a bound's size before it divides, so that a channel which is always off divides by no zero."""
@@ -137,11 +137,11 @@ class RunningRanges:
         """(classes, orders, C) lower and upper bounds.
 
         Raises:
-            UsageError: A class has no image.
+            NotFittableError: A class has no image.
         """
         missing = torch.nonzero(torch.isinf(self.lower).flatten(1).any(dim=1)).flatten().tolist()
         if missing:
-            raise UsageError(
+            raise NotFittableError(
                 f"the network predicts class {missing} for no training image; every class needs at least one: "
                 "fit on more images, or on a network that is trained."
             )

@@ -20,7 +20,7 @@ from bench.detectors.networks.base import FromPixels, Network
 from bench.detectors.networks.makers import make_named
 from bench.detectors.wanted import DETECTOR, NETWORK
 from bench.detectors.weights import check_state, load_tensors
-from bench.errors import CardError, UsageError
+from bench.errors import CardError, NotFittableError, UsageError
 
 NETWORK_PREFIXES = ("network.network.", "network.network.module.")
 """Where a detector's state holds its network: one of the project's, or any module."""
@@ -245,7 +245,10 @@ def _check_outputs(network: FromPixels, method: type[Detector], spec: DetectorSp
             "correct its args or crop."
         ) from error
     if method.info.classifier and track.classes == 1:
-        raise CardError(f"{_name(spec)} needs a classifier of 2 classes or more, and the track has {track.classes}.")
+        raise NotFittableError(
+            f"{_name(spec)} needs a classifier of 2 classes or more, and the track has {track.classes}; choose a "
+            "detector without a classifier."
+        )
     wanted = method.network_outputs(track.classes)
     if wanted is not None and given != wanted:
         raise CardError(f"the network of {_name(spec)} has {given} logits and must have {wanted}; correct its args.")

@@ -14,7 +14,7 @@ from bench.detectors.fitting import Meter, batches, black_image, evaluating
 from bench.detectors.gaussian import RunningMoments, TiedGaussians
 from bench.detectors.logit import needed_network
 from bench.detectors.networks.base import FromPixels
-from bench.errors import NotApplicableError
+from bench.errors import NotFittableError
 
 CALIBRATION_IMAGES = 2000
 """Layer weights come from at most this many ID images and as many outliers."""
@@ -109,13 +109,13 @@ class Mahalanobis(Detector):
         """Estimate class means, covariances and the layers' weights; the network stays as it is.
 
         Raises:
-            NotApplicableError: `layers: logistic` on a track without training outliers.
-            UsageError: A class without images.
+            NotFittableError: `layers: logistic` on a track without training outliers.
+            NotFittableError: A class without images.
         """
         assert isinstance(self.params, MahalanobisParams)
         logistic = self.params.layers == "logistic"
         if logistic and data.outliers is None:
-            raise NotApplicableError(
+            raise NotFittableError(
                 "`layers: logistic` needs training outliers and the track has none; use `layers: average`, as "
                 "`mahalanobis.plain` does."
             )

@@ -9,7 +9,7 @@ import torch
 from bench.detectors.gaussian import RELATIVE_CUTOFF, RunningMoments, TiedGaussians
 from bench.detectors.mahalanobis import Mahalanobis
 from bench.detectors.msp import MSP
-from bench.errors import UsageError
+from bench.errors import NotFittableError, UsageError
 
 
 def reference(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -101,6 +101,16 @@ def test_a_class_without_images_is_named():
     moments.add(torch.randn(10, 2), torch.zeros(10, dtype=torch.int64))
     with pytest.raises(UsageError, match=r"\[1, 2\]"):
         moments.estimate()
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_one_image_a_class_tells_nothing_of_what_varies_within_classes(classes):
+    moments = RunningMoments(2, classes)
+    moments.add(torch.randn(classes, 2), torch.arange(classes))
+    with pytest.raises(NotFittableError, match="no class has more than one training image"):
+        moments.estimate()
+    moments.add(torch.randn(1, 2), torch.tensor([0]))
+    assert bool(moments.estimate()[1].isfinite().all())
 
 
 @pytest.mark.parametrize(("label", "sentence"), [(-1, "has no labels"), (3, "allowed are 0 to 2")])

@@ -68,9 +68,12 @@ def check_shown(command: Command, printed: str) -> None:
 
 
 def columns(text: str) -> list[str]:
-    """The columns of the tables of detectors, or of cells, one table after the other, however they are wrapped."""
+    """The columns of the tables of detectors, or of cells, one table after the other, however they are wrapped.
+
+    What names a row comes again where a table is wrapped: the detector, the cell, the threshold.
+    """
     headers = [line.split() for line in text.splitlines() if re.match(r"(detector|cell)\s{2,}", line)]
-    return [word for words in headers for word in words[1:]]
+    return [word for words in headers for word in words[1:] if word != "threshold"]
 
 
 def sections(text: str) -> set[str]:

@@ -5,7 +5,7 @@ from torch import nn
 
 from bench.detectors.networks.base import FromPixels
 from bench.detectors.untouched import untouched
-from bench.errors import UsageError
+from bench.errors import NotFittableError
 
 SAME = 1e-4
 """The same layer on the same numbers, up to another order of sums in float32."""
@@ -21,7 +21,7 @@ def head_name(network: FromPixels, shape: tuple[int, int, int]) -> str:
         shape: (C, H, W) of its images.
 
     Raises:
-        UsageError: The network has no such layer.
+        NotFittableError: The network has no such layer.
     """
     anchor = next(network.parameters(), torch.zeros(()))
     generator = torch.Generator().manual_seed(0)
@@ -35,7 +35,7 @@ def head_name(network: FromPixels, shape: tuple[int, int, int]) -> str:
             found = module(features)
             if found.shape == logits.shape and torch.allclose(found, logits, rtol=SAME, atol=SAME):
                 return str(name)
-    raise UsageError(
+    raise NotFittableError(
         "the classifier's logits are no linear layer of its penultimate features, and this detector needs that "
         "layer; choose a detector of logits, or another network."
     )
@@ -45,7 +45,7 @@ def linear_head(network: FromPixels, shape: tuple[int, int, int]) -> nn.Linear:
     """The layer itself; see `head_name`.
 
     Raises:
-        UsageError: The network has no such layer.
+        NotFittableError: The network has no such layer.
     """
     found = network.get_submodule(head_name(network, shape))
     assert isinstance(found, nn.Linear)

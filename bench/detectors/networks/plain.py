@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.detectors.adapters.reading import read_output
 from bench.detectors.networks.base import Network
-from bench.errors import UsageError
+from bench.errors import NotFittableError, UsageError
 
 OUTPUT = "output"
 """The name of what the module itself returns, where a card asks for it as logits."""
@@ -188,7 +188,7 @@ class _Activations(dict[str, Tensor]):
         self.name = name
 
     def __missing__(self, layer: str) -> Tensor:
-        raise UsageError(
+        raise NotFittableError(
             f"{self.name} has no layer '{layer}', of which this score is; name it in the network's card (layers: "
             f"{{{layer}: NAME}}), or choose a score of logits, such as energy."
         )

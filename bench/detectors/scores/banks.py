@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from bench.detectors.scores.base import ScoreParams
 from bench.detectors.scores.training_features import TrainingFeatures
-from bench.errors import UsageError
+from bench.errors import NotFittableError
 
 
 class BankParams(ScoreParams):
@@ -30,10 +30,10 @@ def check_bank(training: TrainingFeatures, k: int, limit: int) -> None:
     """Raise unless a bank of these images has k neighbours.
 
     Raises:
-        UsageError: It has fewer.
+        NotFittableError: It has fewer.
     """
     if min(len(training), limit) < k:
-        raise UsageError(
+        raise NotFittableError(
             f"k is {k} and the bank holds {min(len(training), limit)} training images; choose a smaller k, or a larger "
             "bank."
         )

@@ -99,7 +99,7 @@ class Score(Detector):
         """Find the statistics, without gradients; `put` keeps them. Features and logits are shaped already.
 
         Raises:
-            UsageError: A class has no image.
+            NotFittableError: A class has no image.
         """
 
     def put(self, **values: Tensor) -> None:
@@ -159,7 +159,7 @@ class Score(Detector):
         """Find what the shaping and the score read off the training data; the network stays as it is.
 
         Raises:
-            UsageError: A class has no image.
+            NotFittableError: A class has no image.
         """
         if next(self.statistics.buffers(), None) is None:
             return self

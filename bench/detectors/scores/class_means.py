@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bench.errors import UsageError
+from bench.errors import NotFittableError
 
 
 class ClassSums:
@@ -32,10 +32,10 @@ class ClassSums:
             images: What the images are, for the sentence.
 
         Raises:
-            UsageError: A class has no image.
+            NotFittableError: A class has no image.
         """
         if missing := torch.nonzero(self.counts == 0).flatten().tolist():
-            raise UsageError(
+            raise NotFittableError(
                 f"{how} class {', '.join(map(str, missing))} for no {images} image, and every class needs one; use a "
                 "classifier of this track's classes with weights, or a score without class statistics."
             )

@@ -31,7 +31,7 @@ class KLM(LogitScore):
         """Find the typical softmax of every class.
 
         Raises:
-            UsageError: Some class is predicted for no image.
+            NotFittableError: Some class is predicted for no image.
         """
         sums = ClassSums(self.classes, self.classes)
         for batch in training:

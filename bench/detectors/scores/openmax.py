@@ -12,7 +12,7 @@ from bench.detectors.base import DetectorInfo
 from bench.detectors.scores.base import LogitScore, ScoreParams
 from bench.detectors.scores.class_means import ClassSums
 from bench.detectors.scores.training_features import TrainingFeatures
-from bench.errors import UsageError
+from bench.errors import NotFittableError
 
 SHIFT = 10_000.0
 """What the authors' library adds to distances above the tail's start before it fits them."""
@@ -63,7 +63,7 @@ class OpenMax(LogitScore):
         """Find means and tails.
 
         Raises:
-            UsageError: Of some class fewer images than a tail needs are classified right.
+            NotFittableError: Of some class fewer images than a tail needs are classified right.
         """
         sums = ClassSums(self.classes, self.classes)
         kept = []
@@ -73,7 +73,7 @@ class OpenMax(LogitScore):
             kept.append((batch.logits[right].double().cpu(), batch.labels[right].cpu()))
         means = sums.means("the network rightly predicts", "training")
         if int(sums.counts.min()) < self.params.tail:
-            raise UsageError(
+            raise NotFittableError(
                 f"of class {int(sums.counts.argmin())} only {int(sums.counts.min())} training images are classified "
                 f"right, and OpenMax's tail has {self.params.tail}; choose a smaller tail."
             )

@@ -29,7 +29,7 @@ class RMDS(FeatureScore):
         """Find means and covariances.
 
         Raises:
-            UsageError: A class without images, or images without labels.
+            NotFittableError: A class without images, or images without labels.
         """
         within, whole = RunningMoments(self.width, self.classes), RunningMoments(self.width, 1)
         for batch in training:

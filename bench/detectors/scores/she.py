@@ -25,7 +25,7 @@ class SHE(ClassScore):
         """Find the patterns.
 
         Raises:
-            UsageError: Of some class no image is classified right.
+            NotFittableError: Of some class no image is classified right.
         """
         sums = ClassSums(self.classes, self.width)
         for batch in training:

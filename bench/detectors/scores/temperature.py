@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.detectors.msp import log_odds
 from bench.detectors.scores.base import LogitScore
 from bench.detectors.scores.training_features import TrainingFeatures
-from bench.errors import UsageError
+from bench.errors import NotFittableError
 
 COLDEST, HOTTEST = 0.01, 100.0
 """The temperature is looked for between them: without an error on the calibration images the likelihood has no best."""
@@ -35,13 +35,13 @@ class TemperatureScaling(LogitScore):
         """Find the temperature.
 
         Raises:
-            UsageError: An image has no label.
+            NotFittableError: An image has no label.
         """
         batches = list(training)
         logits = torch.cat([batch.logits for batch in batches]).double()
         labels = torch.cat([batch.labels for batch in batches])
         if bool((labels < 0).any()):
-            raise UsageError(
+            raise NotFittableError(
                 "the calibration set has images without labels, and a temperature needs them: give it labels, or take "
                 "a detector that needs none."
             )

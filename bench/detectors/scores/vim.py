@@ -9,7 +9,7 @@ from bench.detectors.scores import residuals
 from bench.detectors.scores.base import FeatureScore
 from bench.detectors.scores.residuals import ResidualParams
 from bench.detectors.scores.training_features import TrainingFeatures
-from bench.errors import UsageError
+from bench.errors import NotFittableError
 
 
 class ViM(FeatureScore):
@@ -35,7 +35,7 @@ class ViM(FeatureScore):
         """Find origin, residual space and alpha.
 
         Raises:
-            UsageError: All training images lie in the principal subspace.
+            NotFittableError: All training images lie in the principal subspace.
         """
         origin, residual = residuals.estimate(training, self.weight, self.bias, self.params.dimensions)
         self.put(origin=origin, residual=residual)
@@ -44,7 +44,7 @@ class ViM(FeatureScore):
             largest = largest + batch.logits.amax(dim=1).double().sum().cpu()
             lengths = lengths + self._length(batch.features).double().sum().cpu()
         if float(lengths) == 0.0:
-            raise UsageError(
+            raise NotFittableError(
                 "no training image has anything outside ViM's principal subspace, so there is no residual to compare "
                 "with; choose fewer `dimensions`, or another score."
             )
