@@ -30,14 +30,19 @@ SAME_UP_TO_ROUNDINGS = 1e-4
 SAME_UP_TO_JUMPS = 1e-3
 """The same for a detector whose score is declared to jump: a rounding flips single pixels of its preprocessing."""
 
-STEP = 1e-6
-"""Length of a finite-difference step in float64: its error is of second order, the rounding error about 1e-10."""
+STEPS = (1e-6, 1e-4)
+"""Lengths of finite-difference steps in float64, the second where the first does not agree: the error of a step is of
+second order, the score's rounding over its length about 1e-10 and 1e-12, next to which a saturated slope is small."""
 
 GRADIENT_ERROR = 1e-3
 """Relative error of a directional derivative; a gradient that is wrong in one term is off by far more."""
 
 AGREEING = 0.9
 """Share of directions that must agree: steps across a kink, or a jump of the preprocessing, spoil the others."""
+
+ROUNDED = 0.05
+"""Relative error of a float32 gradient next to the same in float64. Ill-conditioned covariances cost up to 0.5 %;
+what cancels in float32 loses the direction."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,26 @@ def check_gradient_is_the_gradient(case: DetectorCase) -> None:
         f"the gradient agrees with finite differences in {share:.0%} of directions, needed are {AGREEING:.0%}; "
         "correct it, or declare info.approximate_gradient",
     )
+
+
+def check_float32_gradient_is_that_of_float64(case: DetectorCase) -> None:
+    """Attacks follow the gradient in float32, where large terms that cancel can round it away."""
+    if not case.detector.info.differentiable:
+        return
+    images = case.images if case.ood is None else torch.cat([case.images, case.ood])
+    for name, single, double in zip(
+        ("objective", "class_scores"),
+        _directing_gradients(case.detector, images.float()),
+        _directing_gradients(copy.deepcopy(case.detector).double(), images.double()),
+        strict=False,
+    ):
+        error = (single.double() - double).norm(dim=1) / double.norm(dim=1).clamp_min(1e-300)
+        share = float((error <= ROUNDED).double().mean())
+        _require(
+            share >= AGREEING,
+            f"the float32 gradient of {name} is within {ROUNDED:.0%} of the float64 one for {share:.0%} of the images, "
+            f"needed are {AGREEING:.0%}; look for large terms that cancel, such as 0 / 1e-8",
+        )
 
 
 def check_gradient_is_finite_everywhere(case: DetectorCase) -> None:
@@ -277,6 +302,7 @@ DETECTOR_CHECKS: tuple[Check, ...] = (
     check_scores_do_not_depend_on_batch_mates,
     check_objective_orders_images_as_the_score_does,
     check_gradient_is_the_gradient,
+    check_float32_gradient_is_that_of_float64,
     check_gradient_is_finite_everywhere,
     check_model_and_generator_are_untouched,
     check_images_are_untouched,
@@ -308,6 +334,15 @@ def _same(given: Tensor, expected: Tensor, what: str, share: float = SAME) -> No
     _require(worst <= allowed, f"{what} differ by {worst:g}; allowed is {allowed:g}, {share:g} of their range")
 
 
+def _directing_gradients(detector: Detector, x: Tensor) -> list[Tensor]:
+    """(N, pixels) each: of the objective, and of the classes' own scores, weighted so that none cancels another."""
+    leaf = x.clone().requires_grad_(True)
+    directing = [detector.score_and_objective(leaf)[1], detector.class_scores(leaf)]
+    if directing[1] is not None:
+        directing[1] = directing[1] @ torch.linspace(1.0, 2.0, directing[1].shape[1], dtype=x.dtype)
+    return [torch.autograd.grad(each.sum(), leaf)[0].flatten(1) for each in directing if each is not None]
+
+
 def _agree_at_random(detector: Detector, x: Tensor, gradient: Tensor) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     errors = []
@@ -319,9 +354,18 @@ def _agree_at_random(detector: Detector, x: Tensor, gradient: Tensor) -> list[Te
 
 
 def _agrees(detector: Detector, x: Tensor, gradient: Tensor, direction: Tensor, share: float) -> Tensor:
-    """(N,) error of the derivative along unit directions, relative to the `share` of the gradient's norm in them."""
-    with torch.no_grad():
-        difference = (detector.score(x + STEP * direction) - detector.score(x - STEP * direction)) / (2 * STEP)
+    """(N,) error of the derivative along unit directions, relative to the `share` of the gradient's norm in them.
+
+    It is that of the better step, and NaN where differences are all rounding.
+    """
     predicted = (gradient * direction).flatten(1).sum(dim=1)
-    error: Tensor = (difference - predicted).abs() / (share * gradient.flatten(1).norm(dim=1))
-    return error
+    size, error = share * gradient.flatten(1).norm(dim=1), torch.full_like(predicted, torch.inf)
+    rounding = torch.zeros_like(predicted)
+    for step in STEPS:
+        with torch.no_grad():
+            above, below = detector.score(x + step * direction), detector.score(x - step * direction)
+        error = torch.minimum(error, ((above - below) / (2 * step) - predicted).abs() / size)
+        rounding = torch.finfo(above.dtype).eps * above.abs().amax() / step
+        if bool((error <= GRADIENT_ERROR).all()):
+            break
+    return torch.where(size * GRADIENT_ERROR > rounding, error, torch.nan)

@@ -152,6 +152,19 @@ class WritesIntoImages(Wrong):
         return score + 0 * x.flatten(1).sum(1)
 
 
+class RoundsItsGradientAway(Wrong):
+    """Right in float64: zero of a class is divided by next to zero."""
+
+    def score_logits(self, logits):
+        return ((logits[:, :1] - logits) / torch.tensor([1e-8, 1.0, 1.0])).sum(dim=1)
+
+
+class RoundsTheGradientsOfClassesAway(Wrong):
+    def class_scores(self, x):
+        logits = self.network(x)
+        return logits + 1e9 * (logits[:, :1] - logits[:, :1].clone())
+
+
 class HiddenState(Wrong):
     scale = 1.0
 
@@ -183,6 +196,8 @@ BROKEN = [
     (BlamesRoundings, "check_scores_do_not_depend_on_batch_mates"),
     (ReversedObjective, "check_objective_orders_images_as_the_score_does"),
     (DetachedHalf, "check_gradient_is_the_gradient"),
+    (RoundsItsGradientAway, "check_float32_gradient_is_that_of_float64"),
+    (RoundsTheGradientsOfClassesAway, "check_float32_gradient_is_that_of_float64"),
     (RootOfPixels, "check_gradient_is_finite_everywhere"),
     (DrawsGlobally, "check_model_and_generator_are_untouched"),
     (SwitchesToTraining, "check_model_and_generator_are_untouched"),

@@ -43,7 +43,9 @@ class FDBD(ClassScore):
         return self._of_class(features, logits, logits.argmax(dim=1))
 
     def _of_class(self, features: Tensor, logits: Tensor, y: Tensor) -> Tensor:
-        to_others = (logits.gather(1, y[:, None]) - logits) / self.fitted["between"][y].clamp_min(SMALLEST)
+        # A class has no boundary with itself: 0 / 1e-8 is 0 too, but its gradient, 1e8 - 1e8, rounds the others away.
+        between = self.fitted["between"][y].clamp_min(SMALLEST).scatter(1, y[:, None], torch.inf)
+        to_others = (logits.gather(1, y[:, None]) - logits) / between
         from_mean: Tensor = (features - self.fitted["mean"]).norm(dim=1).clamp_min(SMALLEST)
         score: Tensor = to_others.sum(dim=1) / ((self.classes - 1) * from_mean)
         return score

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from bench.detectors.base import DetectorInfo
 from bench.detectors.scores.base import LogitScore
 from bench.detectors.scores.class_means import ClassSums
 from bench.detectors.scores.training_features import TrainingFeatures
@@ -21,6 +22,11 @@ class KLM(LogitScore):
     divergence of a confident image is a small difference: float32 would tie what it can still tell apart.
     """
 
+    info: ClassVar[DetectorInfo] = DetectorInfo(
+        roundings="confident images of a class differ by little in their divergence from it, so that roundings show",
+        components=("classifier",),
+        matched="logits",
+    )
     fitted_on: ClassVar[Literal["train", "calibration"]] = "calibration"
 
     def shapes(self, width: int) -> Mapping[str, tuple[int, ...]]:

@@ -7,11 +7,14 @@ from bench.cards.catalog import Catalog, Kind
 from bench.datasets.track import Track
 from bench.detectors.loading import load_detector
 from bench.metrics import auroc
+from bench.testing import check_detector
+from bench.testing.detectors import DetectorCase, check_gradient_is_the_gradient
 
 CATALOG = Catalog()
 DIGITS = Track(CATALOG.track("digits"))
 CARDS = {name: CATALOG.detector(name)[0] for name in CATALOG.names(Kind.DETECTOR)}
 SCORES = [n for n, c in CARDS.items() if c.method.startswith("bench.detectors.scores.") or "shaping" in c.params]
+EVERY = CATALOG.scores()
 VARIANTS = [f"{name}.{variant}" for name in SCORES for variant in CARDS[name].variants]
 TRACKS = ["digits", "mnist", "fashion-mnist", "cifar10"]
 
@@ -43,6 +46,27 @@ def test_clean_auroc_and_accuracy_are_those_of_the_card(name, sets, training):
     assert float((predicted == sets["test"].labels).double().mean()) == pytest.approx(recorded.id_accuracy, abs=5e-3)
     # No saturation; KL matching itself tends to a constant for confident images of a class.
     assert len(set(scores["test"].tolist())) >= (0.9 if name == "klm" else 0.99) * len(scores["test"])
+
+
+def test_there_are_25_scores():
+    assert len(EVERY) == len(set(EVERY)) == 25
+    assert {*SCORES, "energy", "msp", "odin", "mahalanobis", "gram"} == set(EVERY)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_score_keeps_the_contract_on_digits_and_its_gradient_is_right_on_letters_too(name, training):
+    detector, letters = loaded(name, training), DIGITS.set("letters").limited(40).pixels()
+    check_detector(detector, DIGITS.set("test").limited(8).pixels(), ood=letters)
+    check_gradient_is_the_gradient(DetectorCase(detector, letters[:16]))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_all_images_of_all_sets_have_a_finite_gradient(name, training):
+    detector = loaded(name, training)
+    for where in ("test", *DIGITS.card.ood):
+        images = DIGITS.set(where).pixels().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(detector.objective(images).sum(), images)
+        assert bool(gradient.isfinite().all()), where
 
 
 @pytest.mark.parametrize("name", [*SCORES, *VARIANTS])
