@@ -140,7 +140,13 @@ def _diagnosed(
     missing = [cell for cell in needed if store.meta(cell.key) is None]
     with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
         for outcome in run_plan(
-            needed, store, cards, device=device, data_dir=request.data_dir, progress=progress.watch
+            needed,
+            store,
+            cards,
+            device=device,
+            data_dir=request.data_dir,
+            progress=progress.watch,
+            fitting=progress.fitting,
         ):
             progress.finished(outcome)
             if isinstance(outcome, CellFailure):

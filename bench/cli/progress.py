@@ -1,5 +1,6 @@
 """What a run says while it goes on: a live bar on a terminal, a line a cell elsewhere."""
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,9 @@ from bench.cli.common import say
 from bench.evaluation.engine import CellDone, Outcome
 from bench.evaluation.plan import PlannedCell
 from bench.report import numbers
+
+SILENCE = 10.0
+"""Seconds without a line after which a fit has one where there is no terminal."""
 
 
 class RunProgress:
@@ -26,6 +30,7 @@ class RunProgress:
         self._count = len(cells)
         self._done = 0
         self._spent = 0.0
+        self._said = time.monotonic()
         self._bar: Progress | None = None
         if cells and out.is_terminal and not quiet:
             self._bar = Progress(
@@ -61,11 +66,21 @@ class RunProgress:
         completed = self._spent + share * expected_cost(cell)
         self._bar.update(self._task, description=cell.label, completed=completed, figure=figure)
 
+    def fitting(self, cell: PlannedCell, done: int, total: int, note: str) -> None:
+        """Hear how far the fit is that the cell at hand begins with; the engine's `fitting`."""
+        label, counted = f"fit of {cell.detector.name} on {cell.track.name}", f"{done:,} of {total:,}"
+        if self._bar is not None:
+            self._bar.update(self._task, description=label, figure=f"{note}: {counted}")
+        elif not self._quiet and (now := time.monotonic()) - self._said >= SILENCE:
+            self._said = now
+            say(f"{label}: {note}, {counted}")
+
     def finished(self, outcome: Outcome) -> None:
         """Hear of a cell that ended; those from the store are not spoken of."""
         if isinstance(outcome, CellDone) and outcome.from_store:
             return
         self._done += 1
+        self._said = time.monotonic()
         self._spent += expected_cost(outcome.planned)
         cells = f"{self._done}/{self._count}"
         if self._bar is not None:

@@ -293,7 +293,9 @@ def compute_cells(
         chosen = resolve_device(device)
     outcomes = []
     with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
-        for outcome in run_plan(planned, store, cards, device=chosen, data_dir=data_dir, progress=progress.watch):
+        for outcome in run_plan(
+            planned, store, cards, device=chosen, data_dir=data_dir, progress=progress.watch, fitting=progress.fitting
+        ):
             progress.finished(outcome)
             outcomes.append(outcome)
     return outcomes

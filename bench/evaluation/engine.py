@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # a run that is served from the store imports no torch
 CellProgress = Callable[[PlannedCell, float, float | None], None]
 """Called with (cell, share done in [0, 1], AUROC so far or None); the first call for a cell has share 0."""
 
+FitProgress = Callable[[PlannedCell, int, int, str], None]
+"""Called while the detector of a cell is fitted, with (cell, steps done, steps in all, what they are)."""
+
 
 @dataclass(frozen=True)
 class CellDone:
@@ -70,6 +73,7 @@ def run_plan(
     device: str = "cpu",
     data_dir: Path | None = None,
     progress: CellProgress | None = None,
+    fitting: FitProgress | None = None,
     given: "Given | None" = None,
 ) -> Iterator[Outcome]:
     """Yield an outcome for every cell, in the plan's order; what is computed is stored before it is yielded.
@@ -81,6 +85,7 @@ def run_plan(
         device: Where to compute, e.g. "cpu" or "cuda".
         data_dir: Where data files lie; None for the default.
         progress: Hears of the cell at hand.
+        fitting: Hears of a fit that the cell at hand begins with; what is in the cache is not fitted.
         given: Objects that take the place of what the catalog would load.
 
     The images of every cell that has to be computed are loaded before the first one is: what is missing is said at
@@ -101,7 +106,7 @@ def run_plan(
             continue
         if bench is None:
             store.check_writable()
-            bench = _workbench(store, catalog, device, data_dir, given)
+            bench = _workbench(store, catalog, device, data_dir, given, fitting)
             lacking = _lacking(bench, [p for p in plan[number:] if p.refused is None and store.meta(p.key) is None])
         if planned.key in lacking:
             yield CellFailure(planned, lacking[planned.key])
@@ -131,7 +136,12 @@ def _ignore(planned: PlannedCell, share: float, auroc: float | None) -> None:
 
 
 def _workbench(
-    store: CellStore, catalog: "Catalog", device: str, data_dir: Path | None, given: "Given | None"
+    store: CellStore,
+    catalog: "Catalog",
+    device: str,
+    data_dir: Path | None,
+    given: "Given | None",
+    fitting: FitProgress | None,
 ) -> "Workbench":
     # Threads that spin while they wait make every operation twenty times slower where others use the same cores; what
     # torch's OpenMP reads when it is loaded cannot be set later.
@@ -139,7 +149,7 @@ def _workbench(
     hold_freed_memory()
     from bench.evaluation.workbench import Workbench
 
-    return Workbench(catalog, store, device=device, data_dir=data_dir, given=given)
+    return Workbench(catalog, store, device=device, data_dir=data_dir, given=given, fitting=fitting)
 
 
 def _compute(bench: "Workbench", planned: PlannedCell, progress: CellProgress) -> Outcome:

@@ -1,7 +1,7 @@
 """What cells share while they are computed: loaded tracks, the detector at hand, clean cells."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from bench.cards.detector import ThresholdSource
 from bench.cards.threat import Goal, Knowledge, Loss, Side, ThreatCard
 from bench.datasets.base import ImageSet
 from bench.datasets.track import Track
-from bench.detectors.base import Detector
+from bench.detectors.base import Detector, silent
 from bench.detectors.boundary import Bounded
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, CardError, CellError, DataError, NotApplicableError, mishap
@@ -63,6 +63,7 @@ class Workbench:
         device: Where to compute.
         data_dir: Where data files lie; None for the default.
         given: Objects that take the place of what would be loaded.
+        fitting: Hears of fits, as (cell, steps done, steps in all, what they are).
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Workbench:
         device: str = "cpu",
         data_dir: Path | None = None,
         given: Given | None = None,
+        fitting: Callable[[PlannedCell, int, int, str], None] | None = None,
     ) -> None:
+        self._fitting = fitting
         self._catalog = catalog
         self._store = store
         self._device = device
@@ -230,9 +233,14 @@ class Workbench:
             detector = load_detector(planned.detector, planned.track, self._catalog, self._device)
             self._check_code(planned)
             if planned.detector.fit_when_loaded:
-                fit_or_recall(detector, planned.detector, self._track(planned), self._catalog)
+                self._fit(planned, detector)
             self._loaded = token, detector
         return self._loaded[1]
+
+    def _fit(self, planned: PlannedCell, detector: Detector) -> None:
+        heard = self._fitting
+        progress = silent if heard is None else lambda done, total, note: heard(planned, done, total, note)
+        fit_or_recall(detector, planned.detector, self._track(planned), self._catalog, progress=progress)
 
     def _check_code(self, planned: PlannedCell) -> None:
         """Raise where the code that was loaded is not the one that the cell's key was made of.

@@ -6,6 +6,7 @@ from rich.console import Console
 from toy_runs import make_workspace
 
 from bench.cards.catalog import Catalog
+from bench.cli import progress as cli_progress
 from bench.cli.progress import RunProgress, expected_cost
 from bench.errors import CellError
 from bench.evaluation.engine import CellFailure
@@ -44,9 +45,34 @@ def test_elsewhere_a_failed_cell_is_a_line(cells, capsys):
     assert capsys.readouterr().err == "[1/3] dark x clean on toy: failed\n"
 
 
+def test_a_terminal_sees_the_fit_that_a_cell_begins_with_and_then_the_cell(cells):
+    out = Console(file=io.StringIO(), force_terminal=True, width=200)
+    with RunProgress(out, cells) as progress:
+        progress.watch(cells[1], 0.0, None)
+        progress.fitting(cells[1], 1500, 50_000, "features")
+        progress._bar.refresh()
+        assert "fit of dark on toy" in out.file.getvalue() and "features: 1,500 of 50,000" in out.file.getvalue()
+        out.file.truncate(0)
+        progress.watch(cells[1], 0.1, None)
+        progress._bar.refresh()
+    assert "dark x pgd-l2" in out.file.getvalue() and "fit of" not in out.file.getvalue()
+
+
+def test_elsewhere_a_fit_has_a_line_where_nothing_was_said_for_long(cells, capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(cli_progress.time, "monotonic", lambda: now[0])
+    with RunProgress(Console(file=io.StringIO()), cells) as progress:
+        for done, seconds in ((100, 1.0), (200, 10.0), (300, 19.0), (400, 21.0)):
+            now[0] = seconds
+            progress.fitting(cells[1], done, 1000, "features")
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["fit of dark on toy: features, 200 of 1,000", "fit of dark on toy: features, 400 of 1,000"]
+
+
 def test_quiet_says_nothing_even_on_a_terminal(cells, capsys):
     out = Console(file=io.StringIO(), force_terminal=True)
     with RunProgress(out, cells, quiet=True) as progress:
+        progress.fitting(cells[0], 1, 2, "features")
         progress.finished(CellFailure(cells[0], CellError("no.")))
     assert (out.file.getvalue(), capsys.readouterr().err) == ("", "")
 

@@ -4,9 +4,13 @@ import pytest
 import torch
 from tiny_world import Certified
 
+from bench.cards.catalog import Catalog
 from bench.datasets.track import Track
 from bench.evaluation import fits
+from bench.evaluation.engine import CellDone, run_plan
 from bench.evaluation.fits import fit_or_recall
+from bench.evaluation.plan import plan
+from bench.evaluation.store import Store
 
 
 class Mean(Certified):
@@ -97,3 +101,22 @@ def test_without_a_cache_the_fit_is_made(fitted, monkeypatch):
     monkeypatch.setattr(fits, "user_cache", lambda: None)
     detector, found = fitted()
     assert (found, detector.made) == (False, 1)
+
+
+def test_a_run_hears_how_far_a_fit_is_and_nothing_where_it_is_kept(cache, tmp_path):
+    cards = Catalog()
+    track = Track(cards.track("digits"))
+    total = len(track.set("train"))
+    heard: list[tuple[str, int, int, str]] = []
+
+    def listen(cell, *told):
+        heard.append((cell.detector.name, *told))
+
+    for run in ("first", "again"):
+        cells = plan(cards, ["knn", "msp"], ["clean"], None, ["digits"], limit=4)
+        outcomes = list(run_plan(cells, Store(tmp_path / run), cards, fitting=listen))
+        assert all(isinstance(outcome, CellDone) for outcome in outcomes)
+        if run == "first":
+            assert heard == [("knn", min(n + 250, total), total, "features") for n in range(0, total, 250)]
+            heard.clear()
+    assert heard == []
