@@ -142,6 +142,20 @@ def test_a_library_score_is_fitted_and_run_by_its_name_alone(here):
     assert scores_in(Path("runs"))["pytorch-ood:Mahalanobis", "clean"] > 0.8
 
 
+def test_a_library_score_is_attacked_through_its_gradient_where_it_has_one(here):
+    pytest.importorskip("pytorch_ood")
+    options = ("--threat", "pgd-l2", "--eps", "1", "--out", "library", *SMALL)
+    ran = here("run", "--detector", "pytorch-ood:ViM", *options)
+    assert ran.exit_code == 0, ran.stderr
+    assert "pytorch-ood's ViM is attacked white-box: its gradient agrees with central" in " ".join(ran.stdout.split())
+    found = scores_in(Path("library"))
+    assert found["pytorch-ood:ViM", "pgd-l2"] < found["pytorch-ood:ViM", "clean"] - 0.05
+    refused = here("run", "--detector", "pytorch-ood:KNN", *options)
+    assert refused.exit_code == 2
+    assert "threat 'pgd-l2' follows gradients and detector 'pytorch-ood:KNN' has none" in refused.stderr
+    assert "pytorch-ood's KNN is a black box to attacks: its gradient cannot" in " ".join(refused.stdout.split())
+
+
 def test_such_a_detector_can_be_shown(here):
     shown = here("show", "callable:my_model:score", "--track", "digits")
     assert shown.exit_code == 0, shown.stderr

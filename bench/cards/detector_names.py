@@ -157,7 +157,7 @@ ADAPTERS = {
     "pytorch-ood": Adapter(
         form="pytorch-ood:DETECTOR",
         method="bench.detectors.adapters.pytorch_ood:PytorchOOD",
-        summary="A score of the library pytorch-ood on a network, as a black box.",
+        summary="A score of the library pytorch-ood on a network.",
         params=_library,
         wraps_classifier=True,
     ),

@@ -89,8 +89,7 @@ class Bounded(Detector):
             batches = [batch.to(self._device()) for batch in made_up(self.shape)]
             slopes = [self._slope(batch) for batch in batches] if self.inner.info.differentiable else []
             found = [slope for slope in slopes if slope is not None]
-            if not found:
-                self.info = replace(self.inner.info, differentiable=False)  # type: ignore[misc]
+            self.info = replace(self.inner.info, differentiable=bool(found))  # type: ignore[misc]
             self.flat = bool(found) and not any(bool(slope.any()) for slope in found)
             self._way = blind_way(self.inner.score, batches[0])
             self._reaches = bool(found)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.detectors.base import Detector
+from bench.detectors.central_differences import directional_errors
 from bench.detectors.weights import load_tensors, save_tensors
 from bench.errors import InputError
 
@@ -143,8 +144,7 @@ def check_gradient_is_the_gradient(case: DetectorCase) -> None:
     _require(bool((norms > 0).any()), "the gradient of the score is zero for every image")
     if detector.info.approximate_gradient:
         return
-    along = gradient / norms.clamp_min(1e-300).view(-1, 1, 1, 1)
-    agree = torch.cat([_agrees(detector, x, gradient, along, 1.0), *_agree_at_random(detector, x, gradient)])
+    agree = directional_errors(detector.score, x, gradient, STEPS, GRADIENT_ERROR)
     share = float(agree[torch.isfinite(agree)].le(GRADIENT_ERROR).double().mean())
     _require(
         share >= AGREEING,
@@ -341,31 +341,3 @@ def _directing_gradients(detector: Detector, x: Tensor) -> list[Tensor]:
     if directing[1] is not None:
         directing[1] = directing[1] @ torch.linspace(1.0, 2.0, directing[1].shape[1], dtype=x.dtype)
     return [torch.autograd.grad(each.sum(), leaf)[0].flatten(1) for each in directing if each is not None]
-
-
-def _agree_at_random(detector: Detector, x: Tensor, gradient: Tensor) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    errors = []
-    for _ in range(4):
-        direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        direction /= direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-        errors.append(_agrees(detector, x, gradient, direction, x[0].numel() ** -0.5))
-    return errors
-
-
-def _agrees(detector: Detector, x: Tensor, gradient: Tensor, direction: Tensor, share: float) -> Tensor:
-    """(N,) error of the derivative along unit directions, relative to the `share` of the gradient's norm in them.
-
-    It is that of the better step, and NaN where differences are all rounding.
-    """
-    predicted = (gradient * direction).flatten(1).sum(dim=1)
-    size, error = share * gradient.flatten(1).norm(dim=1), torch.full_like(predicted, torch.inf)
-    rounding = torch.zeros_like(predicted)
-    for step in STEPS:
-        with torch.no_grad():
-            above, below = detector.score(x + step * direction), detector.score(x - step * direction)
-        error = torch.minimum(error, ((above - below) / (2 * step) - predicted).abs() / size)
-        rounding = torch.finfo(above.dtype).eps * above.abs().amax() / step
-        if bool((error <= GRADIENT_ERROR).all()):
-            break
-    return torch.where(size * GRADIENT_ERROR > rounding, error, torch.nan)

@@ -1,15 +1,22 @@
 """Scores of pytorch-ood behind the scoring interface, and their agreement with the library called by hand."""
 
+import copy
+import re
+
 import pytest
 import torch
 
 from bench.detectors.adapters.parts import Parts
 from bench.detectors.adapters.pytorch_ood import PytorchOOD, library_detector
+from bench.detectors.boundary import admit
 from bench.detectors.energy import Energy
 from bench.errors import CardError, InputError, UsageError
 from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase
 
 library = pytest.importorskip("pytorch_ood.detector")
+
+IN_DOUBLE = "check_gradient_is_the_gradient"
+"""Gram's code takes powers in float32 whatever it is given, in which steps of 1e-6 drown."""
 
 UNSAVED = "check_saved_and_loaded_it_gives_the_same_bits"
 """What the library fits is not in the detector's state."""
@@ -40,6 +47,8 @@ def fitted(unfitted, training_data):
 def test_a_library_score_keeps_the_contract(name, check, fitted, images):
     if check.__name__ == UNSAVED and name != "MaxSoftmax":
         pytest.skip("fitted whenever it is loaded")
+    if check.__name__ == IN_DOUBLE and name == "Gram":
+        pytest.skip("its code is of float32; longer steps agree, as is asked below")
     check(DetectorCase(fitted(name), images))
 
 
@@ -53,6 +62,99 @@ def test_every_other_score_that_a_classifier_is_enough_for_is_finite_and_tells_i
     scores = fitted(name).score(images)
     assert scores.shape == (len(images),)
     assert scores.isfinite().all() and scores.std() > 0
+
+
+WHITE = (
+    "ASH", "DICE", "EnergyBased", "Entropy", "fDBD", "GEN", "GMM", "GradNorm", "Gram", "KLMatching", "LTS",
+    "Mahalanobis", "MaxLogit", "MaxSoftmax", "MultiMahalanobis", "NCI", "NNGuide", "ODIN", "PNML", "ReAct", "RMD",
+    "SCALE", "SHE", "TemperatureScaling", "ViM", "VRA",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHITE)
+def test_a_score_whose_gradient_agrees_with_differences_is_white_box_and_says_so(
+    name, fitted, make_detector, images, training_data
+):
+    detector = fitted(name)
+    if name in ("ASH", "SCALE"):  # they keep the largest features, and those of this classifier are pixels with ties
+        detector = make_detector(PytorchOOD, detector=name).fit(training_data)
+    assert detector.info.differentiable
+    assert detector.remarks == (
+        f"pytorch-ood's {name} is attacked white-box: its gradient agrees with central differences.",
+    )
+    leaf = images.clone().requires_grad_(True)
+    scores = detector.score(leaf)
+    (gradient,) = torch.autograd.grad(scores.sum(), leaf)
+    assert bool(gradient.any()) and bool(gradient.isfinite().all())
+    torch.testing.assert_close(scores.detach(), detector.score(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("KNN", r"its gradient cannot be followed \(RuntimeError: Can't call numpy"),
+        ("OpenMax", r"its gradient cannot be followed \(RuntimeError: Can't call numpy"),
+        ("MahalanobisODIN", "its gradient does not reach the images"),
+    ],
+)
+def test_one_that_leaves_torch_or_cuts_the_graph_for_good_is_a_black_box_and_says_why(name, why, fitted, images):
+    detector = fitted(name)
+    assert not detector.info.differentiable
+    assert len(detector.remarks) == 1
+    assert re.match(f"pytorch-ood's {name} is a black box to attacks: {why}", detector.remarks[0])
+    assert not detector.score(images.clone().requires_grad_(True)).requires_grad
+
+
+def test_the_gradient_is_that_of_the_native_score(fitted, images):
+    detector = fitted("EnergyBased")
+    ours = Energy(detector.network, shape=(1, 8, 8), classes=3, params=Energy.Params())
+    found = []
+    for score in (detector.score, ours.score):
+        leaf = images.clone().requires_grad_(True)
+        found += torch.autograd.grad(score(leaf).sum(), leaf)
+    torch.testing.assert_close(*found)
+
+
+def test_a_wrong_gradient_makes_a_black_box(unfitted, training_data, monkeypatch):
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, logits):
+            return logits.clone()
+
+        @staticmethod
+        def backward(ctx, slope):
+            return 2.0 * slope
+
+    there = library.MaxLogit.predict_logits
+    monkeypatch.setattr(library.MaxLogit, "predict_logits", lambda self, logits: there(self, Doubled.apply(logits)))
+    detector = unfitted("MaxLogit").fit(training_data)
+    assert not detector.info.differentiable
+    assert "its gradient agrees with central differences in 0% of directions" in detector.remarks[0]
+
+
+@pytest.mark.parametrize("name", ["Gram", "MultiMahalanobis", "ReAct"])
+def test_no_graph_is_kept_from_one_call_to_the_next(name, fitted, images):
+    detector = fitted(name)
+    assert detector.score(images.clone().requires_grad_(True)).requires_grad
+    copy.deepcopy(detector)  # which tensors with a graph refuse
+
+
+def test_behind_the_boundary_what_the_fit_has_found_out_holds(unfitted, training_data, images):
+    for name, white in (("ViM", True), ("KNN", False)):
+        detector = admit(unfitted(name), f"detector '{name}'", fitted=False)
+        detector.fit(training_data)
+        assert detector.info.differentiable is white
+        assert detector.score(images.clone().requires_grad_(True)).requires_grad is white
+        assert f"pytorch-ood's {name} is" in detector.remarks[0]
+
+
+def test_what_the_library_fitted_changes_its_type_with_the_detector(fitted, images):
+    detector = fitted("Mahalanobis")
+    before = detector.score(images)
+    wide = copy.deepcopy(detector).double()
+    assert wide.score(images.double()).dtype == torch.float64
+    torch.testing.assert_close(wide.score(images.double()).float(), before, rtol=1e-3, atol=1e-3)
+    assert detector.score(images).dtype == torch.float32
 
 
 def test_hooks_of_the_library_see_the_penultimate_features(make_detector, images, training_data):

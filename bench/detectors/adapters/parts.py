@@ -29,6 +29,10 @@ class Parts:
         self._hooked = hooked
         self._seen: dict[str, Tensor] = {}
 
+    def forget(self) -> None:
+        """Drop the activations of the last images, and the graph behind them."""
+        self._seen.clear()
+
     @cached_property
     def model(self) -> nn.Module | list[nn.Module]:
         """From images to logits; for a detector of several layers, these."""
