@@ -157,6 +157,15 @@ class Detector(nn.Module):
         """
         return None
 
+    def class_scores_and_margins(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """`class_scores`, and of a score of the predicted class (N, K) by how much each class is predicted.
+
+        A margin is above 0 where the class is the predicted one, at most 0 elsewhere, and has a gradient towards that
+        class; None where the score asks for no prediction. Attacks aim restarts at classes with it: the class is to be
+        predicted first, then its score ascended.
+        """
+        return self.class_scores(x), None
+
     def bits_per_dim(self, x: Tensor) -> Tensor | None:
         """(N,) negative log2-likelihood of the 8-bit image a pixel and channel; None without a density."""
         return None

@@ -149,6 +149,15 @@ class Bounded(Detector):
         scores = self._ask(self.inner.class_scores, x)
         return None if scores is None else _held(scores, x, f"{self.title}: class_scores")
 
+    def class_scores_and_margins(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """(N, K) scores and margins by class where it has them."""
+        scores, margins = self._ask(self.inner.class_scores_and_margins, x)
+        where = f"{self.title}: class_scores_and_margins"
+        return (
+            None if scores is None else _held(scores, x, where),
+            None if margins is None else _held(margins, x, where),
+        )
+
     def features(self, x: Tensor, at: str) -> Tensor:
         """(N, D) features."""
         return _held(self._ask(lambda own: self.inner.features(own, at), x), x, f"{self.title}: features")

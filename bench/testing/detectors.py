@@ -256,6 +256,7 @@ def check_class_scores_are_one_a_class(case: DetectorCase) -> None:
     wanted = (len(case.images), case.detector.classes)
     _require(tuple(scores.shape) == wanted, f"class_scores have shape {tuple(scores.shape)}, not {wanted}")
     _require(bool(scores.isfinite().all()), "class_scores are not all finite")
+    _check_margins(case, scores)
     if case.detector.info.differentiable:
         leaf = case.images.clone().requires_grad_(True)
         by_class = case.detector.class_scores(leaf)
@@ -332,6 +333,25 @@ def _range(values: Tensor) -> float:
 def _same(given: Tensor, expected: Tensor, what: str, share: float = SAME) -> None:
     worst, allowed = float((given - expected).abs().max()), share * _range(expected)
     _require(worst <= allowed, f"{what} differ by {worst:g}; allowed is {allowed:g}, {share:g} of their range")
+
+
+def _check_margins(case: DetectorCase, scores: Tensor) -> None:
+    """Scores by class are the same with margins, and the score is that of the class whose margin is above 0."""
+    leaf = case.images.clone().requires_grad_(True)
+    again, margins = case.detector.class_scores_and_margins(leaf)
+    _require(again is not None, "class_scores are given, and class_scores_and_margins gives none")
+    assert again is not None
+    _same(again.detach(), scores, "class_scores and those of class_scores_and_margins")
+    if margins is None:
+        return
+    _require(margins.shape == scores.shape, f"margins have shape {tuple(margins.shape)}, not {tuple(scores.shape)}")
+    _require(bool(((margins > 0).sum(dim=1) <= 1).all()), "of an image more than one class has a margin above 0")
+    one = (margins > 0).any(dim=1)  # none where two classes tie
+    chosen = scores.gather(1, margins.argmax(dim=1, keepdim=True)).squeeze(1)
+    _same(chosen[one], _scores(case)[one], "scores and those of the class whose margin is above 0")
+    _require(margins.requires_grad, "margins have no gradient in the images")
+    (gradient,) = torch.autograd.grad(margins.sum(), leaf, allow_unused=True)
+    _require(gradient is not None and bool(gradient.isfinite().all()), "margins have no finite gradient")
 
 
 def _directing_gradients(detector: Detector, x: Tensor) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """Projected ascent of the detector's objective with restarts: the core of every gradient threat."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.errors import UsageError
 from bench.threat_models import geometry
+from bench.threat_models.aims import aims_of
 from bench.threat_models.base import AttackResult, Budget, Context
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.stepping import Rows, ScheduledSteps, StepRule, Stop
@@ -64,6 +65,9 @@ def climb(
     sample's restarts go in step, and stop together as soon as one of them is beyond the target. A stop target therefore
     cuts trajectories short but never changes them, and no sample's result depends on which others are present.
 
+    Where the score is that of the predicted class, the restarts but the first aim at the other classes, one each; see
+    `bench.threat_models.aims`. The score chooses among what they find as always.
+
     A point whose score or gradient is not finite is counted and never kept. A restart that its rule calls stuck ends
     there.
 
@@ -77,7 +81,8 @@ def climb(
         restarts: Number of starts, the clean image among them.
 
     Returns:
-        Gradients: one a step and restart; queries: one for the clean image, one a restart for its last iterate.
+        Gradients: one a step and restart; queries: one for the clean image, one for its aims where there are any, one
+        a restart for its last iterate.
 
     Raises:
         UsageError: The budget has no norm or no radius.
@@ -85,7 +90,13 @@ def climb(
     norm, eps = ball_of(budget)
     tracker = Tracker(x, moments=rule.steps + 1, context=context)
     oracle = Oracle(detector, ids=ids, context=context)
-    search = _Search(oracle, tracker, x, ids, norm, eps, context, rule)
+    aims = aims_of(detector, x, ids=ids, context=context, restarts=restarts)
+    if aims is not None:
+        tracker.queries += 1
+        starts = torch.arange(len(x), device=x.device).repeat(restarts)
+        aimed = replace(context.at(starts), classes=aims.T.reshape(-1))
+        oracle = Oracle(detector, ids=ids[starts], context=aimed)
+    search = _Search(oracle, tracker, x, ids, norm, eps, context, rule, aimed=aims is not None)
     everyone = torch.arange(len(x), device=x.device)
     tracker.try_clean(*oracle.judge(x))
     search.wave(everyone[~tracker.beyond()], range(1), later=restarts - 1)
@@ -116,6 +127,7 @@ class _Search:
     eps: float
     context: Context
     rule: StepRule
+    aimed: bool  # the oracle is asked of starts: those of restart r are r N + sample
     spent: int = 0  # rows times steps, to tell how far the attack is
 
     def wave(self, samples: Tensor, restarts: range, *, later: int) -> None:
@@ -170,11 +182,12 @@ class _Search:
         """Judge the iterates of one micro-batch and, unless they are the last ones, take the next step."""
         count, samples = batch.stop - batch.start, rows.sample[batch]
         y, whose = self.oracle.pad(rows.y[batch]), self.oracle.pad(samples)
+        asked = whose + len(self.x) * self.oracle.pad(rows.restart[batch]) if self.aimed else whose
         moves = moment < self.rule.steps
         if moves:
-            score, objective, gradient = self.oracle.ascend(y, whose)
+            score, objective, gradient = self.oracle.ascend(y, asked)
         else:
-            score, objective = self.oracle.ask(y, whose)
+            score, objective = self.oracle.ask(y, asked)
         score, objective = score[:count], objective[:count]
         finite = torch.isfinite(score) & torch.isfinite(objective)
         better = self._keep_best(rows, batch, score, objective, finite)

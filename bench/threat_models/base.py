@@ -92,8 +92,8 @@ class Context:
         loss: What directs an attack of side FOOL.
         acceptance: The detector's thresholds; None where the goal needs none.
         draws: Over how many draws of its noise the score of a random detector is averaged; 0 for one that draws none.
-        classes: (N,) int64 classes whose own score directs the attack (`Detector.class_scores`), in place of the
-            detector's objective; None for that.
+        classes: (N,) int64 classes whose own score directs the attack (`Detector.class_scores_and_margins`), in place
+            of the detector's objective; below 0, and None for all, stands for that.
         transferred: (N, C, H, W) images crafted from the same images on other detectors, by the detectors' names.
         micro_batch: The one batch shape in which gradients and scores are computed (the last batch is padded).
         precision: The type in which scores are compared, `Detector.precision`.

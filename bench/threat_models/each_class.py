@@ -32,9 +32,10 @@ class EachClass(Threat):
     """`PGD` towards each class in turn; of all iterates, the one that the score itself ranks best is kept.
 
     A score that looks at the nearest, or the predicted, class has a gradient for that class alone, and an ascent seldom
-    leaves it. The counterpart of attacks with many targets on classifiers (Gowal, Uesato, Qin, Huang, Mann and Kohli
-    2019, "An alternative surrogate loss for PGD-based adversarial testing"), of which APGD-T is one: here there are no
-    wrong classes, so that all of them are targets.
+    leaves it. Where the score is that of the predicted class, the class is to be predicted first. The counterpart of
+    attacks with many targets on classifiers (Gowal, Uesato, Qin, Huang, Mann and Kohli 2019, "An alternative surrogate
+    loss for PGD-based adversarial testing"), of which APGD-T is one: here there are no wrong classes, so that all of
+    them are targets.
     """
 
     Params = EachClassParams
@@ -67,7 +68,7 @@ class EachClass(Threat):
         """(N, classes) for every image its classes, those with the largest scores of their own first."""
         oracle = Oracle(detector, ids=ids, context=context)
         parts = [
-            needed_class_scores(detector, oracle.pad(x[batch]))[: len(x[batch])] for batch in oracle.batches(len(x))
+            needed_class_scores(detector, oracle.pad(x[batch]))[0][: len(x[batch])] for batch in oracle.batches(len(x))
         ]
         scores = (context.sign * torch.cat(parts)).nan_to_num(nan=-torch.inf)
         return scores.argsort(dim=1, descending=True, stable=True)[:, : self.params.classes]

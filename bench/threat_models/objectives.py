@@ -41,6 +41,9 @@ def objective_of(detector: Detector, ids: Tensor, context: Context) -> Objective
 class ScoreObjective:
     """The score, up or down, directed by that of one class where the context names one.
 
+    Where the score asks which class is predicted and it is another one, the class's margin directs until it is: a
+    point at which its own score is high counts for nothing as long as the score is that of another class.
+
     That of a random detector is its mean over the same draws at every step.
 
     Attributes:
@@ -56,16 +59,29 @@ class ScoreObjective:
     def __call__(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Signed score and signed objective."""
         sign = self.context.sign
-        if self.context.classes is not None:
-            with torch.no_grad():
-                score = self.detector.score(x)
-            toward = needed_class_scores(self.detector, x).gather(1, self.context.classes[rows][:, None]).squeeze(1)
-            return sign * score, sign * toward
+        classes = None if self.context.classes is None else self.context.classes[rows]
+        if classes is not None and bool((classes >= 0).any()):
+            return self._aimed(x, classes)
         if self.context.draws == 0:
             score, objective = self.detector.score_and_objective(x)
             return sign * score, sign * objective
         score = mean_score(self.detector, x, self.ids[rows], self.context)
         return sign * score, sign * score
+
+    def _aimed(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Signed score, and what directs each image towards its class, the objective where that is below 0."""
+        sign, whole = self.context.sign, classes < 0
+        scores, margins = needed_class_scores(self.detector, x)
+        chosen = classes.clamp_min(0)[:, None]
+        toward = sign * scores.gather(1, chosen).squeeze(1)
+        if margins is not None:
+            margin = margins.gather(1, chosen).squeeze(1)
+            toward = torch.where(margin > 0, toward, margin)
+        if not bool(whole.any()):
+            with torch.no_grad():
+                return sign * self.detector.score(x), toward
+        score, objective = self.detector.score_and_objective(x)
+        return sign * score, torch.where(whole, sign * objective, toward)
 
 
 @dataclass(frozen=True)
@@ -150,20 +166,20 @@ def needed_logits(detector: Detector, x: Tensor) -> Tensor:
     return logits
 
 
-def needed_class_scores(detector: Detector, x: Tensor) -> Tensor:
-    """(N, K) what the score would be for each class.
+def needed_class_scores(detector: Detector, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(N, K) what the score would be for each class, and margins; see `Detector.class_scores_and_margins`.
 
     Raises:
         NotApplicableError: No class has a part in the score.
     """
-    scores = detector.class_scores(x)
+    scores, margins = detector.class_scores_and_margins(x)
     if scores is None:
         raise NotApplicableError(
             f"{detector.title} does not compare an image with one class, so that there are no classes to attack in "
             "turn; choose pgd, or a class-conditional score such as mahalanobis, she, fdbd, nci, klm or odin.",
             why="its score is of no single class",
         )
-    return scores
+    return scores, margins
 
 
 def mean_score(detector: Detector, x: Tensor, ids: Tensor, context: Context, *, first: int = 0) -> Tensor:

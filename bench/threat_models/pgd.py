@@ -50,7 +50,8 @@ class PGD(Threat):
     restart, the first one included, follows a running mean of the directions (momentum, after Dong et al. 2018): on
     scores that are narrow valleys, such as Mahalanobis distances, steepest ascent turns back and forth across the
     valley and stays far above the AUROC that the same budget reaches with momentum. The others are steepest ascent,
-    whose large first steps visit more of the local optima of a network's score.
+    whose large first steps visit more of the local optima of a network's score. Of a score of the predicted class, all
+    restarts but the first aim at other classes (see `bench.threat_models.aims`).
     """
 
     Params = PGDParams

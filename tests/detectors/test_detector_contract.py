@@ -10,6 +10,7 @@ from bench.detectors.mahalanobis import Mahalanobis
 from bench.detectors.msp import MSP
 from bench.detectors.odin import ODIN
 from bench.detectors.oe import OE
+from bench.detectors.scores.base import margins
 from bench.errors import InputError
 from bench.testing.detectors import (
     DETECTOR_CHECKS,
@@ -96,6 +97,42 @@ class CutClassScores(Wrong):
 class BrokenClassScores(Wrong):
     def class_scores(self, x):
         return self.network(x) * torch.nan
+
+
+class NoScoresBesideMargins(Wrong):
+    def class_scores(self, x):
+        return self.network(x)
+
+    def class_scores_and_margins(self, x):
+        return None, margins(self.network(x))
+
+
+class OtherScoresBesideMargins(NoScoresBesideMargins):
+    def class_scores_and_margins(self, x):
+        return 2 * self.network(x), None
+
+
+class MarginsOfTwoClasses(NoScoresBesideMargins):
+    def class_scores_and_margins(self, x):
+        return self.network(x), self.network(x)[:, :2]
+
+
+class AllPredicted(NoScoresBesideMargins):
+    def class_scores_and_margins(self, x):
+        return self.network(x), self.network(x).exp()
+
+
+class ScoreOfAnotherClass(NoScoresBesideMargins):
+    def class_scores_and_margins(self, x):
+        return self.network(x), margins(-self.network(x))
+
+
+class CutMargins(NoScoresBesideMargins):
+    def score_logits(self, logits):
+        return logits.amax(dim=1)
+
+    def class_scores_and_margins(self, x):
+        return self.network(x), margins(self.network(x)).detach()
 
 
 class ReversedObjective(Wrong):
@@ -193,6 +230,12 @@ BROKEN = [
     (ScoresOfTwoClasses, "check_class_scores_are_one_a_class"),
     (CutClassScores, "check_class_scores_are_one_a_class"),
     (BrokenClassScores, "check_class_scores_are_one_a_class"),
+    (NoScoresBesideMargins, "check_class_scores_are_one_a_class"),
+    (OtherScoresBesideMargins, "check_class_scores_are_one_a_class"),
+    (MarginsOfTwoClasses, "check_class_scores_are_one_a_class"),
+    (AllPredicted, "check_class_scores_are_one_a_class"),
+    (ScoreOfAnotherClass, "check_class_scores_are_one_a_class"),
+    (CutMargins, "check_class_scores_are_one_a_class"),
     (BlamesRoundings, "check_scores_do_not_depend_on_batch_mates"),
     (ReversedObjective, "check_objective_orders_images_as_the_score_does"),
     (DetachedHalf, "check_gradient_is_the_gradient"),
@@ -236,6 +279,14 @@ class DropsWhileTraining(Wrong):
 
 def test_a_detector_that_is_another_in_training_mode_is_saved_and_loaded_in_evaluation_mode(make_detector, images):
     check_saved_and_loaded_it_gives_the_same_bits(DetectorCase(make_detector(DropsWhileTraining).eval(), images))
+
+
+def test_a_score_of_the_predicted_class_with_its_margins_keeps_the_contract(make_detector, images):
+    class Whole(CutMargins):
+        def class_scores_and_margins(self, x):
+            return self.network(x), margins(self.network(x))
+
+    check_detector(make_detector(Whole), images)
 
 
 def test_every_check_has_a_detector_that_it_catches():

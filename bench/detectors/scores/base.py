@@ -271,6 +271,11 @@ class ClassScore(FeatureScore):
         """(N, C, H, W) in [0, 1] -> (N, K)."""
         return self.of_classes(*self.seen(x))
 
+    def class_scores_and_margins(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """(N, K) twice; a margin is the logit less the largest other one, of the logits that the score sees."""
+        features, logits = self.seen(x)
+        return self.of_classes(features, logits), margins(logits)
+
     def of(self, features: Tensor, logits: Tensor) -> Tensor:
         """(N, D) and (N, K) -> (N,) the one of the class with the largest logit."""
         return self.of_classes(features, logits).gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
@@ -285,3 +290,12 @@ class LogitScore(Score, LogitDetector):
             return self.seen(x)[1]
         self._check_fitted()
         return LogitDetector.scored_logits(self, x)
+
+
+def margins(logits: Tensor) -> Tensor:
+    """(N, K) -> (N, K) each logit less the largest of the others; infinite for a single class."""
+    if logits.shape[1] < 2:
+        return torch.full_like(logits, torch.inf)
+    largest = logits.topk(2, dim=1).values
+    top = functional.one_hot(logits.argmax(dim=1), logits.shape[1]).bool()
+    return logits - torch.where(top, largest[:, 1:], largest[:, :1])

@@ -8,6 +8,7 @@ from bench.detectors.energy import Energy
 from bench.detectors.gaussian import TiedGaussians
 from bench.detectors.mahalanobis import Mahalanobis
 from bench.detectors.odin import ODIN
+from bench.detectors.scores.base import margins
 from bench.detectors.scores.entropy import Entropy
 from bench.detectors.scores.fdbd import FDBD
 from bench.detectors.scores.gen import GEN
@@ -435,6 +436,26 @@ def test_the_score_is_that_of_the_predicted_class(method, case, images):
     predicted = found.z.argmax(axis=1)
     found.is_scored(by_class[torch.arange(len(images)), predicted].numpy())
     assert len(set(predicted)) > 1 and by_class.shape == (len(images), 3)
+
+
+@pytest.mark.parametrize("shaping", [None, {"kind": "react", "percentile": 70}])
+@pytest.mark.parametrize("method", [SHE, FDBD, NCI])
+def test_a_margin_is_the_logit_less_the_largest_other_one_that_the_score_sees(method, shaping, case, images):
+    detector = case(method, shaping=shaping).detector
+    with torch.no_grad():
+        scores, margins = detector.class_scores_and_margins(images.double())
+        logits = detector.features(images.double(), "logits")
+        assert torch.equal(scores, detector.class_scores(images.double()))
+        chosen = scores.gather(1, margins.argmax(dim=1, keepdim=True)).squeeze(1)
+        assert torch.equal(chosen, detector.score(images.double()))
+    for own, given in zip(logits.tolist(), margins.tolist(), strict=True):
+        others = [max(own[:k] + own[k + 1 :]) for k in range(3)]
+        assert given == pytest.approx([z - other for z, other in zip(own, others, strict=True)])
+
+
+def test_of_equal_logits_no_class_has_a_margin_and_a_single_class_always_has():
+    assert margins(torch.tensor([[2.0, 2.0, 1.0]])).tolist() == [[0.0, 0.0, -1.0]]
+    assert margins(torch.tensor([[2.0]])).tolist() == [[torch.inf]]
 
 
 def test_klm_is_the_best_of_the_classes(case, images):
