@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: waiting threads must not spin
+os.environ.setdefault("ROBUSTOOD_WORKERS", "1")  # processes of their own would not see what tests replace
 
 _numbers = itertools.count()
 

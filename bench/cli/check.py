@@ -93,7 +93,7 @@ def _computed(
     recorded: "Baseline", out: Path, device: str, workspace: Path | None, data_dir: Path | None, quiet: bool
 ) -> "tuple[dict[Identity, BaselineCell], dict[Identity, str]]":
     """The cells of the baseline as they come out now, and why others do not."""
-    from bench.cli.run import compute_cells
+    from bench.cli.computing import compute_cells
     from bench.cli.stored import say_notices
     from bench.evaluation.engine import CellDone
     from bench.evaluation.store import Store

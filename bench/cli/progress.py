@@ -31,6 +31,7 @@ class RunProgress:
         self._done = 0
         self._spent = 0.0
         self._said = time.monotonic()
+        self._shares: dict[str, float] = {}
         self._bar: Progress | None = None
         if cells and out.is_terminal and not quiet:
             self._bar = Progress(
@@ -63,8 +64,11 @@ class RunProgress:
         if self._bar is None:
             return
         figure = "" if auroc is None else f"AUROC {auroc:.3f}"
-        completed = self._spent + share * expected_cost(cell)
-        self._bar.update(self._task, description=cell.label, completed=completed, figure=figure)
+        self._shares[cell.key] = max(share * expected_cost(cell), self._shares.get(cell.key, 0.0))
+        completed = self._spent + sum(self._shares.values())
+        others = len(self._shares) - 1
+        label = f"{cell.label}, and {others} more" if others else cell.label
+        self._bar.update(self._task, description=label, completed=completed, figure=figure)
 
     def fitting(self, cell: PlannedCell, done: int, total: int, note: str) -> None:
         """Hear how far the fit is that the cell at hand begins with; the engine's `fitting`."""
@@ -81,6 +85,7 @@ class RunProgress:
             return
         self._done += 1
         self._said = time.monotonic()
+        self._shares.pop(outcome.planned.key, None)
         self._spent += expected_cost(outcome.planned)
         cells = f"{self._done}/{self._count}"
         if self._bar is not None:

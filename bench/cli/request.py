@@ -13,8 +13,10 @@ from bench.cards.errors import describe
 from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.cli.options import comma_separated
 from bench.errors import CardError, UsageError
+from bench.evaluation.planned import PlannedCell
 from bench.evaluation.sets import SetChoice, chosen_sets
 
+_SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
@@ -45,6 +47,16 @@ def _device(value: str) -> str:
     return value
 
 
+def _shard(value: Any) -> Any:
+    """(2, 4) of a text such as 2/4."""
+    if not isinstance(value, str):
+        return value
+    found = _SHARD.fullmatch(value)
+    if found is None or int(found[1]) > int(found[2]):
+        raise ValueError("must be a shard I/N with I from 1 to N, such as 2/4")
+    return int(found[1]), int(found[2])
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Radii = Annotated[tuple[str, ...], BeforeValidator(_radii)]
 Device = Annotated[str, Field(max_length=20), BeforeValidator(_device)]
@@ -73,6 +85,8 @@ class RunRequest(BaseModel):
     early_stop: bool = True
     micro_batch: int | None = Field(default=None, ge=1, le=4096)
     device: Device = "auto"
+    workers: int | None = Field(default=None, ge=1, le=1024)
+    shard: Annotated[tuple[int, int], BeforeValidator(_shard)] = (1, 1)
     workspace: Path | None = None
     data_dir: Path | None = None
     out: Path = Path("runs")
@@ -80,6 +94,11 @@ class RunRequest(BaseModel):
     def sets(self) -> SetChoice:
         """The OOD sets that the run is about."""
         return chosen_sets(self.ood, self.without)
+
+    def part_of(self, cells: list[PlannedCell]) -> list[PlannedCell]:
+        """The cells of a plan that are this command's shard; all shards together have each cell once."""
+        number, count = self.shard
+        return cells[number - 1 :: count]
 
     def overrides(self) -> dict[str, int | float | None]:
         """Parameters that take the place of those of the threats' cards; None keeps a card's own."""

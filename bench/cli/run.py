@@ -16,7 +16,7 @@ from bench.errors import BenchError, NoSettingsError, UsageError
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
-    from bench.evaluation.engine import CellDone, CellFailure
+    from bench.evaluation.engine import CellDone
     from bench.evaluation.plan import PlannedCell
     from bench.evaluation.store import Store
 
@@ -28,6 +28,7 @@ EXAMPLES = (
     "bench run --detector callable:my_model:score --threat pgd-l2,noise-l2 --eps 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --side both --limit 50 --steps 20 --restarts 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --without letters",
+    "bench run --detector gat,energy,odin --threat pgd-l2 --shard 1/4 --out /shared/runs",
     "bench run --detector energy,knn,vim --network my-net --track my-track --threat clean,pgd-linf",
     "bench run --detector gat,msp --threat pgd-l2,noise-l2,square-l2 --eps 1 --diagnose",
 )
@@ -82,6 +83,13 @@ def command(
         typer.Option("--early-stop/--no-early-stop", help="Stop an image once no rank can change (the default)."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1 or mps.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes, one thread each; as many as there are cores where none is named, 1 on a GPU."),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="I/N: every N-th cell from the I-th on, for N commands that share one --out.")
+    ] = None,
     workspace: WorkspaceOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that keeps the cells; runs where none is named.")] = None,
@@ -102,7 +110,7 @@ def command(
         "goal": goal, "loss": loss, "limit": limit, "micro_batch": micro_batch,
         "seed": seed, "restarts": restarts, "steps": steps,
         "step_size": step_size, "early_stop": early_stop,
-        "device": device, "workspace": workspace, "data_dir": data_dir, "out": out,
+        "device": device, "workers": workers, "shard": shard, "workspace": workspace, "data_dir": data_dir, "out": out,
     }  # fmt: skip
     raise typer.Exit(execute(read_request(options, grid), quiet=quiet, diagnose=diagnose))
 
@@ -118,13 +126,22 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     Raises:
         UsageError: A name, radius or device is wrong, or nothing can be stored.
     """
+    from bench.cli.computing import compute_cells
     from bench.evaluation.engine import CellDone
     from bench.evaluation.store import Store
 
     cards = catalog(request.workspace)
-    planned = _planned(request, cards)
+    planned = request.part_of(_planned(request, cards))
     store = Store(request.out)
-    outcomes = compute_cells(cards, store, planned, device=request.device, data_dir=request.data_dir, quiet=quiet)
+    outcomes = compute_cells(
+        cards,
+        store,
+        planned,
+        device=request.device,
+        data_dir=request.data_dir,
+        quiet=quiet,
+        workers=request.workers,
+    )
     done = [outcome for outcome in outcomes if isinstance(outcome, CellDone)]
     failures = [outcome for outcome in outcomes if not isinstance(outcome, CellDone)]
     needless = [failure for failure in failures if done and may_be_left_out(request, failure)]
@@ -257,48 +274,6 @@ class _Omitted:
             for track, names in self._without_settings.items()
         ]
         return [*without, *self._others]
-
-
-def compute_cells(
-    cards: "Catalog",
-    store: "Store",
-    planned: "list[PlannedCell]",
-    *,
-    device: str,
-    data_dir: Path | None,
-    quiet: bool = False,
-) -> "list[CellDone | CellFailure]":
-    """Compute what the store does not hold, and say how far it is.
-
-    Args:
-        cards: Where cards are found.
-        store: Where cells are found and kept.
-        planned: The cells.
-        device: By its name on the command line; it is looked for only where a cell has to be computed.
-        data_dir: Where data files lie; None for the default.
-        quiet: Say nothing meanwhile.
-
-    Raises:
-        UsageError: There is no such device, or nothing can be stored.
-    """
-    from bench.cli.progress import RunProgress
-    from bench.evaluation.engine import run_plan
-
-    stored = set(store.keys())
-    missing = [cell for cell in planned if cell.key not in stored]
-    chosen = "cpu"
-    if missing:  # only then is torch needed
-        from bench.cli.devices import resolve_device
-
-        chosen = resolve_device(device)
-    outcomes = []
-    with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
-        for outcome in run_plan(
-            planned, store, cards, device=chosen, data_dir=data_dir, progress=progress.watch, fitting=progress.fitting
-        ):
-            progress.finished(outcome)
-            outcomes.append(outcome)
-    return outcomes
 
 
 def _check(cards: "Catalog", store: "Store", done: "Sequence[CellDone]", request: RunRequest) -> None:

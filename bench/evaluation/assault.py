@@ -1,8 +1,7 @@
 """Which images are attacked in which direction, and what came of it, set by set."""
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,21 +11,18 @@ from torch import Tensor
 
 from bench import metrics
 from bench.cards.threat import Goal, Loss, Side
-from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
 from bench.evaluation.crafting import Crafted, craft
 from bench.evaluation.images import GALLERY, TEST, Images
+from bench.evaluation.pieces import WHOLE, Piece, Pieces, pieces, slices
 from bench.evaluation.pixels import Pixels
-from bench.evaluation.plan import PlannedCell
+from bench.evaluation.planned import Part, PlannedCell
 from bench.evaluation.scoring import DRAWS, device_of, predict_classes
 from bench.evaluation.targets import Targets
 from bench.metrics.scores import Scores
 from bench.threat_models.base import Acceptance, Budget, Context, Threat
 
 _SECONDS_BETWEEN_FIGURES = 0.5
-
-_HELD_BYTES = 64 * 2**20
-"""Images are attacked in pieces of at most so many bytes as float32: an attack holds about ten tensors of a piece."""
 
 
 @dataclass
@@ -74,6 +70,25 @@ def untouched_assault(clean: Mapping[str, Scores], predicted: Mapping[str, NDArr
 
 
 @dataclass(frozen=True)
+class Run:
+    """One direction in which some sets are attacked.
+
+    Attributes:
+        direction: `EVADE` or `ALARM`.
+        names: The sets, in the order of their images.
+        target: Where the attack may stop, if the cell allows it.
+        before: The part of the whole attack that comes before it, in [0, 1].
+        share: The part that it is.
+    """
+
+    direction: Side
+    names: list[str]
+    target: float | None
+    before: float
+    share: float
+
+
+@dataclass(frozen=True)
 class Order:
     """What an attack needs to know.
 
@@ -102,21 +117,50 @@ class Order:
     acceptance: Acceptance | None = None
 
 
-def attack_sides(order: Order) -> Assault:
-    """Raise the scores of all OOD sets, lower those of the ID test set, or both."""
+def attack_sides(order: Order, done: Pieces | None = None) -> Assault:
+    """Raise the scores of all OOD sets, lower those of the ID test set, or both.
+
+    Args:
+        order: What to attack with what.
+        done: The pieces of all runs, where they are attacked already.
+    """
     assault = untouched_assault(order.clean, order.predicted)
-    side = order.planned.ingredients.side
-    runs: list[tuple[Side, list[str], float | None]] = []
-    if side is not Side.ALARM:
-        runs.append((Side.EVADE, list(order.images.ood), order.targets.high))
-    if side is not Side.EVADE:
-        runs.append((Side.ALARM, [TEST], order.targets.low))
-    sizes = [sum(len(order.images.sets()[name]) for name in names) for _, names, _ in runs]
-    for number, (direction, names, target) in enumerate(runs):
-        span = sum(sizes[:number]) / sum(sizes), sizes[number] / sum(sizes)
-        context = context_of(order, names, direction, target)
-        _attack(order, names, replace(context, progress=_listener(order, names, assault, span)), assault)
+    found = done if done is not None else attack_part(order, WHOLE, assault)
+    for run in runs_of(order):
+        _gather(order, run.names, found[run.direction], assault)
     return assault
+
+
+def attack_part(order: Order, part: Part, assault: Assault | None = None) -> dict[Side, list[Piece]]:
+    """Attack some of the images, or all of them.
+
+    Args:
+        order: What to attack with what.
+        part: Which images.
+        assault: Where progress finds the scores of earlier runs; None where there are none.
+    """
+    so_far = assault if assault is not None else untouched_assault(order.clean, order.predicted)
+    found: dict[Side, list[Piece]] = {}
+    for run in runs_of(order):
+        context = context_of(order, run.names, run.direction, run.target)
+        listener = _listener(order, run.names, so_far, (run.before, run.share))
+        found[run.direction] = list(_attack(order, run.names, replace(context, progress=listener), part, so_far))
+    return found
+
+
+def runs_of(order: Order) -> list[Run]:
+    """The directions of an attack, and the sets of each."""
+    side = order.planned.ingredients.side
+    asked: list[tuple[Side, list[str], float | None]] = []
+    if side is not Side.ALARM:
+        asked.append((Side.EVADE, list(order.images.ood), order.targets.high))
+    if side is not Side.EVADE:
+        asked.append((Side.ALARM, [TEST], order.targets.low))
+    sizes = [sum(len(order.images.sets()[name]) for name in names) for _, names, _ in asked]
+    return [
+        Run(*run, before=sum(sizes[:number]) / sum(sizes), share=sizes[number] / sum(sizes))
+        for number, run in enumerate(asked)
+    ]
 
 
 def context_of(order: Order, names: Sequence[str], direction: Side, target: float | None) -> Context:
@@ -144,40 +188,60 @@ def context_of(order: Order, names: Sequence[str], direction: Side, target: floa
     )
 
 
-def _attack(order: Order, names: Sequence[str], context: Context, assault: Assault) -> None:
-    """One run of the threat over several sets, slice by slice, written into the assault."""
+def _attack(order: Order, names: Sequence[str], context: Context, part: Part, assault: Assault) -> Iterator[Piece]:
+    """One run of the threat over several sets, piece by piece; scores are written into the assault as they come."""
     chosen = [order.images.sets()[name] for name in names]
     device, ingredients = device_of(order.detector), order.planned.ingredients
     pixels, ids = Pixels(chosen, device), torch.cat([part.ids for part in chosen]).to(device)
     clean = np.concatenate([order.clean[name] for name in names])
     places = slices(names, chosen)
-    most = None if keeps_every(order.planned, order.detector) else GALLERY
-    for name, part in zip(names, chosen, strict=True):
-        assault.images[name] = np.empty(
-            (len(part) if most is None else min(most, len(part)), *part.images.shape[1:]), np.float32
-        )
     best = torch.from_numpy(clean.copy())
-    done: list[Crafted] = []
-    predicted: list[NDArray[np.int64]] = []
-    for rows in pieces(len(pixels), pixels.shape, context.micro_batch, whole=order.threat.couples_images):
+    whole = order.threat.couples_images
+    mine = (WHOLE if whole and part.number == 0 else part).rows(len(pixels), context.micro_batch)
+    if whole and part.number > 0:
+        mine = slice(0, 0)
+    for within in pieces(mine.stop - mine.start, pixels.shape, context.micro_batch, whole=whole):
+        rows = slice(mine.start + within.start, mine.start + within.stop)
         crafted = craft(
             order.detector, order.threat, pixels[rows], clean[rows], ids=ids[rows],
             budget=Budget(ingredients.norm, ingredients.eps), context=context_at(context, rows, device, best),
         )  # fmt: skip
-        predicted.append(predict_classes(order.detector, crafted.images, context.micro_batch))
-        _keep_images(assault, places, rows, crafted.images)
         best[rows] = torch.from_numpy(crafted.scores)
-        done.append(replace(crafted, images=crafted.images[:0]))
-    _write(assault, places, Crafted.joined(done), np.concatenate(predicted))
+        for name, place in places.items():
+            assault.scores[name] = best[place].numpy()
+        yield Piece(
+            done=replace(crafted, images=crafted.images[:0].cpu()),
+            predicted=predict_classes(order.detector, crafted.images, context.micro_batch),
+            kept=dict(_kept(order, places, rows, crafted.images)),
+        )
 
 
-def _keep_images(assault: Assault, places: Mapping[str, slice], rows: slice, images: Tensor) -> None:
-    """Copy these images, which are those rows of a run, to where they are kept."""
+def _kept(
+    order: Order, places: Mapping[str, slice], rows: slice, images: Tensor
+) -> Iterator[tuple[str, tuple[int, NDArray[np.float32]]]]:
+    """Of these images, which are those rows of a run, the ones that a cell keeps, by set."""
     for name, place in places.items():
-        first, last = max(rows.start, place.start), min(rows.stop, place.start + len(assault.images[name]))
+        end = place.start + _most_kept(order, place.stop - place.start)
+        first, last = max(rows.start, place.start), min(rows.stop, end)
         if first < last:
             kept = images[first - rows.start : last - rows.start].cpu().numpy()
-            assault.images[name][first - place.start : last - place.start] = kept
+            yield name, (first - place.start, np.array(kept, np.float32))
+
+
+def _most_kept(order: Order, images: int) -> int:
+    return images if keeps_every(order.planned, order.detector) else min(GALLERY, images)
+
+
+def _gather(order: Order, names: Sequence[str], found: Sequence[Piece], assault: Assault) -> None:
+    """The pieces of one run, written into the assault."""
+    chosen = [order.images.sets()[name] for name in names]
+    for name, part in zip(names, chosen, strict=True):
+        assault.images[name] = np.empty((_most_kept(order, len(part)), *part.images.shape[1:]), np.float32)
+    for piece in found:
+        for name, (first, images) in piece.kept.items():
+            assault.images[name][first : first + len(images)] = images
+    done, predicted = Crafted.joined([piece.done for piece in found]), np.concatenate([p.predicted for p in found])
+    _write(assault, slices(names, chosen), done, predicted)
 
 
 def _write(assault: Assault, places: Mapping[str, slice], done: Crafted, predicted: NDArray[np.int64]) -> None:
@@ -195,22 +259,6 @@ def _write(assault: Assault, places: Mapping[str, slice], done: Crafted, predict
 def keeps_every(planned: PlannedCell, detector: Detector) -> bool:
     """Whether a cell keeps all its attacked images: others can be made from them, or fresh draws need them."""
     return not planned.ingredients.early_stop or detector.info.random
-
-
-def pieces(count: int, shape: Sequence[int], micro_batch: int, *, whole: bool = False) -> list[slice]:
-    """Where to cut so many images of a shape, so that one float32 tensor of a piece stays within `_HELD_BYTES`.
-
-    A piece has whole micro-batches, so that no batch is composed differently for it.
-
-    Args:
-        count: How many images there are, at least 1.
-        shape: (C, H, W).
-        micro_batch: Of scores and gradients.
-        whole: Do not cut: the images influence each other.
-    """
-    held = _HELD_BYTES // (4 * math.prod(shape) * micro_batch)
-    size = count if whole else max(1, held) * micro_batch
-    return [slice(start, min(start + size, count)) for start in range(0, count, max(1, size))]
 
 
 def context_at(context: Context, rows: slice | Tensor, device: torch.device, best: Tensor | None = None) -> Context:
@@ -261,9 +309,3 @@ def _listener(
         order.watch(span[0] + span[1] * share, None if figure is None else float(figure))
 
     return listen
-
-
-def slices(names: Sequence[str], chosen: Sequence[ImageSet]) -> dict[str, slice]:
-    """Where each set lies among the images of one run."""
-    ends = np.cumsum([len(part) for part in chosen]).tolist()
-    return {name: slice(end - len(part), end) for name, part, end in zip(names, chosen, ends, strict=True)}

@@ -1,20 +1,22 @@
 """One cell: clean scores, or an attack on them, and the figures of both."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
 from bench.errors import CardError, CellError
-from bench.evaluation.assault import Assault, attack_sides, keeps_every, untouched_assault
+from bench.evaluation.assault import Assault, attack_part, attack_sides, keeps_every, runs_of, untouched_assault
 from bench.evaluation.assembly import Before, Scored, cell_meta, kept_arrays, sample_table, signed
 from bench.evaluation.between import walk_between
 from bench.evaluation.certificates import certified_bounds
 from bench.evaluation.gate import remarks
 from bench.evaluation.images import CALIBRATION, TEST, TRAIN, Images
+from bench.evaluation.pieces import Share
 from bench.evaluation.pixels import Pixels
-from bench.evaluation.plan import PlannedCell
+from bench.evaluation.planned import Part, PlannedCell
 from bench.evaluation.rejecting import missing_classes, rejection_metrics
 from bench.evaluation.results import Cell
 from bench.evaluation.scoring import Draws, class_logits, classes_of, device_of, image_bits, score_images
@@ -59,23 +61,46 @@ def clean_cell(planned: PlannedCell, detector: Detector, images: Images, train: 
     return Cell(signed(meta, detector, started, notes), sample_table(images, clean, nothing))
 
 
-def attacked_cell(stage: Stage, threat: Threat) -> Cell:
+def attacked_cell(stage: Stage, threat: Threat, shares: Sequence[Share] = ()) -> Cell:
     """Attack the chosen side, after the check that this is the detector of the card.
 
     Args:
         stage: The cell to compute, with what it needs.
         threat: The attacker.
+        shares: All shares of the images, in order, where they are attacked already.
 
     Raises:
         CellError: The detector is not the one of its card, a score is not finite, or its certificate is wrong.
     """
     stage.check_identity()
-    started = time.monotonic()
+    started = time.monotonic() - sum(share.seconds for share in shares)
+    order = stage.order(threat)
+    done = {run.direction: [p for share in shares for p in share.pieces[run.direction]] for run in runs_of(order)}
     try:
-        assault = attack_sides(stage.order(threat))
+        assault = attack_sides(order, done if shares else None)
     except CellError as error:
         raise CellError(f"{stage.planned.label}: {error}") from error
     return attack_outcome(stage, assault, started)
+
+
+def attacked_share(stage: Stage, threat: Threat, part: Part) -> Share:
+    """Attack some of the images of a cell; all shares together make the cell, by `attacked_cell`.
+
+    Args:
+        stage: The cell, with what it needs.
+        threat: The attacker.
+        part: Which of the images.
+
+    Raises:
+        CellError: The detector is not the one of its card, or a score is not finite.
+    """
+    stage.check_identity()
+    started = time.monotonic()
+    try:
+        found = attack_part(stage.order(threat), part)
+    except CellError as error:
+        raise CellError(f"{stage.planned.label}: {error}") from error
+    return Share(found, time.monotonic() - started)
 
 
 def attack_outcome(stage: Stage, assault: Assault, started: float) -> Cell:

@@ -1,5 +1,6 @@
 """A cell before it is computed, and what all cells of a run share. Nothing here imports torch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,6 +58,12 @@ class PlannedCell:
         """Whether this is an attack; the clean cell is none."""
         return self.clean is not None
 
+    @property
+    def can_be_shared(self) -> bool:
+        """Whether several processes can attack its images, some each: an attack on the score, and no worst case."""
+        side = self.ingredients.side
+        return self.attacks and not self.threat.members and side not in (Side.FOOL, Side.BETWEEN)
+
     def made_from(self, keys: Sequence[str]) -> "PlannedCell":
         """The same cell made from other cells than were planned, and so with a key of its own.
 
@@ -67,6 +74,25 @@ class PlannedCell:
             return self
         ingredients = replace(self.ingredients, needs=tuple(keys))
         return replace(self, ingredients=ingredients, key=ingredients.key())
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several shares of a cell's images: whole micro-batches, so that no result depends on the cut.
+
+    Attributes:
+        number: From 0.
+        count: How many shares there are.
+    """
+
+    number: int = 0
+    count: int = 1
+
+    def rows(self, images: int, micro_batch: int) -> slice:
+        """Which of so many images are this share's; none where there are fewer micro-batches than shares."""
+        batches = math.ceil(images / micro_batch)
+        first, last = (batches * place // self.count for place in (self.number, self.number + 1))
+        return slice(min(first * micro_batch, images), min(last * micro_batch, images))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What cells share while they are computed: loaded tracks, the detector at hand, clean cells."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,13 +18,14 @@ from bench.detectors.base import Detector, silent
 from bench.detectors.boundary import Bounded
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, CardError, CellError, DataError, NotApplicableError, mishap
-from bench.evaluation.cell import attacked_cell, between_cell, clean_cell
+from bench.evaluation.cell import attacked_cell, attacked_share, between_cell, clean_cell
 from bench.evaluation.fits import fit_or_recall
 from bench.evaluation.fooling import fooled_cell
 from bench.evaluation.images import Images, threshold_images
 from bench.evaluation.keys import code_hash
 from bench.evaluation.parts import Parts, name_of
-from bench.evaluation.plan import PlannedCell
+from bench.evaluation.pieces import Share
+from bench.evaluation.planned import Part, PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.scoring import device_of
 from bench.evaluation.stage import Stage, Watcher
@@ -64,6 +65,9 @@ class Workbench:
         data_dir: Where data files lie; None for the default.
         given: Objects that take the place of what would be loaded.
         fitting: Hears of fits, as (cell, steps done, steps in all, what they are).
+
+    Attributes:
+        failed: Cells, by their keys, that were tried elsewhere and why they failed: none that needs one tries it again.
     """
 
     def __init__(
@@ -86,9 +90,15 @@ class Workbench:
         self._images: dict[tuple[str, int | None, tuple[str, ...]], Images | DataError] = {}
         self._loaded: tuple[str, Detector] | None = None  # one at a time: a device's memory may hold no more
         self._clean: dict[str, Cell | BenchError] = {}
+        self.failed: dict[str, BenchError] = {}
 
-    def compute(self, planned: PlannedCell, watch: Watcher) -> Cell:
+    def compute(self, planned: PlannedCell, watch: Watcher, shares: Sequence[Share] = ()) -> Cell:
         """Compute one cell, and the clean cell that it needs, and store both.
+
+        Args:
+            planned: The cell.
+            watch: Hears of the progress.
+            shares: All shares of the attacked images, in order, where `share` has computed them.
 
         Raises:
             StoreError: Nothing can be stored.
@@ -101,22 +111,43 @@ class Workbench:
         clean = self._clean_cell(planned.clean)
         if planned.threat.members:
             return self._worst(planned, clean, watch)
-        threat = self._threat(planned.threat, planned)
-        parts = self._needed(planned, lambda share, auroc: watch(share * _SOURCES_SHARE, None))
-        planned = planned.made_from(parts.keys)
+        planned, parts = self._sources(planned, watch)
         if parts.failed and (known := self._store.get(planned.key)) is not None:
             return known
-        stage = self._stage(planned, clean, watch)
-        stage = replace(stage, transferred=transferred_images(parts.cells, stage.images))
-        self._check_gradient(planned, stage.detector)
+        stage, threat = self._attack(planned, parts, clean, watch)
         side = planned.ingredients.side
-        cell = _COMPUTE.get(side, attacked_cell)(stage, threat)
+        other = _COMPUTE.get(side)
+        cell = attacked_cell(stage, threat, shares) if other is None else other(stage, threat)
         self._check_gradients_spent(planned, stage.detector, cell)
         goal, loss = planned.ingredients.goal or Goal.MISCLASSIFY, planned.ingredients.loss or Loss.MARGIN
         asked = Context(side, goal=goal, loss=loss)
         missed = threat.leaves_out(stage.detector.info, asked)
         found = {"notes": (*cell.meta.notes, *parts.notes), "leaves_out": missed, **parts.absent(planned)}
         return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
+
+    def share(self, planned: PlannedCell, part: Part, watch: Watcher) -> Share:
+        """Attack some of the images of a cell that `can_be_shared`; nothing but cells that it needs is stored.
+
+        Raises:
+            StoreError: Nothing can be stored.
+            BenchError: In one sentence, why it cannot be computed.
+        """
+        assert planned.clean is not None
+        clean = self._clean_cell(planned.clean)
+        planned, parts = self._sources(planned, watch)
+        return attacked_share(*self._attack(planned, parts, clean, watch), part)
+
+    def _sources(self, planned: PlannedCell, watch: Watcher) -> tuple[PlannedCell, Parts]:
+        """The cells on other detectors that an attack is made from, and the cell as it is made from those there are."""
+        parts = self._needed(planned, lambda share, auroc: watch(share * _SOURCES_SHARE, None))
+        return planned.made_from(parts.keys), parts
+
+    def _attack(self, planned: PlannedCell, parts: Parts, clean: Cell, watch: Watcher) -> tuple[Stage, Threat]:
+        threat = self._threat(planned.threat, planned)
+        stage = self._stage(planned, clean, watch)
+        stage = replace(stage, transferred=transferred_images(parts.cells, stage.images))
+        self._check_gradient(planned, stage.detector)
+        return stage, threat
 
     def load_images(self, planned: PlannedCell) -> None:
         """Load the images of a cell, which further cells then use.
@@ -171,7 +202,7 @@ class Workbench:
 
             name = name_of(planned, need)
             try:
-                parts.add(name, self._store.get(need.key) or self.compute(need, hear))
+                parts.add(name, self._needed_cell(need, hear))
             except StoreError:
                 raise
             except NotApplicableError as error:
@@ -184,6 +215,13 @@ class Workbench:
                 parts.fail(name, mishap(error))
         parts.check(planned)
         return parts
+
+    def _needed_cell(self, planned: PlannedCell, watch: Watcher) -> Cell:
+        if (known := self._store.get(planned.key)) is not None:
+            return known
+        if planned.key in self.failed:
+            raise self.failed[planned.key]
+        return self.compute(planned, watch)
 
     def _clean_cell(self, planned: PlannedCell) -> Cell:
         known = self._clean.get(planned.key) or self._store.get(planned.key)

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -223,3 +224,36 @@ def test_a_wildcard_that_leaves_nothing_to_run_says_so(uneven):
     assert done.exit_code == 2
     assert done.stderr.splitlines()[-1].startswith("error: none of the detectors asked for can be run on toy; ")
     assert "none.safetensors" in done.stderr
+
+
+def without_seconds(output: str) -> list[str]:
+    """The lines of the tables, without their last column; the last line names the folder."""
+    return [re.sub(r" +[0-9.]+$", "", line) for line in output.splitlines()[:-1]]
+
+
+def test_two_processes_print_the_same_table_as_one(tmp_path, first):
+    there = make_workspace(tmp_path)
+    asked = ("--detector", "dark,corner", "--threat", "pgd-l2", "--eps", "0.2,3", "--workers", "2")
+    done = run(there, *asked)
+    assert done.exit_code == 0, done.output
+    assert without_seconds(done.stdout) == without_seconds(first.stdout)
+    assert "6 computed, 0 from the store" in done.stdout
+
+
+def test_failures_are_the_same_on_two_processes(tmp_path):
+    done = run(
+        make_workspace(tmp_path), "--detector", "nan,dark", "--threat", "pgd-l2", "--eps", "0.2", "--workers", "2"
+    )
+    assert done.exit_code == 1
+    assert "not finite" in done.stderr
+    assert "2 computed, 0 from the store, 2 failed" in done.stdout
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "many", "1.5"])
+def test_a_wrong_number_of_processes_is_refused(workspace, monkeypatch, given):
+    done = run(workspace, "--detector", "dark", "--limit", "7", "--workers", given)
+    assert done.exit_code == 2
+    monkeypatch.setenv("ROBUSTOOD_WORKERS", given)
+    done = run(workspace, "--detector", "dark", "--limit", "7")
+    assert done.exit_code == 2
+    assert f"ROBUSTOOD_WORKERS is '{given}'" in done.stderr

@@ -76,3 +76,17 @@ def test_a_missing_grid_file_is_a_sentence(tmp_path):
 def test_without_a_detector_there_is_nothing_to_run():
     with pytest.raises(UsageError, match="no detector is named"):
         read_request({})
+
+
+def test_shards_have_every_cell_once():
+    cells = list(range(11))
+    parts = [read_request({"detector": ["gat"], "shard": f"{number}/4"}).part_of(cells) for number in (1, 2, 3, 4)]
+    assert sorted(cell for part in parts for cell in part) == cells
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert read_request({"detector": ["gat"]}).part_of(cells) == cells
+
+
+@pytest.mark.parametrize("given", ["0/2", "3/2", "2", "1/0", "a/b", "1/2/3", "-1/2"])
+def test_a_shard_that_is_none_is_refused(given):
+    with pytest.raises(UsageError, match=r"--shard is .*a shard I/N with I from 1 to N"):
+        read_request({"detector": ["gat"], "shard": given})

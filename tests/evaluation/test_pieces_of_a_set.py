@@ -9,7 +9,8 @@ import torch
 
 from bench.datasets.base import ImageSet
 from bench.evaluation import assault
-from bench.evaluation.assault import pieces
+from bench.evaluation import pieces as cutting
+from bench.evaluation.pieces import pieces
 from bench.evaluation.pixels import Pixels
 from bench.threat_models.external.base import External
 
@@ -30,7 +31,7 @@ def test_a_cell_is_the_same_bits_whatever_the_pieces(cells, monkeypatch, name):
     detector, threat, options = RUNS[name]
     eps = None if threat.startswith("rogue") else "0.6"
     whole = cells(detector, threat, eps, micro_batch=8, **options)[-1]
-    monkeypatch.setattr(assault, "_HELD_BYTES", 1)
+    monkeypatch.setattr(cutting, "_HELD_BYTES", 1)
     cut = cells(detector, threat, eps, micro_batch=8, **options)[-1]
     pd.testing.assert_frame_equal(whole.samples, cut.samples, check_exact=True)
     assert whole.arrays.keys() == cut.arrays.keys()
@@ -59,7 +60,7 @@ def test_progress_goes_on_from_piece_to_piece(catalog, planned, monkeypatch):
     from bench.evaluation.engine import run_plan
     from bench.evaluation.store import MemoryStore
 
-    monkeypatch.setattr(assault, "_HELD_BYTES", 1)
+    monkeypatch.setattr(cutting, "_HELD_BYTES", 1)
     monkeypatch.setattr(assault, "_SECONDS_BETWEEN_FIGURES", 0.0)
     heard = []
     plan = planned("net", "pgd", "0.3", micro_batch=8)

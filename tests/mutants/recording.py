@@ -18,6 +18,9 @@ OUTPUT = "MUTANTS_RECORD"
 
 MODULE = "<module>"
 
+DECLARED = "tests/test_declared_values.py"
+"""The tests of what modules declare outside functions; they import every module, and run nothing of most."""
+
 
 class Recorder:
     """The plugin: functions of `bench/` that each passed test ran, and its seconds."""
@@ -101,16 +104,20 @@ class TestMap:
     def tests(self, root: Path, file: str, line: int, limit: float) -> list[str]:
         """The tests for one line: those that run its function, those of the mirrored folder and the fastest first.
 
-        A line outside functions is run at import, so every test that runs anything of the file is asked; so it is where
-        no test is known to run the function, which may be newer than the records. Tests are added until they take
-        `limit` seconds together; there is always one where any is known.
+        A line outside functions is run at import, so every test that runs anything of the file is asked, those of
+        `DECLARED` first. So it is, without those, where no test is known to run the function, which may be newer than
+        the records. Tests are added until they take `limit` seconds together; there is always one where any is known.
         """
         function = functions_by_line((root / file).read_bytes()).get(line, MODULE)
         found = set() if function == MODULE else self.functions.get(f"{file}::{function}", set())
         if not found:
             found = {test for name, tests in self.functions.items() if name.startswith(f"{file}::") for test in tests}
         mirrored = "tests/" + "/".join(Path(file).parts[1:-1])
-        ordered = sorted(found, key=lambda test: (not test.startswith(mirrored), self.seconds[test], test))
+        declared = {test for test in self.seconds if test.startswith(DECLARED)} if function == MODULE else set()
+        ordered = sorted(
+            found | declared,
+            key=lambda test: (test not in declared, not test.startswith(mirrored), self.seconds[test], test),
+        )
         chosen: list[str] = []
         spent = 0.0
         for test in ordered:

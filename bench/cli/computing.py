@@ -1,0 +1,94 @@
+"""Cells that a command needs: computed where the store does not hold them, with a word about how far it is."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.cards.catalog import Catalog
+from bench.cli.common import console
+from bench.cli.progress import RunProgress
+from bench.errors import UsageError
+from bench.evaluation.engine import CellDone, CellFailure, Outcome
+from bench.evaluation.planned import PlannedCell
+from bench.evaluation.store import Store
+
+WORKERS = "ROBUSTOOD_WORKERS"
+"""Environment variable: how many processes compute where the command line does not say."""
+
+
+def compute_cells(
+    cards: Catalog,
+    store: Store,
+    planned: list[PlannedCell],
+    *,
+    device: str,
+    data_dir: Path | None,
+    quiet: bool = False,
+    workers: int | None = None,
+) -> list[CellDone | CellFailure]:
+    """Compute what the store does not hold, and say how far it is.
+
+    Args:
+        cards: Where cards are found.
+        store: Where cells are found and kept.
+        planned: The cells.
+        device: By its name on the command line; it is looked for only where a cell has to be computed.
+        data_dir: Where data files lie; None for the default.
+        quiet: Say nothing meanwhile.
+        workers: Processes; None takes as many as there are cores, and one on a device that is no CPU.
+
+    Raises:
+        UsageError: There is no such device, or nothing can be stored.
+    """
+    stored = set(store.keys())
+    missing = [cell for cell in planned if cell.key not in stored]
+    outcomes = []
+    with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
+        for outcome in _outcomes(cards, store, planned, missing, device, data_dir, workers, progress):
+            progress.finished(outcome)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _outcomes(
+    cards: Catalog,
+    store: Store,
+    planned: list[PlannedCell],
+    missing: list[PlannedCell],
+    device: str,
+    data_dir: Path | None,
+    workers: int | None,
+    progress: RunProgress,
+) -> Iterator[Outcome]:
+    """What comes of the cells, on one process or several."""
+    from bench.engines.base import Setup
+    from bench.engines.local import LocalEngine, default_workers, warm_up
+    from bench.engines.run import run_on
+    from bench.evaluation.engine import run_plan
+
+    chosen, count = "cpu", 1
+    if missing:  # only then is torch needed
+        from bench.cli.devices import resolve_device
+
+        asked = workers if workers is not None else _from_environment()
+        if asked is None and device in ("auto", "cpu"):
+            asked = default_workers()
+        if asked is not None and asked > 1:
+            warm_up()
+        chosen = resolve_device(device)
+        count = asked if asked is not None and (workers is not None or chosen == "cpu") else 1
+    watch, fitting = progress.watch, progress.fitting
+    if count == 1:
+        yield from run_plan(planned, store, cards, device=chosen, data_dir=data_dir, progress=watch, fitting=fitting)
+        return
+    setup = Setup(cards.workspace, cards.builtin, store.root.absolute(), data_dir, chosen)
+    yield from run_on(planned, store, lambda: LocalEngine(setup, count), progress=watch, fitting=fitting)
+
+
+def _from_environment() -> int | None:
+    given = os.environ.get(WORKERS, "")
+    if not given:
+        return None
+    if not given.isdecimal() or not 1 <= int(given) <= 1024:
+        raise UsageError(f"{WORKERS} is '{given[:40]}'; allowed is a number of processes, at least 1.")
+    return int(given)

@@ -1,0 +1,160 @@
+"""Several processes on this machine, one thread of arithmetic each."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from bench.engines.base import Event, Finished, Fitting, Lost, Setup, Unit, Watched
+
+_BETWEEN_WORDS = 0.2
+_MEMORY_OF_A_WORKER = 1.5 * 2**30
+
+
+@dataclass
+class _Process:
+    process: BaseProcess
+    pipe: Connection
+
+
+class LocalEngine:
+    """Processes that are started at once, and again where one dies.
+
+    Args:
+        setup: What the run is about.
+        count: How many.
+    """
+
+    def __init__(self, setup: Setup, count: int) -> None:
+        self.count = count
+        self._setup = setup
+        self._context: Any = _context()
+        self._workers = [self._start(setup) for _ in range(count)]
+
+    def give(self, worker: int, unit: Unit) -> None:
+        """Let an idle worker begin with a unit; one that is dead is found by `wait`."""
+        try:
+            self._workers[worker].pipe.send(unit)
+        except OSError:
+            return
+
+    def wait(self) -> Iterator[Event]:
+        """What has happened; blocks until something has."""
+        places = {one.pipe: number for number, one in enumerate(self._workers)}
+        for ready in wait(list(places)):
+            assert isinstance(ready, Connection)
+            number = places[ready]
+            try:
+                event = ready.recv()
+            except (EOFError, OSError):
+                yield Lost(number, self._replace(number))
+                continue
+            yield _event(number, event)
+
+    def close(self) -> None:
+        """Stop all of them, whatever they do."""
+        for one in self._workers:
+            one.pipe.close()
+            one.process.terminate()
+        for one in self._workers:
+            one.process.join(5)
+            if one.process.is_alive():
+                one.process.kill()
+                one.process.join()
+
+    def _start(self, setup: Setup) -> _Process:
+        mine, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, setup), daemon=True)
+        process.start()
+        theirs.close()
+        return _Process(process, mine)
+
+    def _replace(self, number: int) -> str:
+        """Start another worker in the place of a dead one; says how that one ended."""
+        dead = self._workers[number]
+        dead.pipe.close()
+        dead.process.join(5)
+        code = dead.process.exitcode
+        self._workers[number] = self._start(self._setup)
+        if code is not None and code < 0:
+            return f"by {signal.Signals(-code).name}"
+        return f"with exit code {code}"
+
+
+def warm_up() -> None:
+    """Let the processes' server import torch, while this one does something else."""
+    if (context := _context()).get_start_method() == "forkserver":
+        from multiprocessing.forkserver import ensure_running
+
+        del context
+        ensure_running()
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, as its container allows."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period))) if quota != "max" else cores
+    except (OSError, ValueError):
+        return cores
+
+
+def default_workers() -> int:
+    """One a core, and no more than the memory that is free has room for."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return usable_cores()
+    return max(1, min(usable_cores(), int(free / _MEMORY_OF_A_WORKER)))
+
+
+def _context() -> Any:
+    """Processes that begin without what this one holds; where it can be, from a server that has imported torch."""
+    if "forkserver" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.engines.worker"])
+    return context
+
+
+def _event(worker: int, said: Any) -> Event:
+    """What a worker said: (share, AUROC), (steps done, steps in all, what they are), or the outcome of its unit."""
+    match said:
+        case (share, auroc):
+            return Watched(worker, share, auroc)
+        case (done, total, note):
+            return Fitting(worker, done, total, note)
+        case _:
+            return Finished(worker, said)
+
+
+def _serve(pipe: Connection, setup: Setup) -> None:
+    """Do units until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run itself stops its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    from bench.engines.worker import Worker
+
+    told = 0.0
+
+    def tell(*words: object) -> None:
+        nonlocal told
+        if (now := time.monotonic()) - told >= _BETWEEN_WORDS:
+            told = now
+            pipe.send(words)
+
+    worker = Worker(setup, fitting=tell)
+    while True:
+        try:
+            unit = pipe.recv()
+            result = worker.do(unit, tell)
+            pipe.send(result)
+        except (EOFError, OSError):
+            return  # the run is over
