@@ -14,7 +14,7 @@ from bench.cards.track import TrackCard
 from bench.detectors.checkpoints import State, read_checkpoint
 from bench.detectors.loading import build_detector
 from bench.detectors.networks.plain import PlainNetwork
-from bench.detectors.weights import check_replaceable, check_state, save_tensors
+from bench.detectors.weights import COUNTER, check_replaceable, check_state, save_tensors, without_cast_counters
 from bench.errors import UsageError, WeightsError
 
 PREFIX = "network.network."
@@ -100,7 +100,7 @@ def fitted_state(states: Sequence[State], network: nn.Module, what: str) -> dict
     """
     expected = network.state_dict()
     # Checkpoints from before PyTorch 0.4.1 lack these counters, which do not enter evaluation.
-    counters = {name: value for name, value in expected.items() if name.endswith(".num_batches_tracked")}
+    counters = {name: value for name, value in expected.items() if name.endswith(COUNTER)}
     candidates = [_candidate(state, expected) for state in states]
     fitting = [c for c in candidates if {*counters, *c.tensors} == set(expected) and _same_shapes(c, expected)]
     if not fitting:
@@ -112,7 +112,7 @@ def fitted_state(states: Sequence[State], network: nn.Module, what: str) -> dict
             raise WeightsError(
                 f"{what}: several states fit, one {chosen.place} and another {other.place}; say which by --key."
             )
-    complete = {**counters, **chosen.tensors}
+    complete = without_cast_counters({**counters, **chosen.tensors}, expected)
     _check_kinds(expected, complete, what)
     fitted = {name: complete[name].to(value.dtype) for name, value in expected.items()}
     check_state(expected, fitted, f"{what}, found {chosen.place},")

@@ -13,13 +13,14 @@ from bench.cards.code.methods import import_method, importable
 from bench.cards.detector import DetectorSpec
 from bench.cards.network import LayersSpec, NetworkSpec, is_named
 from bench.cards.track import TrackCard
+from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import Detector, DetectorParams
 from bench.detectors.boundary import admit
 from bench.detectors.missing import missing_weights
 from bench.detectors.networks.base import FromPixels, Network
 from bench.detectors.networks.makers import make_named
 from bench.detectors.wanted import DETECTOR, NETWORK
-from bench.detectors.weights import check_state, load_tensors
+from bench.detectors.weights import check_state, load_tensors, without_cast_counters
 from bench.errors import CardError, NotFittableError, UsageError
 
 NETWORK_PREFIXES = ("network.network.", "network.network.module.")
@@ -99,6 +100,11 @@ def build_detector(spec: DetectorSpec, track: TrackCard, catalog: Catalog) -> De
     """
     method: type[Detector] = import_method(spec.method, catalog.workspace, DETECTOR)
     params = _checked_params(method, spec)
+    if spec.network is not None and issubclass(method, OutputDetector):
+        raise CardError(
+            f"{_name(spec)} is asked as a program, with the track's images as they are: no network, crop or resize "
+            "stands before it; leave `network` and `on_network` out, or write a network's card by `bench new network`."
+        )
     with torch.random.fork_rng(devices=[]), importable(catalog.workspace):
         torch.manual_seed(0)
         network = _build_network(spec, spec.network, track, catalog) if spec.network is not None else None
@@ -132,7 +138,7 @@ def _read_weights(
         tensors = load_tensors(path, weights.sha256 if check else None)
         if weights.network_only:
             tensors = {name: value for name, value in tensors.items() if name.startswith("network.")}
-        state |= _named_as_own(tensors, own)
+        state |= without_cast_counters(_named_as_own(tensors, own), own)
     return state
 
 

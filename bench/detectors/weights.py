@@ -16,6 +16,9 @@ from bench.tensor_files import check_header
 SIZE_LIMIT = 4 << 30
 """Bytes; larger files are refused unread."""
 
+COUNTER = ".num_batches_tracked"
+"""How the names of batch norm's counters end."""
+
 NAMES_SHOWN = 3
 """How many tensor names an error lists."""
 
@@ -77,12 +80,23 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         )
     try:
         check_header(data, len(data))
-        return load_bytes(data)
+        return dict(sorted(load_bytes(data).items()))  # which come in any order
     except Exception as error:  # whatever the parser makes of a stranger's bytes
         raise WeightsError(
             f"weights {path} are not a safetensors file ({_first_line(error)}); "
             "`bench convert` turns a published PyTorch checkpoint into one."
         ) from error
+
+
+def without_cast_counters(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with the batch counters of `own` where theirs were made floats, as half precision does it.
+
+    Half precision has no number above 65,504 for them, and they do not enter evaluation.
+    """
+    return {
+        name: own[name] if name.endswith(COUNTER) and value.is_floating_point() and name in own else value
+        for name, value in tensors.items()
+    }
 
 
 def check_replaceable(path: Path, names: Collection[str]) -> None:

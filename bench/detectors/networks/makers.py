@@ -65,7 +65,7 @@ def _timm(what: str, args: Mapping[str, Any]) -> nn.Module:
 
 
 def _hugging_face(what: str, args: Mapping[str, Any]) -> nn.Module:
-    """From the configuration in the card, so that nothing is fetched; without one, from the hub's or a folder's."""
+    """From the configuration in the card, or else in a folder or the hub's local cache; nothing is fetched."""
     transformers = _library("transformers", "hf", f"hf:{what}")
     settings = dict(args)
     config = settings.pop("config", None)
@@ -79,11 +79,24 @@ def _hugging_face(what: str, args: Mapping[str, Any]) -> nn.Module:
             kind = given.pop("model_type", what)
             resolved = transformers.AutoConfig.for_model(kind, **given)
         else:
-            resolved = transformers.AutoConfig.from_pretrained(what, revision=revision, trust_remote_code=False)
+            resolved = _local_config(transformers, what, revision)
         made: nn.Module = transformers.AutoModelForImageClassification.from_config(resolved, trust_remote_code=False)
         return made
 
     return _made(f"hf:{what}", make)
+
+
+def _local_config(transformers: Any, what: str, revision: str | None) -> Any:
+    """A configuration that is on this machine; looking for it elsewhere takes minutes where there is no network."""
+    try:
+        return transformers.AutoConfig.from_pretrained(
+            what, revision=revision, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # a library's own errors are of any kind
+        raise UsageError(
+            f"network 'hf:{what}' has no config in its args, and no config of it is on this machine; write it into the "
+            f"card (args: {{config: {{model_type: vit, ...}}}}), or fetch it by `hf download {what} config.json`."
+        ) from error
 
 
 def _file(what: str, args: Mapping[str, Any]) -> nn.Module:

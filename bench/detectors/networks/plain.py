@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bench.detectors.adapters.reading import read_output
 from bench.detectors.networks.base import Network
+from bench.detectors.networks.head import linear_parts
 from bench.errors import NotFittableError, UsageError
 
 OUTPUT = "output"
@@ -23,9 +24,10 @@ _AGREEMENT, _ROUNDING = 1e-3, 1e-5
 class PlainNetwork(Network):
     """A module that needs nothing but `forward`, as a network with named activations.
 
-    Without names the input of the last linear layer that runs is `penultimate` and its output `logits`. What the
-    module returns is read by its logits where it is a tuple, a dict or an object (see `read_output`). It is put into
-    evaluation mode and float32; its own `forward` stays as it is.
+    Without names the input of the last linear layer that runs is `penultimate` and its output `logits`; where that is a
+    1x1 convolution whose output is averaged over the image, both are averages. What the module returns is read by its
+    logits where it is a tuple, a dict or an object (see `read_output`). It is put into evaluation mode and float32; its
+    own `forward` stays as it is.
 
     Args:
         module: From (N, C, H, W) images in its own input scale to logits.
@@ -58,8 +60,9 @@ class PlainNetwork(Network):
         self.name, self.classes = name, classes
         self.logits_at, self.penultimate_at = logits, penultimate
         self._check_names([*(layers or ()), *(each for each in (penultimate, logits) if each not in (None, OUTPUT))])
+        self.averaged = False
         trace = self._first_pass(example)
-        self._find_head(trace, len(example))
+        self._find_head(trace, example)
         named = _chosen_layers(self.module, trace) if layers is None else tuple(layers)
         self.hidden = tuple(layer for layer in named if layer not in (self.penultimate_at, self.logits_at))
         self.has_features = self.penultimate_at is not None or self.logits_at != OUTPUT
@@ -93,6 +96,8 @@ class PlainNetwork(Network):
             output = self.module(x)
         if self.logits_at == OUTPUT:
             found["logits"] = self._read(output, x)
+        if self.averaged:
+            found |= {name: found[name].mean(dim=(2, 3)) for name in ("penultimate", "logits") if name in found}
         found["logits"] = found["logits"].flatten(1) if found["logits"].ndim > 2 else found["logits"]
         if "penultimate" in found:
             found["penultimate"] = found["penultimate"].flatten(1)
@@ -128,9 +133,29 @@ class PlainNetwork(Network):
             ) from error
         return trace
 
-    def _find_head(self, trace: "_Trace", count: int) -> None:
+    def _averaged_head(self, trace: "_Trace", example: Tensor) -> str | None:
+        """The last 1x1 convolution to more than one place, where its averages are what the module returns."""
+        calls = [call for call in trace.calls.values() if isinstance(call.part, nn.Conv2d | nn.Linear)]
+        last = calls[-1] if calls else None
+        if (
+            last is None
+            or not isinstance(last.part, nn.Conv2d)
+            or last.output.ndim != 4
+            or last.name in trace.overwritten
+        ):
+            return None
+        if linear_parts(last.part) is None or last.part.stride != (1, 1) or last.output.shape[2:] == (1, 1):
+            return None
+        averages, returned = last.output.mean(dim=(2, 3)), self._read(trace.output, example).flatten(1)
+        same = averages.shape == returned.shape and torch.allclose(averages, returned, rtol=1e-4, atol=1e-5)
+        return last.name if same else None
+
+    def _find_head(self, trace: "_Trace", example: Tensor) -> None:
         """Settle what is `logits` and `penultimate`."""
+        count = len(example)
         last = trace.last_linear()
+        if self.logits_at is None and self.penultimate_at is None and (pooled := self._averaged_head(trace, example)):
+            self.logits_at, self.averaged = pooled, True
         if self.logits_at is None:
             if self.penultimate_at is None and last is None:
                 raise UsageError(
@@ -233,7 +258,7 @@ class _Trace:
 
 def _is_linear(call: _Call) -> bool:
     if isinstance(call.part, nn.Conv2d):
-        return call.part.kernel_size == (1, 1) and call.output.shape[2:] == (1, 1)
+        return linear_parts(call.part) is not None and call.output.shape[2:] == (1, 1)
     return isinstance(call.part, nn.Linear)
 
 
@@ -320,5 +345,10 @@ def _hooks() -> Iterator[list[Any]]:
 
 def found_parts(network: PlainNetwork) -> Mapping[str, str]:
     """What was found, for people: the activation's name and the module that gives it."""
-    head = network.penultimate_at or (f"the input of {network.logits_at}" if network.has_features else "none")
-    return {"penultimate": head, "logits": str(network.logits_at), "layers": ", ".join(network.hidden) or "none"}
+    averaged = ", averaged over the image" if network.averaged else ""
+    head = network.penultimate_at or (f"the input of {network.logits_at}{averaged}" if network.has_features else "none")
+    return {
+        "penultimate": head,
+        "logits": f"{network.logits_at}{averaged}",
+        "layers": ", ".join(network.hidden) or "none",
+    }

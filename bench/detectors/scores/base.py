@@ -27,7 +27,7 @@ from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSo
 from bench.detectors.fitting import Meter, black_image, evaluating
 from bench.detectors.logit import LogitDetector, needed_network
 from bench.detectors.networks.base import FromPixels
-from bench.detectors.networks.head import head_name
+from bench.detectors.networks.head import head_name, linear_parts
 from bench.detectors.scores.shaping import Shaper, Shaping, shaper
 from bench.detectors.scores.training_features import TrainingFeatures
 from bench.errors import InputError, UsageError
@@ -123,12 +123,12 @@ class Score(Detector):
     @property
     def weight(self) -> Tensor:
         """(K, D) weights of the last layer, as the network has them."""
-        return self._linear.weight
+        return self._linear[0]
 
     @property
     def bias(self) -> Tensor:
         """(K,) biases of the last layer; 0 where it has none."""
-        bias: Tensor | None = self._linear.bias
+        bias = self._linear[1]
         return self.weight.new_zeros(len(self.weight)) if bias is None else bias
 
     @property
@@ -194,13 +194,13 @@ class Score(Detector):
         return found["count"]
 
     @property
-    def _linear(self) -> nn.Linear:
-        found = needed_network(self).get_submodule(self._head)
-        assert isinstance(found, nn.Linear)
+    def _linear(self) -> tuple[Tensor, Tensor | None]:
+        found = linear_parts(needed_network(self).get_submodule(self._head))
+        assert found is not None
         return found
 
     def _shaper(self, settings: Shaping) -> Shaper:
-        made = shaper(settings, self._linear.in_features, self._linear.out_features)
+        made = shaper(settings, self.weight.shape[1], self.weight.shape[0])
         if made.weights_only and not self.sees_logits:
             raise UsageError(
                 f"shaping '{settings.kind}' changes the last layer alone, and {type(self).__name__} does not look at "
