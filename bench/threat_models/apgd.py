@@ -11,7 +11,7 @@ from bench.detectors.base import Detector
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ball_of, climb
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
-from bench.threat_models.stepping import Rows, StepRule, Stop
+from bench.threat_models.stepping import Found, Rows, StepRule
 
 
 class APGDParams(ThreatParams):
@@ -89,12 +89,13 @@ class AutoSteps(StepRule):
         moments = checkpoints(params.steps)
         self._lengths = dict(zip(moments, (b - a for a, b in zip((0, *moments), moments, strict=False)), strict=True))
 
-    def memory(self, start: Tensor) -> dict[str, Tensor]:
+    def memory(self, start: Tensor, restart: Tensor) -> dict[str, Tensor]:
         """Everything that the conditions of section 3.1 ask about."""
         count = len(start)
         return {
             "before": start.clone(),  # the iterate before this one
-            "ascent": torch.zeros_like(start),  # the gradient at the best iterate
+            "ascent": torch.zeros_like(start),  # the unit direction of ascent at the best iterate
+            "blind": start.new_ones(count, dtype=torch.bool),  # that direction is zero
             "objective": start.new_full((count,), torch.inf, dtype=torch.float64),  # at the iterate before this one
             "size": start.new_full((count,), self.first),
             "rises": start.new_zeros(count),  # of the objective since the last checkpoint
@@ -102,41 +103,40 @@ class AutoSteps(StepRule):
             "halved": start.new_zeros(count, dtype=torch.bool),  # the step size, at the last checkpoint
         }
 
-    def move(self, rows: Rows, stop: Stop) -> Tensor:
+    def move(self, rows: Rows, found: Found) -> None:
         """Look at the step size where it is time to, then step on from here or from the best iterate."""
-        mine = {name: values[stop.batch] for name, values in rows.memory.items()}  # views: written in place
-        self._remember(mine, stop)
-        back = stop.lost | stop.flat
-        if stop.moment in self._lengths:
-            back = back | self._fails(mine, self._lengths[stop.moment])
-        y, gradient, center = stop.y, stop.gradient, stop.center
-        if bool(back.any()):
-            mine["size"][back] *= 0.5
-            mine["before"][stop.lost] = rows.best[stop.batch][stop.lost]  # nothing is known of where a lost row was
-            turned = stop.pad(back).view(-1, *(1,) * (y.ndim - 1))
-            y = torch.where(turned, stop.pad(rows.best[stop.batch]), y)
-            gradient = torch.where(turned, stop.pad(mine["ascent"]), gradient)
-            rows.stuck[stop.batch] = stop.flat & ~stop.lost & (geometry.magnitude(mine["ascent"]) == 0)
-        size = stop.pad(mine["size"]).view(-1, *(1,) * (y.ndim - 1))
-        ahead = geometry.project(y + size * geometry.direction(gradient, self.norm), center, self.norm, self.eps)
-        if stop.moment > 0 and self.params.alpha < 1:
-            onward = (1.0 - self.params.alpha) * (y - stop.pad(mine["before"]))
-            ahead = geometry.project(torch.lerp(y, ahead, self.params.alpha) + onward, center, self.norm, self.eps)
-        mine["before"].copy_(y[: len(stop)])
-        return ahead[: len(stop)]
+        mine, column = rows.memory, (-1, *(1,) * (rows.y.ndim - 1))
+        ahead = geometry.unit(found.gradient, found.slope, self.norm)
+        self._remember(mine, found, ahead)
+        back = found.lost | found.flat
+        if found.moment in self._lengths:
+            back |= self._fails(mine, self._lengths[found.moment])
+        mine["size"] *= 1.0 - 0.5 * back
+        rows.stuck |= found.flat & ~found.lost & mine["blind"]
+        geometry.choose(back, rows.best, rows.y, out=rows.y)
+        geometry.choose(back, mine["ascent"], ahead, out=ahead)
+        moved = torch.addcmul(rows.y, ahead, mine["size"].view(column), out=ahead)
+        moved = geometry.project_step(moved, rows.walls, self.norm, self.eps)
+        if found.moment > 0 and self.params.alpha < 1:
+            # Nothing is known of where a lost row was, so that it goes on from nowhere.
+            share = ((1.0 - self.params.alpha) * ~found.lost).to(moved.dtype).view(column)
+            moved = torch.lerp(rows.y, moved, self.params.alpha, out=moved)
+            moved.addcmul_(torch.sub(rows.y, mine["before"], out=mine["before"]), share)
+            moved = geometry.project_step(moved, rows.walls, self.norm, self.eps)
+        mine["before"].copy_(rows.y)
+        rows.y.copy_(moved)
 
-    def _remember(self, mine: dict[str, Tensor], stop: Stop) -> None:
-        """Take in what was found at the iterates."""
-        gradient = stop.gradient[: len(stop)]
-        mine["ascent"][stop.better] = gradient[stop.better]
-        mine["ascent"][stop.better & stop.lost] = 0.0
-        mine["rises"].add_(stop.objective > mine["objective"])
-        mine["objective"].copy_(stop.objective)
-        if stop.moment > 0:
-            mine["improved"].logical_or_(stop.better)
+    def _remember(self, mine: dict[str, Tensor], found: Found, ahead: Tensor) -> None:
+        """Take in what was found at the iterates, from which this is the direction of ascent."""
+        geometry.choose(found.better, ahead, mine["ascent"], out=mine["ascent"])
+        mine["blind"].copy_(torch.where(found.better, found.flat | found.lost, mine["blind"]))
+        mine["rises"].add_(found.objective > mine["objective"])
+        mine["objective"].copy_(found.objective)
+        if found.moment > 0:
+            mine["improved"].logical_or_(found.better)
 
     def _fails(self, mine: dict[str, Tensor], length: int) -> Tensor:
-        """(M,) where one of the paper's two conditions holds; a new interval begins."""
+        """(B,) where one of the paper's two conditions holds; a new interval begins."""
         rarely = mine["rises"] < self.params.rho * length
         stale = ~mine["improved"] & ~mine["halved"]
         failed = rarely | stale

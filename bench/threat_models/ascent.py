@@ -1,5 +1,6 @@
 """Projected ascent of the detector's objective with restarts: the core of every gradient threat."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +13,7 @@ from bench.threat_models import geometry
 from bench.threat_models.aims import aims_of
 from bench.threat_models.base import AttackResult, Budget, Context
 from bench.threat_models.gradient import Oracle
-from bench.threat_models.stepping import Rows, ScheduledSteps, StepRule, Stop
+from bench.threat_models.stepping import Found, Rows, ScheduledSteps, StepRule
 from bench.threat_models.tracking import Tracker
 
 _HELD_BYTES = 64 * 2**20
@@ -71,6 +72,10 @@ def climb(
     A point whose score or gradient is not finite is counted and never kept. A restart that its rule calls stuck ends
     there.
 
+    Nothing waits for the device between two steps. Rows that are done stay in their batch, where nothing is kept or
+    counted of them any more; now and then it is asked how many are left, and rows are brought together where that
+    saves a whole batch.
+
     Args:
         detector: Frozen, in evaluation mode.
         x: (N, C, H, W) float32 images in [0, 1].
@@ -91,15 +96,15 @@ def climb(
     tracker = Tracker(x, moments=rule.steps + 1, context=context)
     oracle = Oracle(detector, ids=ids, context=context)
     aims = aims_of(detector, x, ids=ids, context=context, restarts=restarts)
-    if aims is not None:
-        tracker.queries += 1
-        starts = torch.arange(len(x), device=x.device).repeat(restarts)
-        aimed = replace(context.at(starts), classes=aims.T.reshape(-1))
-        oracle = Oracle(detector, ids=ids[starts], context=aimed)
-    search = _Search(oracle, tracker, x, ids, norm, eps, context, rule, aimed=aims is not None)
+    search = _Search(oracle, tracker, x, ids, norm, eps, context, rule)
     everyone = torch.arange(len(x), device=x.device)
     tracker.try_clean(*oracle.judge(x))
     search.wave(everyone[~tracker.beyond()], range(1), later=restarts - 1)
+    if aims is not None:
+        tracker.queries += 1
+        starts = everyone.repeat(restarts - 1)
+        aimed = replace(context.at(starts), classes=aims[:, 1:].T.reshape(-1))  # the first has none
+        search.oracle, search.aimed = Oracle(detector, ids=ids[starts], context=aimed), True
     if restarts > 1:
         search.wave(everyone[~tracker.beyond()], range(1, restarts), later=0)
     tracker.report(1.0)
@@ -127,7 +132,7 @@ class _Search:
     eps: float
     context: Context
     rule: StepRule
-    aimed: bool  # the oracle is asked of starts: those of restart r are r N + sample
+    aimed: bool = False  # the oracle is asked of starts: those of restart r are (r - 1) N + sample
     spent: int = 0  # rows times steps, to tell how far the attack is
 
     def wave(self, samples: Tensor, restarts: range, *, later: int) -> None:
@@ -140,10 +145,13 @@ class _Search:
             self._climb(self._start(chunk, restarts), waiting=waiting, later=later)
 
     def _start(self, samples: Tensor, restarts: range) -> Rows:
-        sample = samples.repeat(len(restarts))
-        restart = torch.tensor(restarts, device=samples.device).repeat_interleave(len(samples))
-        best = self.x[sample]
-        start = best.clone()
+        micro_batch, rows = self.oracle.micro_batch, len(samples) * len(restarts)
+        missing = -rows % micro_batch
+        sample = self.oracle.fill(samples.repeat(len(restarts)), missing)
+        restart = torch.arange(restarts.start, restarts.stop, device=samples.device).repeat_interleave(len(samples))
+        restart = self.oracle.fill(restart, missing)
+        clean = self.x[sample]
+        best, start = clean.clone(), clean.clone()
         for batch in self.oracle.batches(len(samples)):
             padded = self.oracle.pad(samples[batch])
             for turn, draw in enumerate(restarts):
@@ -155,79 +163,97 @@ class _Search:
                 first = turn * len(samples)
                 start[first + batch.start : first + batch.stop] = drawn[: batch.stop - batch.start]
         none = self.tracker.score.new_full((len(sample),), -torch.inf)
-        stuck = torch.zeros_like(sample, dtype=torch.bool)
-        return Rows(sample, restart, start, best, none, none.clone(), stuck, self.rule.memory(start))
+        real = torch.arange(len(sample), device=sample.device) < rows
+        count = torch.zeros_like(sample)
+        asked = sample + len(self.x) * (restart - 1) if self.aimed else sample
+        return Rows(
+            sample=sample, asked=asked, real=real, walls=geometry.walls(clean, self.norm, self.eps), y=start,
+            best=best, score=none, objective=none.clone(), stuck=~real, live=real.clone(), gradients=count,
+            lost=count.clone(), flat=count.clone(), memory=self.rule.memory(start, restart),
+        )  # fmt: skip
 
     def _climb(self, rows: Rows, *, waiting: int, later: int) -> None:
-        """All steps of these rows in step with each other; rows that are done leave, the rest closes ranks."""
-        tracker, last = self.tracker, self.rule.steps
-        every = max(1, last // _REPORTS)
+        """All steps of these rows in step with each other; rows that are done leave as soon as that saves a batch."""
+        tracker, last, left, open_ = self.tracker, self.rule.steps, len(rows), len(self.x)
+        stoppable = self.context.stop_target is not None
+        every, asked = max(1, last // _REPORTS), _moments_to_ask(last, often=stoppable)
+        batches = [rows.choose(batch) for batch in self.oracle.batches(len(rows))]
         for moment in range(last + 1):
-            for batch in self.oracle.batches(len(rows)):
-                self._advance(rows, batch, moment)
-            self.spent += len(rows)
+            for batch in batches:
+                self._advance(batch, moment)
+            self.spent += left
             tracker.saw(moment, rows.sample, rows.score)
-            beyond = tracker.beyond()
-            done = rows.stuck | beyond[rows.sample] if moment < last else torch.ones_like(rows.stuck)
-            if bool(done.any()):
-                self._retire(rows.choose(done), stopped=beyond)
-                rows = rows.choose(~done)
+            over = rows.stuck | tracker.beyond()[rows.sample] if stoppable else rows.stuck
+            torch.logical_not(over, out=rows.live)
+            if moment in asked:
+                left, open_ = torch.stack([rows.live.sum(), (~tracker.beyond()).sum()]).tolist()
+                if left <= len(rows) - self.oracle.micro_batch:
+                    rows = self._close_ranks(rows, left)
+                    batches = [rows.choose(batch) for batch in self.oracle.batches(len(rows))]
             if moment % every == 0:
-                ahead = len(rows) * (last - moment) + (waiting + later * int((~beyond).sum())) * (last + 1)
+                ahead = left * (last - moment) + (waiting + later * open_) * (last + 1)
                 tracker.report(self.spent / max(1, self.spent + ahead))
-            if len(rows) == 0:
-                break
+            if left == 0:
+                return
+        self._retire(rows, rows.real, ended=rows.live)
 
-    def _advance(self, rows: Rows, batch: slice, moment: int) -> None:
+    def _advance(self, rows: Rows, moment: int) -> None:
         """Judge the iterates of one micro-batch and, unless they are the last ones, take the next step."""
-        count, samples = batch.stop - batch.start, rows.sample[batch]
-        y, whose = self.oracle.pad(rows.y[batch]), self.oracle.pad(samples)
-        asked = whose + len(self.x) * self.oracle.pad(rows.restart[batch]) if self.aimed else whose
-        moves = moment < self.rule.steps
-        if moves:
-            score, objective, gradient = self.oracle.ascend(y, asked)
-        else:
-            score, objective = self.oracle.ask(y, asked)
-        score, objective = score[:count], objective[:count]
-        finite = torch.isfinite(score) & torch.isfinite(objective)
-        better = self._keep_best(rows, batch, score, objective, finite)
-        if not moves:
-            self._count(samples, queries=True, non_finite=~finite)
+        if moment == self.rule.steps:
+            score, objective = self.oracle.ask(rows.y, rows.asked)
+            _, finite = self._keep_best(rows, score, objective)
+            self.tracker.queries.index_add_(0, rows.sample, rows.live.long())
+            rows.lost += rows.live & ~finite
             return
-        slope = geometry.magnitude(gradient)[:count]
-        lost, flat = ~(finite & torch.isfinite(slope)), slope == 0
-        self._count(samples, non_finite=lost, flat=flat)
-        rows.y[batch] = self.rule.move(
-            rows, Stop(moment, batch, y, self.x[whose], gradient, objective, better, lost, flat, self.oracle.pad)
-        )
+        score, objective, gradient = self.oracle.ascend(rows.y, rows.asked)
+        better, finite = self._keep_best(rows, score, objective)
+        slope = geometry.slope(gradient, self.norm)
+        lost, flat = ~(finite & (slope < math.inf)), slope == 0
+        rows.gradients += rows.live
+        rows.lost += rows.live & lost
+        rows.flat += rows.live & flat
+        slope = slope.masked_fill(flat, 1.0).masked_fill_(lost, math.inf)
+        self.rule.move(rows, Found(moment, gradient, slope, objective, better, lost, flat))
 
-    def _keep_best(self, rows: Rows, batch: slice, score: Tensor, objective: Tensor, finite: Tensor) -> Tensor:
-        """(M,) which rows of the batch are at their best iterate so far."""
-        old, tie_break = rows.score[batch], rows.objective[batch]
-        better = finite & ((score > old) | ((score == old) & (objective > tie_break)))
-        if bool(better.all()):
-            rows.best[batch] = rows.y[batch]
-        else:
-            rows.best[batch][better] = rows.y[batch][better]
-        rows.score[batch] = torch.where(better, score, old)
-        rows.objective[batch] = torch.where(better, objective, tie_break)
-        return better
+    def _keep_best(self, rows: Rows, score: Tensor, objective: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) which rows are at their best iterate so far, and which have a finite score and objective."""
+        finite = score.abs() < math.inf
+        better = score > rows.score
+        if objective is not score:
+            finite &= objective.abs() < math.inf
+            better |= (score == rows.score) & (objective > rows.objective)
+        better &= finite
+        better &= rows.live
+        geometry.choose(better, rows.y, rows.best, out=rows.best)
+        torch.where(better, score, rows.score, out=rows.score)
+        torch.where(better, objective, rows.objective, out=rows.objective)
+        return better, finite
 
-    def _count(self, samples: Tensor, *, non_finite: Tensor, flat: Tensor | None = None, queries: bool = False) -> None:
-        tracker, ones = self.tracker, torch.ones_like(samples)
-        (tracker.queries if queries else tracker.gradients).index_add_(0, samples, ones)
-        if bool(non_finite.any()):
-            tracker.non_finite.index_add_(0, samples, non_finite.long())
-        if flat is not None and bool(flat.any()):
-            tracker.flat.index_add_(0, samples, flat.long())
+    def _close_ranks(self, rows: Rows, left: int) -> Rows:
+        """The rows that are under way, in fewer batches; the others are handed over."""
+        self._retire(rows, rows.real & ~rows.live, ended=rows.live)
+        missing = -left % self.oracle.micro_batch
+        order = self.oracle.fill(rows.live.nonzero().flatten(), missing) if left else rows.sample[:0]
+        rows = rows.choose(order)
+        copies = torch.arange(len(rows), device=order.device) >= left
+        rows.real, rows.live = ~copies, ~copies
+        rows.stuck = rows.stuck | copies
+        return rows
 
-    def _retire(self, rows: Rows, *, stopped: Tensor) -> None:
-        """Hand over what these rows found, restart by restart, so that samples are distinct in every offer."""
-        # A restart that passed the target has already taken its next step; where it stopped is its best iterate.
-        gone = stopped[rows.sample].view(-1, *(1,) * (rows.y.ndim - 1))
-        ends = torch.where(gone, rows.best, rows.y)
-        for restart in sorted(set(rows.restart.tolist())):
-            turn = rows.restart == restart
-            self.tracker.offer(
-                rows.sample[turn], rows.score[turn], rows.objective[turn], rows.best[turn], ends[turn]
-            )  # fmt: skip
+    def _retire(self, rows: Rows, which: Tensor, *, ended: Tensor) -> None:
+        """Hand over what some rows found; a row that did not end where it stands (stopped, stuck) ended at its best."""
+        tracker, chosen = self.tracker, which.nonzero().flatten()
+        rows, ended = rows.choose(chosen), ended[chosen]
+        tracker.gradients.index_add_(0, rows.sample, rows.gradients)
+        tracker.non_finite.index_add_(0, rows.sample, rows.lost)
+        tracker.flat.index_add_(0, rows.sample, rows.flat)
+        ends = geometry.choose(ended, rows.y, rows.best, out=rows.y)
+        tracker.offer_rows(rows.sample, rows.score, rows.objective, rows.best, ends)
+
+
+def _moments_to_ask(last: int, *, often: bool) -> set[int]:
+    """After which steps it is asked how many rows are left: ever more seldom, since those that go early go first."""
+    share, found = 3 if often else 1, [0]
+    while found[-1] < last:
+        found.append(found[-1] + max(1, found[-1] // share))
+    return set(found[:-1])

@@ -24,6 +24,10 @@ _CLOSE = 4e-6
 _MOST_SECANTS = 60
 """Far more than the search needs (3 to 5); it is feasible after each of them, so the cap costs optimality alone."""
 
+_STEP_SECANTS = 5
+"""How many a step of an attack takes, since asking whether more are needed makes a device wait. On digits and mnist the
+squared norm then misses its aim by less than 1e-7 of it on average, at eps 4 too, where most pixels clip."""
+
 
 def project(z: Tensor, x: Tensor, norm: Norm, eps: float) -> Tensor:
     """The point of {y in [0, 1]: ||y - x|| <= eps} that is nearest to z in L2 (for L-infinity: in every coordinate).
@@ -46,6 +50,58 @@ def project(z: Tensor, x: Tensor, norm: Norm, eps: float) -> Tensor:
     return _project_l2(z.flatten(1), x.flatten(1), eps).view_as(z)
 
 
+def walls(x: Tensor, norm: Norm, eps: float) -> tuple[Tensor, ...]:
+    """What `project_step` asks about the centres of balls, each (N, ...): made once for all steps of an attack.
+
+    Args:
+        x: (N, ...) float32 centres in [0, 1].
+        norm: L2 or L-infinity.
+        eps: Radius in pixel units.
+    """
+    if norm is Norm.L2:
+        return (x,)
+    reach = max(eps - _HALF_ULP, 0.0)
+    return (x - reach).clamp_(min=0.0), (x + reach).clamp_(max=1.0)
+
+
+def project_step(
+    z: Tensor, walls: tuple[Tensor, ...], norm: Norm, eps: float, *, secants: int = _STEP_SECANTS
+) -> Tensor:
+    """`project` in a fixed number of operations, that no step of an attack waits for a device.
+
+    Always inside box and ball.
+
+    Args:
+        z: (N, ...) float32, anywhere; overwritten.
+        walls: Of the centres.
+        norm: L2 or L-infinity.
+        eps: Radius in pixel units.
+        secants: After so many the search for the nearest point in L2 ends, at most that far inside the ball.
+    """
+    if norm is Norm.LINF:
+        return torch.clamp(z, *walls, out=z)
+    (x,) = walls
+    shape = (-1, *(1,) * (z.ndim - 1))
+    d = z.sub_(x)
+    aim = inner(eps, d[0].numel() if len(d) else 1) ** 2
+    u = (aim / _squared(d)).clamp_(max=1.0)  # the infinite ratio at d = 0 becomes 1
+    one, before = torch.ones_like(u), (torch.zeros_like(u), torch.zeros_like(u))
+    y, moved = torch.addcmul(x, d, u.sqrt().view(shape)).clamp_(0.0, 1.0), torch.empty_like(d)
+    for _ in range(secants):
+        s = _squared(torch.sub(y, x, out=moved))
+        ahead = torch.addcdiv(u, (aim - s).mul_(u - before[0]), s - before[1])
+        before = u, s
+        # Where the whole of d fits, u stays 1 and 0 / 0 is no number, which fmin passes over.
+        u = torch.where(s < aim * (1.0 - _CLOSE), torch.fmin(ahead, one), u)
+        torch.addcmul(x, d, u.sqrt().view(shape), out=y).clamp_(0.0, 1.0)
+    return y
+
+
+def inner(eps: float, pixels: int) -> float:
+    """The radius that a point's perturbation may have, so that rounding to float32 leaves the point in the ball."""
+    return max(min(eps * _INSIDE, eps * (1.0 + 5e-6) - _HALF_ULP * math.sqrt(pixels)), 1e-18)
+
+
 def direction(gradient: Tensor, norm: Norm) -> Tensor:
     """Steepest ascent of unit length: g / ||g|| for L2, sign(g) for L-infinity.
 
@@ -53,33 +109,59 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
         gradient: (N, ...); a sample whose gradient is zero or not finite everywhere gets zeros.
         norm: L2 or L-infinity.
     """
-    flat = gradient.flatten(1)
-    length = torch.linalg.vector_norm(flat, dim=1)
-    odd = _odd(length)
-    if bool(odd.any()):
-        # The squares of a saturated score's gradient can leave float32's range while the gradient itself does not. Only
-        # the samples concerned are scaled: the others must not feel them.
-        largest = torch.linalg.vector_norm(flat, ord=math.inf, dim=1)
-        usable = torch.isfinite(largest) & (largest > 0)
-        flat = torch.where((odd & ~usable)[:, None], 0.0, flat / torch.where(odd & usable, largest, 1.0)[:, None])
-        length = torch.linalg.vector_norm(flat, dim=1)
+    length = magnitude(gradient)
+    usable = (length > 0) & (length < math.inf)
+    return unit(gradient, torch.where(usable, length, math.inf), norm)
+
+
+def unit(gradient: Tensor, length: Tensor, norm: Norm) -> Tensor:
+    """The same where the lengths are known; a sample of infinite length gets zeros, whatever its gradient holds.
+
+    Args:
+        gradient: (N, ...).
+        length: (N,) above 0.
+        norm: L2 or L-infinity.
+    """
+    shape = (-1, *(1,) * (gradient.ndim - 1))
     if norm is Norm.LINF:
-        return flat.sign().view_as(gradient)
-    return (flat / torch.where(length > 0, length, 1.0)[:, None]).view_as(gradient)
+        return gradient.sign().mul_((length < math.inf).to(gradient.dtype).view(shape))  # the sign of NaN is 0
+    return (gradient / length.to(gradient.dtype).view(shape)).nan_to_num_(0.0, 0.0, 0.0)
 
 
 def magnitude(gradient: Tensor) -> Tensor:
-    """(N,) numbers that are 0 where a sample's gradient is zero, and not finite where any of its entries is not."""
-    flat = gradient.flatten(1)
-    length: Tensor = torch.linalg.vector_norm(flat, dim=1)
-    odd = _odd(length)
-    # The largest entry leaves no doubt, but takes many times as long.
-    return torch.where(odd, torch.linalg.vector_norm(flat, ord=math.inf, dim=1), length) if bool(odd.any()) else length
+    """(N,) float64 lengths: 0 where a sample's gradient is zero, not finite where any of its entries is not.
+
+    Summed in float64, since the squares of a saturated score's gradient can leave float32's range while the gradient
+    itself does not.
+    """
+    length: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
+    return length
 
 
-def _odd(length: Tensor) -> Tensor:
-    """(N,) where a length may have been made 0 or infinite by squaring, or is NaN."""
-    return ~((length > 1e-15) & (length < 1e15))
+def slope(gradient: Tensor, norm: Norm) -> Tensor:
+    """(N,) how fast an objective of this gradient rises along `direction`: its L2 norm, or for L-infinity its L1 norm.
+
+    It is 0 where the gradient is zero, and not finite where any of its entries is not.
+    """
+    if norm is Norm.L2:
+        return magnitude(gradient)
+    total: Tensor = torch.linalg.vector_norm(gradient.flatten(1), ord=1, dim=1)
+    return total
+
+
+def choose(which: Tensor, one: Tensor, other: Tensor, *, out: Tensor) -> Tensor:
+    """Whole samples from `one` where `which` is true, else from `other`; exactly, where both are finite.
+
+    It does what `torch.where` does in a quarter of the time: that looks at its mask once a pixel.
+
+    Args:
+        which: (N,) bool.
+        one: (N, ...).
+        other: (N, ...).
+        out: (N, ...) where to write it; may be one of them.
+    """
+    weight = which.to(out.dtype).view(-1, *(1,) * (out.ndim - 1))
+    return torch.lerp(other, one, weight, out=out)
 
 
 def distance(y: Tensor, x: Tensor, norm: Norm) -> Tensor:
@@ -122,6 +204,12 @@ def uniform_in_ball(x: Tensor, norm: Norm, eps: float, *, ids: Tensor, draw: int
     length = torch.linalg.vector_norm(normal.flatten(1), dim=1, keepdim=True)
     scale = (radius / length).view(-1, *(1,) * len(shape))
     return torch.addcmul(x, normal, scale).clamp_(0.0, 1.0)
+
+
+def _squared(d: Tensor) -> Tensor:
+    """(N,) squared L2 norms."""
+    length: Tensor = torch.linalg.vector_norm(d.flatten(1), dim=1)
+    return length.square_()
 
 
 def _project_l2(z: Tensor, x: Tensor, eps: float) -> Tensor:

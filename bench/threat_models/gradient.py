@@ -38,7 +38,11 @@ class Oracle:
 
     def pad(self, rows: Tensor) -> Tensor:
         """The rows (at most `micro_batch` of them) followed by copies of the first one, `micro_batch` in all."""
-        missing = self.micro_batch - len(rows)
+        return self.fill(rows, self.micro_batch - len(rows))
+
+    @staticmethod
+    def fill(rows: Tensor, missing: int) -> Tensor:
+        """The rows followed by so many copies of the first one."""
         return rows if missing == 0 else torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])
 
     def judge(self, x: Tensor, samples: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -60,10 +64,15 @@ class Oracle:
     def ask(self, x: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Judge and direction, (micro_batch,) each, of a full batch."""
         judge, direction = self._objective(x, samples)
-        return judge.to(self._held(x)), direction.to(self._held(x))
+        held, same = self._held(x), direction is judge
+        judge = judge.to(held)
+        return judge, judge if same else direction.to(held)
 
     def ascend(self, x: Tensor, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Judge, direction and the direction's gradient to x (zero where there is none) of a full batch."""
+        """Judge, direction and the direction's gradient to x (zero where there is none) of a full batch.
+
+        Where one number judges and directs, both are the same tensor.
+        """
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
             judge, direction = self._objective(x, samples)
@@ -72,5 +81,6 @@ class Oracle:
                 (gradient,) = torch.autograd.grad(direction, x, torch.ones_like(direction), allow_unused=True)
         if gradient is None:
             gradient = torch.zeros_like(x)
-        held = self._held(x)
-        return judge.detach().to(held), direction.detach().to(held), gradient
+        held, same = self._held(x), direction is judge
+        judge = judge.detach().to(held)
+        return judge, judge if same else direction.detach().to(held), gradient

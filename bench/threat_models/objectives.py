@@ -7,6 +7,7 @@ detection threshold), and a loss directs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -57,16 +58,24 @@ class ScoreObjective:
     context: Context
 
     def __call__(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Signed score and signed objective."""
+        """Signed score and signed objective; one tensor where they are one."""
         sign = self.context.sign
         classes = None if self.context.classes is None else self.context.classes[rows]
-        if classes is not None and bool((classes >= 0).any()):
+        if classes is not None and self._kinds[0]:
             return self._aimed(x, classes)
         if self.context.draws == 0:
             score, objective = self.detector.score_and_objective(x)
-            return sign * score, sign * objective
-        score = mean_score(self.detector, x, self.ids[rows], self.context)
-        return sign * score, sign * score
+        else:
+            score = objective = mean_score(self.detector, x, self.ids[rows], self.context)
+        signed = sign * score
+        return signed, signed if objective is score else sign * objective
+
+    @cached_property
+    def _kinds(self) -> tuple[bool, bool]:
+        """Whether any image aims at a class, and whether any does not; asked once, since a device waits for it."""
+        classes = self.context.classes
+        assert classes is not None
+        return bool((classes >= 0).any()), bool((classes < 0).any())
 
     def _aimed(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Signed score, and what directs each image towards its class, the objective where that is below 0."""
@@ -77,7 +86,7 @@ class ScoreObjective:
         if margins is not None:
             margin = margins.gather(1, chosen).squeeze(1)
             toward = torch.where(margin > 0, toward, margin)
-        if not bool(whole.any()):
+        if not self._kinds[1]:
             with torch.no_grad():
                 return sign * self.detector.score(x), toward
         score, objective = self.detector.score_and_objective(x)

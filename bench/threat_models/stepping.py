@@ -1,8 +1,12 @@
-"""How a restart gets from one iterate to the next: what tells the gradient threats apart."""
+"""How a restart gets from one iterate to the next: what tells the gradient threats apart.
+
+Nothing here may ask a tensor for its values, as `if mask.any()` does: on a GPU every answer is a wait. What concerns
+some rows is computed for all of them and chosen.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,61 +14,82 @@ from torch import Tensor
 from bench.cards.threat import Norm
 from bench.threat_models import geometry
 
+_EARLY, _SECANTS_EARLY, _SECANTS_LATE = 0.5, 5, 2
+"""Steps of this share, from the first one on, are long and look for their projection with more secants than the short
+ones after them, which begin close to the ball and hardly leave it."""
+
 
 @dataclass
 class Rows:
-    """Restarts under way, one a row."""
+    """Restarts under way, one a row; whole micro-batches of them, the last one filled with copies that count nothing.
 
-    sample: Tensor  # (R,) position of the image in x
-    restart: Tensor  # (R,)
-    y: Tensor  # (R, C, H, W) current iterate
-    best: Tensor  # (R, C, H, W) best iterate so far, the clean image before there is one
-    score: Tensor  # (R,) of the best iterate
-    objective: Tensor  # (R,) of the best iterate
-    stuck: Tensor  # (R,) no step can move it any more
-    memory: dict[str, Tensor]  # (R, ...) what the step rule keeps of every row
+    Attributes:
+        sample: (R,) position of the image in x.
+        asked: (R,) the position under which the oracle knows it.
+        real: (R,) it is no copy.
+        walls: (R, C, H, W) each, of the balls; see `geometry.walls`.
+        y: (R, C, H, W) current iterate.
+        best: (R, C, H, W) best iterate so far, the clean image before there is one.
+        score: (R,) of the best iterate.
+        objective: (R,) of the best iterate.
+        stuck: (R,) no step can move it any more.
+        live: (R,) neither stuck nor done nor a copy: what is found counts.
+        gradients: (R,) int64 spent.
+        lost: (R,) int64 points whose score or gradient was not finite.
+        flat: (R,) int64 points whose gradient was zero.
+        memory: (R, ...) what the step rule keeps of every row.
+    """
+
+    sample: Tensor
+    asked: Tensor
+    real: Tensor
+    walls: tuple[Tensor, ...]
+    y: Tensor
+    best: Tensor
+    score: Tensor
+    objective: Tensor
+    stuck: Tensor
+    live: Tensor
+    gradients: Tensor
+    lost: Tensor
+    flat: Tensor
+    memory: dict[str, Tensor]
 
     def __len__(self) -> int:
         return len(self.sample)
 
-    def choose(self, keep: Tensor) -> "Rows":
-        """The rows where `keep` is true."""
-        chosen = {name: value[keep] for name, value in vars(self).items() if name != "memory"}
-        return replace(self, **chosen, memory={name: value[keep] for name, value in self.memory.items()})
+    def choose(self, rows: Tensor | slice) -> "Rows":
+        """Some of the rows, in this order; of a slice, views in which may be written."""
+        return replace(self, **{field.name: _chosen(getattr(self, field.name), rows) for field in fields(self)})
+
+
+def _chosen(values: Any, rows: Tensor | slice) -> Any:
+    if isinstance(values, dict):
+        return {name: value[rows] for name, value in values.items()}
+    return tuple(value[rows] for value in values) if isinstance(values, tuple) else values[rows]
 
 
 @dataclass(frozen=True)
-class Stop:
-    """What was found at the iterates of one micro-batch of rows, before they step on.
-
-    What is padded to B rows is meant for arithmetic at the one batch shape; the rest has the batch's own M rows.
+class Found:
+    """What was found at the iterates of one micro-batch of B rows, before they step on.
 
     Attributes:
         moment: The number of the coming step, from 0.
-        batch: Which rows.
-        y: (B, C, H, W) iterates, padded.
-        center: (B, C, H, W) clean images, padded.
-        gradient: (B, C, H, W) of the objective, padded.
-        objective: (M,) from the attacker's side.
-        better: (M,) it is the best iterate of its row so far.
-        lost: (M,) its score or gradient is not finite; it was not kept.
-        flat: (M,) its gradient is exactly zero.
-        pad: From M rows to B.
+        gradient: (B, C, H, W) of the objective.
+        slope: (B,) how steep it is, `geometry.slope`; infinite where the row is lost, 1 where it is flat.
+        objective: (B,) from the attacker's side.
+        better: (B,) it is the best iterate of its row so far.
+        lost: (B,) its score or gradient is not finite; it was not kept.
+        flat: (B,) its gradient is exactly zero.
     """
 
     moment: int
-    batch: slice
-    y: Tensor
-    center: Tensor
     gradient: Tensor
+    slope: Tensor
     objective: Tensor
     better: Tensor
     lost: Tensor
     flat: Tensor
-    pad: Callable[[Tensor], Tensor]
-
-    def __len__(self) -> int:
-        return len(self.objective)
 
 
 class StepRule(ABC):
@@ -72,17 +97,24 @@ class StepRule(ABC):
 
     Attributes:
         steps: How many steps a restart takes.
+        norm: The norm of ball and steps.
+        eps: Radius.
     """
 
     steps: int
+    norm: Norm
+    eps: float
 
     @abstractmethod
-    def memory(self, start: Tensor) -> dict[str, Tensor]:
-        """What the rule keeps of rows that start at these (R, C, H, W) points; every entry has R rows."""
+    def memory(self, start: Tensor, restart: Tensor) -> dict[str, Tensor]:
+        """What the rule keeps of rows: (R, C, H, W) points at which they start, and (R,) the numbers of the restarts.
+
+        Every entry has R rows.
+        """
 
     @abstractmethod
-    def move(self, rows: Rows, stop: Stop) -> Tensor:
-        """(M, C, H, W) the next iterates, inside ball and box; marks the rows that are stuck."""
+    def move(self, rows: Rows, found: Found) -> None:
+        """Write the next iterates of one micro-batch, inside ball and box, to `y`, and mark the rows that are stuck."""
 
 
 class ScheduledSteps(StepRule):
@@ -104,31 +136,21 @@ class ScheduledSteps(StepRule):
         self.momentum = momentum
         self.steps = len(sizes)
 
-    def memory(self, start: Tensor) -> dict[str, Tensor]:
-        """The running mean of the directions."""
-        return {"course": torch.zeros_like(start)}
-
-    def move(self, rows: Rows, stop: Stop) -> Tensor:
-        """A step of the length that it is time for, projected."""
-        y, gradient, count = stop.y, stop.gradient, len(stop)
-        rows.stuck[stop.batch] = stop.flat & ~stop.lost
-        if bool(stop.lost.any()):
-            y, gradient = y.clone(), gradient.clone()
-            y[:count][stop.lost] = rows.best[stop.batch][stop.lost]
-            gradient[:count][stop.lost] = 0.0
-            rows.memory["course"][stop.batch][stop.lost] = 0.0
-        course = self._course(rows, stop, gradient)
-        ahead = torch.add(y, course, alpha=self.sizes[stop.moment])
-        moved = geometry.project(ahead, stop.center, self.norm, self.eps)[:count]
-        return torch.where(stop.flat.view(-1, 1, 1, 1), y[:count], moved) if bool(stop.flat.any()) else moved
-
-    def _course(self, rows: Rows, stop: Stop, gradient: Tensor) -> Tensor:
-        """The direction of the next step, padded, remembered for the step after it."""
-        ahead = geometry.direction(gradient, self.norm)
+    def memory(self, start: Tensor, restart: Tensor) -> dict[str, Tensor]:
+        """The running mean of the directions, and its share in the next one."""
         if not any(self.momentum):
-            return ahead
-        share = ahead.new_tensor(self.momentum)[rows.restart[stop.batch] % len(self.momentum)]
-        share = stop.pad(share).view(-1, *(1,) * (ahead.ndim - 1))
-        course = torch.lerp(ahead, stop.pad(rows.memory["course"][stop.batch]), share)
-        rows.memory["course"][stop.batch] = course[: len(stop)]
-        return course
+            return {}
+        shares = start.new_tensor(self.momentum)[restart % len(self.momentum)]
+        return {"course": torch.zeros_like(start), "share": shares}
+
+    def move(self, rows: Rows, found: Found) -> None:
+        """A step of the length that it is time for, projected."""
+        rows.stuck |= found.flat & ~found.lost
+        course = geometry.unit(found.gradient, found.slope, self.norm)
+        if rows.memory:
+            share = (rows.memory["share"] * ~found.lost).view(-1, *(1,) * (course.ndim - 1))
+            course = torch.lerp(course, rows.memory["course"], share, out=rows.memory["course"])
+        ahead = torch.add(rows.y, course, alpha=self.sizes[found.moment])
+        secants = _SECANTS_EARLY if found.moment < _EARLY * self.steps - 1 else _SECANTS_LATE
+        moved = geometry.project_step(ahead, rows.walls, self.norm, self.eps, secants=secants)
+        geometry.choose(found.lost, rows.best, moved, out=rows.y)

@@ -1,5 +1,7 @@
 """What an attack has found so far, sample by sample."""
 
+from bisect import bisect_left
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,7 @@ class Tracker:
         self.queries = torch.zeros_like(self.gradients)
         self.non_finite = torch.zeros_like(self.gradients)  # points whose score or gradient was not finite
         self.flat = torch.zeros_like(self.gradients)  # points whose gradient was zero
-        self._points = torch.linspace(0, moments - 1, min(TRACE_LENGTH, moments)).round().long()
+        self._points = torch.linspace(0, moments - 1, min(TRACE_LENGTH, moments)).round().long().tolist()
         self._trace = self.score.new_full((count, len(self._points)), -torch.inf)
 
     def beyond(self) -> Tensor:
@@ -41,16 +43,33 @@ class Tracker:
     def saw(self, moment: int, samples: Tensor, score: Tensor) -> None:
         """Note the best scores (rows,) that these samples (rows,), each once or often, have reached at a moment."""
         self.live.scatter_reduce_(0, samples, score, "amax")
-        column = int(torch.searchsorted(self._points, moment))  # the first point of the trace that is not earlier
+        column = bisect_left(self._points, moment)  # the first point of the trace that is not earlier
         self._trace[:, column].scatter_reduce_(0, samples, score, "amax")
 
     def offer(self, samples: Tensor, score: Tensor, objective: Tensor, images: Tensor, last: Tensor) -> None:
         """Keep what is strictly better: by score, then by objective; `samples` are distinct."""
         old, tie_break = self.score[samples], self.objective[samples]
         better = (score > old) | ((score == old) & (objective > tie_break))
-        chosen = samples[better]
-        self.score[chosen], self.objective[chosen] = score[better], objective[better]
-        self.images[chosen], self.last_images[chosen] = images[better], last[better]
+        rows = better.nonzero().flatten()
+        self._keep(samples[rows], score[rows], objective[rows], images[rows], last[rows])
+
+    def offer_rows(self, samples: Tensor, score: Tensor, objective: Tensor, images: Tensor, last: Tensor) -> None:
+        """The same where a sample may have several rows: as if they were offered one after the other."""
+        rows, count = torch.arange(len(samples), device=samples.device), len(samples)
+        none = self.score.new_full(self.score.shape, -torch.inf)
+        top = none.scatter_reduce(0, samples, score, "amax")
+        first = score == top[samples]
+        tie_break = none.scatter_reduce(0, samples, torch.where(first, objective, -torch.inf), "amax")
+        first &= objective == tie_break[samples]
+        row = torch.full_like(self.gradients, count).scatter_reduce_(0, samples, rows.where(first, count), "amin")
+        better = (top > self.score) | ((top == self.score) & (tie_break > self.objective))
+        chosen = (better & (row < count)).nonzero().flatten()
+        taken = row[chosen]
+        self._keep(chosen, score[taken], objective[taken], images[taken], last[taken])
+
+    def _keep(self, samples: Tensor, score: Tensor, objective: Tensor, images: Tensor, last: Tensor) -> None:
+        self.score[samples], self.objective[samples] = score, objective
+        self.images[samples], self.last_images[samples] = images, last
 
     def try_images(self, moment: int, samples: Tensor, score: Tensor, objective: Tensor, images: Tensor) -> None:
         """One query for each of these distinct samples: count it, skip what is not finite, keep what is better."""
@@ -81,13 +100,14 @@ class Tracker:
 
     def _statuses(self) -> list[Status]:
         flat = (self.gradients > 0) & (self.flat == self.gradients)
-        status = [Status.COMPLETED] * len(self.clean)
-        for mask, value in (  # later ones win
+        kind = torch.zeros_like(self.gradients)
+        later_ones_win = (
             (flat, Status.NO_GRADIENT),
             (self.non_finite > 0, Status.NON_FINITE),
             (~torch.isfinite(self.score), Status.FAILED),
             (self.beyond(), Status.STOPPED),
-        ):
-            for index in mask.nonzero().flatten().tolist():
-                status[index] = value
-        return status
+        )
+        for number, (mask, _) in enumerate(later_ones_win, start=1):
+            kind = torch.where(mask, number, kind)
+        names = [Status.COMPLETED, *(status for _, status in later_ones_win)]
+        return [names[number] for number in kind.tolist()]
