@@ -115,6 +115,9 @@ def test_a_workspace_inside_the_builtin_content_is_a_workspace(empty_cards, tmp_
         (lambda c: c.track("../datasets/toy"), "unknown track '../datasets/toy'"),
         (lambda c: c.detector("../../etc/passwd"), "unknown detector '../../etc/passwd'"),
         (lambda c: c.expand("detector", "flat,nix*"), "unknown detector 'nix*'"),
+        (lambda c: c.expand("detector", "flat,flta"), "unknown detector 'flta'"),
+        (lambda c: c.expand("threat", "shvoe"), "unknown threat 'shvoe'"),
+        (lambda c: c.expand("track", "tyo"), "unknown track 'tyo'"),
         (lambda c: c.expand("detector", " , "), "no detector is named; give one or more of: flat"),
     ],
 )

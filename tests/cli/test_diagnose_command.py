@@ -76,6 +76,13 @@ def test_a_masked_gradient_ends_with_code_1_and_advice(workspace):
     assert "what to try next" in result.stdout
 
 
+def test_a_file_of_findings_that_cannot_be_written_is_told_with_another_choice(workspace):
+    (workspace / "taken").mkdir()
+    result = diagnose(workspace, *short("stepped"), "--json", workspace / "taken")
+    assert result.exit_code == 2
+    assert "choose another file (--json)" in result.stderr
+
+
 def test_the_verdicts_are_kept_beside_the_cells(workspace):
     file = workspace / "checks.json"
     diagnose(workspace, *short("stepped"), "--json", file)

@@ -105,6 +105,14 @@ def test_missing_weights_without_a_training_name_the_conversion(catalog, track):
         load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)
 
 
+def test_missing_weights_name_where_their_checkpoint_is_published_if_that_is_known(catalog, track):
+    weights = {"file": "w.safetensors", "source": "https://example.org/w.pt"}
+    with pytest.raises(WeightsError, match="--track toy`, with FILE from https://example.org/w.pt, makes them"):
+        load_detector(spec(weights=[weights]), track, catalog)
+    with pytest.raises(WeightsError, match="--track toy` makes them"):
+        load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)
+
+
 def test_a_wrong_sha256_is_refused_unless_it_is_not_asked_for(catalog, track):
     card = spec(weights=[{"file": "w.safetensors", "sha256": "0" * 64}])
     written(catalog, card, track)

@@ -106,6 +106,7 @@ def test_a_file_above_the_limit_is_refused_unread(tmp_path, monkeypatch):
         ({**STATE, "b": torch.zeros(3, 2)}, r"b is \(3, 2\) and must be \(2, 3\)"),
         ({**STATE, "b": torch.full((2, 3), torch.nan)}, "NaN or infinite numbers in b"),
         ({f"x{i}": torch.zeros(1) for i in range(9)} | STATE, "x0, x1, x2 and 6 more"),
+        ({f"x{i}": torch.zeros(1) for i in range(3)} | STATE, "unexpected x0, x1, x2;"),
     ],
 )
 def test_a_state_that_does_not_fit_is_told_by_name(given, message):

@@ -9,6 +9,7 @@ from row_world import verify
 
 from bench.errors import UsageError
 from bench.leaderboards.arrays import worst_name
+from bench.evaluation.store import Store
 from bench.leaderboards.claims import check_claims
 from bench.leaderboards.reattack import Fresh, FreshEntry, check_reattacked, mildest_share
 from bench.leaderboards.records import VERIFIED_SUFFIX, read_verified, verified_record, write_record
@@ -19,6 +20,7 @@ from bench.leaderboards.verify import Level, Verification
 def test_an_honest_row_is_re_attacked_and_its_record_kept(world, row_path):
     result = verify(world, row_path, "re-attacked", "--record", "--quiet", "--out", world / "fresh")
     assert result.exit_code == 0, result.output
+    assert len(Store(world / "fresh").metas()) > 3  # where it was asked to keep them
     first = result.stdout.splitlines()[0]
     assert first.startswith("[re-attacked] bent on small: worst-case AUROC")
     assert first.rpartition(", clean ")[2].startswith("0.")  # one line, however long
