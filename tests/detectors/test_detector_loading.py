@@ -107,7 +107,7 @@ def test_missing_weights_without_a_training_name_the_conversion(catalog, track):
 
 def test_missing_weights_name_where_their_checkpoint_is_published_if_that_is_known(catalog, track):
     weights = {"file": "w.safetensors", "source": "https://example.org/w.pt"}
-    with pytest.raises(WeightsError, match="--track toy`, with FILE from https://example.org/w.pt, makes them"):
+    with pytest.raises(WeightsError, match=r"--track toy`, with FILE from https://example\.org/w\.pt, makes them"):
         load_detector(spec(weights=[weights]), track, catalog)
     with pytest.raises(WeightsError, match="--track toy` makes them"):
         load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)

@@ -8,8 +8,8 @@ from row_tampering import with_fields
 from row_world import verify
 
 from bench.errors import UsageError
-from bench.leaderboards.arrays import worst_name
 from bench.evaluation.store import Store
+from bench.leaderboards.arrays import worst_name
 from bench.leaderboards.claims import check_claims
 from bench.leaderboards.reattack import Fresh, FreshEntry, check_reattacked, mildest_share
 from bench.leaderboards.records import VERIFIED_SUFFIX, read_verified, verified_record, write_record
