@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.cards.catalog import Catalog
 from bench.cli.common import console
 from bench.cli.progress import RunProgress
+from bench.cli.request import EngineName, Hands
 from bench.errors import UsageError
 from bench.evaluation.engine import CellDone, CellFailure, Outcome
 from bench.evaluation.planned import PlannedCell
@@ -24,7 +25,7 @@ def compute_cells(
     device: str,
     data_dir: Path | None,
     quiet: bool = False,
-    workers: int | None = None,
+    hands: Hands | None = None,
 ) -> list[CellDone | CellFailure]:
     """Compute what the store does not hold, and say how far it is.
 
@@ -35,7 +36,7 @@ def compute_cells(
         device: By its name on the command line; it is looked for only where a cell has to be computed.
         data_dir: Where data files lie; None for the default.
         quiet: Say nothing meanwhile.
-        workers: Processes; None takes as many as there are cores, and one on a device that is no CPU.
+        hands: Who computes; without a number as many processes as there are cores, and one on a device that is no CPU.
 
     Raises:
         UsageError: There is no such device, or nothing can be stored.
@@ -44,7 +45,7 @@ def compute_cells(
     missing = [cell for cell in planned if cell.key not in stored]
     outcomes = []
     with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
-        for outcome in _outcomes(cards, store, planned, missing, device, data_dir, workers, progress):
+        for outcome in _outcomes(cards, store, planned, missing, device, data_dir, hands or Hands(), progress):
             progress.finished(outcome)
             outcomes.append(outcome)
     return outcomes
@@ -57,11 +58,11 @@ def _outcomes(
     missing: list[PlannedCell],
     device: str,
     data_dir: Path | None,
-    workers: int | None,
+    hands: Hands,
     progress: RunProgress,
 ) -> Iterator[Outcome]:
     """What comes of the cells, on one process or several."""
-    from bench.engines.base import Setup
+    from bench.engines.base import Engine, Setup
     from bench.engines.local import LocalEngine, default_workers, warm_up
     from bench.engines.run import run_on
     from bench.evaluation.engine import run_plan
@@ -70,19 +71,30 @@ def _outcomes(
     if missing:  # only then is torch needed
         from bench.cli.devices import resolve_device
 
-        asked = workers if workers is not None else _from_environment()
+        asked = hands.workers if hands.workers is not None else _from_environment()
         if asked is None and device in ("auto", "cpu"):
             asked = default_workers()
-        if asked is not None and asked > 1:
+        if asked is not None and asked > 1 and hands.engine is EngineName.LOCAL:
             warm_up()
-        chosen = resolve_device(device)
-        count = asked if asked is not None and (workers is not None or chosen == "cpu") else 1
+        if hands.engine is EngineName.LOCAL or device != "auto":  # machines of a cluster may have what this one lacks
+            chosen = resolve_device(device) if hands.engine is EngineName.LOCAL else device
+        count = asked if asked is not None and (hands.workers is not None or chosen == "cpu") else 1
     watch, fitting = progress.watch, progress.fitting
-    if count == 1:
+    if count == 1 and hands.engine is EngineName.LOCAL:
         yield from run_plan(planned, store, cards, device=chosen, data_dir=data_dir, progress=watch, fitting=fitting)
         return
-    setup = Setup(cards.workspace, cards.builtin, store.root.absolute(), data_dir, chosen)
-    yield from run_on(planned, store, lambda: LocalEngine(setup, count), progress=watch, fitting=fitting)
+    folder = data_dir.absolute() if data_dir is not None else None
+    setup = Setup(cards.workspace, cards.builtin, store.root.absolute(), folder, chosen)
+
+    def begin() -> Engine:
+        if hands.engine is EngineName.LOCAL:
+            return LocalEngine(setup, count)
+        from bench.engines.on_ray import RayEngine
+
+        gpus = hands.gpus if hands.gpus is not None else float(chosen.startswith("cuda"))
+        return RayEngine(setup, hands.workers, address=hands.address, gpus=gpus)
+
+    yield from run_on(planned, store, begin, progress=watch, fitting=fitting)
 
 
 def _from_environment() -> int | None:

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bench.cards.documents import Document, read_document
 from bench.cards.errors import describe
@@ -62,6 +63,30 @@ Radii = Annotated[tuple[str, ...], BeforeValidator(_radii)]
 Device = Annotated[str, Field(max_length=20), BeforeValidator(_device)]
 
 
+class EngineName(StrEnum):
+    """Where cells are computed."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Who computes.
+
+    Attributes:
+        workers: How many processes; None for as many as there is room for.
+        engine: Where they run.
+        address: Of a Ray cluster; None starts one here.
+        gpus: The part of a GPU that each takes there; None for a whole one on a CUDA device.
+    """
+
+    workers: int | None = None
+    engine: EngineName = EngineName.LOCAL
+    address: str | None = None
+    gpus: float | None = None
+
+
 class RunRequest(BaseModel):
     """Every setting of a run, with the default of each; a grid file may hold any of them."""
 
@@ -86,6 +111,9 @@ class RunRequest(BaseModel):
     micro_batch: int | None = Field(default=None, ge=1, le=4096)
     device: Device = "auto"
     workers: int | None = Field(default=None, ge=1, le=1024)
+    engine: EngineName = EngineName.LOCAL
+    address: Annotated[str, Field(max_length=200)] | None = None
+    gpus: float | None = Field(default=None, ge=0, le=16, allow_inf_nan=False)
     shard: Annotated[tuple[int, int], BeforeValidator(_shard)] = (1, 1)
     workspace: Path | None = None
     data_dir: Path | None = None
@@ -94,6 +122,17 @@ class RunRequest(BaseModel):
     def sets(self) -> SetChoice:
         """The OOD sets that the run is about."""
         return chosen_sets(self.ood, self.without)
+
+    @model_validator(mode="after")
+    def _of_one_engine(self) -> Self:
+        for name in ("address", "gpus"):
+            if getattr(self, name) is not None and self.engine is not EngineName.RAY:
+                raise ValueError(f"--{name} is an option of --engine ray; name that engine, or leave it out")
+        return self
+
+    def hands(self) -> Hands:
+        """Who computes."""
+        return Hands(self.workers, self.engine, self.address, self.gpus)
 
     def part_of(self, cells: list[PlannedCell]) -> list[PlannedCell]:
         """The cells of a plan that are this command's shard; all shards together have each cell once."""
@@ -151,6 +190,8 @@ def _about_a_grid(sentence: str) -> str:
 
 
 def _option_error(detail: Any) -> str:
+    if not detail["loc"]:  # of several options together
+        return str(detail["msg"]).removeprefix("Value error, ") + "."
     option = "--" + str(detail["loc"][0]).replace("_", "-")
     allowed = str(detail["msg"]).removeprefix("Value error, ").removeprefix("must be ").removeprefix("Input should be ")
     return f"{option} is {str(detail['input'])[:80]}; allowed is {allowed[:1].lower() + allowed[1:]}."

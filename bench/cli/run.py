@@ -11,7 +11,7 @@ from bench.cards.threat import Goal, Loss, Side
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say
 from bench.cli.failures import may_be_left_out, say_failures, say_left_out
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
-from bench.cli.request import RunRequest, read_request
+from bench.cli.request import EngineName, RunRequest, read_request
 from bench.errors import BenchError, NoSettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ EXAMPLES = (
     "bench run --detector gat --threat pgd-l2 --eps 1 --side both --limit 50 --steps 20 --restarts 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --without letters",
     "bench run --detector gat,energy,odin --threat pgd-l2 --shard 1/4 --out /shared/runs",
+    "bench run --detector all --threat auto-l2 --eps 1 --engine ray --address auto --out /shared/runs",
     "bench run --detector energy,knn,vim --network my-net --track my-track --threat clean,pgd-linf",
     "bench run --detector gat,msp --threat pgd-l2,noise-l2,square-l2 --eps 1 --diagnose",
 )
@@ -87,6 +88,16 @@ def command(
         int | None,
         typer.Option(help="Processes, one thread each; as many as there are cores where none is named, 1 on a GPU."),
     ] = None,
+    engine: Annotated[
+        EngineName | None, typer.Option(help="Where to compute: local processes (the default), or ray, a cluster.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster: auto, HOST:6379; without it one is started here."),
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option(help="The part of a GPU that each process on Ray takes; 1 on a CUDA device.")
+    ] = None,
     shard: Annotated[
         str | None, typer.Option(help="I/N: every N-th cell from the I-th on, for N commands that share one --out.")
     ] = None,
@@ -110,7 +121,8 @@ def command(
         "goal": goal, "loss": loss, "limit": limit, "micro_batch": micro_batch,
         "seed": seed, "restarts": restarts, "steps": steps,
         "step_size": step_size, "early_stop": early_stop,
-        "device": device, "workers": workers, "shard": shard, "workspace": workspace, "data_dir": data_dir, "out": out,
+        "device": device, "workers": workers, "engine": engine, "address": address, "gpus": gpus, "shard": shard,
+        "workspace": workspace, "data_dir": data_dir, "out": out,
     }  # fmt: skip
     raise typer.Exit(execute(read_request(options, grid), quiet=quiet, diagnose=diagnose))
 
@@ -140,7 +152,7 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
         device=request.device,
         data_dir=request.data_dir,
         quiet=quiet,
-        workers=request.workers,
+        hands=request.hands(),
     )
     done = [outcome for outcome in outcomes if isinstance(outcome, CellDone)]
     failures = [outcome for outcome in outcomes if not isinstance(outcome, CellDone)]

@@ -90,3 +90,10 @@ def test_shards_have_every_cell_once():
 def test_a_shard_that_is_none_is_refused(given):
     with pytest.raises(UsageError, match=r"--shard is .*a shard I/N with I from 1 to N"):
         read_request({"detector": ["gat"], "shard": given})
+
+
+@pytest.mark.parametrize("given", [{"address": "auto"}, {"gpus": 0.5}])
+def test_options_of_a_cluster_are_refused_without_its_engine(given):
+    with pytest.raises(UsageError, match=r"--\w+ is an option of --engine ray; name that engine, or leave it out\."):
+        read_request({"detector": ["gat"], **given})
+    read_request({"detector": ["gat"], "engine": "ray", **given})
