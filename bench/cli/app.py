@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -34,6 +35,26 @@ MODULES = {
     "check": "check",
 }
 """Subcommand -> module of `bench.cli`: it has `EXAMPLES`, and `command` or, with subcommands of its own, `app`."""
+
+SUMMARIES = {
+    "run": "Attack detectors on tracks and print how much AUROC is left.",
+    "diagnose": "Check an attack: is its figure strong, converged, and made of gradients that can be used?",
+    "table": "Print the tables of the cells that are stored, computing nothing.",
+    "report": "Write one HTML page of the cells that are stored: tables, curves, images, soundness, hashes.",
+    "list": "List the detectors, threats, tracks and networks that can be named, and where each comes from.",
+    "show": "Print a card as YAML with every default written out, its hash, and the file it was found in.",
+    "validate": "Check cards: fields, references, the code they name, and their weights against sha256.",
+    "train": "Train the weights of a detector or a network by its card's recipe.",
+    "convert": "Turn a published PyTorch checkpoint into safetensors; nothing in it is executed.",
+    "submit": "Build a row of the leaderboard from the cells of a run, or hand in images that beat a row.",
+    "verify": "Verify a row: its hashes and arithmetic, its scores by its weights, its attack by fresh ones.",
+    "leaderboard": "Rank the rows of the folders `leaderboards/`: the workspace's and the built-in ones.",
+    "baseline": "Record a baseline: the figures of stored cells, and every score that they follow from.",
+    "check": "Hold a run against a baseline: did a detector get worse, or an attack weaker?",
+    "new": "Write a new card: a track, a network, a detector or a threat.",
+    "data": "Whether the images of the tracks are there, and fetching them.",
+}
+"""What `bench --help` says of each subcommand, in this order, without an import of its module."""
 
 EXAMPLES = (
     "bench run --detector gat --threat pgd-l2 --eps 1",
@@ -74,6 +95,30 @@ class _Group(TyperGroup):
 
 def build() -> typer.Typer:
     """The typer application with every subcommand that is there."""
+    app = _bare()
+    for name, file in MODULES.items():
+        if find_spec(f"bench.cli.{file}") is not None:
+            _mount(app, name, import_module(f"bench.cli.{file}"))
+    return app
+
+
+def build_for(words: Sequence[str]) -> typer.Typer:
+    """The application as far as these words of a command line need it: imports take longer than many a command.
+
+    Where the first word that is no option names a subcommand, it has that one alone. Where none does, the help text or
+    an error is all there will be, and subcommands have their summaries.
+    """
+    app = _bare()
+    name = next((word for word in words if not word.startswith("-")), "")
+    if name in MODULES:
+        _mount(app, name, import_module(f"bench.cli.{MODULES[name]}"))
+        return app
+    for known, summary in SUMMARIES.items():
+        app.command(known, help=summary)(_unmounted)
+    return app
+
+
+def _bare() -> typer.Typer:
     app = typer.Typer(
         name="bench",
         cls=_with_examples(_Group, EXAMPLES),
@@ -84,10 +129,11 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for name, file in MODULES.items():
-        if find_spec(f"bench.cli.{file}") is not None:
-            _mount(app, name, import_module(f"bench.cli.{file}"))
     return app
+
+
+def _unmounted() -> None:
+    """Stands for a subcommand where only its name is needed."""
 
 
 def main() -> None:
@@ -103,7 +149,7 @@ def main() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     try:
         try:
-            app()
+            build_for(sys.argv[1:])()
         except SystemExit as end:
             code = end.code
         except (Exception, KeyboardInterrupt) as error:
@@ -154,5 +200,9 @@ def _print_examples(examples: tuple[str, ...]) -> None:
     typer.echo("\n".join([" Examples:", *(f"   {line}" for line in examples)]))
 
 
-app = build()
-"""The application, for `typer.testing` and for documentation tools; `main` runs it."""
+def __getattr__(name: str) -> Any:
+    """`app`: the whole application, for `typer.testing` and for documentation tools; `main` runs it in part."""
+    if name != "app":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    globals()["app"] = build()
+    return globals()["app"]

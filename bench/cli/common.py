@@ -9,13 +9,15 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 
-from bench.cards.catalog import Catalog
 from bench.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    from bench.cards.catalog import Catalog
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -58,11 +60,13 @@ def console(*, stderr: bool = False) -> Console:
     return plain
 
 
-def catalog(workspace: Path | None) -> Catalog:
+def catalog(workspace: Path | None) -> "Catalog":
     """The catalog of a command, after a notice for every card that takes the place of a built-in one.
 
     A workspace that was found further up, and not named, is named too: its cards execute code.
     """
+    from bench.cards.catalog import Catalog  # half of what a command needs to start; help needs none of it
+
     found = Catalog.find(workspace)
     if workspace is None and found.workspace is not None and found.workspace != Path.cwd():
         say(f"notice: workspace {found.workspace} (it has a robustood.toml).")

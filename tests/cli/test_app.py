@@ -81,7 +81,7 @@ def test_what_falls_outside_of_a_command_is_a_sentence_too(monkeypatch, capsys):
         raise UsageError("no such thing.")
 
     monkeypatch.setattr(common.settings, "debug", False)
-    monkeypatch.setattr(app_module, "app", falls)
+    monkeypatch.setattr(app_module, "build_for", lambda words: falls)
     with pytest.raises(SystemExit) as end:
         app_module.main()
     assert end.value.code == 2
@@ -99,7 +99,7 @@ def test_a_reader_that_has_gone_away_ends_a_command_without_a_word(monkeypatch, 
     os.close(gone)
     with os.fdopen(written, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        monkeypatch.setattr(app_module, "app", lambda: write("a table"))
+        monkeypatch.setattr(app_module, "build_for", lambda words: lambda: write("a table"))
         with pytest.raises(SystemExit) as end:
             app_module.main()
         stdout.flush()
@@ -145,6 +145,38 @@ def test_help_takes_less_than_a_second_of_processor_time(tmp_path):
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     assert bench_process("--help", cwd=tmp_path).returncode == 0
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
+
+
+@pytest.mark.parametrize(
+    ("line", "heavy"),
+    [("--help", ["torch", "numpy", "pydantic", "yaml"]), ("list", ["torch", "numpy", "pandas", "scipy"])],
+)
+def test_what_computes_nothing_imports_nothing_that_computes(line, heavy, tmp_path):
+    code = f"""
+import sys
+sys.argv = ["bench", {line!r}]
+from bench.cli.app import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print("imported:", *sorted({set(heavy)!r} & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines()[-1] == "imported:", result.stderr
+
+
+def test_the_help_text_without_imports_is_the_one_with_all_of_them():
+    short, whole = (CliRunner().invoke(app, ["--help"]).stdout for app in (app_module.build_for([]), app_module.app))
+    assert short == whole
+    assert set(app_module.SUMMARIES) == set(app_module.MODULES)
+
+
+@pytest.mark.parametrize("words", [["lsit"], ["--debug", "lsit"]])
+def test_a_mistyped_command_is_compared_with_all_there_are(words):
+    result = CliRunner().invoke(app_module.build_for(words), words)
+    assert result.exit_code == 2
+    assert "list" in result.output
 
 
 def commands():
