@@ -195,3 +195,18 @@ def test_what_cannot_be_used_is_one_sentence_and_writes_no_card(new, tmp_path, w
     assert asked.exit_code == 2, asked.output
     assert sentence in asked.output.replace("\n", " ")
     assert sorted(tmp_path.rglob("*.yaml")) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "next_command"),
+    [
+        ("detector", "bench run --detector mine --threat clean,pgd-l2 --limit 100"),
+        ("threat", "--threat mine"),
+    ],
+)
+def test_the_last_line_is_the_command_that_runs_what_was_written(folder, kind, next_command):
+    done = CliRunner().invoke(app, ["new", kind, "mine"])
+    assert done.exit_code == 0, done.output
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("next: bench run ")
+    assert next_command in last

@@ -31,6 +31,15 @@ def test_markdown_reads_as_written_here(make_meta):
     ]
 
 
+def test_the_full_markdown_has_the_mean_s_own_figures_and_none_where_there_is_no_mean(make_meta):
+    without = make_meta(threat="pgd-linf").model_copy(update={"mean": None})
+    lines = render_markdown(build_tables([*small(make_meta), without])[0], full=True).splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "| mean |" in line]
+    assert [(row[1], row[8], row[9], row[10]) for row in rows] == [
+        ("clean", "0.300", "-", "-"), ("pgd-l2", "0.300", "-", "1.000"), ("pgd-linf", "-", "-", "-"),
+    ]  # fmt: skip
+
+
 def test_latex_reads_as_written_here(make_meta):
     lines = render_latex(build_tables(small(make_meta))[0]).splitlines()
     start = lines.index(r"\toprule")
