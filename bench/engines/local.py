@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -71,7 +72,7 @@ class LocalEngine:
 
     def _start(self, setup: Setup) -> _Process:
         mine, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, setup), daemon=True)
+        process = self._context.Process(target=_serve, args=(theirs, setup))
         process.start()
         theirs.close()
         return _Process(process, mine)
@@ -108,12 +109,22 @@ def usable_cores() -> int:
 
 
 def default_workers() -> int:
-    """One a core, and no more than the memory that is free has room for."""
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return usable_cores()
-    return max(1, min(usable_cores(), int(free / _MEMORY_OF_A_WORKER)))
+    """One a core, and no more than the memory that is available has room for."""
+    room = available_memory()
+    return usable_cores() if room is None else max(1, min(usable_cores(), int(room / _MEMORY_OF_A_WORKER)))
+
+
+def available_memory() -> int | None:
+    """Bytes that new processes may take on Linux, as their container allows; None where nothing tells."""
+    found = []
+    with suppress(OSError, ValueError, KeyError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    with suppress(OSError, ValueError):
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{what}").read_text().strip() for what in ("max", "current"))
+        if limit != "max":
+            found.append(int(limit) - int(used))
+    return min(found, default=None)
 
 
 def _context() -> Any:

@@ -54,6 +54,7 @@ class Schedule:
         self._lost: dict[tuple[str, int | None], int] = {}
         self._busy: dict[int, Unit] = {}
         self._loaded: dict[int, str] = {}
+        self._idle_deaths = 0
 
     def _add(self, cell: PlannedCell) -> None:
         if cell.key in self._nodes or cell.key in self.stored or cell.refused is not None:
@@ -99,9 +100,19 @@ class Schedule:
                 self._cut.insert(0, Unit(unit.planned, shares=shares, failed=self._failures(node)))
 
     def lost(self, worker: int, how: str) -> None:
-        """A worker died: its unit is handed out again, unless it has killed several."""
+        """A worker died: its unit is handed out again, unless it has killed several.
+
+        Raises:
+            CellError: Many have died that had no unit: they cannot even begin.
+        """
         unit = self._busy.pop(worker, None)
         self._loaded.pop(worker, None)
+        if unit is None:
+            self._idle_deaths += 1
+            if self._idle_deaths > _TRIES * self.workers:
+                raise CellError(
+                    f"workers die before they begin, the last one {how}; try --workers 1, which starts none."
+                )
         if unit is None or unit.planned.key in self.settled:
             return
         place = unit.planned.key, None if unit.part is None else unit.part.number

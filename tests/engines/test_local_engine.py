@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.engines import local
 from bench.engines.base import Setup
 from bench.engines.local import LocalEngine, default_workers, usable_cores
 from bench.engines.run import run_on
@@ -139,3 +140,19 @@ def test_no_process_is_left_when_a_run_is_broken_off(planned, catalog, tmp_path)
 
 def test_there_are_no_more_workers_than_cores_and_at_least_one():
     assert 1 <= default_workers() <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_the_memory_that_is_there_bounds_the_workers(monkeypatch):
+    monkeypatch.setattr(local, "usable_cores", lambda: 64)
+    for room, expected in ((None, 64), (2**40, 64), (3 * 2**30, 2), (2**20, 1)):
+        monkeypatch.setattr(local, "available_memory", lambda room=room: room)
+        assert default_workers() == expected
+
+
+def test_a_process_that_outlives_its_run_ends_by_itself(planned, catalog, tmp_path):
+    setup = Setup(catalog.workspace, catalog.builtin, tmp_path / "runs")
+    engine = LocalEngine(setup, 1)
+    one = engine._workers[0]
+    one.pipe.close()  # what the end of the run's process does, however it ends
+    one.process.join(60)
+    assert one.process.exitcode == 0

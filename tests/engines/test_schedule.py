@@ -174,3 +174,11 @@ def test_an_error_of_other_code_arrives_as_the_nearest_one_of_the_project():
         pass
 
     assert type(Failure.of(Own("so it is")).error) is CellError
+
+
+def test_workers_that_cannot_even_begin_end_the_run(planned):
+    schedule = Schedule(planned("net", "pgd", "0.3"), 2)
+    for _ in range(6):
+        schedule.lost(0, "with exit code 1")
+    with pytest.raises(CellError, match="workers die before they begin, the last one with exit code 1"):
+        schedule.lost(1, "with exit code 1")
