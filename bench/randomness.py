@@ -5,6 +5,7 @@ The order of samples, their batch mates, the number of workers and the global ge
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -32,12 +33,18 @@ def uniform(seed: int, ids: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor
     Returns:
         (N, *shape) float32 on the device of `ids`.
     """
+    return uniform_draws(seed, ids, range(draw, draw + 1), shape)[0]
+
+
+def uniform_draws(seed: int, ids: Tensor, draws: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """(D, N, *shape) the same of several draws at once, each as `uniform` gives it."""
     count = math.prod(shape)
-    key = _mix(_mix(_mix(ids.to(torch.int64)) ^ derive_seed("seed", seed)) ^ derive_seed("draw", draw))
+    turns = torch.tensor([derive_seed("draw", draw) for draw in draws], dtype=torch.int64).to(ids.device)
+    key = _mix(_mix(_mix(ids.to(torch.int64)) ^ derive_seed("seed", seed)) ^ turns[:, None])
     counter = torch.arange(1, count + 1, dtype=torch.int64, device=ids.device)
-    bits = _mix(key[:, None] + counter[None, :] * _GOLDEN)
+    bits = _mix(key[..., None] + counter * _GOLDEN)
     top = _shift(bits, 40)  # 24 random bits: every value is exact in float32
-    return ((top.to(torch.float32) + 0.5) * 2.0**-24).reshape(len(ids), *shape)
+    return ((top.to(torch.float32) + 0.5) * 2.0**-24).reshape(len(turns), len(ids), *shape)
 
 
 def normal(seed: int, ids: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor:

@@ -1,7 +1,7 @@
 """The interface of every threat, and the bookkeeping that none of them has to do itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -146,6 +146,10 @@ class Context:
     def uniform(self, ids: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor:
         """(N, *shape) uniform in (0, 1): a pure function of (seed, sample id, draw)."""
         return randomness.uniform(self.seed, ids, draw, shape)
+
+    def uniform_draws(self, ids: Tensor, draws: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+        """(D, N, *shape) `uniform` of several draws, at the cost of one where the shape is small."""
+        return randomness.uniform_draws(self.seed, ids, draws, shape)
 
     def noise(self, ids: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor:
         """(N, *shape) standard normal: a pure function of (seed, sample id, draw)."""

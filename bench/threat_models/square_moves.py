@@ -1,6 +1,7 @@
 """Where the Square Attack starts, and which squares it changes: pure functions of images and uniform numbers."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class Moves:
         self.norm = norm
         self.eps = eps
         self.channels, self.height, self.width = shape
+        self._squares: dict[tuple[int, torch.device], Tensor] = {}  # made once a side and device
+        self._bumps: dict[tuple[int, torch.device], Tensor] = {}
 
     def side(self, share: float) -> int:
         """The side in pixels of a square that covers this share of the image; in L2 it is odd and at least 3."""
@@ -62,49 +65,54 @@ class Moves:
         whole = functional.pad(tiles, (left, right, top, bottom))
         return geometry.project(center + self.eps * whole / _norm(whole, (1, 2, 3)), center, self.norm, self.eps)
 
-    def step(self, center: Tensor, here: Tensor, numbers: Tensor, *, side: int) -> Tensor:
-        """(B, C, H, W) the next point to try from `here`.
+    def move(self, center: Tensor, here: Tensor, numbers: Tensor, *, side: int) -> "Undo":
+        """Write the next points to try over `here`; what comes back undoes that, row by row.
 
         Args:
             center: (B, C, H, W) clean images.
-            here: (B, C, H, W) where the search stands.
+            here: (B, C, H, W) where the search stands, contiguous.
             numbers: (B, `numbers(start=False)`) uniform in (0, 1).
             side: Of the squares, in pixels.
         """
-        step = self._linf_step if self.norm is Norm.LINF else self._l2_step
-        return step(center, here, numbers, side)
+        move = self._linf_move if self.norm is Norm.LINF else self._l2_move
+        return move(center.view(len(center), -1), here.view(len(here), -1), numbers, side)
 
-    def _linf_step(self, center: Tensor, here: Tensor, numbers: Tensor, side: int) -> Tensor:
+    def _linf_move(self, center: Tensor, here: Tensor, numbers: Tensor, side: int) -> "Undo":
         """Algorithm 2: every channel of the square goes to one wall of the ball."""
-        window = self._window(*self._corner(numbers[:, :2], side), side)
-        far = 2.0 * self.eps * _signs(numbers[:, 2:]).view(-1, self.channels, 1, 1) * window
-        moved = geometry.project(here + far, center, self.norm, self.eps)
-        idle = (moved == here).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-        return torch.where(idle, geometry.project(here - far, center, self.norm, self.eps), moved)
+        pixels = self._pixels(*self._corner(numbers[:, :2], side), side)
+        old = here.gather(1, pixels)
+        low, high = geometry.walls(center.gather(1, pixels), self.norm, self.eps)
+        up = (numbers[:, 2:, None] > 0.5).expand(-1, -1, side * side).reshape(old.shape)
+        idle = (torch.where(up, high, low) == old).all(dim=1, keepdim=True)
+        here.scatter_(1, pixels, torch.where(up ^ idle, high, low))
+        return Undo(here, ((pixels, old),))
 
-    def _l2_step(self, center: Tensor, here: Tensor, numbers: Tensor, side: int) -> Tensor:
+    def _l2_move(self, center: Tensor, here: Tensor, numbers: Tensor, side: int) -> "Undo":
         """Algorithm 3: a bump is added in one square; it gets the norm of that one, of a second one, and what is left.
 
         The second square is set to zero.
         """
-        delta = here - center
-        top, left = self._corner(numbers[:, :2], side)
-        first = self._window(top, left, side)
-        second = self._window(*self._corner(numbers[:, 2:4], side), side)
-        unused = (self.eps**2 - _norm(delta, (1, 2, 3)).square()).clamp(min=0.0)
-        available = (_norm(delta * (first | second), (2, 3)).square() + unused / self.channels).sqrt()
-        span = torch.arange(side, device=delta.device)
-        rows, columns = (top[:, None] + span)[:, None, :, None], (left[:, None] + span)[:, None, None, :]
-        samples = torch.arange(len(delta), device=delta.device).view(-1, 1, 1, 1)
-        channels = torch.arange(self.channels, device=delta.device).view(1, -1, 1, 1)
-        old = delta[samples, channels, rows, columns]
-        shape = bump(side, delta.device)
+        whole, by_channel = (len(here), self.channels, side, side), (2, 3)
+        corners = self._corner(numbers[:, :2], side), self._corner(numbers[:, 2:4], side)
+        first, second = (self._pixels(*corner, side) for corner in corners)
+        clean, old, old_second = center.gather(1, first), here.gather(1, first), here.gather(1, second)
+        clean_second = center.gather(1, second)
+        delta, delta_second = (old - clean).view(whole), (old_second - clean_second).view(whole)
+        room = geometry.inner(self.eps, here.shape[1]) ** 2
+        unused = (room - torch.linalg.vector_norm(here - center, dim=1).square_()).clamp_(min=0.0)
+        alone = delta * ~_overlap(*corners, side)[:, None]
+        available = (
+            _norm(alone, by_channel).square_() + _norm(delta_second, by_channel).square_()
+            + (unused / self.channels).view(-1, 1, 1, 1)
+        ).sqrt_()  # fmt: skip
+        shape = self._bump(side, here.device)
         turned = numbers[:, 4].view(-1, 1, 1, 1) > 0.5
         fresh = _signs(numbers[:, 5:]).view(-1, self.channels, 1, 1) * torch.where(turned, shape.T, shape)
-        fresh = fresh + old / _norm(old, (2, 3))
-        delta = torch.where(second, 0.0, delta)
-        delta[samples, channels, rows, columns] = fresh / _norm(fresh, (2, 3)) * available
-        return geometry.project(center + delta, center, self.norm, self.eps)
+        fresh = fresh + delta / _norm(delta, by_channel)
+        fresh = fresh / _norm(fresh, by_channel) * available
+        here.scatter_(1, second, clean_second)
+        here.scatter_(1, first, (clean + fresh.reshape(clean.shape)).clamp_(0.0, 1.0))
+        return Undo(here, ((second, old_second), (first, old)))
 
     def _tile(self) -> int:
         return max(1, min(self.height, self.width) // 5)
@@ -114,15 +122,50 @@ class Moves:
 
     def _corner(self, numbers: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """(B,) twice: the first row and column of squares that lie inside the image, all equally likely."""
-        room = torch.tensor([self.height - side, self.width - side], device=numbers.device)
-        corner = torch.minimum((numbers * (room + 1)).long(), room)
-        return corner[:, 0], corner[:, 1]
+        down, across = self.height - side, self.width - side
+        top, left = (numbers[:, 0] * (down + 1)).long(), (numbers[:, 1] * (across + 1)).long()
+        return top.clamp_(max=down), left.clamp_(max=across)
 
-    def _window(self, top: Tensor, left: Tensor, side: int) -> Tensor:
-        """(B, 1, H, W) whether a pixel lies in the square."""
-        rows = torch.arange(self.height, device=top.device).view(1, 1, -1, 1) - top.view(-1, 1, 1, 1)
-        columns = torch.arange(self.width, device=top.device).view(1, 1, 1, -1) - left.view(-1, 1, 1, 1)
-        return (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
+    def _pixels(self, top: Tensor, left: Tensor, side: int) -> Tensor:
+        """(B, C * side * side) positions in the flat image of the pixels of one square, channel by channel."""
+        if (side, top.device) not in self._squares:
+            channel = torch.arange(self.channels).view(-1, 1, 1) * self.height * self.width
+            span = torch.arange(side)
+            square = channel + span.view(1, -1, 1) * self.width + span.view(1, 1, -1)
+            self._squares[side, top.device] = square.flatten().to(top.device)
+        return (top * self.width + left)[:, None] + self._squares[side, top.device]
+
+    def _bump(self, side: int, device: torch.device) -> Tensor:
+        if (side, device) not in self._bumps:
+            self._bumps[side, device] = bump(side, device)
+        return self._bumps[side, device]
+
+
+@dataclass(frozen=True)
+class Undo:
+    """How points were before a move.
+
+    Attributes:
+        here: (B, C * H * W) the points, flat; a view of those that moved.
+        before: (B, K) positions and (B, K) values that they had.
+    """
+
+    here: Tensor
+    before: tuple[tuple[Tensor, Tensor], ...]
+
+    def where(self, which: Tensor) -> None:
+        """Put the points of some rows, (B,) bool, back to where they were."""
+        moved = [self.here.gather(1, pixels) for pixels, _ in self.before]
+        for (pixels, old), new in zip(self.before, moved, strict=True):
+            self.here.scatter_(1, pixels, torch.where(which[:, None], old, new))
+
+
+def _overlap(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], side: int) -> Tensor:
+    """(B, side, side) which pixels of one square lie in the other one, by their (B,) first rows and columns."""
+    span = torch.arange(side, device=one[0].device)
+    rows, columns = (a[:, None] + span - b[:, None] for a, b in zip(one, other, strict=True))
+    inside = [(place >= 0) & (place < side) for place in (rows, columns)]
+    return inside[0][:, :, None] & inside[1][:, None, :]
 
 
 def bump(side: int, device: torch.device | None = None) -> Tensor:
