@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.detectors.base import Detector
+from bench.detectors.boundary import Bounded
 from bench.detectors.central_differences import directional_errors
 from bench.detectors.weights import load_tensors, save_tensors
 from bench.errors import InputError
@@ -68,17 +69,18 @@ def check_detector(detector: Detector, images: Tensor, *, ood: Tensor | None = N
     """Run all checks on a copy of a detector.
 
     Args:
-        detector: The detector, with its weights.
+        detector: The detector, with its weights; of one that was loaded behind the boundary, the one inside.
         images: (N >= 4, C, H, W) float32 in [0, 1], different images of the in-distribution set; eight are plenty.
         ood: (M, C, H, W) images that the detector ought to score lower; None leaves the sign unchecked.
 
     Raises:
         AssertionError: One sentence a check that failed.
     """
+    own = detector.inner if isinstance(detector, Bounded) else detector
     failures = []
     for check in DETECTOR_CHECKS:
         try:
-            check(DetectorCase(copy.deepcopy(detector).eval(), images, ood))
+            check(DetectorCase(copy.deepcopy(own).eval(), images, ood))
         except AssertionError as error:
             failures.append(f"{check.__name__}: {error}")
     _require(not failures, "\n".join(failures))

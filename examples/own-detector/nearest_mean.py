@@ -1,23 +1,19 @@
-"""A detector in 20 lines: minus the distance to the nearest class mean in pixel space."""
+"""A detector in a dozen lines: minus the distance of the features to the nearest class mean."""
 
 import torch
 
-from bench.detectors.base import Detector, DetectorInfo
+from bench.detectors.scores.base import FeatureScore
 
 
-class NearestMean(Detector):
-    """Higher for images that look like the average image of some class."""
+class NearestMean(FeatureScore):
+    """Higher for images whose features look like those of some class."""
 
-    info = DetectorInfo(classifier=False)
+    def shapes(self, width):
+        return {"means": (self.classes, width)}
 
-    def __init__(self, network, *, shape, classes, params):
-        super().__init__(network, shape=shape, classes=classes, params=params)
-        self.register_buffer("means", torch.zeros(classes, *shape))
+    def fit_score(self, training):
+        features, labels = map(torch.cat, zip(*((batch.features, batch.labels) for batch in training), strict=True))
+        self.put(means=torch.stack([features[labels == label].mean(dim=0) for label in range(self.classes)]))
 
-    def score(self, x, *, noise=None):
-        return -(x[:, None] - self.means).flatten(2).norm(dim=2).min(dim=1).values
-
-    def fit(self, data, *, progress=None):
-        for label in range(self.classes):
-            self.means[label] = data.train.pixels()[data.train.labels == label].mean(dim=0)
-        return self
+    def of(self, features, logits):
+        return -(features[:, None] - self.fitted["means"]).norm(dim=2).amin(dim=1)

@@ -8,8 +8,9 @@ from bench.testing.threats import LinearScore, PoisonedScore, QuadraticScore, Se
 from bench.threat_models import ascent
 from bench.threat_models.base import TRACE_LENGTH, Budget, Context, Status
 from bench.threat_models.fgm import FGM
-from bench.threat_models.noise import Noise, NoiseParams
+from bench.threat_models.noise import Noise
 from bench.threat_models.pgd import PGD, PGDParams, Schedule, step_sizes
+from bench.threat_models.trials import TrialParams
 
 BALL = Setting(Norm.L2, 0.5)
 
@@ -26,7 +27,7 @@ def test_costs_are_counted_exactly() -> None:
     assert result.gradients.tolist() == [21] * 7
     assert result.queries.tolist() == [4] * 7  # the clean image and three last iterates
     assert attack(FGM(), QuadraticScore(), BALL).gradients.tolist() == [1] * 7
-    assert attack(Noise(NoiseParams(points=5)), QuadraticScore(), BALL).queries.tolist() == [6] * 7
+    assert attack(Noise(TrialParams(points=5)), QuadraticScore(), BALL).queries.tolist() == [6] * 7
 
 
 def test_a_sample_that_is_clean_beyond_the_target_costs_one_query() -> None:

@@ -12,14 +12,15 @@ from bench.cards.threat import Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
 from bench.threat_models.base import AttackResult, Budget, Context, Status
 from bench.threat_models.gradient import Oracle
-from bench.threat_models.noise import Noise, NoiseParams
+from bench.threat_models.noise import Noise
 from bench.threat_models.pgd import PGD, PGDParams
+from bench.threat_models.trials import TrialParams
 
 COUNT = 24
 THREATS = {
     "pgd": (PGD(PGDParams(steps=12, restarts=5)), Budget(Norm.L2, 0.8)),
     "pgd-linf": (PGD(PGDParams(steps=12, restarts=5)), Budget(Norm.LINF, 0.05)),
-    "noise": (Noise(NoiseParams(points=12)), Budget(Norm.L2, 2.0)),
+    "noise": (Noise(TrialParams(points=12)), Budget(Norm.L2, 2.0)),
 }
 
 

@@ -12,9 +12,10 @@ from bench.cards.threat import Knowledge, Norm, Side, ThreatCard
 from bench.testing.closed_forms import LinearScore, QuadraticScore
 from bench.testing.threats import Check, Setting, attack, images, threat_checks
 from bench.threat_models import geometry
-from bench.threat_models.noise import Noise, NoiseParams
+from bench.threat_models.noise import Noise
 from bench.threat_models.square import Square, SquareParams, share
 from bench.threat_models.square_moves import Moves, bump
+from bench.threat_models.trials import TrialParams
 
 FOLDER = Path(__file__).parents[2] / "threat_models"
 BALLS = [Setting(Norm.L2, 0.7), Setting(Norm.LINF, 0.1)]
@@ -71,7 +72,7 @@ def test_it_comes_near_the_optimum_of_closed_forms(detector, setting: Setting) -
 @pytest.mark.parametrize("setting", BALLS, ids=lambda s: s.norm)
 def test_it_beats_as_many_random_points(setting: Setting) -> None:
     squares = attack(Square(SquareParams(queries=100)), QuadraticScore(), setting)
-    noise = attack(Noise(NoiseParams(points=100)), QuadraticScore(), setting)
+    noise = attack(Noise(TrialParams(points=100)), QuadraticScore(), setting)
     assert (squares.score_trace[:, -1] > noise.score_trace[:, -1]).all()
 
 

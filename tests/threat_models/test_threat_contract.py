@@ -10,13 +10,14 @@ from bench.testing.threats import Check, QuadraticScore, Setting, attack, check_
 from bench.threat_models.base import Status, Threat
 from bench.threat_models.clean import Clean
 from bench.threat_models.fgm import FGM
-from bench.threat_models.noise import Noise, NoiseParams
+from bench.threat_models.noise import Noise
 from bench.threat_models.pgd import PGD, PGDParams, Schedule
 from bench.threat_models.transfer import Transfer
+from bench.threat_models.trials import TrialParams
 
 THREATS = {
     "clean": Clean(),
-    "noise": Noise(NoiseParams(points=6)),
+    "noise": Noise(TrialParams(points=6)),
     "fgm": FGM(),
     "pgd": PGD(PGDParams(steps=6, restarts=3)),
     "transfer": Transfer(),
