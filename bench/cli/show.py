@@ -14,7 +14,7 @@ from bench.cards.threat_names import is_adapted_threat
 from bench.cards.track import TrackCard
 from bench.cli.common import WorkspaceOption, catalog
 from bench.datasets.forms import form_at_hand, form_name
-from bench.errors import BenchError, UsageError, shorten
+from bench.errors import BenchError, UsageError, shorten, unknown_name
 
 EXAMPLES = (
     "bench show gat",
@@ -37,6 +37,8 @@ def command(
     found = catalog(workspace)
     score, network = split_network(name)
     kinds = _kinds(found, name)
+    if network is not None and network.partition(".")[0] not in found.bases():
+        raise unknown_name("network", network[:80], found.bases())
     if network is not None and track is None and network in found.names(Kind.NETWORK):
         track = found.network(network).track
     elif network is not None and track is None:
@@ -117,10 +119,15 @@ def _kinds(found: Catalog, name: str) -> list[Kind]:
     """The kinds of card that have this name: nearly always one."""
     if is_adapted(name):
         return [Kind.THREAT if is_adapted_threat(name) else Kind.DETECTOR]
-    stem = split_network(name)[0].partition(".")[0]
+    score, network = split_network(name)
+    stem = score.partition(".")[0]
+    if network is not None and stem in found.names(Kind.NETWORK) and stem not in found.names(Kind.DETECTOR):
+        raise UsageError(f"{shorten(stem)} is a network, and before the @ stands a score: give energy@{stem}, say.")
     kinds = [kind for kind in Kind if (stem if kind is Kind.DETECTOR else name) in found.names(kind)]
     if not kinds:
-        near = difflib.get_close_matches(name[:80], [other for kind in Kind for other in found.names(kind)], cutoff=0.5)
+        near = difflib.get_close_matches(
+            score[:80], [other for kind in Kind for other in found.names(kind)], cutoff=0.5
+        )
         hint = f"did you mean {' or '.join(near)}?" if near else "give one of the names that `bench list` shows."
         raise UsageError(f"there is no detector, threat or track {shorten(name)}; {hint}")
     return kinds

@@ -30,7 +30,12 @@ SCORES_SUFFIX, IMAGES_SUFFIX = ".scores.safetensors", ".images.safetensors"
 Model = TypeVar("Model", bound=BaseModel)
 
 DetectorName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}(\.[a-z0-9][a-z0-9-]{0,63})?$", max_length=129)
+    str,
+    StringConstraints(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,63}(\.[a-z0-9][a-z0-9-]{0,63})?"  # NAME or NAME.VARIANT, and where it stands
+        r"(@[a-z0-9][a-z0-9-]{0,63}(\.[a-z0-9][a-z0-9-]{0,63})?)?$",
+        max_length=129,  # of a file's name, with the hash and the ending
+    ),
 ]
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,79}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[^\n]*$", max_length=200)]

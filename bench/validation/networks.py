@@ -4,13 +4,13 @@ from bench.cards.catalog import Kind
 from bench.cards.detector import DetectorSpec
 from bench.cards.detector_names import of_logits
 from bench.cards.network import NetworkCard
-from bench.validation.detectors import DetectorCheck
+from bench.validation.standing import StandingCheck
 
 
-class NetworkCheck(DetectorCheck):
+class NetworkCheck(StandingCheck):
     """The check of a network, held to its track by a score that needs nothing but logits."""
 
-    def card(self, card: NetworkCard) -> None:  # type: ignore[override]  # each check is of its own kind of card
+    def card(self, card: NetworkCard) -> None:
         """Find everything that is wrong with it."""
         if card.track not in self.catalog.names(Kind.TRACK):
             known = ", ".join(self.catalog.names(Kind.TRACK)) or "none"

@@ -132,6 +132,27 @@ def test_a_wrong_request_is_one_sentence_and_exit_code_2(run, arguments, said):
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("energy@dict", "error: unknown network 'dict': did you mean "),
+        ("energy@resnet2", "error: unknown network 'resnet2': did you mean resnet20"),
+        ("energy@energy", "error: unknown network 'energy': "),
+        (
+            "resnet20@dict",
+            "error: 'resnet20' is a network, and before the @ stands a score: give energy@resnet20, say.",
+        ),
+        ("enrgy@resnet20", "error: there is no detector, threat or track 'enrgy@resnet20'; did you mean energy"),
+    ],
+)
+def test_show_of_a_score_on_a_network_that_is_not_there_has_a_hint(name, said):
+    for track in ([], ["--track", "digits"]):
+        result = CliRunner().invoke(app, ["show", name, *track])
+        assert result.exit_code == 2
+        assert result.stderr.startswith(said), result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
 def test_show_of_a_broken_card_names_every_error(run, toy_cards):
     toy_cards.card("detectors/broken.yaml", "name: broken\nversion: 0\nnmae: x\n")
     result = run("show", "broken")
