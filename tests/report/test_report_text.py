@@ -142,6 +142,15 @@ def test_three_attacks_or_more_have_an_overview_ranked_by_the_average(make_meta,
     ]
 
 
+def test_an_overview_without_a_mean_has_that_of_all_sets(make_meta, make_set):
+    def sets(auroc):
+        return {"uniform": make_set(auroc, counts=False), "noise": make_set(auroc - 0.1, counts=False)}
+
+    metas = [make_meta(eps=eps, sets=sets(auroc)) for eps, auroc in ((0.5, 0.9), (1.0, 0.8), (2.0, 0.7))]
+    lines = [line.text.split() for line in text_lines(build_tables(metas)[0])]
+    assert ["gat", "-", "0.850", "0.750", "0.650"] in lines
+
+
 def test_an_overview_that_does_not_fit_is_broken_into_panels(make_meta):
     metas = [make_meta(eps=float(eps)) for eps in range(1, 30)]
     lines = text_lines(build_tables(metas)[0], width=80)
