@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -37,6 +38,7 @@ class LocalEngine:
         self.count = count
         self._setup = setup
         self._context: Any = _context()
+        warm_up()
         self._workers = [self._start(setup) for _ in range(count)]
 
     def give(self, worker: int, unit: Unit) -> None:
@@ -90,12 +92,23 @@ class LocalEngine:
 
 
 def warm_up() -> None:
-    """Let the processes' server import torch, while this one does something else."""
-    if (context := _context()).get_start_method() == "forkserver":
-        from multiprocessing.forkserver import ensure_running
+    """Let the processes' server import torch, while this one does something else.
 
-        del context
+    An interruption of the command reaches the server too, which would print a traceback of what it was importing.
+    """
+    if _context().get_start_method() != "forkserver":
+        return
+    from multiprocessing.forkserver import ensure_running
+
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if main:  # nobody else may set it; what is ignored here is ignored there
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
         ensure_running()
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
 
 
 def usable_cores() -> int:

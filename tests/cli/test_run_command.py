@@ -1,6 +1,9 @@
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from toy_runs import bench, make_workspace, run
@@ -238,6 +241,23 @@ def test_two_processes_print_the_same_table_as_one(tmp_path, first):
     assert done.exit_code == 0, done.output
     assert without_seconds(done.stdout) == without_seconds(first.stdout)
     assert "6 computed, 0 from the store" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="interrupts by signal")
+def test_an_interruption_of_two_processes_ends_with_130_and_without_a_traceback(tmp_path):
+    there = make_workspace(tmp_path)
+    command = [sys.executable, "-m", "bench", "run", "--workspace", there, "--out", there / "runs", "--track", "toy"]
+    command += ["--detector", "dark", "--threat", "pgd-l2", "--eps", "0.2", "--steps", "100000", "--workers", "2"]
+    started = subprocess.Popen(
+        command, cwd=there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not list((there / "runs").glob("cells/*/*")) and started.poll() is None:
+        time.sleep(0.1)
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does it, to all processes of the command
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130, said
+    assert "Traceback" not in said
+    assert "interrupted" in said
 
 
 def test_failures_are_the_same_on_two_processes(tmp_path):
