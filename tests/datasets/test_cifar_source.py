@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.cards.track import FormSpec
+from bench.datasets.forms import is_present
 from bench.datasets.published import BATCHES
 from bench.datasets.sources import load_source
 from bench.datasets.sources._cifar import read_batch
@@ -176,3 +178,16 @@ def test_what_is_no_batch_is_a_sentence(content):
         DataError, match=r"^a file is no file of CIFAR's images \(\w+\): remove it and fetch it again\.$"
     ):
         read_batch(content, "labels", "a file")
+
+
+def test_a_folder_counts_as_present_where_every_file_of_the_half_is_there(tmp_path):
+    dataset, half = HALVES[0]
+    form = FormSpec(source="torchvision", args={"dataset": dataset, "train": half == "train"})
+    assert not is_present(form, tmp_path)
+    here = unpack(dataset, tmp_path)
+    assert is_present(form, tmp_path)
+    names = list(BATCHES[dataset].files[half])
+    (here / names[-1]).unlink()
+    assert len(names) > 1 and not is_present(form, tmp_path)
+    pack(dataset, tmp_path)
+    assert is_present(form, tmp_path)

@@ -158,6 +158,8 @@ def test_one_cell_is_one_cell():
 
 def test_junit_has_a_failure_for_each_regression_and_an_error_for_each_missing_cell(mixed):
     suite = ET.fromstring(render_junit(mixed).encode())
+    for case, cell in zip(suite, mixed.cells, strict=True):
+        assert case.findtext("system-out").startswith(f"{cell.verdict}, ")  # the label is the test's name already
     assert {key: suite.get(key) for key in ("tests", "failures", "errors")} == {
         "tests": "5", "failures": "2", "errors": "1",
     }  # fmt: skip
