@@ -30,6 +30,15 @@ def sweep(make_meta, make_set):
     return [make_meta("gat", eps=eps, sets={"letters": make_set(auroc)}) for eps, auroc in aurocs.items()]
 
 
+def test_a_curve_begins_at_the_mean_of_the_sets_that_count_alone(make_meta, make_set):
+    sets = {"letters": make_set(0.8, clean=0.9), "uniform": make_set(0.99, clean=0.5, counts=False)}
+    axes = auroc_curves(build_tables([make_meta(eps=1.0, sets=sets)])[0])[0].figure.axes[0]
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(0.9)
+    without = {name: m.model_copy(update={"counts": False}) for name, m in sets.items()}
+    axes = auroc_curves(build_tables([make_meta(eps=1.0, sets=without)])[0])[0].figure.axes[0]
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(0.7)
+
+
 def test_a_curve_begins_at_the_clean_auroc_and_goes_through_every_radius(sweep):
     (drawing,) = auroc_curves(build_tables(sweep)[0])
     assert lines_of(drawing) == [[[0.0, 0.95], [0.5, 0.9], [1.0, 0.7], [2.0, 0.0]]]

@@ -101,6 +101,13 @@ def test_twice_the_steps_warn_above_one_hundredth_and_fail_above_three(extra, ve
     assert comparisons.converged_in_steps(seen, more, None).verdict is verdict
 
 
+def test_what_twice_the_steps_found_and_when_the_gain_came_is_said_in_words():
+    seen = view()
+    found = comparisons.converged_in_steps(seen, seen.attacked, 0.02).found
+    assert found.startswith(f"twice the steps bring the AUROC from {seen.auroc():.3f} to {seen.auroc():.3f}")
+    assert "2.0% of the gain comes in the last tenth of the steps" in found
+
+
 def test_a_gain_that_still_rises_in_the_last_tenth_is_a_warning():
     assert comparisons.converged_in_steps(view(), None, 0.06).verdict is Verdict.WARN
     assert comparisons.converged_in_steps(view(), None, 0.04).verdict is Verdict.PASS
