@@ -99,7 +99,7 @@ def test_every_card_has_a_section_and_every_variant_too(site):
 def test_parameters_show_the_cards_value_and_the_codes_explanation(site):
     words = " ".join(Page(site / "reference/threats.html").words.split())
     assert "step_size 2.0 2.0 Length of the first step in units of eps" in words
-    assert "points 100 100 Points drawn in the ball of every image." in words
+    assert "points 100 100 Points of the ball that are tried for every image." in words
 
 
 def test_every_field_of_a_card_is_explained_once(site, monkeypatch):
