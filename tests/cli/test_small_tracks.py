@@ -76,6 +76,14 @@ def test_a_score_that_is_named_is_refused_in_one_sentence(workspace, name, threa
     assert "left out of track" not in refused.stderr
 
 
+@pytest.mark.parametrize("threats", ["pgd-l2", "pgd-l*"])
+def test_a_score_that_is_named_is_refused_beside_one_that_can_be_run_too(workspace, threats):
+    refused = run(workspace, "--detector", "energy,klm", "--threat", threats, "--steps", "2", "--restarts", "1")
+    assert refused.exit_code == 2, refused.stdout
+    assert "error: klm x clean on few: " in refused.stderr
+    assert "left out of track" not in refused.stderr
+
+
 def test_where_nothing_can_be_fitted_the_run_is_refused(workspace):
     refused = run(workspace, "--detector", "klm*,openma?", "--threat", "clean")
     assert refused.exit_code == 2
