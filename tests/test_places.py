@@ -52,6 +52,14 @@ def test_without_a_home_the_embedded_track_and_weights_are_found(homeless):
     assert len(Track(catalog.track("digits")).set("test")) == 400
 
 
+def test_weights_that_belong_to_no_workspace_lie_in_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("ROBUSTOOD_WEIGHTS", raising=False)
+    monkeypatch.setattr("bench.cards.folders.user_cache", lambda: tmp_path)
+    assert weights_cache() == tmp_path / "weights"
+    monkeypatch.setenv("ROBUSTOOD_WEIGHTS", str(tmp_path / "elsewhere"))
+    assert weights_cache() == tmp_path / "elsewhere"
+
+
 def test_without_a_home_what_needs_a_folder_says_which_variable_names_one(homeless, tmp_path):
     with pytest.raises(UsageError, match="name one by ROBUSTOOD_DATA"):
         default_data_dir()

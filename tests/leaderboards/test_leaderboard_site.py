@@ -142,3 +142,8 @@ def test_a_board_without_rows_has_pages_that_say_so():
     assert set(pages) == {"index.html", "small/index.html", "small/compare.html"}
     assert "fewer than two" in pages["small/compare.html"]
     assert "no row yet" in dict(site_pages(all_of()))["index.html"]
+
+
+def test_the_page_of_a_re_attacked_row_says_with_which_seeds():
+    pages = "".join(page for page in dict(site_pages(all_of(varied_board()))).values() if isinstance(page, str))
+    assert "Fresh attacks at equal budget with the seeds 1, 2, 3; the lowest median ranks the row." in pages

@@ -13,7 +13,7 @@ from bench.cards.threat import Norm, Side, ThreatCard
 from bench.detectors.base import Detector
 from bench.testing.closed_forms import SHAPE, ClosedForm, LinearScore, MixtureScore, QuadraticScore, fixed_numbers
 from bench.testing.threats import Check, Setting, attack, images, threat_checks
-from bench.threat_models.apgd import APGD, APGDParams, checkpoints
+from bench.threat_models.apgd import APGD, APGDParams, AutoSteps, checkpoints
 from bench.threat_models.base import Context, Status
 
 FOLDER = Path(__file__).parents[2] / "threat_models"
@@ -161,3 +161,13 @@ def test_the_cards_list_every_parameter_with_its_default_and_have_the_radii_of_p
     assert set(card.params) == set(APGDParams.model_fields)
     assert APGDParams(**card.params) == APGDParams()
     assert Side.FOOL in card.sides
+
+
+def test_a_step_size_that_was_halved_at_the_last_checkpoint_is_not_halved_again_for_standing_still() -> None:
+    rule = AutoSteps(Norm.L2, 1.0, APGDParams(steps=100, rho=0.75), first=2.0)
+    mine = rule.memory(torch.zeros(1, 1, 2, 2), torch.zeros(1, dtype=torch.int64))
+    halved = []
+    for _ in range(4):
+        mine["rises"].fill_(100)  # the first condition of section 3.1 never holds, and nothing is improved
+        halved.append(bool(rule._fails(mine, 10)))
+    assert halved == [True, False, True, False]
