@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from bench.cards.code.methods import import_method
+from bench.cards.code.static_code import look_up
 from bench.errors import CardError
 
 
@@ -69,3 +70,10 @@ def test_a_module_that_fails_is_named_with_its_line(module, code):
 def test_what_is_no_method_path_is_refused(path):
     with pytest.raises(CardError, match=r"give package\.module:attribute"):
         import_method(path)
+
+
+@pytest.mark.parametrize(("workspace", "where"), [(None, "installed;"), ("mine", "installed or below .*mine;")])
+def test_a_module_that_no_source_is_found_of_is_told_where_it_was_looked_for(tmp_path, workspace, where):
+    folder = None if workspace is None else tmp_path / workspace
+    with pytest.raises(CardError, match=f"no module 'nowhere_at_all' with a source file; allowed is what is {where}"):
+        look_up("nowhere_at_all", "Thing", folder)

@@ -79,3 +79,15 @@ def test_a_data_check_of_the_embedded_track_needs_no_home():
         env={"PATH": "/usr/bin"} | {"HOME": "not-absolute"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_data_check_without_a_home_says_so_and_a_download_asks_for_a_folder(homeless):
+    from typer.testing import CliRunner
+
+    from bench.cli.app import app
+
+    done = CliRunner().invoke(app, ["data", "check", "--track", "digits"])
+    assert done.exit_code == 0, done.output
+    assert "there is no home folder" in " ".join(done.output.split())
+    refused = CliRunner().invoke(app, ["data", "download", "--track", "mnist"])
+    assert refused.exit_code == 2 or isinstance(refused.exception, UsageError), refused.output
