@@ -6,6 +6,8 @@ import yaml
 
 from bench.cards.catalog import Catalog
 from bench.cards.threat import Side
+from bench.datasets.track import Track
+from bench.evaluation import between
 
 CARD = {
     "name": "walk", "summary": "straight ways", "method": "bench.threat_models.interpolation:Between",
@@ -43,3 +45,23 @@ def test_the_scores_of_all_sets_are_the_clean_ones(walked):
         np.testing.assert_array_equal(cell.samples[name], clean.samples["clean_score"])
     assert set(cell.samples["status"]) == {""}
     assert cell.meta.mean.auroc == clean.meta.mean.auroc
+
+
+def test_the_noise_along_a_path_is_that_of_the_image_where_it_begins(cells, catalog, monkeypatch):
+    walked, asked, along, own = [], [], between._Walk.along, between.score_images
+
+    def walk(self, ends, alphas):
+        walked.append((ends, len(alphas)))
+        return along(self, ends, alphas)
+
+    def hear(detector, points, size, draws):
+        asked.append(draws.ids)
+        return own(detector, points, size, draws)
+
+    monkeypatch.setattr(between._Walk, "along", walk)
+    monkeypatch.setattr(between, "score_images", hear)
+    cells("labelled", "walk", micro_batch=16)
+    ids = Track(catalog.track("tiny"), workspace=catalog.workspace).set("test").ids
+    assert walked
+    for (ends, count), found in zip(walked, asked, strict=True):
+        assert found.tolist() == np.repeat(ids.numpy()[ends[:, 0]], count).tolist()
