@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench import metrics
+from bench.allocator import give_back_freed_memory
 from bench.cards.threat import Goal, Loss, Side
 from bench.detectors.base import Detector
 from bench.evaluation.crafting import Crafted, craft
@@ -209,8 +210,9 @@ def _attack(order: Order, names: Sequence[str], context: Context, part: Part, as
         best[rows] = torch.from_numpy(crafted.scores)
         for name, place in places.items():
             assault.scores[name] = best[place].numpy()
+        give_back_freed_memory()
         yield Piece(
-            done=replace(crafted, images=crafted.images[:0].cpu()),
+            done=crafted.without_images(),
             predicted=predict_classes(order.detector, crafted.images, context.micro_batch),
             kept=dict(_kept(order, places, rows, crafted.images)),
         )

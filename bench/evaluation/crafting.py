@@ -66,6 +66,10 @@ class Crafted:
             *([f"{repeated} early stops were not confirmed; those images were attacked again."] if repeated else []),
         ]
 
+    def without_images(self) -> "Crafted":
+        """The same with no image, and without the memory of those there were, which a view would hold."""
+        return replace(self, images=torch.empty(0, *self.images.shape[1:]))
+
     @classmethod
     def joined(cls, parts: Sequence["Crafted"]) -> "Crafted":
         """One after the other, without their images."""
@@ -73,7 +77,7 @@ class Crafted:
         width = max(part.trace.shape[1] for part in parts)
         columns = ("scores", "last_scores", "norm", "gradients", "queries", "status", "again")
         return cls(
-            images=first.images[:0],
+            images=first.without_images().images,
             trace=np.concatenate([np.pad(p.trace, ((0, 0), (0, width - p.trace.shape[1])), "edge") for p in parts]),
             figures={
                 name: np.concatenate([p.figures.get(name, np.full(len(p.scores), np.nan, np.float32)) for p in parts])

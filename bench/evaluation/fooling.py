@@ -86,7 +86,7 @@ def _fool(stage: Stage, threat: Threat, right: NDArray[np.bool_]) -> Assault:
         assert found is not None  # its classes are known
         logits.append(found)
         images[rows.numpy()] = part.images.cpu().numpy()
-        done.append(replace(part, images=part.images[:0]))
+        done.append(part.without_images())
     return _assault(stage, right, Crafted.joined(done), images, np.concatenate(logits))
 
 

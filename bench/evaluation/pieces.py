@@ -12,8 +12,9 @@ from bench.datasets.base import ImageSet
 from bench.evaluation.crafting import Crafted
 from bench.evaluation.planned import Part
 
-_HELD_BYTES = 64 * 2**20
-"""Images are attacked in pieces of at most so many bytes as float32: an attack holds about ten tensors of a piece."""
+_HELD_BYTES = 8 * 2**20
+"""Images are attacked in pieces of at most so many bytes as float32: an attack holds about ten tensors of a piece, and
+as many of its restarts. So the memory is about that of the network's own pass, however many images there are."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ _SLACK = 1.0 + 1e-6
 _COPY = 1e-9
 """Images nearer than this are the same image: float64 rounding over a million pixels stays below it."""
 
-_CHUNK_BYTES = 32 * 2**20
+_CHUNK_BYTES = 8 * 2**20
 """Size of one temporary array; at most three of them live at a time."""
 
 _Pixels = NDArray[np.float32] | NDArray[np.uint8]
@@ -67,7 +67,7 @@ def ceiling_at(distances: ArrayLike, eps: float) -> Ceiling:
 def nearest_distances(ood_images: ArrayLike, pool_images: ArrayLike, norm: Norm) -> FloatArray:
     """Distance of each OOD image to the nearest pool image, in [0, 1] pixel units.
 
-    Takes memory of about 100 MB beside the images themselves, whatever their number.
+    Takes memory of about 25 MB beside the images themselves, whatever their number.
 
     Args:
         ood_images: (N, ...) float in [0, 1], or uint8 in [0, 255] (faster for L-infinity).

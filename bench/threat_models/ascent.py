@@ -16,7 +16,7 @@ from bench.threat_models.gradient import Oracle
 from bench.threat_models.stepping import Found, Rows, ScheduledSteps, StepRule
 from bench.threat_models.tracking import Tracker
 
-_HELD_BYTES = 64 * 2**20
+_HELD_BYTES = 8 * 2**20
 """Rows are attacked together as long as one tensor of them stays within this size."""
 
 _REPORTS = 50
