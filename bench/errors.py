@@ -55,13 +55,28 @@ class CellError(BenchError):
     """A cell could not be computed; the other cells go on."""
 
 
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error says that memory is used up, the system's or a device's; also through a sentence made of it."""
+    while error is not None:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _OUT_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False
+
+
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What torch's allocators say where they have no error of their own for it."""
+
+
 def mishap(error: BaseException) -> CellError:
     """A method's own mistake, or its own exit, as the failure of one cell.
 
     Args:
         error: What a detector or a threat raised that is no `BenchError`.
     """
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return CellError("the memory is used up; use a smaller --limit or another --device.")
     text = " ".join(str(error).split())[:300]
     sentence = f"{type(error).__name__} in the detector or the threat ({text}); set BENCH_DEBUG=1 to see where."

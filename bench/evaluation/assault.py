@@ -14,6 +14,7 @@ from bench.allocator import give_back_freed_memory
 from bench.cards.threat import Goal, Loss, Side
 from bench.detectors.base import Detector
 from bench.evaluation.crafting import Crafted, craft
+from bench.evaluation.halving import halved, in_batches_that_fit
 from bench.evaluation.images import GALLERY, TEST, Images
 from bench.evaluation.pieces import WHOLE, Piece, Pieces, pieces, slices
 from bench.evaluation.pixels import Pixels
@@ -201,21 +202,26 @@ def _attack(order: Order, names: Sequence[str], context: Context, part: Part, as
     mine = (WHOLE if whole and part.number == 0 else part).rows(len(pixels), context.micro_batch)
     if whole and part.number > 0:
         mine = slice(0, 0)
+    size = context.micro_batch
     for within in pieces(mine.stop - mine.start, pixels.shape, context.micro_batch, whole=whole):
         rows = slice(mine.start + within.start, mine.start + within.stop)
-        crafted = craft(
-            order.detector, order.threat, pixels[rows], clean[rows], ids=ids[rows],
-            budget=Budget(ingredients.norm, ingredients.eps), context=context_at(context, rows, device, best),
-        )  # fmt: skip
+
+        def attacked(size: int, rows: slice = rows) -> tuple[Crafted, NDArray[np.int64]]:
+            asked = context_at(replace(context, micro_batch=size), rows, device, best)
+            crafted = craft(
+                order.detector, order.threat, pixels[rows], clean[rows], ids=ids[rows],
+                budget=Budget(ingredients.norm, ingredients.eps), context=asked,
+            )  # fmt: skip
+            return crafted, predict_classes(order.detector, crafted.images, size)
+
+        (crafted, predicted), size = in_batches_that_fit(attacked, size)
+        crafted.said += halved(context.micro_batch, size, "some images were attacked")
         best[rows] = torch.from_numpy(crafted.scores)
         for name, place in places.items():
             assault.scores[name] = best[place].numpy()
         give_back_freed_memory()
-        yield Piece(
-            done=crafted.without_images(),
-            predicted=predict_classes(order.detector, crafted.images, context.micro_batch),
-            kept=dict(_kept(order, places, rows, crafted.images)),
-        )
+        kept = dict(_kept(order, places, rows, crafted.images))
+        yield Piece(done=crafted.without_images(), predicted=predicted, kept=kept)
 
 
 def _kept(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from bench.evaluation.assembly import Before, Scored, cell_meta, kept_arrays, sa
 from bench.evaluation.between import walk_between
 from bench.evaluation.certificates import certified_bounds
 from bench.evaluation.gate import remarks
+from bench.evaluation.halving import halved, in_batches_that_fit
 from bench.evaluation.images import CALIBRATION, TEST, TRAIN, Images
 from bench.evaluation.pieces import Share
 from bench.evaluation.pixels import Pixels
@@ -42,10 +44,11 @@ def clean_cell(planned: PlannedCell, detector: Detector, images: Images, train: 
     started = time.monotonic()
     spec, fitted = planned.detector.thresholds, CALIBRATION if train is None else TRAIN
     every = images.sets() if train is None else {**images.sets(), TRAIN: train}
-    scored = {
-        name: _scored(planned, detector, chosen, bits=name not in (CALIBRATION, TRAIN))
-        for name, chosen in every.items()
-    }
+    scored, wanted = {}, planned.ingredients.micro_batch
+    size = wanted
+    for name, chosen in every.items():
+        bits = name not in (CALIBRATION, TRAIN)
+        scored[name], size = in_batches_that_fit(partial(_scored, planned, detector, chosen, bits), size)
     clean = Before.of({name: scored[name] for name in images.sets()})
     thresholds = Thresholds.of(spec, scored[fitted].scores, scored[fitted].predicted, label=planned.label)
     nothing = untouched_assault(clean.scores, clean.predicted)
@@ -57,7 +60,8 @@ def clean_cell(planned: PlannedCell, detector: Detector, images: Images, train: 
     )  # fmt: skip
     meta = cell_meta(planned, images, clean, nothing, Targets(None, None), thresholds, rejection=rejection)
     skipped = (*images.skipped(), *(f"{TRAIN}: {said}" for said in (train.skipped if train is not None else ())))
-    notes = (*skipped, *missing_classes(rejection, planned.track.classes), *remarks(planned, meta))
+    smaller = halved(wanted, size, "some images were scored")
+    notes = (*skipped, *smaller, *missing_classes(rejection, planned.track.classes), *remarks(planned, meta))
     return Cell(signed(meta, detector, started, notes), sample_table(images, clean, nothing))
 
 
@@ -147,9 +151,9 @@ def between_cell(stage: Stage, threat: Threat) -> Cell:
     return Cell(signed(meta, stage.detector, started, ()), sample_table(stage.images, stage.before, nothing))
 
 
-def _scored(planned: PlannedCell, detector: Detector, chosen: ImageSet, *, bits: bool) -> Scored:
-    """Scores and predicted classes of one set, and its bits per dimension where they are asked for."""
-    pixels, size, spec = Pixels([chosen], device_of(detector)), planned.ingredients.micro_batch, planned.detector
+def _scored(planned: PlannedCell, detector: Detector, chosen: ImageSet, bits: bool, size: int) -> Scored:
+    """Scores and predicted classes of one set in batches of `size`, and its bits per dimension where asked for."""
+    pixels, spec = Pixels([chosen], device_of(detector)), planned.detector
     scores = score_images(detector, pixels, size, Draws(chosen.ids))
     logits = class_logits(detector, pixels, size)
     found = image_bits(detector, pixels, size) if bits else None

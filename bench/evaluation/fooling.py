@@ -1,6 +1,7 @@
 """Cells of side `fool`: ID test images are made to be misclassified, and accepted by the detector."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench.errors import CellError, DataError, NotApplicableError
 from bench.evaluation.assault import Assault, context_at, context_of, untouched_assault
 from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, signed
 from bench.evaluation.crafting import Crafted, attempt_attack
+from bench.evaluation.halving import halved, in_batches_that_fit
 from bench.evaluation.images import TEST
 from bench.evaluation.pieces import pieces
 from bench.evaluation.results import Cell, FoolAtEps, FoolMetrics
@@ -20,6 +22,8 @@ from bench.evaluation.scoring import Logits, class_logits, classes_of, device_of
 from bench.evaluation.stage import Stage
 from bench.metrics.scores import Scores
 from bench.threat_models.base import Budget, Threat
+
+Progress = Callable[[float, torch.Tensor], None]
 
 CLASS_SCORE = "class_score"
 """The column of the largest logit after the attack: what per-class percentile thresholds are held against."""
@@ -70,20 +74,25 @@ def _fool(stage: Stage, threat: Threat, right: NDArray[np.bool_]) -> Assault:
     attacked = torch.from_numpy(np.flatnonzero(right))
     images = test.pixels().numpy()  # all of them are kept
     context = context_of(stage.order(threat), [TEST], Side.FOOL, None)
-    done, logits = [], []
+    done, logits, size = [], [], context.micro_batch
     for piece in pieces(len(attacked), images.shape[1:], context.micro_batch, whole=threat.couples_images):
         rows = attacked[piece]
 
         def hear(share: float, scores: torch.Tensor, piece: slice = piece) -> None:
             stage.watch((piece.start + share * (piece.stop - piece.start)) / len(attacked), None)
 
-        part = attempt_attack(
-            stage.detector, threat, test.pixels(rows).to(device), ids=test.ids[rows].to(device),
-            budget=Budget(ingredients.norm, ingredients.eps),
-            context=replace(context_at(context, rows, device), progress=hear),
-        )  # fmt: skip
-        found = class_logits(stage.detector, part.images, context.micro_batch)
-        assert found is not None  # its classes are known
+        def attempt(size: int, rows: torch.Tensor = rows, hear: Progress = hear) -> tuple[Crafted, Logits]:
+            part = attempt_attack(
+                stage.detector, threat, test.pixels(rows).to(device), ids=test.ids[rows].to(device),
+                budget=Budget(ingredients.norm, ingredients.eps),
+                context=replace(context_at(context, rows, device), progress=hear, micro_batch=size),
+            )  # fmt: skip
+            found = class_logits(stage.detector, part.images, size)
+            assert found is not None  # its classes are known
+            return part, found
+
+        (part, found), size = in_batches_that_fit(attempt, size)
+        part.said += halved(context.micro_batch, size, "some images were attacked")
         logits.append(found)
         images[rows.numpy()] = part.images.cpu().numpy()
         done.append(part.without_images())

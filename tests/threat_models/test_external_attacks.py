@@ -164,6 +164,14 @@ def test_an_exception_fails_its_chunk_alone_and_says_so_in_one_sentence() -> Non
     assert result.notes == ("Stand-in failed (ValueError: two lines of trouble); 3 images count as failed.",)
 
 
+def test_a_library_without_memory_is_not_a_failed_chunk() -> None:
+    def returns(x: Tensor) -> Tensor:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.")
+
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        attack(Library(returns), LinearScore(), SETTING)
+
+
 def test_the_harness_passes_on_what_a_threat_has_to_say() -> None:
     x, ids = images()
     context = Context(Side.EVADE, micro_batch=4)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.cards.threat import Norm
 from bench.detectors.base import Detector
-from bench.errors import CellError
+from bench.errors import CellError, is_out_of_memory
 from bench.randomness import derive_seed
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ball_of
@@ -104,6 +104,8 @@ class External(Threat):
                     images = self.craft(model, x[samples].clone(), model.labels(), norm=norm, eps=eps, seed=seed)
                 self._keep(tracker, oracle, samples, images, norm, eps)
             except Exception as error:  # whatever the library raises, its assertions too
+                if is_out_of_memory(error):
+                    raise  # it is asked again, with smaller chunks
                 reason = " ".join(str(error).split())[:200] or "without a word"
                 sentence = f"{self.params.attack} failed ({type(error).__name__}: {reason})"
                 failures[sentence] = torch.cat([failures.get(sentence, samples[:0]), samples])
