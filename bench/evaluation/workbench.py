@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from bench.datasets.track import Track
 from bench.detectors.base import Detector, silent
 from bench.detectors.boundary import Bounded
 from bench.detectors.loading import load_detector
+from bench.detectors.networks.passes import Passes
 from bench.errors import BenchError, CardError, CellError, DataError, NotApplicableError, mishap
 from bench.evaluation.cell import attacked_cell, attacked_share, between_cell, clean_cell
 from bench.evaluation.fits import fit_or_recall
@@ -90,6 +92,7 @@ class Workbench:
         self._images: dict[tuple[str, int | None, tuple[str, ...]], Images | DataError] = {}
         self._loaded: tuple[str, Detector] | None = None  # one at a time: a device's memory may hold no more
         self._clean: dict[str, Cell | BenchError] = {}
+        self._passes = Passes()
         self.failed: dict[str, BenchError] = {}
 
     def compute(self, planned: PlannedCell, watch: Watcher, shares: Sequence[Share] = ()) -> Cell:
@@ -227,7 +230,9 @@ class Workbench:
         known = self._clean.get(planned.key) or self._store.get(planned.key)
         if known is None:
             try:
-                known = clean_cell(planned, self._detector(planned), self._sets(planned), self._train(planned))
+                detector = self._detector(planned)
+                with self._shared(planned, detector):
+                    known = clean_cell(planned, detector, self._sets(planned), self._train(planned))
                 known = self._store.put(known)
             except StoreError:
                 raise
@@ -278,7 +283,14 @@ class Workbench:
     def _fit(self, planned: PlannedCell, detector: Detector) -> None:
         heard = self._fitting
         progress = silent if heard is None else lambda done, total, note: heard(planned, done, total, note)
-        fit_or_recall(detector, planned.detector, self._track(planned), self._catalog, progress=progress)
+        with self._shared(planned, detector):
+            fit_or_recall(detector, planned.detector, self._track(planned), self._catalog, progress=progress)
+
+    def _shared(self, planned: PlannedCell, detector: Detector) -> AbstractContextManager[None]:
+        """While it is entered, the detector's network is not asked for what an equal one was asked for before."""
+        settings = planned.detector.network
+        own = planned.detector.name not in self._given.detectors and settings is not None
+        return self._passes.shared(detector.network, settings.model_dump(mode="json") if own and settings else None)
 
     def _check_code(self, planned: PlannedCell) -> None:
         """Raise where the code that was loaded is not the one that the cell's key was made of.

@@ -1,10 +1,14 @@
 """What a detector may ask of the network inside it."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Recall = Callable[[str, Tensor, Callable[[Tensor], tuple[Tensor, ...]]], tuple[Tensor, ...]]
+"""Called with (name of a function, batch, the function): what it gave for the batch before, or else gives now."""
 
 
 class Network(nn.Module):
@@ -39,7 +43,12 @@ class FromPixels(Network):
         resize: Side that images are brought to after the crop, bilinearly with antialiasing; None keeps their size.
         mean: One number a channel, subtracted after the crop; None subtracts nothing.
         std: One number a channel, divided by; None divides by nothing.
+
+    Attributes:
+        recall: Knows what the network gave before; None asks it always. See `bench.detectors.networks.passes`.
     """
+
+    recall: Recall | None = None
 
     def __init__(
         self,
@@ -69,8 +78,24 @@ class FromPixels(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, K) logits."""
-        logits: Tensor = self.network(self._given(x))
-        return logits
+        if type(self.network).forward is Network.forward:
+            return self.ends(x)[1]  # the same pass, which may be known
+        return self._recalled("logits", x, self._logits)[0]
+
+    def ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, D) penultimate features and (N, K) logits for (N, C, H, W) images in [0, 1], from one pass."""
+        features, logits = self._recalled("ends", x, self._ends)
+        return features, logits
+
+    def _recalled(self, name: str, x: Tensor, function: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        return function(x) if self.recall is None or torch.is_grad_enabled() else self.recall(name, x, function)
+
+    def _ends(self, x: Tensor) -> tuple[Tensor, ...]:
+        found = self.activations(x)
+        return found["penultimate"].flatten(1), found["logits"]
+
+    def _logits(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (self.network(self._given(x)),)
 
     def _given(self, x: Tensor) -> Tensor:
         """Networks of others may write into their input, which a score may need once more."""

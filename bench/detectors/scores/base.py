@@ -223,8 +223,7 @@ class Score(Detector):
         return made
 
     def _unshaped(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        activations = needed_network(self).activations(x)
-        return activations["penultimate"].flatten(1), activations["logits"]
+        return needed_network(self).ends(x)
 
     def _shaped(self, features: Tensor) -> tuple[Tensor, Tensor]:
         assert self.shaping is not None
