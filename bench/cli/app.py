@@ -18,6 +18,7 @@ from bench.errors import UsageError
 
 MODULES = {
     "run": "run",
+    "plan": "plan",
     "diagnose": "diagnose",
     "table": "table",
     "report": "report",
@@ -38,6 +39,7 @@ MODULES = {
 
 SUMMARIES = {
     "run": "Attack detectors on tracks and print how much AUROC is left.",
+    "plan": "Print what a run would compute: cells, gradients, queries, time and memory.",
     "diagnose": "Check an attack: is its figure strong, converged, and made of gradients that can be used?",
     "table": "Print the tables of the cells that are stored, computing nothing.",
     "report": "Write one HTML page of the cells that are stored: tables, curves, images, soundness, hashes.",

@@ -63,22 +63,11 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     """What comes of the cells, on one process or several."""
     from bench.engines.base import Engine, Setup
-    from bench.engines.local import LocalEngine, default_workers, warm_up
+    from bench.engines.local import LocalEngine
     from bench.engines.run import run_on
     from bench.evaluation.engine import run_plan
 
-    chosen, count = "cpu", 1
-    if missing:  # only then is torch needed
-        from bench.cli.devices import resolve_device
-
-        asked = hands.workers if hands.workers is not None else _from_environment()
-        if asked is None and device in ("auto", "cpu"):
-            asked = default_workers()
-        if asked is not None and asked > 1 and hands.engine is EngineName.LOCAL:
-            warm_up()
-        if hands.engine is EngineName.LOCAL or device != "auto":  # machines of a cluster may have what this one lacks
-            chosen = resolve_device(device) if hands.engine is EngineName.LOCAL else device
-        count = asked if asked is not None and (hands.workers is not None or chosen == "cpu") else 1
+    chosen, count = chosen_hands(hands, device, soon=True) if missing else ("cpu", 1)  # only then is torch needed
     watch, fitting = progress.watch, progress.fitting
     if count == 1 and hands.engine is EngineName.LOCAL:
         yield from run_plan(planned, store, cards, device=chosen, data_dir=data_dir, progress=watch, fitting=fitting)
@@ -95,6 +84,31 @@ def _outcomes(
         return RayEngine(setup, hands.workers, address=hands.address, gpus=gpus)
 
     yield from run_on(planned, store, begin, progress=watch, fitting=fitting)
+
+
+def chosen_hands(hands: Hands, device: str, *, soon: bool = False) -> tuple[str, int]:
+    """The device, and how many processes compute.
+
+    Args:
+        hands: As the command line says.
+        device: By its name there.
+        soon: Whether they are needed soon: what starts them then begins while this process imports torch.
+
+    Raises:
+        UsageError: There is no such device.
+    """
+    from bench.cli.devices import resolve_device
+    from bench.engines.local import default_workers, warm_up
+
+    asked = hands.workers if hands.workers is not None else _from_environment()
+    if asked is None and device in ("auto", "cpu"):
+        asked = default_workers()
+    if soon and asked is not None and asked > 1 and hands.engine is EngineName.LOCAL:
+        warm_up()
+    chosen = "cpu"
+    if hands.engine is EngineName.LOCAL or device != "auto":  # machines of a cluster may have what this one lacks
+        chosen = resolve_device(device) if hands.engine is EngineName.LOCAL else device
+    return chosen, asked if asked is not None and (hands.workers is not None or chosen == "cpu") else 1
 
 
 def _from_environment() -> int | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -114,17 +114,20 @@ def command(
 
     Clean scores are always computed too. A cell that the folder of --out holds is not computed again.
     """
-    options = {
-        "detector": comma_separated(detector) or None, "network": network,
-        "threat": comma_separated(threat) or None, "eps": eps,
-        "track": comma_separated(track) or None, "ood": set_names(ood), "without": set_names(without), "side": side,
-        "goal": goal, "loss": loss, "limit": limit, "micro_batch": micro_batch,
-        "seed": seed, "restarts": restarts, "steps": steps,
-        "step_size": step_size, "early_stop": early_stop,
-        "device": device, "workers": workers, "engine": engine, "address": address, "gpus": gpus, "shard": shard,
-        "workspace": workspace, "data_dir": data_dir, "out": out,
-    }  # fmt: skip
-    raise typer.Exit(execute(read_request(options, grid), quiet=quiet, diagnose=diagnose))
+    given = {name: value for name, value in locals().items() if name not in OWN_OPTIONS}
+    raise typer.Exit(execute(asked(given), quiet=quiet, diagnose=diagnose))
+
+
+OWN_OPTIONS = ("diagnose", "quiet")
+"""The options that say nothing of what is to be computed; `bench plan` takes all others."""
+
+
+def asked(given: Mapping[str, Any]) -> RunRequest:
+    """The request of the options on a command line, by the names of the arguments of `command`."""
+    options = {name: value for name, value in given.items() if name != "grid"}
+    options |= {name: comma_separated(given[name]) or None for name in ("detector", "threat", "track")}
+    options |= {name: set_names(given[name]) for name in ("ood", "without")}
+    return read_request(options, given["grid"])
 
 
 def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False) -> int:
@@ -143,7 +146,7 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     from bench.evaluation.store import Store
 
     cards = catalog(request.workspace)
-    planned = request.part_of(_planned(request, cards))
+    planned = planned_cells(request, cards)
     store = Store(request.out)
     outcomes = compute_cells(
         cards,
@@ -188,7 +191,12 @@ def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False)
     return USAGE if all(failure.usage for failure in failures) else FAILED
 
 
-def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
+def planned_cells(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
+    """The cells of a request that are this command's, after notices of what is left out.
+
+    Raises:
+        UsageError: As `bench.evaluation.plan.plan`.
+    """
     from bench.evaluation.plan import plan
 
     omitted = _Omitted(request.detector)
@@ -224,7 +232,7 @@ def _planned(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
         say(f"notice: threat '{threat}' has no parameter '{name}'; it runs as its card says.")
     for sentence in _incomplete({cell.label: cell.left_out for cell in planned if cell.refused is None}):
         say(f"notice: {sentence}")
-    return planned
+    return request.part_of(planned)
 
 
 def _threats(request: RunRequest, cards: "Catalog") -> list[str]:

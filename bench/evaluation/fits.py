@@ -58,6 +58,12 @@ def fit_or_recall(
     return False
 
 
+def recall(detector: Detector, spec: DetectorSpec, track: Track, catalog: Catalog) -> bool:
+    """The same from the cache alone: whether it was there. Arguments as in `fit_or_recall`."""
+    file = _file(detector, spec, track, catalog)
+    return file is not None and _recalled(detector, file)
+
+
 def _statistics(detector: Detector) -> dict[str, Tensor]:
     """The part of the state that is not the network's; behind the boundary, the names are those of the detector."""
     inner = getattr(detector, "inner", detector)

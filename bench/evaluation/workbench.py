@@ -160,6 +160,18 @@ class Workbench:
         """
         self._sets(planned)
 
+    def images(self, planned: PlannedCell) -> Images:
+        """The images of a cell.
+
+        Raises:
+            DataError: Some are missing or cannot be used.
+        """
+        return self._sets(planned)
+
+    def track(self, planned: PlannedCell) -> Track:
+        """The track of a cell."""
+        return self._track(planned)
+
     def stage(self, planned: PlannedCell) -> Stage:
         """What the cell of an attack begins with, for further runs beside it.
 

@@ -14,6 +14,7 @@ from bench import randomness
 from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.detectors.base import Detector, DetectorInfo
 from bench.detectors.untouched import untouched
+from bench.threat_models.costs import Case, Cost
 
 TRACE_LENGTH = 64
 """The most points that a score trace holds."""
@@ -224,6 +225,14 @@ class Threat(ABC):
     def reads_test(self) -> bool:
         """Whether the pool is to be the ID test images, as some papers have it; never for a figure that is ranked."""
         return False
+
+    def cost(self, case: Case) -> Cost | None:
+        """What an image costs at most where nothing stops the attack early, told without running it; None: unknown.
+
+        Args:
+            case: What it may depend on beside the parameters.
+        """
+        return None
 
     def __init__(self, params: ThreatParams | None = None) -> None:
         self.params = params if params is not None else self.Params()

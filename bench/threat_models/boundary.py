@@ -13,6 +13,7 @@ from bench.detectors.base import Detector
 from bench.errors import UsageError
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.guides import nearest_guides, needed_pool
 from bench.threat_models.nearest import Nearest, labels_to_fool
@@ -88,6 +89,10 @@ class Boundary(Threat):
     Params = BoundaryParams
     follows_loss = False
     params: BoundaryParams
+
+    def cost(self, case: Case) -> Cost:
+        """Eleven queries for ten steps, and those that look for a start."""
+        return Cost(0, 1 + self.params.starts + _HALVINGS + 1.1 * self.params.steps)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """The nearest image that does it, for every sample that has a start.

@@ -4,12 +4,17 @@ from torch import Tensor
 
 from bench.detectors.base import Detector
 from bench.threat_models.base import AttackResult, Budget, Context, Threat
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.tracking import Tracker
 
 
 class Clean(Threat):
     """Returns the images as they are, with one query each for the score trace."""
+
+    def cost(self, case: Case) -> Cost:
+        """One query."""
+        return Cost(0, 1)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query an image; any budget is left unspent."""

@@ -12,6 +12,7 @@ from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.cw_hinge import Hinge, Rejection, pixel_units
 from bench.threat_models.decisions import wrong_classes
 from bench.threat_models.gradient import Oracle
@@ -89,6 +90,12 @@ class CarliniWagner(Threat):
     Params = CWParams
     follows_loss = False
     params: CWParams
+
+    def cost(self, case: Case) -> Cost:
+        """A gradient a step for each constant, and one for each class at the clean image."""
+        targets = min(self.params.candidates, case.classes - 1) if self.params.targeted is Target.NONE else 1
+        steps = self.params.binary_search_steps * self.params.max_iterations
+        return Cost(steps + targets + 1, 1 + self.params.shrink_steps)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """At most binary_search_steps * max_iterations + candidates + 1 gradients and shrink_steps + 1 queries."""

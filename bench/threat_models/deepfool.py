@@ -10,6 +10,7 @@ from bench.cards.threat import Loss, Norm
 from bench.detectors.base import Detector, DetectorInfo
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.decisions import class_gradients, wrong_classes
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.nearest import Nearest, labels_to_fool
@@ -49,6 +50,11 @@ class DeepFool(Threat):
     def leaves_out(self, info: DetectorInfo, context: Context) -> tuple[str, ...]:
         """Acceptance, whatever the loss: the classifier alone directs."""
         return super().leaves_out(info, replace(context, loss=Loss.MARGIN))
+
+    def cost(self, case: Case) -> Cost:
+        """A gradient for each class that is considered, and one query, a step."""
+        classes = min(self.params.candidates, case.classes - 1) + 1
+        return Cost(self.params.steps * classes, 1 + self.params.steps)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One gradient for each class that is considered, and one query, a step."""

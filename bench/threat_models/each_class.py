@@ -10,6 +10,7 @@ from bench.detectors.base import Detector
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ascend, ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.objectives import needed_class_scores
 from bench.threat_models.pgd import Momentum, PGDParams, step_sizes
@@ -40,6 +41,11 @@ class EachClass(Threat):
 
     Params = EachClassParams
     params: EachClassParams
+
+    def cost(self, case: Case) -> Cost:
+        """An ascent for each class, and one query that ranks them."""
+        towards = min(self.params.classes, case.classes)
+        return Cost(towards * self.params.restarts * self.params.steps, 1 + towards * (1 + self.params.restarts))
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """Every image towards every class, each pair as an image of its own.

@@ -10,6 +10,7 @@ from torch import Tensor
 from bench.detectors.base import Detector, DetectorInfo
 from bench.threat_models.ascent import ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.guides import drawn_guides, needed_pool, ordered_guides
 from bench.threat_models.matching import Matching, Plan, Update
 from bench.threat_models.pgd import PGDParams, Schedule, step_sizes
@@ -101,6 +102,11 @@ class FeatureMatching(Threat):
 
     def _place(self, info: DetectorInfo) -> str:
         return info.matched if self.params.match == "auto" else self.params.match
+
+    def cost(self, case: Case) -> Cost:
+        """A gradient and at most one query a step, and one query for each end."""
+        starts = self.params.guides_per_image * self.params.restarts
+        return Cost(starts * self.params.steps, 1 + starts * (self.params.steps + 1))
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """A gradient a step, and a query where the features are not the score itself; one more query for each end."""

@@ -10,6 +10,7 @@ from bench.errors import UsageError
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.guides import drawn_guides, nearest_guides, needed_pool
 from bench.threat_models.tracking import Tracker
@@ -38,6 +39,10 @@ class Interpolation(Threat):
 
     Params = InterpolationParams
     params: InterpolationParams
+
+    def cost(self, case: Case) -> Cost:
+        """A query a point, and one for the image itself."""
+        return Cost(0, 1 + (self.params.nearest + self.params.drawn) * self.params.points)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query a point, and one for the clean image."""
@@ -121,6 +126,10 @@ class Between(Threat):
 
     Params = BetweenParams
     params: BetweenParams
+
+    def cost(self, case: Case) -> Cost:
+        """A query a point of each way, shared among the images that may be ends."""
+        return Cost(0, self.params.pairs * self.params.points / case.images)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """Not on the side of the score: ways between images have no attacked image.

@@ -13,6 +13,7 @@ from bench.errors import UsageError
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.objectives import FoolObjective, needed_logits, wrong_margin
 from bench.threat_models.pgd import PGDParams, step_sizes
@@ -63,6 +64,11 @@ class Joint(Threat):
     Params = JointParams
     follows_loss = False
     params: JointParams
+
+    def cost(self, case: Case) -> Cost:
+        """An orthogonal step has two gradients; queries: the clean image and the last iterate of each restart."""
+        each = 2 if self.params.mode is Mode.ORTHOGONAL else 1
+        return Cost(each * self.params.steps * self.params.restarts, 1 + self.params.restarts)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """Every image from every start; an orthogonal step costs two gradients.

@@ -1,5 +1,6 @@
 """The Jacobian-based saliency map attack: two pixels a step, as few of them as it takes."""
 
+import math
 from dataclasses import replace
 from enum import StrEnum
 
@@ -11,6 +12,7 @@ from bench.cards.threat import Loss
 from bench.detectors.base import Detector, DetectorInfo
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.decisions import wrong_classes
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.nearest import Nearest, changed_pixels, labels_to_fool
@@ -65,6 +67,12 @@ class JSMA(Threat):
     def leaves_out(self, info: DetectorInfo, context: Context) -> tuple[str, ...]:
         """Acceptance, whatever the loss: the classifier alone directs."""
         return super().leaves_out(info, replace(context, loss=Loss.MARGIN))
+
+    def cost(self, case: Case) -> Cost:
+        """Two gradients and one query for each pair of pixels and each target."""
+        steps = max(1, int(self.params.gamma * math.prod(case.shape) / 2))
+        targets = case.classes - 1 if self.params.targets is Targets.ALL else 1
+        return Cost(2 * targets * steps, 1 + targets * steps)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """Two gradients and one query a step and target."""

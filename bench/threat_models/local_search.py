@@ -1,5 +1,6 @@
 """Greedy local search: a black box attack that changes a few pixels a round."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional
 from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.nearest import changed_pixels
 from bench.threat_models.tracking import Tracker
@@ -55,6 +57,11 @@ class LocalSearch(Threat):
 
     Params = LocalSearchParams
     params: LocalSearchParams
+
+    def cost(self, case: Case) -> Cost:
+        """One query a probe, one a round, and one for the image itself."""
+        probes = min(self.params.probes, math.prod(case.shape[1:]))
+        return Cost(0, 1 + self.params.rounds * (probes + 1))
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """At most (probes + 1) * rounds + 1 queries an image."""

@@ -11,6 +11,7 @@ from bench.detectors.base import Detector
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ascend, ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost, ascent_cost
 
 Momentum = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
@@ -56,6 +57,10 @@ class PGD(Threat):
 
     Params = PGDParams
     params: PGDParams
+
+    def cost(self, case: Case) -> Cost:
+        """A gradient a step; queries: the clean image, the classes to aim at, the last iterate of each restart."""
+        return ascent_cost(self.params.steps, self.params.restarts, case)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """Every image from every start; see `bench.threat_models.ascent`."""

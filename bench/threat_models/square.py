@@ -11,6 +11,7 @@ from bench.detectors.base import Detector
 from bench.threat_models import geometry, square_moves
 from bench.threat_models.ascent import ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.tracking import Tracker
 
@@ -51,6 +52,10 @@ class Square(Threat):
 
     Params = SquareParams
     params: SquareParams
+
+    def cost(self, case: Case) -> Cost:
+        """One query for the clean image, and `queries` a restart."""
+        return Cost(0, 1 + self.params.queries * self.params.restarts)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query for the clean image, and `queries` a restart."""

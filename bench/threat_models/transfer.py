@@ -7,6 +7,7 @@ from bench.errors import UsageError
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.tracking import Tracker
 
@@ -18,6 +19,10 @@ class Transfer(Threat):
     here each is projected into ball and box, and the best by the attacked detector's own score is kept. Gradients are
     spent on the surrogates and are not counted here.
     """
+
+    def cost(self, case: Case) -> Cost:
+        """One query a source, and one for the clean image; what its images cost is counted with the sources."""
+        return Cost(0, 1 + case.sources)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query a surrogate, and one for the clean image.

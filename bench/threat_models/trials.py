@@ -9,6 +9,7 @@ from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.threat_models.ascent import ball_of
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.tracking import Tracker
 
@@ -47,6 +48,10 @@ class Trials(Threat):
             ids: (N,) the images' sample ids, for random numbers of `context`.
             context: Of the attack.
         """
+
+    def cost(self, case: Case) -> Cost:
+        """One query a point, and one for the clean image."""
+        return Cost(0, 1 + self.params.points)
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query a point, and one for the clean image."""

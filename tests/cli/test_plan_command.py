@@ -1,0 +1,144 @@
+"""`bench plan`: what it announces is what `bench run` with the same options then does."""
+
+import json
+from pathlib import Path
+
+import pytest
+from toy_runs import bench, make_workspace
+
+from bench.cli import plan, run
+from bench.cli.durations import duration
+from bench.engines import forecast as forecasts
+from bench.evaluation.store import Store
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return make_workspace(tmp_path / "workspace")
+
+
+def planned(workspace: Path, out: Path, *options: object) -> dict:
+    result = bench("plan", *given(workspace, out, *options), "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def given(workspace: Path, out: Path, *options: object) -> tuple[object, ...]:
+    return ("--workspace", workspace, "--track", "toy", "--out", out, "--workers", 1, "--no-early-stop", *options)
+
+
+GRID = ("--detector", "dark,corner", "--threat", "clean,pgd-l2,square-l2", "--eps", 1, "--steps", 4, "--restarts", 2)
+
+
+def test_a_run_computes_the_cells_and_spends_what_was_planned(workspace, tmp_path):
+    out = tmp_path / "runs"
+    said = planned(workspace, out, *GRID)
+    assert bench("run", *given(workspace, out, *GRID)).exit_code == 0
+    metas = {meta.key: meta for meta in Store(out).metas()}
+    assert {cell["key"] for cell in said["to_compute"]} == set(metas)
+    for cell in said["to_compute"]:
+        meta = metas[cell["key"]]
+        assert cell["gradients"] == meta.gradients
+        if meta.threat == "clean":
+            assert cell["queries"] == 20 + 20 + 15 + 15 + 10  # which the cell counts for no attack
+        else:  # one query less an image where a detector has no classes to aim at
+            aims = 40 if meta.threat == "pgd-l2" else 0
+            assert cell["queries"] - aims == meta.queries
+    assert said["gradients"] == 2 * 40 * 8
+
+
+def test_nothing_is_stored_by_a_plan(workspace, tmp_path):
+    planned(workspace, tmp_path / "runs", *GRID)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_the_store_holds_is_not_planned_again(workspace, tmp_path):
+    out = tmp_path / "runs"
+    bench("run", *given(workspace, out, *GRID))
+    said = planned(workspace, out, *GRID)
+    assert (said["cells"], said["stored"], said["to_compute"], said["seconds"]) == (6, 6, [], 0)
+    more = planned(workspace, out, *GRID, "--eps", 2)
+    assert (more["cells"], more["stored"], len(more["to_compute"])) == (10, 6, 4)
+
+
+def test_members_of_a_worst_case_are_planned_once_though_they_are_asked_for_too(workspace, tmp_path):
+    options = ("--detector", "dark", "--eps", 1)
+    suite = planned(workspace, tmp_path, *options, "--threat", "auto-l2")
+    both = planned(workspace, tmp_path, *options, "--threat", "auto-l2,pgd-l2,noise-l2")
+    names = [cell["threat"] for cell in suite["to_compute"]]
+    assert {"auto-l2", "pgd-l2", "square-l2", "noise-l2", "clean"} <= set(names)
+    assert sorted(names) == sorted(cell["threat"] for cell in both["to_compute"])
+    assert suite["gradients"] == both["gradients"] > 0
+    assert next(cell for cell in suite["to_compute"] if cell["threat"] == "auto-l2")["gradients"] == 0
+
+
+def test_the_side_says_how_many_images_are_attacked(workspace, tmp_path):
+    options = ("--detector", "dark", "--threat", "pgd-l2", "--eps", 1, "--steps", 3, "--restarts", 1)
+    spent = {side: planned(workspace, tmp_path, *options, "--side", side)["gradients"] for side in ("evade", "alarm")}
+    assert spent == {"evade": 40 * 3, "alarm": 20 * 3}
+    assert planned(workspace, tmp_path, *options, "--side", "both")["gradients"] == 60 * 3
+
+
+def test_a_threat_that_does_not_say_what_it_costs_is_named(workspace, tmp_path):
+    pgd = (Path(run.__file__).parents[2] / "threat_models" / "pgd-l2.yaml").read_text()
+    module = "silent_threat_of_a_plan"
+    (workspace / f"{module}.py").write_text(
+        "from bench.threat_models.pgd import PGD\n\n"
+        "class Silent(PGD):\n    def cost(self, case):\n        return None\n"
+    )
+    card = pgd.replace("name: pgd-l2", "name: silent").replace("bench.threat_models.pgd:PGD", f"{module}:Silent")
+    (workspace / "threat_models").mkdir()
+    (workspace / "threat_models" / "silent.yaml").write_text(card)
+    options = given(workspace, tmp_path, "--detector", "dark", "--threat", "silent,noise-l2", "--eps", 1)
+    result = bench("plan", *options)
+    assert "unknown, and not counted, is what these threats cost: silent." in result.stderr
+    assert "0+ ?" in result.stdout
+    said = planned(workspace, tmp_path, "--detector", "dark", "--threat", "silent,noise-l2", "--eps", 1)
+    assert said["unknown_threats"] == ["silent"]
+    assert said["queries"] == 80 + 40 * 101
+
+
+def test_a_detector_that_cannot_be_timed_is_named_and_the_others_are_timed(workspace, tmp_path):
+    options = given(workspace, tmp_path, "--detector", "dark,interrupted", "--threat", "pgd-l2", "--eps", 1)
+    (module,) = workspace.glob("toy_methods_*.py")
+    text = (
+        module.read_text().replace("if x.requires_grad:", "if len(x) > 16:").replace("KeyboardInterrupt", "ValueError")
+    )
+    module.write_text(text)
+    result = bench("plan", *options)
+    assert result.exit_code == 0
+    assert "the time of detector 'interrupted' is not known: " in result.stderr
+    assert "At the full budget:" in result.stdout
+
+
+def test_a_shard_plans_its_own_cells(workspace, tmp_path):
+    one, two = (planned(workspace, tmp_path, *GRID, "--shard", f"{n}/2") for n in (1, 2))
+    assert one["cells"] + two["cells"] == planned(workspace, tmp_path, *GRID)["cells"]
+
+
+def test_plan_has_the_options_of_run_but_those_that_compute_nothing():
+    import inspect
+
+    ours, theirs = (set(inspect.signature(module.command).parameters) for module in (plan, run))
+    assert ours == theirs - {"quiet", "diagnose"} | {"as_json"}
+
+
+def test_more_processes_share_the_time_and_one_cell_that_cannot_be_shared_takes_its_own(workspace, tmp_path):
+    def cell(shared: bool, seconds: float) -> forecasts.CellCost:
+        kind = type("Cell", (), {"can_be_shared": shared})
+        return forecasts.CellCost(kind(), 1, 1, seconds)
+
+    def seconds(*costs: forecasts.CellCost) -> float:
+        return forecasts.Forecast(2, 0, costs, workers=2, loading=3.0, memory=0).seconds
+
+    assert seconds(cell(True, 10), cell(True, 20)) == 3 + 15
+    assert seconds(cell(True, 10), cell(False, 40)) == 3 + 40
+    assert seconds() == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.04, "0.0 s"), (9.9, "9.9 s"), (42.4, "42 s"), (59.6, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
+)
+def test_durations_are_said_in_two_units_at_most(seconds, said):
+    assert duration(seconds) == said
