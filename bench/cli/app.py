@@ -19,6 +19,7 @@ from bench.errors import UsageError
 MODULES = {
     "run": "run",
     "plan": "plan",
+    "status": "status",
     "diagnose": "diagnose",
     "table": "table",
     "report": "report",
@@ -40,6 +41,7 @@ MODULES = {
 SUMMARIES = {
     "run": "Attack detectors on tracks and print how much AUROC is left.",
     "plan": "Print what a run would compute: cells, gradients, queries, time and memory.",
+    "status": "Say how far the runs on a store are: cells done, running, failed, and how long still.",
     "diagnose": "Check an attack: is its figure strong, converged, and made of gradients that can be used?",
     "table": "Print the tables of the cells that are stored, computing nothing.",
     "report": "Write one HTML page of the cells that are stored: tables, curves, images, soundness, hashes.",

@@ -9,7 +9,7 @@ from bench.cli.common import console
 from bench.cli.progress import RunProgress
 from bench.cli.request import EngineName, Hands
 from bench.errors import UsageError
-from bench.evaluation.engine import CellDone, CellFailure, Outcome
+from bench.evaluation.engine import CellDone, CellFailure, CellProgress, FitProgress, Outcome
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.store import Store
 
@@ -41,46 +41,67 @@ def compute_cells(
     Raises:
         UsageError: There is no such device, or nothing can be stored.
     """
-    stored = set(store.keys())
+    stored, hands = set(store.keys()), hands or Hands()
     missing = [cell for cell in planned if cell.key not in stored]
+    if not missing:  # no torch is needed
+        return list(_outcomes(cards, store, planned, data_dir, hands, ("cpu", 1)))
+    from bench.cli.run_report import RunReport
+
+    chosen = chosen_hands(hands, device, soon=True)
     outcomes = []
-    with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
-        for outcome in _outcomes(cards, store, planned, missing, device, data_dir, hands or Hands(), progress):
+    with (
+        RunProgress(console(stderr=True), missing, quiet=quiet) as progress,
+        RunReport(store.root, _with_needs(missing, stored), chosen[1]) as report,
+    ):
+
+        def watch(cell: PlannedCell, share: float, auroc: float | None) -> None:
+            progress.watch(cell, share, auroc)
+            report.watch(cell, share)
+
+        for outcome in _outcomes(cards, store, planned, data_dir, hands, chosen, watch, progress.fitting):
             progress.finished(outcome)
+            report.finished(outcome)
             outcomes.append(outcome)
     return outcomes
+
+
+def _with_needs(missing: list[PlannedCell], stored: set[str]) -> list[PlannedCell]:
+    """The cells that are to be computed, and those that they are made from, each once."""
+    from bench.engines.run import every_need
+
+    found = {one.key: one for cell in missing if cell.refused is None for one in (*every_need(cell), cell)}
+    return [cell for key, cell in found.items() if key not in stored and cell.refused is None]
 
 
 def _outcomes(
     cards: Catalog,
     store: Store,
     planned: list[PlannedCell],
-    missing: list[PlannedCell],
-    device: str,
     data_dir: Path | None,
     hands: Hands,
-    progress: RunProgress,
+    chosen: tuple[str, int],
+    watch: CellProgress | None = None,
+    fitting: FitProgress | None = None,
 ) -> Iterator[Outcome]:
-    """What comes of the cells, on one process or several."""
+    """What comes of the cells, on one process or several; `chosen` is the device and how many."""
     from bench.engines.base import Engine, Setup
     from bench.engines.local import LocalEngine
     from bench.engines.run import run_on
     from bench.evaluation.engine import run_plan
 
-    chosen, count = chosen_hands(hands, device, soon=True) if missing else ("cpu", 1)  # only then is torch needed
-    watch, fitting = progress.watch, progress.fitting
+    device, count = chosen
     if count == 1 and hands.engine is EngineName.LOCAL:
-        yield from run_plan(planned, store, cards, device=chosen, data_dir=data_dir, progress=watch, fitting=fitting)
+        yield from run_plan(planned, store, cards, device=device, data_dir=data_dir, progress=watch, fitting=fitting)
         return
     folder = data_dir.absolute() if data_dir is not None else None
-    setup = Setup(cards.workspace, cards.builtin, store.root.absolute(), folder, chosen)
+    setup = Setup(cards.workspace, cards.builtin, store.root.absolute(), folder, device)
 
     def begin() -> Engine:
         if hands.engine is EngineName.LOCAL:
             return LocalEngine(setup, count)
         from bench.engines.on_ray import RayEngine
 
-        gpus = hands.gpus if hands.gpus is not None else float(chosen.startswith("cuda"))
+        gpus = hands.gpus if hands.gpus is not None else float(device.startswith("cuda"))
         return RayEngine(setup, hands.workers, address=hands.address, gpus=gpus)
 
     yield from run_on(planned, store, begin, progress=watch, fitting=fitting)

@@ -7,7 +7,6 @@ Nothing is removed but these two, under the names that are written here, and onl
 """
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -17,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.evaluation.cell_files import NAMES
+from bench.evaluation.locks import UNKNOWN, hold, is_still, kernel
 
 FOLDER = ".robustood-writing"
 """Of a store; never a name that somebody else would choose."""
@@ -28,7 +28,6 @@ STALE_SECONDS = 24 * 3600.0
 _FIRST_LINE = "robustood writes a cell: this file may be removed when no `bench` is running"
 _LOCK = re.compile(r"[0-9a-f]{32}\.lock")
 _MAX_LOCK_BYTES = 1024
-_UNKNOWN = "-"
 
 
 @contextmanager
@@ -78,10 +77,10 @@ def _locked(place: Path) -> tuple[Path, int]:
         lock = place / f"{uuid.uuid4().hex}.lock"
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            held = _hold(descriptor, wait=True)
-            kernel = _kernel(descriptor) if held else _UNKNOWN
-            os.write(descriptor, f"{_FIRST_LINE}\n{lock.stem}\n{kernel}\n".encode())
-            if _is_still(lock, descriptor):  # else another process took the lock of nobody away before it was held
+            held = hold(descriptor, wait=True)
+            where = kernel(descriptor) if held else UNKNOWN
+            os.write(descriptor, f"{_FIRST_LINE}\n{lock.stem}\n{where}\n".encode())
+            if is_still(lock, descriptor):  # else another process took the lock of nobody away before it was held
                 return lock, descriptor
         except BaseException:
             with suppress(OSError):
@@ -99,47 +98,17 @@ def _clear(lock: Path, now: float) -> None:
         if not stat.S_ISREG(found.st_mode):
             return
         lines = os.read(descriptor, _MAX_LOCK_BYTES).decode("ascii", "replace").splitlines()
-        held = _hold(descriptor, wait=False)
-        if held is None or not _is_still(lock, descriptor):
+        held = hold(descriptor, wait=False)
+        if held is None or not is_still(lock, descriptor):
             return
         if not lines:  # its writer died, or is about to find that it needs another one: nothing is written under it
             lock.unlink()
         elif lines[:2] == [_FIRST_LINE, lock.stem]:
-            seen_here = held and lines[2:] == [_kernel(descriptor)] != [_UNKNOWN]
+            seen_here = held and lines[2:] == [kernel(descriptor)] != [UNKNOWN]
             if seen_here or now - found.st_mtime > STALE_SECONDS:
                 _remove(lock)
     finally:
         os.close(descriptor)
-
-
-def _hold(descriptor: int, *, wait: bool) -> bool | None:
-    """Lock an open file: True where it is held now, None where another holds it, False where nobody can lock here."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return False
-    return True
-
-
-def _kernel(descriptor: int) -> str:
-    """The running kernel and the mounted file system, within which everybody sees everybody's locks.
-
-    Containers share both, whatever they call their host and number their processes; two machines share neither.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return _UNKNOWN
-    return f"{boot} {os.fstat(descriptor).st_dev}"
-
-
-def _is_still(lock: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(lock.stat(follow_symlinks=False), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _remove(lock: Path) -> None:

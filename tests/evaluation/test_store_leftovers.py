@@ -175,7 +175,7 @@ def test_where_nobody_can_lock_age_alone_decides(tmp_path, monkeypatch):
 
 
 def test_a_writer_whose_empty_lock_was_taken_away_makes_another(tmp_path, monkeypatch):
-    hold, taken = leftovers._hold, []
+    hold, taken = leftovers.hold, []
 
     def take_the_first(descriptor, *, wait):
         if wait and not taken:
@@ -183,7 +183,7 @@ def test_a_writer_whose_empty_lock_was_taken_away_makes_another(tmp_path, monkey
             clear_leftovers(tmp_path, time.time())
         return hold(descriptor, wait=wait)
 
-    monkeypatch.setattr(leftovers, "_hold", take_the_first)
+    monkeypatch.setattr(leftovers, "hold", take_the_first)
     with written_aside(tmp_path) as aside:
         assert not taken[0].exists()
         assert aside.with_name(f"{aside.name}.lock").exists()
