@@ -16,6 +16,7 @@ from bench.cli.options import comma_separated
 from bench.errors import CardError, UsageError
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.sets import SetChoice, chosen_sets
+from bench.evaluation.spending import Evidence
 
 _SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
@@ -108,6 +109,9 @@ class RunRequest(BaseModel):
     steps: int | None = Field(default=None, ge=1)
     step_size: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     early_stop: bool = True
+    evidence: bool = True
+    tolerance: float = Field(default=0.001, gt=0, le=0.1, allow_inf_nan=False)
+    audit: float = Field(default=0.1, gt=0, le=1, allow_inf_nan=False)
     micro_batch: int | None = Field(default=None, ge=1, le=4096)
     device: Device = "auto"
     workers: int | None = Field(default=None, ge=1, le=1024)
@@ -129,6 +133,10 @@ class RunRequest(BaseModel):
             if getattr(self, name) is not None and self.engine is not EngineName.RAY:
                 raise ValueError(f"--{name} is an option of --engine ray; name that engine, or leave it out")
         return self
+
+    def spending(self) -> Evidence | None:
+        """On what evidence images get less than the full budget; None where all of them get it."""
+        return Evidence(self.tolerance, self.audit) if self.evidence else None
 
     def hands(self) -> Hands:
         """Who computes."""

@@ -83,6 +83,21 @@ def command(
         bool | None,
         typer.Option("--early-stop/--no-early-stop", help="Stop an image once no rank can change (the default)."),
     ] = None,
+    evidence: Annotated[
+        bool | None,
+        typer.Option(
+            "--evidence/--no-evidence",
+            help="Spend the whole budget on an audited share of the images, and on the others what that shows to be "
+            "enough (the default); or the whole budget on all.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="How far the AUROC of a cheaper attack may lie from the full budget's, by the audit; 0.001."),
+    ] = None,
+    audit: Annotated[
+        float | None, typer.Option(help="Share of each set's images that are audited; 0.1, and at least 20 images.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1 or mps.")] = None,
     workers: Annotated[
         int | None,
@@ -222,6 +237,7 @@ def planned_cells(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
             early_stop=request.early_stop,
             data_dir=request.data_dir,
             sets=request.sets(),
+            evidence=request.spending(),
             leave_out=omitted,
         )
     finally:  # they also say why nothing is left

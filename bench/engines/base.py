@@ -65,7 +65,8 @@ class Unit:
     Attributes:
         planned: The cell.
         part: The share of its images to attack; None computes and stores the cell.
-        shares: All shares, in order and as their worker packed them, where they are attacked already.
+        shares: All shares, in order and as their worker packed them, where they are attacked already; of a part of the
+            images whose budget depends on the audit, all shares of that.
         failed: The cells that failed by their keys, and why: one that needs them does not try them again.
     """
 

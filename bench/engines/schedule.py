@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from bench.engines.base import Failure, Unit
 from bench.errors import CellError
-from bench.evaluation.planned import Part, PlannedCell
+from bench.evaluation.planned import Part, PlannedCell, Wave
 
 _TRIES = 3
 """A unit over which so many workers died is not tried again."""
@@ -18,14 +18,16 @@ class _Node:
     Attributes:
         planned: The cell.
         waits: Keys of the cells that have to be settled before it.
-        shares: Of its images, by their number; None where it is computed in one.
-        parts: In how many shares it is cut.
+        shares: Of its images, by their part; None where it is computed in one.
+        parts: Those at hand, in order.
+        audited: Packed shares of the audit, once all of them are there.
     """
 
     planned: PlannedCell
     waits: set[str]
-    shares: dict[int, bytes] | None = None
-    parts: int = 1
+    shares: dict[Part, bytes] | None = None
+    parts: tuple[Part, ...] = ()
+    audited: tuple[bytes, ...] = ()
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Schedule:
         for cell in self.cells:
             self._add(cell)
         self._cut: list[Unit] = []
-        self._lost: dict[tuple[str, int | None], int] = {}
+        self._lost: dict[tuple[str, Part | None], int] = {}
         self._busy: dict[int, Unit] = {}
         self._loaded: dict[int, str] = {}
         self._idle_deaths = 0
@@ -93,11 +95,22 @@ class Schedule:
             self._settle(unit.planned.key, result)
         elif unit.planned.key not in self.settled:  # another share has not failed meanwhile
             assert node.shares is not None and unit.part is not None
-            node.shares[unit.part.number] = result
-            if len(node.shares) == node.parts:
-                shares = tuple(node.shares[number] for number in range(node.parts))
+            node.shares[unit.part] = result
+            if len(node.shares) == len(node.parts):
+                shares = tuple(node.shares[part] for part in node.parts)
                 node.shares.clear()
-                self._cut.insert(0, Unit(unit.planned, shares=shares, failed=self._failures(node)))
+                self._cut[:0] = self._after(node, unit.part.wave, shares)
+
+    def _after(self, node: _Node, wave: Wave, shares: tuple[bytes, ...]) -> list[Unit]:
+        """What follows once all images of a wave are attacked: the others, or the cell itself."""
+        failed = self._failures(node)
+        if wave is Wave.AUDIT:
+            node.parts, node.audited = self._parts(Wave.REST), shares
+            return [Unit(node.planned, part, shares, failed) for part in node.parts]
+        return [Unit(node.planned, shares=(*node.audited, *shares), failed=failed)]
+
+    def _parts(self, wave: Wave) -> tuple[Part, ...]:
+        return tuple(Part(number, self.workers, wave) for number in range(self.workers))
 
     def lost(self, worker: int, how: str) -> None:
         """A worker died: its unit is handed out again, unless it has killed several.
@@ -115,7 +128,7 @@ class Schedule:
                 )
         if unit is None or unit.planned.key in self.settled:
             return
-        place = unit.planned.key, None if unit.part is None else unit.part.number
+        place = unit.planned.key, unit.part
         self._lost[place] = self._lost.get(place, 0) + 1
         if self._lost[place] < _TRIES:
             self._cut.insert(0, unit)
@@ -149,9 +162,10 @@ class Schedule:
         node = min(ready, key=rank)
         open_cells = sum(1 for key in self._nodes if key not in self.settled)
         if node.planned.can_be_shared and self.workers > 1 and open_cells < 2 * self.workers:
-            node.parts, node.shares = self.workers, {}
+            wave = Wave.ALL if node.planned.ingredients.evidence is None else Wave.AUDIT
+            node.parts, node.shares = self._parts(wave), {}
             failed = self._failures(node)
-            units = [Unit(node.planned, Part(n, self.workers), failed=failed) for n in range(self.workers)]
+            units = [Unit(node.planned, part, failed=failed) for part in node.parts]
             self._cut += units[1:]
             return units[0]
         return Unit(node.planned, failed=self._failures(node))

@@ -47,9 +47,9 @@ class Worker:
         """
         self._bench.failed |= {key: failure.error for key, failure in unit.failed}
         try:
-            if unit.part is not None:
-                return pickle.dumps(self._bench.share(unit.planned, unit.part, watch))
             shares = tuple(map(pickle.loads, unit.shares))  # packed by another worker of this run
+            if unit.part is not None:
+                return pickle.dumps(self._bench.share(unit.planned, unit.part, watch, shares))
             return self._bench.compute(unit.planned, watch, shares).meta.key
         except BenchError as error:
             return Failure.of(error)

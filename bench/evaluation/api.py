@@ -29,6 +29,7 @@ from bench.evaluation.plan import (
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.sets import chosen_sets, unusable_sets
+from bench.evaluation.spending import Evidence
 from bench.evaluation.store import CellStore, MemoryStore, Store
 from bench.evaluation.workbench import Given
 from bench.threat_models.base import Threat
@@ -44,6 +45,9 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     early_stop: bool = True,
+    evidence: bool = True,
+    tolerance: float = 0.001,
+    audit: float = 0.1,
     micro_batch: int | None = None,
     goal: Goal | str = Goal.MISCLASSIFY,
     loss: Loss | str | None = None,
@@ -72,6 +76,11 @@ def evaluate(
         limit: The most images of a set; None for the track's own limit.
         seed: Of the attack's random numbers.
         early_stop: Stop an image's attack once no rank can change any more.
+        evidence: Spend the whole budget on an audited share of the images, and on the others what that shows to be
+            enough; False spends it on all.
+        tolerance: How far the AUROC of a cheaper attack may lie from that of the full budget, by the audit; above 0
+            and at most 0.1.
+        audit: Share of the images of each set that are audited, at least 20 of them; above 0 and at most 1.
         micro_batch: The batch shape of scores and gradients; None for the detector's own.
         goal: On side "fool": "misclassify" or "misclassify-and-accept".
         loss: What directs gradients there: "ce", "margin" or "joint"; None for the one that fits the goal.
@@ -95,7 +104,7 @@ def evaluate(
     options = RunOptions(
         seed, limit, as_side(side), params, early_stop, micro_batch, data_dir,
         as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
-        chosen_sets(ood, without),
+        chosen_sets(ood, without), Evidence(tolerance, audit) if evidence else None,
     )  # fmt: skip
     planned = asked.planned(options)
     kept: CellStore = Store(Path(store)) if store is not None else MemoryStore()

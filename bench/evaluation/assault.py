@@ -11,18 +11,21 @@ from torch import Tensor
 
 from bench import metrics
 from bench.allocator import give_back_freed_memory
-from bench.cards.threat import Goal, Loss, Side
-from bench.detectors.base import Detector
+from bench.cards.threat import Side
+from bench.evaluation.auditing import evidence_figures
 from bench.evaluation.crafting import Crafted, craft
 from bench.evaluation.halving import halved, in_batches_that_fit
-from bench.evaluation.images import GALLERY, TEST, Images
+from bench.evaluation.images import TEST
+from bench.evaluation.orders import Order, Run, context_at, context_of, kept_of, runs_of
 from bench.evaluation.pieces import WHOLE, Piece, Pieces, pieces, slices
 from bench.evaluation.pixels import Pixels
-from bench.evaluation.planned import Part, PlannedCell
-from bench.evaluation.scoring import DRAWS, device_of, predict_classes
-from bench.evaluation.targets import Targets
+from bench.evaluation.planned import Part, Wave
+from bench.evaluation.results import EvidenceFigures
+from bench.evaluation.scoring import device_of, predict_classes
+from bench.evaluation.spending import cheaper_forms
+from bench.evaluation.waves import Task, audit_of, tasks_of
 from bench.metrics.scores import Scores
-from bench.threat_models.base import Acceptance, Budget, Context, Threat
+from bench.threat_models.base import Budget, Context
 
 _SECONDS_BETWEEN_FIGURES = 0.5
 
@@ -42,6 +45,7 @@ class Assault:
         trace: Best score so far along the attack, (N, T); only of sets that were attacked.
         images: Attacked images; only of sets that were attacked, and where the cell keeps few, the first ones.
         figures: What else the threat measured, by name and then by set.
+        evidence: Why some images had less than the full budget; None where all of them had it.
         notes: One sentence for everything that was not as it should be.
     """
 
@@ -55,6 +59,7 @@ class Assault:
     trace: dict[str, Scores] = field(default_factory=dict)
     images: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     figures: dict[str, dict[str, Scores]] = field(default_factory=dict)
+    evidence: EvidenceFigures | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -71,54 +76,6 @@ def untouched_assault(clean: Mapping[str, Scores], predicted: Mapping[str, NDArr
     )
 
 
-@dataclass(frozen=True)
-class Run:
-    """One direction in which some sets are attacked.
-
-    Attributes:
-        direction: `EVADE` or `ALARM`.
-        names: The sets, in the order of their images.
-        target: Where the attack may stop, if the cell allows it.
-        before: The part of the whole attack that comes before it, in [0, 1].
-        share: The part that it is.
-    """
-
-    direction: Side
-    names: list[str]
-    target: float | None
-    before: float
-    share: float
-
-
-@dataclass(frozen=True)
-class Order:
-    """What an attack needs to know.
-
-    Attributes:
-        planned: The cell.
-        detector: On the device on which to compute.
-        threat: The attacker.
-        images: The track's sets.
-        clean: Clean scores by set.
-        predicted: The classes of the clean images by set.
-        targets: Where the attack may stop, if the cell allows it.
-        watch: Hears (share done, AUROC so far).
-        transferred: Images that were crafted on other detectors, (N, C, H, W) by detector and then by set.
-        acceptance: The detector's thresholds.
-    """
-
-    planned: PlannedCell
-    detector: Detector
-    threat: Threat
-    images: Images
-    clean: Mapping[str, Scores]
-    predicted: Mapping[str, NDArray[np.int64]]
-    targets: Targets
-    watch: Callable[[float, float | None], None]
-    transferred: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
-    acceptance: Acceptance | None = None
-
-
 def attack_sides(order: Order, done: Pieces | None = None) -> Assault:
     """Raise the scores of all OOD sets, lower those of the ID test set, or both.
 
@@ -127,129 +84,143 @@ def attack_sides(order: Order, done: Pieces | None = None) -> Assault:
         done: The pieces of all runs, where they are attacked already.
     """
     assault = untouched_assault(order.clean, order.predicted)
-    found = done if done is not None else attack_part(order, WHOLE, assault)
+    found = done if done is not None else _attack_all(order, assault)
     for run in runs_of(order):
-        _gather(order, run.names, found[run.direction], assault)
+        _gather(order, run, found[run.direction], assault)
     return assault
 
 
-def attack_part(order: Order, part: Part, assault: Assault | None = None) -> dict[Side, list[Piece]]:
+def _attack_all(order: Order, assault: Assault) -> Pieces:
+    """All images, in one process."""
+    if order.evidence is None:
+        return attack_part(order, WHOLE, so_far=assault)
+    audited = attack_part(order, Part(wave=Wave.AUDIT), so_far=assault)
+    rest = attack_part(order, Part(wave=Wave.REST), audited, so_far=assault)
+    return {direction: [*audited[direction], *rest[direction]] for direction in audited}
+
+
+def attack_part(
+    order: Order, part: Part, audited: Pieces | None = None, *, so_far: Assault | None = None
+) -> dict[Side, list[Piece]]:
     """Attack some of the images, or all of them.
 
     Args:
         order: What to attack with what.
         part: Which images.
-        assault: Where progress finds the scores of earlier runs; None where there are none.
+        audited: The pieces of the whole audit, where these are the other images.
+        so_far: Where progress finds the scores of earlier runs; None where there are none.
     """
-    so_far = assault if assault is not None else untouched_assault(order.clean, order.predicted)
+    assault = so_far if so_far is not None else untouched_assault(order.clean, order.predicted)
     found: dict[Side, list[Piece]] = {}
     for run in runs_of(order):
         context = context_of(order, run.names, run.direction, run.target)
-        listener = _listener(order, run.names, so_far, (run.before, run.share))
-        found[run.direction] = list(_attack(order, run.names, replace(context, progress=listener), part, so_far))
+        tasks = tasks_of(order, run, part, () if audited is None else audited[run.direction])
+        found[run.direction] = [
+            piece for task in tasks for piece in _attack(order, run, context, task, assault)
+        ]  # fmt: skip
     return found
 
 
-def runs_of(order: Order) -> list[Run]:
-    """The directions of an attack, and the sets of each."""
-    side = order.planned.ingredients.side
-    asked: list[tuple[Side, list[str], float | None]] = []
-    if side is not Side.ALARM:
-        asked.append((Side.EVADE, list(order.images.ood), order.targets.high))
-    if side is not Side.EVADE:
-        asked.append((Side.ALARM, [TEST], order.targets.low))
-    sizes = [sum(len(order.images.sets()[name]) for name in names) for _, names, _ in asked]
-    return [
-        Run(*run, before=sum(sizes[:number]) / sum(sizes), share=sizes[number] / sum(sizes))
-        for number, run in enumerate(asked)
-    ]
-
-
-def context_of(order: Order, names: Sequence[str], direction: Side, target: float | None) -> Context:
-    """What the attacker knows when it attacks these sets in this direction."""
-    ingredients, device, images = order.planned.ingredients, device_of(order.detector), order.images
-    pool = images.test if order.threat.reads_test else images.calibration
-    chosen = [other for other in order.transferred if all(name in order.transferred[other] for name in names)]
-    return Context(
-        side=direction,
-        seed=ingredients.seed,
-        stop_target=target if ingredients.early_stop else None,
-        labels=torch.cat([images.sets()[name].labels for name in names]).to(device),
-        pool=pool.pixels().to(device),
-        pool_labels=pool.labels.to(device),
-        goal=ingredients.goal or Goal.MISCLASSIFY,
-        loss=ingredients.loss or Loss.MARGIN,
-        acceptance=order.acceptance,
-        draws=DRAWS if order.detector.info.random else 0,
-        transferred={
-            other: torch.from_numpy(np.concatenate([order.transferred[other][name] for name in names]))
-            for other in chosen
-        },
-        micro_batch=ingredients.micro_batch,
-        precision=order.detector.precision,
-    )
-
-
-def _attack(order: Order, names: Sequence[str], context: Context, part: Part, assault: Assault) -> Iterator[Piece]:
-    """One run of the threat over several sets, piece by piece; scores are written into the assault as they come."""
-    chosen = [order.images.sets()[name] for name in names]
-    device, ingredients = device_of(order.detector), order.planned.ingredients
-    pixels, ids = Pixels(chosen, device), torch.cat([part.ids for part in chosen]).to(device)
-    clean = np.concatenate([order.clean[name] for name in names])
-    places = slices(names, chosen)
-    best = torch.from_numpy(clean.copy())
-    whole = order.threat.couples_images
-    mine = (WHOLE if whole and part.number == 0 else part).rows(len(pixels), context.micro_batch)
-    if whole and part.number > 0:
-        mine = slice(0, 0)
+def _attack(order: Order, run: Run, context: Context, task: Task, assault: Assault) -> Iterator[Piece]:
+    """One form of the threat over images of several sets, piece by piece; their scores are heard of as they come."""
+    chosen = [order.images.sets()[name] for name in run.names]
+    device, ingredients, threat = device_of(order.detector), order.planned.ingredients, order.forms[task.form]
+    pixels, ids = Pixels(chosen, device), torch.cat([part.ids for part in chosen])
+    clean = np.concatenate([order.clean[name] for name in run.names])
+    places = slices(run.names, chosen)
+    best = torch.from_numpy(np.concatenate([assault.scores[name] for name in run.names]))
+    whole, count = threat.couples_images, len(task.rows)
+    span = run.before + run.share * task.before, run.share * task.share
+    listener = _listener(order, run.names, assault, span)
     size = context.micro_batch
-    for within in pieces(mine.stop - mine.start, pixels.shape, context.micro_batch, whole=whole):
-        rows = slice(mine.start + within.start, mine.start + within.stop)
+    for within in pieces(count, pixels.shape, context.micro_batch, whole=whole):
+        rows = task.rows[within]
+        positions = torch.from_numpy(rows)
+        heard = _Heard(best, positions, listener, within.start / count, len(rows) / count)
+        asked = replace(context_at(context, positions, device), progress=heard)
 
-        def attacked(size: int, rows: slice = rows) -> tuple[Crafted, NDArray[np.int64]]:
-            asked = context_at(replace(context, micro_batch=size), rows, device, best)
+        def attacked(
+            size: int, rows: NDArray[np.int64] = rows, asked: Context = asked
+        ) -> tuple[Crafted, NDArray[np.int64]]:
             crafted = craft(
-                order.detector, order.threat, pixels[rows], clean[rows], ids=ids[rows],
-                budget=Budget(ingredients.norm, ingredients.eps), context=asked,
+                order.detector, threat, pixels.at(rows), clean[rows], ids=ids[torch.from_numpy(rows)].to(device),
+                budget=Budget(ingredients.norm, ingredients.eps), context=replace(asked, micro_batch=size),
             )  # fmt: skip
             return crafted, predict_classes(order.detector, crafted.images, size)
 
         (crafted, predicted), size = in_batches_that_fit(attacked, size)
         crafted.said += halved(context.micro_batch, size, "some images were attacked")
-        best[rows] = torch.from_numpy(crafted.scores)
+        best[positions] = torch.from_numpy(crafted.scores)
         for name, place in places.items():
             assault.scores[name] = best[place].numpy()
         give_back_freed_memory()
         kept = dict(_kept(order, places, rows, crafted.images))
-        yield Piece(done=crafted.without_images(), predicted=predicted, kept=kept)
+        yield Piece(rows=rows, form=task.form, done=crafted.without_images(), predicted=predicted, kept=kept)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """Hears of the scores of one piece, and passes on those of the whole run.
+
+    Attributes:
+        best: (N,) of all images, into which those of the piece are written.
+        rows: Which these are.
+        listener: Hears (share done, the scores of all images).
+        before: The part of the task that comes before the piece.
+        share: The part that it is.
+    """
+
+    best: Tensor
+    rows: Tensor
+    listener: Callable[[float, Tensor], None]
+    before: float
+    share: float
+
+    def __call__(self, share: float, scores: Tensor) -> None:
+        if len(scores) == len(self.rows):
+            self.best[self.rows] = scores.detach().to(self.best)
+        self.listener(self.before + share * self.share, self.best)
 
 
 def _kept(
-    order: Order, places: Mapping[str, slice], rows: slice, images: Tensor
-) -> Iterator[tuple[str, tuple[int, NDArray[np.float32]]]]:
+    order: Order, places: Mapping[str, slice], rows: NDArray[np.int64], images: Tensor
+) -> Iterator[tuple[str, tuple[NDArray[np.int64], NDArray[np.float32]]]]:
     """Of these images, which are those rows of a run, the ones that a cell keeps, by set."""
     for name, place in places.items():
-        end = place.start + _most_kept(order, place.stop - place.start)
-        first, last = max(rows.start, place.start), min(rows.stop, end)
-        if first < last:
-            kept = images[first - rows.start : last - rows.start].cpu().numpy()
-            yield name, (first - place.start, np.array(kept, np.float32))
+        end = place.start + kept_of(order, place.stop - place.start)
+        mine = (rows >= place.start) & (rows < end)
+        if mine.any():
+            kept = images[torch.from_numpy(mine).to(images.device)].cpu().numpy()
+            yield name, (rows[mine] - place.start, np.array(kept, np.float32))
 
 
-def _most_kept(order: Order, images: int) -> int:
-    return images if keeps_every(order.planned, order.detector) else min(GALLERY, images)
-
-
-def _gather(order: Order, names: Sequence[str], found: Sequence[Piece], assault: Assault) -> None:
+def _gather(order: Order, run: Run, found: Sequence[Piece], assault: Assault) -> None:
     """The pieces of one run, written into the assault."""
-    chosen = [order.images.sets()[name] for name in names]
-    for name, part in zip(names, chosen, strict=True):
-        assault.images[name] = np.empty((_most_kept(order, len(part)), *part.images.shape[1:]), np.float32)
+    chosen = [order.images.sets()[name] for name in run.names]
+    audit = audit_of(order, run, found) if order.evidence is not None else None
+    form = len(order.cheaper) if audit is None else audit.form()
+    audited = audit.rows if audit is not None else np.empty(0, np.int64)
+    full = len(order.cheaper)
+    last: list[Piece] = []
+    tried: list[Piece] = []
     for piece in found:
-        for name, (first, images) in piece.kept.items():
-            assault.images[name][first : first + len(images)] = images
-    done, predicted = Crafted.joined([piece.done for piece in found]), np.concatenate([p.predicted for p in found])
-    _write(assault, slices(names, chosen), done, predicted)
+        counts = piece.form == full or (piece.form == form and not np.isin(piece.rows, audited).any())
+        (last if counts else tried).append(piece)
+    for name, part in zip(run.names, chosen, strict=True):
+        assault.images[name] = np.empty((kept_of(order, len(part)), *part.images.shape[1:]), np.float32)
+    for piece in last:
+        for name, (positions, images) in piece.kept.items():
+            assault.images[name][positions] = images
+    where = np.argsort(np.concatenate([piece.rows for piece in last]))
+    done = Crafted.joined([piece.done for piece in last]).at(where)
+    full_gradients = done.gradients[audited].copy()
+    for piece in tried:  # what the audit spent on the cheaper forms was spent
+        done.gradients[piece.rows] += piece.done.gradients
+        done.queries[piece.rows] += piece.done.queries
+    _write(assault, slices(run.names, chosen), done, np.concatenate([piece.predicted for piece in last])[where])
+    if audit is not None:
+        params = {} if form == full else cheaper_forms(order.planned.params)[form]
+        assault.evidence = evidence_figures(audit, form, params, done.scores, full_gradients)
 
 
 def _write(assault: Assault, places: Mapping[str, slice], done: Crafted, predicted: NDArray[np.int64]) -> None:
@@ -262,34 +233,6 @@ def _write(assault: Assault, places: Mapping[str, slice], done: Crafted, predict
         for figure, values in done.figures.items():
             assault.figures.setdefault(figure, {})[name] = values[rows]
     assault.notes += done.notes
-
-
-def keeps_every(planned: PlannedCell, detector: Detector) -> bool:
-    """Whether a cell keeps all its attacked images: others can be made from them, or fresh draws need them."""
-    return not planned.ingredients.early_stop or detector.info.random
-
-
-def context_at(context: Context, rows: slice | Tensor, device: torch.device, best: Tensor | None = None) -> Context:
-    """What the attacker knows of one piece of the images, on the device.
-
-    Args:
-        context: Of all images of a run; crafted images of other detectors may lie on the CPU.
-        rows: The piece; positions on the CPU.
-        device: Where the detector lies.
-        best: (N,) scores of all images, in which those of this piece are written as the attack goes on; None reports
-            to nobody.
-    """
-    part = context.at(rows)
-    part = replace(part, transferred={name: images.to(device) for name, images in part.transferred.items()})
-    if best is None or not isinstance(rows, slice):
-        return part
-
-    def hear(share: float, scores: Tensor) -> None:
-        if len(scores) == rows.stop - rows.start:
-            best[rows] = scores.detach().to(best)
-        context.progress((rows.start + share * (rows.stop - rows.start)) / len(best), best)
-
-    return replace(part, progress=hear)
 
 
 def _listener(

@@ -17,6 +17,7 @@ from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.errors import CellError
 from bench.evaluation.assault import Assault
+from bench.evaluation.auditing import widened
 from bench.evaluation.figures import OodScores, SetScores, group_means, mean_bits, mean_metrics, set_metrics
 from bench.evaluation.images import GALLERY, TEST, Images
 from bench.evaluation.plan import PlannedCell
@@ -92,6 +93,10 @@ def cell_meta(
         )
         for name, side in sides.items()
     }
+    mean = mean_metrics(test, sides, figures, targets=targets, name=planned.label)
+    if (evidence := assault.evidence) is not None:
+        figures = {name: widened(each, evidence.sets.get(name)) for name, each in figures.items()}
+        mean = None if mean is None else widened(mean, evidence.mean)
     statuses, counts = np.unique([s for part in assault.status.values() for s in part if s], return_counts=True)
     return CellMeta(
         key=planned.key,
@@ -107,7 +112,7 @@ def cell_meta(
         bits_per_dim=mean_bits(clean.bits.get(TEST)),
         iqr=metrics.iqr(clean.scores[TEST]), stop_high=targets.high, stop_low=targets.low,
         thresholds=thresholds.named(),
-        sets=figures, mean=mean_metrics(test, sides, figures, targets=targets, name=planned.label),
+        sets=figures, mean=mean, evidence=evidence,
         groups=group_means(images.groups(), test, sides, figures, targets=targets, name=planned.label),
         forms={name: chosen.form for name, chosen in images.sets().items() if chosen.form},
         rejection=rejection, needs=ingredients.needs, left_out=dict(planned.left_out), without=planned.without,

@@ -9,14 +9,15 @@ import numpy as np
 from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
 from bench.errors import CardError, CellError
-from bench.evaluation.assault import Assault, attack_part, attack_sides, keeps_every, runs_of, untouched_assault
+from bench.evaluation.assault import Assault, attack_part, attack_sides, untouched_assault
 from bench.evaluation.assembly import Before, Scored, cell_meta, kept_arrays, sample_table, signed
 from bench.evaluation.between import walk_between
 from bench.evaluation.certificates import certified_bounds
 from bench.evaluation.gate import remarks
 from bench.evaluation.halving import halved, in_batches_that_fit
 from bench.evaluation.images import CALIBRATION, TEST, TRAIN, Images
-from bench.evaluation.pieces import Share
+from bench.evaluation.orders import Order, keeps_every, runs_of
+from bench.evaluation.pieces import Pieces, Share
 from bench.evaluation.pixels import Pixels
 from bench.evaluation.planned import Part, PlannedCell
 from bench.evaluation.rejecting import missing_classes, rejection_metrics
@@ -65,12 +66,13 @@ def clean_cell(planned: PlannedCell, detector: Detector, images: Images, train: 
     return Cell(signed(meta, detector, started, notes), sample_table(images, clean, nothing))
 
 
-def attacked_cell(stage: Stage, threat: Threat, shares: Sequence[Share] = ()) -> Cell:
+def attacked_cell(stage: Stage, threat: Threat, shares: Sequence[Share] = (), cheaper: tuple[Threat, ...] = ()) -> Cell:
     """Attack the chosen side, after the check that this is the detector of the card.
 
     Args:
         stage: The cell to compute, with what it needs.
         threat: The attacker.
+        cheaper: The same with less to spend, the cheapest first.
         shares: All shares of the images, in order, where they are attacked already.
 
     Raises:
@@ -78,33 +80,41 @@ def attacked_cell(stage: Stage, threat: Threat, shares: Sequence[Share] = ()) ->
     """
     stage.check_identity()
     started = time.monotonic() - sum(share.seconds for share in shares)
-    order = stage.order(threat)
-    done = {run.direction: [p for share in shares for p in share.pieces[run.direction]] for run in runs_of(order)}
+    order = stage.order(threat, cheaper)
     try:
-        assault = attack_sides(order, done if shares else None)
+        assault = attack_sides(order, _pieces_of(order, shares) if shares else None)
     except CellError as error:
         raise CellError(f"{stage.planned.label}: {error}") from error
     return attack_outcome(stage, assault, started)
 
 
-def attacked_share(stage: Stage, threat: Threat, part: Part) -> Share:
+def attacked_share(
+    stage: Stage, threat: Threat, part: Part, audited: Sequence[Share] = (), cheaper: tuple[Threat, ...] = ()
+) -> Share:
     """Attack some of the images of a cell; all shares together make the cell, by `attacked_cell`.
 
     Args:
         stage: The cell, with what it needs.
         threat: The attacker.
         part: Which of the images.
+        audited: All shares of the audit, in order, where these are the other images.
+        cheaper: The attacker with less to spend, the cheapest first.
 
     Raises:
         CellError: The detector is not the one of its card, or a score is not finite.
     """
     stage.check_identity()
-    started = time.monotonic()
+    started, order = time.monotonic(), stage.order(threat, cheaper)
     try:
-        found = attack_part(stage.order(threat), part)
+        found = attack_part(order, part, _pieces_of(order, audited))
     except CellError as error:
         raise CellError(f"{stage.planned.label}: {error}") from error
     return Share(found, time.monotonic() - started)
+
+
+def _pieces_of(order: Order, shares: Sequence[Share]) -> Pieces:
+    """The pieces of all shares, by the direction of the attack."""
+    return {run.direction: [p for share in shares for p in share.pieces[run.direction]] for run in runs_of(order)}
 
 
 def attack_outcome(stage: Stage, assault: Assault, started: float) -> Cell:

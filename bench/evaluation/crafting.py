@@ -75,7 +75,6 @@ class Crafted:
         """One after the other, without their images."""
         first = parts[0]
         width = max(part.trace.shape[1] for part in parts)
-        columns = ("scores", "last_scores", "norm", "gradients", "queries", "status", "again")
         return cls(
             images=first.without_images().images,
             trace=np.concatenate([np.pad(p.trace, ((0, 0), (0, width - p.trace.shape[1])), "edge") for p in parts]),
@@ -85,8 +84,22 @@ class Crafted:
             },
             faults={name: np.concatenate([part.faults[name] for part in parts]) for name in first.faults},
             said=tuple(sentence for part in parts for sentence in part.said),
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS},
         )
+
+    def at(self, rows: NDArray[np.int64]) -> "Crafted":
+        """Some of the entries, in this order; without their images."""
+        return replace(
+            self,
+            images=self.images[:0],
+            trace=self.trace[rows],
+            figures={name: values[rows] for name, values in self.figures.items()},
+            faults={name: failed[rows] for name, failed in self.faults.items()},
+            **{name: getattr(self, name)[rows] for name in _COLUMNS},
+        )
+
+
+_COLUMNS = ("scores", "last_scores", "norm", "gradients", "queries", "status", "again")
 
 
 def craft(

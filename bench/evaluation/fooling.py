@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.cards.threat import Goal, Loss, Side
 from bench.errors import CellError, DataError, NotApplicableError
-from bench.evaluation.assault import Assault, context_at, context_of, untouched_assault
+from bench.evaluation.assault import Assault, untouched_assault
 from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, signed
 from bench.evaluation.crafting import Crafted, attempt_attack
 from bench.evaluation.halving import halved, in_batches_that_fit
 from bench.evaluation.images import TEST
+from bench.evaluation.orders import context_at, context_of
 from bench.evaluation.pieces import pieces
 from bench.evaluation.results import Cell, FoolAtEps, FoolMetrics
 from bench.evaluation.scoring import Logits, class_logits, classes_of, device_of

@@ -21,6 +21,7 @@ from bench.detectors.missing import missing_weights
 from bench.errors import DataError, WeightsError
 from bench.evaluation.results import FORMAT
 from bench.evaluation.sets import unusable_sets
+from bench.evaluation.spending import Evidence
 
 _HARNESS = ("bench.evaluation.cell", "bench.detectors.loading")
 _CHUNK = 2**20
@@ -72,6 +73,7 @@ class Ingredients:
         loss: What directs gradients there; None on the other sides.
         radii: At which the outcome of a threat that looks for the nearest image is counted.
         needs: Keys of the cells that this one is made from.
+        evidence: On what evidence images get less than the full budget; None where all of them get it.
     """
 
     detector_hash: str
@@ -91,6 +93,7 @@ class Ingredients:
     loss: Loss | None = None
     radii: tuple[float, ...] = ()
     needs: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
     def key(self) -> str:
         """The cell's key: sha256 of all of this, the version and the layout of stored cells."""

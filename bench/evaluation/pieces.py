@@ -22,18 +22,22 @@ class Piece:
     """What came of one piece of the images of a run, which any process may have attacked.
 
     Attributes:
+        rows: (n,) where they are among the images of the run.
+        form: In which form they were attacked, see `Order.forms`.
         done: One entry an image, without the images.
         predicted: The classes that the detector predicts for them after the attack.
-        kept: The attacked images that a cell keeps, by set: (position in the set of the first, the images).
+        kept: The attacked images that a cell keeps, by set: (their positions in the set, the images).
     """
 
+    rows: NDArray[np.int64]
+    form: int
     done: Crafted
     predicted: NDArray[np.int64]
-    kept: dict[str, tuple[int, NDArray[np.float32]]]
+    kept: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]
 
 
 Pieces = Mapping[Side, Sequence[Piece]]
-"""All pieces of each run of an attack, by its direction and in the order of the images."""
+"""All pieces of each run of an attack, by its direction."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.datasets.base import ImageSet
@@ -23,6 +25,16 @@ class Pixels:
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
+
+    def at(self, rows: NDArray[np.int64]) -> Tensor:
+        """(R, C, H, W) float32 on the device, of ascending rows."""
+        found, before = [], 0
+        for part in self._parts:
+            first, last = np.searchsorted(rows, [before, before + len(part)])
+            if first < last:
+                found.append(part.pixels(torch.from_numpy(rows[first:last] - before)))
+            before += len(part)
+        return torch.cat(found or [self._parts[0].pixels(slice(0, 0))]).to(self.device)
 
     def __getitem__(self, rows: slice) -> Tensor:
         """(R, C, H, W) float32 on the device, of neighbouring rows."""

@@ -15,6 +15,7 @@ from bench.evaluation.keys import Cards, set_digests, weights_hashes
 from bench.evaluation.planned import CLEAN, PlannedCell, RunOptions, needs_train
 from bench.evaluation.planner import Planner
 from bench.evaluation.sets import ALL_SETS, SetChoice
+from bench.evaluation.spending import Evidence
 
 __all__ = ["CLEAN", "PlannedCell", "RunOptions", "needs_train", "plan", "plan_detector"]
 
@@ -39,6 +40,7 @@ def plan(
     goal: Goal | str = Goal.MISCLASSIFY,
     loss: Loss | str | None = None,
     sets: SetChoice = ALL_SETS,
+    evidence: Evidence | None = None,
     leave_out: LeaveOut | None = None,
 ) -> list[PlannedCell]:
     """Every cell of detectors x threats x eps x tracks, each once, the clean cell of a detector before its others.
@@ -59,6 +61,7 @@ def plan(
         goal: What side `fool` has to reach.
         loss: What directs gradients there; None takes the joint one where acceptance is asked for, else the margin.
         sets: The OOD sets that the run is about.
+        evidence: On what evidence images get less than the full budget; None spends it on all.
         leave_out: Asked of every detector that cannot be run on a track; None leaves out none.
 
     Raises:
@@ -75,7 +78,7 @@ def plan(
     choice.check(cards)
     options = RunOptions(
         seed, limit, as_side(side), _given(overrides), early_stop, micro_batch, data_dir,
-        as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"), sets,
+        as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"), sets, evidence,
     )  # fmt: skip
     check_options(options, cards)
     chosen = [catalog.track(name) for name in dict.fromkeys(tracks)]

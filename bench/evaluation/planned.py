@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from bench.cards.track import TrackCard
 from bench.errors import NotApplicableError
 from bench.evaluation.keys import Ingredients
 from bench.evaluation.sets import ALL_SETS, SetChoice
+from bench.evaluation.spending import Evidence
 
 CLEAN = "clean"
 """The threat that attacks nothing: its cell holds the clean scores that every other cell of a detector needs."""
@@ -76,6 +78,14 @@ class PlannedCell:
         return replace(self, ingredients=ingredients, key=ingredients.key())
 
 
+class Wave(StrEnum):
+    """Which images of a cell are attacked at a time."""
+
+    ALL = "all"
+    AUDIT = "audit"
+    REST = "rest"
+
+
 @dataclass(frozen=True)
 class Part:
     """One of several shares of a cell's images: whole micro-batches, so that no result depends on the cut.
@@ -83,10 +93,12 @@ class Part:
     Attributes:
         number: From 0.
         count: How many shares there are.
+        wave: The images that are shared: all of them, those of the audit, or the others, whose budget depends on it.
     """
 
     number: int = 0
     count: int = 1
+    wave: Wave = Wave.ALL
 
     def rows(self, images: int, micro_batch: int) -> slice:
         """Which of so many images are this share's; none where there are fewer micro-batches than shares."""
@@ -110,6 +122,7 @@ class RunOptions:
         goal: What side `fool` has to reach.
         loss: What directs gradients there; None takes the joint one where acceptance is asked for, else the margin.
         sets: The OOD sets that the run is about.
+        evidence: What must be known before images are attacked with less than the full budget; None spends it on all.
     """
 
     seed: int = 0
@@ -122,6 +135,7 @@ class RunOptions:
     goal: Goal = Goal.MISCLASSIFY
     loss: Loss | None = None
     sets: SetChoice = ALL_SETS
+    evidence: Evidence | None = None
 
 
 def needs_train(spec: DetectorSpec) -> bool:

@@ -14,6 +14,7 @@ from bench.errors import BenchError, NoSettingsError, NotApplicableError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.keys import Cards, Ingredients, code_hash, threat_hash, track_hash, weights_hashes
 from bench.evaluation.planned import CLEAN, PlannedCell, RunOptions, needs_train
+from bench.evaluation.spending import evidence_for
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Planner:
             goal=options.goal if fool else None, loss=loss if fool else None,
             radii=tuple(sorted(e for e in self.choice.of(card) if e)) if card.min_norm and not radius else (),
             needs=tuple(need.key for need in parts.needs),
+            evidence=evidence_for(card, chosen, side, options.evidence),
         )  # fmt: skip
         ignored = tuple(name for name in overrides if name not in card.params)
         return self._cell(spec, card, chosen, ignored, ingredients, self.clean(spec, weights), parts)
@@ -111,7 +113,7 @@ class Planner:
         """The cells of which the worst case is taken, as their cards say: a suite's budget is fixed."""
         # Radii of those that look for the nearest image are none of their own here: this cell's radius counts.
         own = replace(self, choice=EpsChoice({card.norm: (radius,)} if card.norm and radius else {}))
-        own = replace(own, options=replace(self.options, side=side))
+        own = replace(own, options=replace(self.options, side=side, evidence=None))
         threats = [self.catalog.threat(name) for name in card.members[side]]
         cells = [own.attack(spec, weights, t, None if t.min_norm else radius, params={}) for t in threats]
         left_out = {cell.threat.name: cell.refused.why for cell in cells if cell.refused is not None}
@@ -127,7 +129,9 @@ class Planner:
             return _Parts()
         threat = self.catalog.threat(source.threat)
         side = self.options.side or card.sides[0]
-        crafting = replace(self, options=replace(self.options, side=side, early_stop=False, micro_batch=None))
+        crafting = replace(
+            self, options=replace(self.options, side=side, early_stop=False, micro_batch=None, evidence=None)
+        )
         cells, left_out = [], {}
         for name in source.detectors:
             if name.partition(".")[0] == spec.name.partition(".")[0]:

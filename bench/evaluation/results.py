@@ -147,6 +147,27 @@ class BetweenMetrics(_Value):
     midpoint_high: float | None = None
 
 
+class FullBudgetFigures(_Value):
+    """An AUROC at the full budget, estimated from an audit; the interval is over which images were audited."""
+
+    auroc: float
+    low: float
+    high: float
+
+
+class EvidenceFigures(_Value):
+    """Why most images of a cell were attacked with less than the full budget."""
+
+    tolerance: float
+    audit: float  # share of the images of each set that were to be audited
+    audited: int  # images with the full budget
+    attacked: int  # all images of the attacked side
+    params: dict[str, int]  # what the others were attacked with, over the threat's parameters; {}: the full budget too
+    full_gradients: int  # that the full budget would have taken, by those that the audited images took
+    sets: dict[str, FullBudgetFigures] = {}  # by OOD set; empty where every image had the full budget
+    mean: FullBudgetFigures | None = None
+
+
 class CellMeta(_Value):
     """Everything of a cell but its samples."""
 
@@ -182,6 +203,7 @@ class CellMeta(_Value):
     rejection: tuple[RejectionMetrics, ...] = ()  # by percentile; in clean cells where the card asks for it
     fool: FoolMetrics | None = None  # on side fool
     between: BetweenMetrics | None = None  # on side between
+    evidence: EvidenceFigures | None = None  # where not every image was to have the full budget
     members: dict[str, float] = {}  # of a worst case: what each member alone came to, in the figure that ranks
     needs: tuple[str, ...] = ()  # keys of the cells that this one was made from
     left_out: dict[str, str] = {}  # what else the threat's card names, members or sources: why it cannot be run here

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from bench.detectors.base import Detector
 from bench.errors import CellError
-from bench.evaluation.assault import Order
 from bench.evaluation.assembly import Before
 from bench.evaluation.gate import identity_problem
 from bench.evaluation.images import TEST, Images
+from bench.evaluation.orders import Order
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.targets import Targets, stop_targets
@@ -74,9 +74,14 @@ class Stage:
         own = self.thresholds.named().values()
         return stop_targets(self.planned.ingredients.side, self.before.scores[TEST], ood, own)
 
-    def order(self, threat: Threat) -> Order:
-        """What an attack needs to know."""
+    def order(self, threat: Threat, cheaper: tuple[Threat, ...] = ()) -> Order:
+        """What an attack needs to know.
+
+        Args:
+            threat: The attacker.
+            cheaper: The same with less to spend, the cheapest first.
+        """
         return Order(
             self.planned, self.detector, threat, self.images, self.before.scores, self.before.predicted, self.targets,
-            self.watch, self.transferred, self.acceptance,
+            self.watch, self.transferred, self.acceptance, cheaper,
         )  # fmt: skip

@@ -30,6 +30,7 @@ from bench.evaluation.pieces import Share
 from bench.evaluation.planned import Part, PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.scoring import device_of
+from bench.evaluation.spending import cheaper_forms
 from bench.evaluation.stage import Stage, Watcher
 from bench.evaluation.store import CellStore, StoreError
 from bench.evaluation.transferring import transferred_images
@@ -120,7 +121,8 @@ class Workbench:
         stage, threat = self._attack(planned, parts, clean, watch)
         side = planned.ingredients.side
         other = _COMPUTE.get(side)
-        cell = attacked_cell(stage, threat, shares) if other is None else other(stage, threat)
+        cheaper = self._cheaper(planned)
+        cell = attacked_cell(stage, threat, shares, cheaper) if other is None else other(stage, threat)
         self._check_gradients_spent(planned, stage.detector, cell)
         goal, loss = planned.ingredients.goal or Goal.MISCLASSIFY, planned.ingredients.loss or Loss.MARGIN
         asked = Context(side, goal=goal, loss=loss)
@@ -128,8 +130,14 @@ class Workbench:
         found = {"notes": (*cell.meta.notes, *parts.notes), "leaves_out": missed, **parts.absent(planned)}
         return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
 
-    def share(self, planned: PlannedCell, part: Part, watch: Watcher) -> Share:
+    def share(self, planned: PlannedCell, part: Part, watch: Watcher, audited: Sequence[Share] = ()) -> Share:
         """Attack some of the images of a cell that `can_be_shared`; nothing but cells that it needs is stored.
+
+        Args:
+            planned: The cell.
+            part: Which of its images.
+            watch: Hears of the progress.
+            audited: All shares of the cell's audit, in order, where the part is one of the other images.
 
         Raises:
             StoreError: Nothing can be stored.
@@ -138,7 +146,7 @@ class Workbench:
         assert planned.clean is not None
         clean = self._clean_cell(planned.clean)
         planned, parts = self._sources(planned, watch)
-        return attacked_share(*self._attack(planned, parts, clean, watch), part)
+        return attacked_share(*self._attack(planned, parts, clean, watch), part, audited, self._cheaper(planned))
 
     def _sources(self, planned: PlannedCell, watch: Watcher) -> tuple[PlannedCell, Parts]:
         """The cells on other detectors that an attack is made from, and the cell as it is made from those there are."""
@@ -353,6 +361,15 @@ class Workbench:
             f"only seem to be robust; choose a threat that asks for scores: {usable}.",
             why="it follows gradients, and the detector has none",
         )
+
+    def _cheaper(self, planned: PlannedCell) -> tuple[Threat, ...]:
+        """The cell's attacker with less to spend; none of one that is given as an object, which may hold more."""
+        if planned.ingredients.evidence is None or planned.threat.name in self._given.threats:
+            return ()
+        forms = cheaper_forms(planned.params)
+        return tuple(
+            self._threat(planned.threat, replace(planned, params={**planned.params, **form})) for form in forms
+        )  # fmt: skip
 
     def _threat(self, card: ThreatCard, planned: PlannedCell) -> Threat:
         if card.name in self._given.threats:

@@ -43,8 +43,8 @@ class Evaluation:
     """
 
     CONDITIONS: ClassVar[tuple[str, ...]] = (
-        "track", "threat", "norm", "side", "goal", "limit", "seed", "early_stop", "params", "status", "without",
-        "left_out", "failed_parts",
+        "track", "threat", "norm", "side", "goal", "limit", "seed", "early_stop", "params", "evidence", "status",
+        "without", "left_out", "failed_parts",
     )  # fmt: skip
     """Columns of `table` beside the detector, eps and set: figures of rows that differ in one are of unlike cells."""
 

@@ -5,7 +5,7 @@ from bench.evaluation.results import CellMeta
 QUIET_STATUSES = ("", "completed", "stopped")
 """How attacks end that need no word; one that stopped early had reached all that counts."""
 
-COLUMNS = ("steps", "restarts", "params", "status", "without", "left_out", "failed_parts")
+COLUMNS = ("steps", "restarts", "params", "evidence", "status", "without", "left_out", "failed_parts")
 """What `conditions_of` tells."""
 
 
@@ -16,15 +16,17 @@ def conditions_of(meta: CellMeta) -> dict[str, object]:
         meta: The cell.
 
     Returns:
-        "steps" and "restarts", None where the threat has none; "params", all parameters in one text; "status",
+        "steps" and "restarts", None where the threat has none; "params", all parameters in one text;
+        "evidence", on what evidence some images had less than the full budget, and "" where all had it; "status",
         "completed" or else how many images ended how; "without", OOD sets that were left out; "left_out", parts of
         the attack that cannot be run on the detector; "failed_parts", parts that were to be run and failed.
     """
-    params = dict(sorted(meta.threat_params.items()))
+    found, params = meta.evidence, dict(sorted(meta.threat_params.items()))
     return {
         "steps": params.get("steps"),
         "restarts": params.get("restarts"),
         "params": " ".join(f"{name}={value}" for name, value in params.items()),
+        "evidence": "" if found is None else f"tolerance={found.tolerance:g} audit={found.audit:g}",
         "status": status_of(meta),
         "without": " ".join(meta.without),
         "left_out": " ".join(meta.left_out),

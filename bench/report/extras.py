@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.evaluation.results import CellMeta
+from bench.evaluation.results import CellMeta, FullBudgetFigures
 from bench.report import numbers
 from bench.report.table import Table
 
@@ -40,6 +40,8 @@ def extra_columns(table: Table) -> list[Extra]:
         _BITS: not table.attacked and any(meta.bits_per_dim is not None for meta in table.metas),
         _GUARANTEED: any(m.guaranteed_auroc is not None for meta in table.metas for m in meta.sets.values()),
     }
+    if any(meta.evidence is not None for meta in table.metas):
+        has |= {_AT_FULL_BUDGET: True, _SPENT: True}
     return [extra for extra, there in has.items() if there] + [_figure(name) for name in _figure_names(table)]
 
 
@@ -68,6 +70,30 @@ def _bits(value: float | None) -> str:
     return numbers.ABSENT if value is None else f"{value:.3f}"
 
 
+def _at_full_budget(found: FullBudgetFigures | None) -> str:
+    return numbers.ABSENT if found is None else f"{found.low:.3f}-{found.high:.3f}"
+
+
+def _spent(meta: CellMeta) -> str:
+    evidence = meta.evidence
+    if evidence is None or not evidence.full_gradients:
+        return numbers.ABSENT
+    return numbers.percent(meta.gradients / evidence.full_gradients)
+
+
+_AT_FULL_BUDGET = Extra(
+    ("at full", "budget"),
+    "at full budget: interval of the AUROC with the card's whole budget on every image, by the audited images that had "
+    "it; '-' where every image did",
+    lambda meta: _at_full_budget(meta.evidence.mean if meta.evidence else None),
+    lambda meta, name: _at_full_budget(meta.evidence.sets.get(name) if meta.evidence else None),
+)
+_SPENT = Extra(
+    ("spent",),
+    "spent: gradients, of those that the whole budget would have taken",
+    _spent,
+    None,
+)
 _ACCURACY = Extra(
     ("ID", "accuracy"),
     "ID accuracy: share of the ID test images that are classified correctly",

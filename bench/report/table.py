@@ -239,13 +239,19 @@ def _rows(metas: list[CellMeta], failed: Failed) -> tuple[Row, ...]:
 
 
 def _label(meta: CellMeta, namesakes: list[CellMeta]) -> str:
-    """The detector's name, and of seed, early stop and key what is needed to tell it from its namesakes."""
+    """The detector's name, and of seed, early stop, budget and key what is needed to tell it from its namesakes."""
     words = []
     if len({m.seed for m in namesakes}) > 1:
         words.append(f"seed {meta.seed}")
     if len({m.early_stop for m in namesakes}) > 1 and not meta.early_stop:
         words.append("no early stop")
-    alike = [m for m in namesakes if (m.seed, m.early_stop) == (meta.seed, meta.early_stop)]
+    if len({m.evidence is None for m in namesakes}) > 1 and meta.evidence is None:
+        words.append("full budget")
+    alike = [m for m in namesakes if _manner(m) == _manner(meta)]
     if len(alike) > 1:
         words.append(f"#{meta.key[:6]}")
     return " ".join([meta.detector, *words])
+
+
+def _manner(meta: CellMeta) -> tuple[int, bool, bool]:
+    return meta.seed, meta.early_stop, meta.evidence is None

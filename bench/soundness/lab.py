@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.detectors.base import Detector
-from bench.evaluation.assault import context_of
 from bench.evaluation.crafting import Crafted, craft
+from bench.evaluation.orders import context_of
 from bench.evaluation.results import Cell
 from bench.evaluation.scoring import DRAWS, Draws, score_images
 from bench.evaluation.stage import Stage

@@ -13,9 +13,9 @@ from bench.cards.code.methods import import_method
 from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.datasets.track import Track
 from bench.detectors.loading import load_detector
-from bench.evaluation.assault import Order, context_of
 from bench.evaluation.engine import CellDone, run_plan
 from bench.evaluation.images import Images
+from bench.evaluation.orders import Order, context_of
 from bench.evaluation.plan import plan
 from bench.evaluation.results import Cell
 from bench.evaluation.store import MemoryStore
