@@ -22,10 +22,12 @@ from bench.evaluation.images import TEST
 from bench.evaluation.results import EvidenceFigures, FullBudgetFigures, MeanMetrics, SetMetrics
 from bench.evaluation.spending import Evidence
 from bench.metrics.scores import FloatArray, Scores
-from bench.metrics.two_phase import FullBudget, at_full_budget
+from bench.metrics.two_phase import FullBudget, Shift, at_full_budget, full_budget_shift
 
 _DRAW = 1_000_003
 """The draw of the audit: another one than any that an attack takes for its starts."""
+_ERROR = 5.0
+"""Where the error of the shift is larger than so many tolerances, the audit says too little."""
 
 _Figures = TypeVar("_Figures", SetMetrics, MeanMetrics)
 
@@ -71,16 +73,14 @@ class Audit:
     def form(self) -> int:
         """The cheapest form that the audit agrees with; one past the last where none is.
 
-        It agrees where the means of the AUROCs, over the sets that count and over all of them, lie within the
-        tolerance of those at the full budget.
+        It agrees where the means of the AUROCs, over the sets that count and over all of them, are shifted from those
+        at the full budget by no more than the tolerance, with an error of no more than `_ERROR` tolerances.
         """
+        every = tuple(self.opponents)
         for number in range(len(self.cheaper)):
-            changes = self._changes(number)
-            for names in (self.counting, tuple(self.opponents)):
-                shift = sum(float(np.mean(changes[name])) for name in names) / len(names)
-                if abs(shift) > self.evidence.tolerance:
-                    break
-            else:
+            shifts = [self._shift(number, names) for names in dict.fromkeys((tuple(self.counting), every))]
+            tolerance = self.evidence.tolerance
+            if all(abs(shift.mean) <= tolerance and shift.half <= _ERROR * tolerance for shift in shifts):
                 return number
         return len(self.cheaper)
 
@@ -96,20 +96,29 @@ class Audit:
         cheap = scores.copy()
         cheap[self.rows] = self.cheaper[form]
         placed = {name: self._placements(name, cheap[self._place(name)]) for name in self.opponents}
-        changes = self._changes(form)
-        known = {"largest": self._largest(), "least": self.evidence.tolerance}
+        changes, known = self._changes(form), self._known
         found = {name: at_full_budget([placed[name]], [changes[name]], **known) for name in self.opponents}
-        chosen = list(self.counting)
-        if self.side is Side.ALARM:  # the same ID images face every set
-            means = [np.mean([values[name] for name in chosen], axis=0) for values in (placed, changes)]
-            return {**found, "": at_full_budget([means[0]], [means[1]], **known)}
-        return {
-            **found, "": at_full_budget([placed[name] for name in chosen], [changes[name] for name in chosen], **known)
-        }  # fmt: skip
+        parts = [self._together(values, self.counting) for values in (placed, changes)]
+        return {**found, "": at_full_budget(*parts, **known)}
 
-    def _largest(self) -> float:
-        changes = [self._changes(form)[name] for form in range(len(self.cheaper)) for name in self.opponents]
-        return max(float(np.max(np.abs(values), initial=0.0)) for values in changes)
+    def _shift(self, form: int, names: Sequence[str]) -> Shift:
+        """That of the mean over some sets."""
+        changes = self._together(self._changes(form), names)
+        places = [self._place(name) for name in names][: len(changes)]
+        return full_budget_shift(changes, [place.stop - place.start for place in places], **self._known)
+
+    def _together(self, values: Mapping[str, FloatArray], names: Sequence[str]) -> list[FloatArray]:
+        """The groups of images of a mean over sets: under an alarm one, since the same ID images face every set."""
+        if self.side is Side.ALARM:
+            return [np.mean([values[name] for name in names], axis=0)]
+        return [values[name] for name in names]
+
+    @property
+    def _known(self) -> dict[str, float]:
+        """What is known of changes that the audit may have missed: those from any of the forms."""
+        forms = [self._changes(form) for form in range(len(self.cheaper))]
+        largest = max(float(np.max(np.abs(moved), initial=0.0)) for changes in forms for moved in changes.values())
+        return {"largest": largest, "least": self.evidence.tolerance}
 
     def _changes(self, form: int) -> dict[str, FloatArray]:
         """By OOD set how much less each audited image is in order with the other side after the full budget."""

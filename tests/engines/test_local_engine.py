@@ -9,12 +9,16 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_workspace import MANY
 
+from bench.cards.catalog import Catalog
 from bench.engines import local
 from bench.engines.base import Setup
 from bench.engines.local import LocalEngine, default_workers, usable_cores
 from bench.engines.run import run_on
 from bench.evaluation.engine import CellDone, CellFailure, run_plan
+from bench.evaluation.plan import plan as plan_of
+from bench.evaluation.spending import Evidence
 from bench.evaluation.store import MemoryStore, Store
 
 
@@ -79,6 +83,15 @@ def test_one_cell_cut_by_its_images_has_the_bits_of_one_process(planned, catalog
     plan = planned("labelled", "fooling", "0.3", side=side, micro_batch=8)
     outcomes, store = on_workers(plan, 3)
     assert_same_cells(outcomes, store, *in_one(plan, catalog))
+
+
+@pytest.mark.parametrize("tolerance", [0.1, 1e-12])
+def test_one_cell_with_an_audit_has_the_bits_of_one_process(write_world, on_workers, tolerance):
+    catalog, evidence = Catalog(write_world(**MANY)), Evidence(tolerance)
+    plan = plan_of(catalog, ["labelled"], ["costly"], None, ["tiny"], micro_batch=8, evidence=evidence)
+    outcomes, store = on_workers(plan, 3)
+    assert_same_cells(outcomes, store, *in_one(plan, catalog))
+    assert outcomes[-1].meta.evidence is not None
 
 
 def test_workers_that_are_killed_lose_nothing_and_change_no_bit(planned, catalog, on_workers):

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from bench.engines.base import Failure, Unit
 from bench.engines.schedule import Schedule
 from bench.errors import CellError, NotApplicableError
+from bench.evaluation.planned import Part, Wave
+from bench.evaluation.spending import Evidence
 
 
 def names(units):
@@ -61,6 +63,26 @@ def test_the_last_cells_are_cut_and_no_others(planned):
     assert len(whole) + len(rest) == len(cells)
     assert 2 <= len(rest) <= 3
     assert sorted((unit.part.number, unit.part.count) for unit in cut) == [(0, 2)] * len(rest) + [(1, 2)] * len(rest)
+
+
+def test_where_an_audit_decides_the_other_images_wait_for_all_of_it(planned):
+    cells = planned("net", "costly", "0.3", evidence=Evidence())
+    schedule = Schedule(cells[1:], 2, frozenset({cells[0].key}))
+    first, second = schedule.next(0), schedule.next(1)
+    assert [unit.part.wave for unit in (first, second)] == [Wave.AUDIT] * 2
+    schedule.done(1, b"second")
+    assert schedule.next(1) is None
+    schedule.lost(0, "by SIGKILL")
+    assert schedule.next(1) == first
+    schedule.done(1, b"first")
+    rest = [schedule.next(0), schedule.next(1)]
+    assert [(unit.part, unit.shares) for unit in rest] == [
+        (Part(number, 2, Wave.REST), (b"first", b"second")) for number in (0, 1)
+    ]
+    schedule.done(1, b"fourth")
+    schedule.done(0, b"third")
+    last = schedule.next(0)
+    assert (last.part, last.shares) == (None, (b"first", b"second", b"third", b"fourth"))
 
 
 def test_one_worker_is_given_whole_cells(planned):

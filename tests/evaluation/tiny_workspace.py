@@ -62,6 +62,10 @@ SIDES = ("evade", "alarm", "both", "fool")
 PGD = {"steps": 12, "restarts": 5, "step_size": 0.5}
 THREATS: dict[str, dict[str, Any]] = {
     "pgd": {"method": "bench.threat_models.pgd:PGD", "norm": "l2", "eps": [0.3, 0.6], "params": PGD},
+    "costly": {
+        "method": "bench.threat_models.pgd:PGD", "norm": "l2", "eps": [0.3], "sides": list(SIDES),
+        "params": {**PGD, "steps": 40},
+    },
     "pgd-inf": {"method": "bench.threat_models.pgd:PGD", "norm": "linf", "eps": [0.05], "params": PGD},
     "mirror": {"method": "tiny_world:Mirror", "norm": "l2", "eps": [4.0], "sides": ["evade"]},
     "fgm": {"method": "bench.threat_models.fgm:FGM", "norm": "l2", "eps": [0.3]},
@@ -114,6 +118,13 @@ def write_world(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return write
+
+
+MANY = {
+    "test": _set(3, 150, 80),
+    "ood": {"near": _set(4, 120, 110), "far": _set(5, 150, 150), "noise": _set(6, 100, 128, kind="synthetic")},
+}
+"""Sets that are large enough for an audit of a tenth of them to leave some out."""
 
 
 @pytest.fixture
