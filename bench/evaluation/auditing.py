@@ -98,8 +98,8 @@ class Audit:
         placed = {name: self._placements(name, cheap[self._place(name)]) for name in self.opponents}
         changes, known = self._changes(form), self._known
         found = {name: at_full_budget([placed[name]], [changes[name]], **known) for name in self.opponents}
-        parts = [self._together(values, self.counting) for values in (placed, changes)]
-        return {**found, "": at_full_budget(*parts, **known)}
+        every, moved = (self._together(values, self.counting) for values in (placed, changes))
+        return {**found, "": at_full_budget(every, moved, **known)}
 
     def _shift(self, form: int, names: Sequence[str]) -> Shift:
         """That of the mean over some sets."""

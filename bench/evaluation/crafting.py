@@ -90,8 +90,7 @@ class Crafted:
     def at(self, rows: NDArray[np.int64]) -> "Crafted":
         """Some of the entries, in this order; without their images."""
         return replace(
-            self,
-            images=self.images[:0],
+            self.without_images(),
             trace=self.trace[rows],
             figures={name: values[rows] for name, values in self.figures.items()},
             faults={name: failed[rows] for name, failed in self.faults.items()},
