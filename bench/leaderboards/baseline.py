@@ -124,6 +124,13 @@ class Identity(_Part):
         return f"{' '.join(words)} on {self.track}"
 
 
+class Audited(_Part):
+    """On what evidence most images of a cell had less than the full budget."""
+
+    tolerance: float = Field(gt=0, le=0.1, allow_inf_nan=False)
+    audit: float = Field(gt=0, le=1, allow_inf_nan=False)
+
+
 class Provenance(_Part):
     """What the figures depend on; where it changed, a comparison says so."""
 
@@ -136,6 +143,7 @@ class Provenance(_Part):
     set_digests: dict[Label, Sha256] = Field(max_length=70)
     micro_batch: int = Field(ge=1)
     early_stop: bool
+    evidence: Audited | None = None  # None: every image had the full budget
     bench: Label
     versions: dict[Label, Label] = Field(default={}, max_length=32)  # of what computed it; empty in older baselines
 

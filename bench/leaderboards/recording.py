@@ -16,6 +16,7 @@ from bench.evaluation.keys import Cards
 from bench.evaluation.plan import CLEAN
 from bench.evaluation.results import Cell, CellMeta, FoolAtEps
 from bench.leaderboards.baseline import (
+    Audited,
     Baseline,
     BaselineCell,
     Figure,
@@ -91,7 +92,7 @@ def _order(cell: BaselineCell) -> tuple[Any, ...]:
 def _recorded(
     cell: Cell, eps: float | None, figure: Figure, scores: dict[str, Scores], cards: Cards | None
 ) -> BaselineCell:
-    meta = cell.meta
+    meta, known = cell.meta, cell.meta.evidence
     value, se = estimate(figure, scores)
     try:
         return BaselineCell(
@@ -103,6 +104,7 @@ def _recorded(
                 detector_hash=meta.detector_hash, weights_sha256=meta.weights_sha256, source_hash=meta.source_hash,
                 threat_hash=meta.threat_hash, threat_params=_plain(meta.threat_params), track_hash=meta.track_hash,
                 set_digests=meta.set_digests, micro_batch=meta.micro_batch, early_stop=meta.early_stop,
+                evidence=None if known is None else Audited(tolerance=known.tolerance, audit=known.audit),
                 bench=meta.versions.get("bench", __version__), versions=meta.versions,
             ),
             request=_request(meta, cards),

@@ -156,10 +156,16 @@ def differences(before: BaselineCell, now: BaselineCell) -> list[Changed]:
         *((name, old.versions.get(name, "none"), new.versions.get(name, "none")) for name in versions),
         ("batch shape", old.micro_batch, new.micro_batch),
         ("early stop", old.early_stop, new.early_stop),
+        ("budget", _budget(old), _budget(new)),
         *((name, old.threat_params.get(name), new.threat_params.get(name))
           for name in sorted({*old.threat_params, *new.threat_params})),
     ]  # fmt: skip
     return [*found, *(Changed(what, shorten(a), shorten(b)) for what, a, b in settings if a != b)]
+
+
+def _budget(provenance: Provenance) -> str:
+    known = provenance.evidence
+    return "spent on all" if known is None else f"by an audit of {known.audit:g} within {known.tolerance:g}"
 
 
 def _verdict(before: BaselineCell, now: BaselineCell, change: float, computes: "Computed") -> Verdict:

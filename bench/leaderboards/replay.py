@@ -12,6 +12,7 @@ from bench.evaluation.keys import Cards, track_hash
 from bench.evaluation.plan import CLEAN, PlannedCell, plan
 from bench.evaluation.results import Cell
 from bench.evaluation.sets import ALL_SETS, SetChoice
+from bench.evaluation.spending import Evidence
 from bench.leaderboards.baseline import BaselineCell, Identity
 from bench.leaderboards.recording import ambiguous, recorded_cells, without_members
 
@@ -142,7 +143,7 @@ def _shown(value: object) -> str:
 
 def _planned(cell: BaselineCell, cards: Cards, data_dir: Path | None) -> list[PlannedCell]:
     """The clean cell and, behind it, the attack, where it is one."""
-    own = cell.identity
+    own, known = cell.identity, cell.provenance.evidence
     radii = cell.request.radii or ((own.eps,) if own.eps is not None else ())
     return plan(
         cards, [own.detector], [own.threat],
@@ -150,6 +151,7 @@ def _planned(cell: BaselineCell, cards: Cards, data_dir: Path | None) -> list[Pl
         [own.track],
         seed=own.seed, limit=own.limit, side=None if own.threat == CLEAN else own.side,
         overrides=cell.request.overrides, early_stop=cell.provenance.early_stop, data_dir=data_dir,
+        evidence=None if known is None else Evidence(known.tolerance, known.audit),
         goal=own.goal or Goal.MISCLASSIFY, loss=cell.request.loss, sets=_sets(cell, cards.track(own.track)),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from bench.errors import UsageError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.plan import PlannedCell, plan
 from bench.evaluation.results import CellMeta
+from bench.evaluation.spending import Evidence, evidence_for
 
 _WORDS = {
     "detector_hash": "the detector's card",
@@ -185,6 +186,8 @@ def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: Path) -> str:
     )
     if cell.track.suite_limit is not None:
         command += f" --limit {cell.track.suite_limit}"
+    if evidence_for(cell.threat, cell.params, asked.side, Evidence()) is not None:
+        command += " --no-evidence"
     near = [meta for meta in own if (meta.threat, meta.norm, meta.eps) == (cell.threat.name, asked.norm, asked.eps)]
     if not near:
         return f"'{run}' holds no cell {cell.label}, which the track's suite asks for; compute it: {command}"
@@ -203,6 +206,11 @@ def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: Path) -> str:
         return (
             f"{cell.label} was run on at most {other.limit or 'all'} images of a set, and a row of this track needs "
             f"{asked.limit or 'all'}; compute it again: {command}"
+        )
+    if other.evidence is not None:
+        return (
+            f"{cell.label} was run with the whole budget on {other.evidence.audited} of {other.evidence.attacked} "
+            f"images, and a row needs it on all; compute it again: {command}"
         )
     differs = [words for name, words in _WORDS.items() if getattr(other, name) != getattr(asked, name)]
     what = " and ".join(differs) or f"the version of bench ({other.versions.get('bench', 'unknown')})"

@@ -34,6 +34,16 @@ def conditions_of(meta: CellMeta) -> dict[str, object]:
     }
 
 
+def budget_of(meta: CellMeta) -> str:
+    """In words, which images had the threat's whole budget; "" where all of them had it and nothing else was asked."""
+    found = meta.evidence
+    if found is None:
+        return ""
+    whole = f"whole on {found.audited:,} audited images of {found.attacked:,} (tolerance {found.tolerance:g})"
+    form = ", ".join(f"{name} {value}" for name, value in found.params.items())
+    return f"{whole}; {form} on the others" if form else f"{whole}, and then on all"
+
+
 def status_of(meta: CellMeta) -> str:
     """How the attacks ended: "completed" where all did, else how many ended how: "completed 3, no-gradient 7"."""
     ended = {status: count for status, count in sorted(meta.statuses.items()) if status and count}

@@ -9,6 +9,8 @@ from row_world import bench, put, rows, submit, verify
 from safetensors.numpy import load
 
 from bench.cards.catalog import Catalog
+from bench.evaluation import spending
+from bench.evaluation.store import Store
 from bench.leaderboards.row import SCORES_SUFFIX, read_row
 from bench.leaderboards.suite import suite_problems
 
@@ -205,3 +207,35 @@ def test_of_one_threat_at_two_radii_images_beat_the_entry_that_they_are_about(fr
     swapped = row.model_copy(update={"entries": row.entries[::-1]})
     assert swapped.entries[_entry_number(swapped, "climb-l2")].eps == 0.3
     assert np.isfinite(row.worst.auroc)
+
+
+def test_a_row_needs_the_whole_budget_on_all_images(fresh_world, monkeypatch):
+    monkeypatch.setattr(spending, "_LEAST", 2)
+    params = {"steps": 40, "restarts": 2, "step_size": 0.5}
+    root = with_threat(fresh_world(), "costly-l2", method="bench.threat_models.pgd:PGD", params=params)
+    with_suite(root, [{"threat": "costly-l2", "eps": 0.3}])
+    assert attack(root, "costly-l2", "bent", "--audit", 0.1, "--tolerance", 0.1).exit_code == 0
+    refused = submit(root)
+    assert refused.exit_code == 2
+    assert "was run with the whole budget on" in refused.stderr
+    assert "--no-evidence" in refused.stderr
+    assert attack(root, "costly-l2", "bent", "--no-evidence").exit_code == 0
+    assert submit(root).exit_code == 0
+
+
+def test_a_baseline_of_audited_cells_is_checked_by_the_same_audit(fresh_world, monkeypatch, tmp_path):
+    monkeypatch.setattr(spending, "_LEAST", 2)
+    params = {"steps": 40, "restarts": 2, "step_size": 0.5}
+    root = with_threat(fresh_world(), "costly-l2", method="bench.threat_models.pgd:PGD", params=params)
+    assert attack(root, "costly-l2", "bent", "--audit", 0.1, "--tolerance", 0.1).exit_code == 0
+    base = tmp_path / "base.json"
+    assert bench("baseline", root / "runs", "--out", base, "--workspace", root).exit_code == 0
+    cell = next(cell for cell in json.loads(base.read_text())["cells"] if cell["identity"]["threat"] == "costly-l2")
+    assert cell["provenance"]["evidence"] == {"tolerance": 0.1, "audit": 0.1}
+    again = bench("check", "--baseline", base, "--workspace", root, "--out", tmp_path / "again", "--device", "cpu")
+    assert again.exit_code == 0, again.output
+    (key,) = {meta.key for meta in Store(root / "runs").metas() if meta.threat == "costly-l2"}
+    assert key in set(Store(tmp_path / "again").keys())
+    assert attack(root, "costly-l2", "bent", "--no-evidence", "--out", tmp_path / "full").exit_code == 0
+    other = bench("check", "--baseline", base, "--run", tmp_path / "full", "--workspace", root)
+    assert "spent on all" in other.output
