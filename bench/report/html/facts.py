@@ -99,7 +99,8 @@ def provenance_of(meta: CellMeta) -> Provenance:
     facts = {
         "key of the cell": meta.key, "images": f"track {meta.track}, limit {meta.limit or 'none'}",
         "OOD sets left out": ", ".join(meta.without),
-        "seed": meta.seed, "micro-batch": meta.micro_batch, "early stop": meta.early_stop, "budget": budget_of(meta), "device": meta.device,
+        "seed": meta.seed, "micro-batch": meta.micro_batch, "early stop": meta.early_stop, "device": meta.device,
+        "budget": budget_of(meta),
         "settings of the threat": ", ".join(f"{name} {value}" for name, value in meta.threat_params.items()),
         "detector": meta.detector_hash, "weights": ", ".join(meta.weights_sha256), "threat": meta.threat_hash,
         "track": meta.track_hash, "code": meta.source_hash, "samples": meta.samples_sha256,
