@@ -1,7 +1,10 @@
 """Scores stand on networks: which network a name means, what a card of one may say, and what is refused."""
 
+import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -218,6 +221,48 @@ def test_a_library_that_is_missing_is_named_with_its_extra(cards, kind, monkeypa
     args = {"sha256": "0" * 64} if kind == "onnx" else {}
     with pytest.raises(UsageError, match=rf"pip install 'robustood\[{kind}\]'"):
         makers.make_named(method, args)
+
+
+def test_a_graph_is_read_where_its_content_is_that_of_the_card_and_by_no_library_otherwise(tmp_path, monkeypatch):
+    from bench.detectors.networks import makers
+
+    read, made = [], torch.nn.Flatten()
+    libraries = {
+        "onnx": SimpleNamespace(
+            load_model_from_string=lambda content: read.append(content) or "graph",
+            version_converter=SimpleNamespace(convert_version=lambda graph, opset: (graph, opset)),
+        ),
+        "onnx2torch": SimpleNamespace(convert=lambda converted: made if converted[0] == "graph" else None),
+    }
+    monkeypatch.setattr(makers, "import_module", libraries.get)
+    (tmp_path / "a.onnx").write_bytes(b"a graph")
+    method = f"file:{tmp_path / 'a.onnx'}"
+    with pytest.raises(UsageError, match=r"has sha256 .*, expected was 0000"):
+        makers.make_named(method, {"sha256": "0" * 64})
+    assert read == []
+    assert makers.make_named(method, {"sha256": hashlib.sha256(b"a graph").hexdigest()}) is made
+    assert read == [b"a graph"]
+
+
+def test_a_real_graph_computes_what_it_was_written_to(tmp_path):
+    onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnx2torch")
+    from bench.detectors.networks.makers import make_named
+
+    weight = np.arange(8, dtype=np.float32).reshape(4, 2)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Flatten", ["x"], ["flat"], axis=1),
+         onnx.helper.make_node("MatMul", ["flat", "weight"], ["y"])],
+        "small",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 1, 2, 2])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 2])],
+        [onnx.numpy_helper.from_array(weight, "weight")],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
+    content = model.SerializeToString()
+    (tmp_path / "a.onnx").write_bytes(content)
+    network = make_named(f"file:{tmp_path / 'a.onnx'}", {"sha256": hashlib.sha256(content).hexdigest()})
+    x = torch.rand((3, 1, 2, 2), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(network(x), x.flatten(1) @ torch.from_numpy(weight))
 
 
 def test_the_accuracy_that_a_network_records_is_asked_of_it_on_its_own_track_alone():

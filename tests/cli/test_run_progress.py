@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from toy_runs import make_workspace
+from toy_runs import make_workspace, run
 
 from bench.cards.catalog import Catalog
 from bench.cli import progress as cli_progress
@@ -82,3 +82,12 @@ def test_long_attacks_weigh_more_in_the_time_that_is_left(cells):
     assert expected_cost(clean) <= expected_cost(fgm) < expected_cost(pgd)
     longer = replace(pgd, params={**pgd.params, "steps": 2 * pgd.params["steps"]})
     assert expected_cost(longer) - 1 == pytest.approx(2 * (expected_cost(pgd) - 1))
+
+
+def test_on_a_terminal_the_bar_is_no_part_of_the_output_that_can_be_piped(tmp_path, monkeypatch):
+    workspace = make_workspace(tmp_path)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    done = run(workspace, "--detector", "dark", "--threat", "pgd-l2", "--eps", "1")
+    assert done.exit_code == 0, done.output
+    assert "/2 cells" in done.stderr and "/2 cells" not in done.stdout
+    assert "toy, side evade" in done.stdout and "toy, side evade" not in done.stderr

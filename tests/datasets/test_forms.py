@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from bench.cards.track import FormSpec, SetSpec, TrackCard
 from bench.cli.app import app
+from bench.cli.show import _forms as show_forms
 from bench.datasets.base import content_digest
 from bench.datasets.check import State, check_track
 from bench.datasets.forms import chosen_form, declared_digest, form_name
@@ -173,6 +174,19 @@ def test_show_names_the_form_that_is_there(tmp_path, monkeypatch):
     said = CliRunner().invoke(app, ["show", "cifar10"]).output
     assert "# test: torchvision's CIFAR10\n" in said and "# cifar100: none of its forms is there" in said
     assert not [line for line in CliRunner().invoke(app, ["show", "digits"]).output.splitlines() if "# test" in line]
+
+
+def test_show_names_the_form_of_every_set_of_the_card_under_the_set_s_own_name(tmp_path, monkeypatch):
+    put_copy(tmp_path)
+    several = card(*THREE).test
+    other = SetSpec(source="npz", args={"file": "gone.npz"}, also=several.also[-1:])
+    only = SetSpec(source="npz", args={"file": "copy.npz"})
+    sets = {"train": other, "calibration": several, "ood": {"far": other, "near": only}, "outliers": [only, several]}
+    monkeypatch.setenv("ROBUSTOOD_DATA", str(tmp_path))
+    assert show_forms(card(*THREE).model_copy(update=sets)) == [
+        "train: none of its forms is there", "calibration: copy.npz", "test: copy.npz",
+        "far: none of its forms is there", "outliers-2: copy.npz",
+    ]  # fmt: skip
 
 
 def test_validate_says_which_form_accepts_anything(tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -247,6 +248,25 @@ def test_a_class_without_images_is_one_sentence(unfitted, training_data):
     train.labels[train.labels == 1] = 2
     with pytest.raises(UsageError, match="Mahalanobis cannot be fitted to 600 images of 3 classes"):
         unfitted("Mahalanobis").fit(training_data)
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (AssertionError(), r"AssertionError: without a word\)"),
+        (ValueError("two\n  lines"), r"ValueError: two lines\)"),
+        (ValueError("x" * 999), r"ValueError: x{200}\)"),
+    ],
+)
+def test_whatever_the_library_raises_is_one_short_sentence(unfitted, training_data, monkeypatch, raised, reason):
+    detector = unfitted("KNN")
+
+    def fit(loader):
+        raise raised
+
+    monkeypatch.setattr(detector, "_make", lambda: SimpleNamespace(fit=fit))
+    with pytest.raises(UsageError, match=reason):
+        detector.fit(training_data)
 
 
 def test_a_classifier_whose_logits_are_not_linear_in_its_features_is_told(make_detector):

@@ -2,14 +2,18 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from tiny_world import Net, NetParams
 
-from bench.cards.threat import Side
+from bench.cards.threat import Norm, Side
 from bench.errors import CellError, UsageError
+from bench.evaluation.crafting import attempt_attack
 from bench.evaluation.engine import CellDone, CellFailure, run_plan
 from bench.evaluation.results import SAMPLE_COLUMNS
 from bench.evaluation.store import MemoryStore, Store
 from bench.evaluation.targets import MARGIN, stop_targets
 from bench.metrics import auroc, iqr
+from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat
 
 
 def rows(cell, name):
@@ -262,3 +266,22 @@ def test_the_target_lies_beyond_every_opponent_and_every_threshold():
 def test_a_cell_error_names_the_cell(outcomes):
     found = outcomes("nan", "clean")[0]
     assert isinstance(found.error, CellError)
+
+
+def test_images_of_another_type_than_float32_are_taken_for_what_they_are(catalog):
+    class Doubled(Threat):
+        def attack(self, detector, x, *, ids, budget, context):
+            found, none = (x.double() + 0.1).clamp(0, 1), torch.zeros(len(x), dtype=torch.int64)
+            return AttackResult(
+                found, found, torch.zeros(len(x), 1), gradients=none, queries=none, norm=0.0 * none,
+                status=[Status.COMPLETED] * len(x),
+            )  # fmt: skip
+
+    detector = Net(None, shape=(1, 6, 6), classes=2, params=NetParams()).eval()
+    x, ids = torch.rand((4, 1, 6, 6), generator=torch.Generator().manual_seed(1)), torch.arange(4)
+    budget, context = Budget(Norm.L2, 1.0), Context(Side.EVADE, micro_batch=4)
+    done = attempt_attack(detector, Doubled(), x, ids=ids, budget=budget, context=context)
+    with torch.no_grad():
+        expected = detector.score((x.double() + 0.1).clamp(0, 1).float()).numpy()
+    assert done.images.dtype is torch.float32
+    assert np.array_equal(done.scores, expected) and np.array_equal(done.last_scores, expected)

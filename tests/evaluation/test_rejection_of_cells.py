@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from tiny_world import Bright, BrightParams
 
+from bench.cards.detector import ThresholdSpec
 from bench.datasets.track import Track
 from bench.errors import CardError
 from bench.evaluation.engine import CellFailure
+from bench.evaluation.rejecting import rejection_metrics
 from bench.evaluation.scoring import class_logits
 from bench.metrics import class_percentiles, class_wise_detection_rate, rejection
 
@@ -72,8 +74,6 @@ def test_percentiles_of_a_detector_without_classes_are_one_sentence(outcomes):
 def test_percentiles_that_name_no_threshold_are_refused_in_the_card(given):
     from pydantic import ValidationError
 
-    from bench.cards.detector import ThresholdSpec
-
     with pytest.raises(ValidationError, match="every percentile must be"):
         ThresholdSpec(percentiles=given)
 
@@ -96,3 +96,20 @@ def test_bits_per_dimension_that_are_not_finite_are_one_sentence(outcomes):
     (outcome,) = outcomes("bright-nan", "clean")
     assert isinstance(outcome, CellFailure)
     assert "have a number of bits per dimension that is not finite" in outcome.sentence
+
+
+def test_thresholds_are_of_the_images_that_the_card_asks_for():
+    """Class 0 wins the first four images; the third and the fourth are of class 1."""
+    logits = np.array([[5.0, 0.0], [4.0, 0.0], [3.0, 0.0], [2.0, 0.0], [0.0, 6.0], [0.0, 1.0]])
+    labels = np.array([0, 0, 1, 1, 1, 1])
+    found = {}
+    for correct_only in (True, False):
+        spec = ThresholdSpec(percentiles=(0,), correct_only=correct_only)
+        (figures,) = rejection_metrics(
+            spec, {"train": logits}, {"train": labels}, fitted="train", test="train", ood=("train",), label="a cell"
+        )
+        assert figures.correct_only is correct_only
+        found[correct_only] = figures.thresholds
+    assert found[True] == class_percentiles(logits, labels, 0, correct_only=True)
+    assert found[False] == class_percentiles(logits, labels, 0, correct_only=False)
+    assert found[True] != found[False]

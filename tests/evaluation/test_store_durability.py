@@ -1,15 +1,18 @@
 """Nothing is lost: the short form of `benchmarks/durability.py`."""
 
 import multiprocessing
+import os
 import resource
 import shutil
 import signal
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from test_store_of_cells import make_cell
 
+from bench.evaluation import cell_files
 from bench.evaluation.leftovers import FOLDER
 from bench.evaluation.store import Store, StoreError
 
@@ -81,3 +84,27 @@ def test_processes_that_write_the_same_cells_at_once_end_with_each_of_them_once(
     assert len(store.cells()) == 8
     assert store.notices == []
     assert not (tmp_path / "broken").exists()
+
+
+def test_every_file_of_a_cell_is_on_the_disk_as_a_whole_before_the_cell_has_its_name(tmp_path, monkeypatch):
+    """What the system was asked to write down is what the files hold, and the name comes after it."""
+    cell, synced, named = make_cell(1), [], []
+    real_sync, real_rename = os.fsync, Path.rename
+
+    def sync(descriptor):
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            synced.append(status.st_size)
+        real_sync(descriptor)
+
+    def rename(path, target):
+        named.append(len(synced))
+        return real_rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "rename", rename)
+    Store(tmp_path).put(cell)
+    (folder,) = [path.parent for path in tmp_path.rglob("*") if path.name == cell_files.NAMES[0]]
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    assert all(size in synced for size in sizes) and len(synced) == len(sizes)
+    assert named[-1:] == [len(sizes)]

@@ -81,6 +81,13 @@ def test_a_workspace_without_rows_is_no_error(fresh_world):
     assert "There is no row; `bench submit` builds one." in board(root, "--track", "small").stdout
 
 
+def test_where_there_is_no_row_at_all_the_command_that_builds_one_is_named(fresh_world, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.cards.catalog.builtin_content", lambda: tmp_path)
+    result = board(fresh_world())
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "there is no row yet; `bench submit --run RUN --detector NAME` builds one.\n"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

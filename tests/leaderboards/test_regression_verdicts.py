@@ -6,6 +6,7 @@ from baseline_cells import digest, made, scores
 
 from bench.leaderboards.regression import Verdict, compare
 from bench.leaderboards.regression_report import render_junit, render_markdown, summary, text_lines
+from bench.leaderboards.same_detector import Computed
 from bench.metrics import paired_mean_difference, unpaired_mean_difference
 
 
@@ -60,6 +61,18 @@ def test_scores_that_differ_in_the_last_places_are_those_of_the_same_detector():
     before = [made(scores(), threat="clean"), made(shifted(scores(), 0.8))]
     now = [made(nearly, threat="clean"), made(nearly)]
     assert checked(before, *now).cells[1].verdict is Verdict.WEAKER
+
+
+def test_without_a_clean_cell_the_side_that_an_attack_leaves_alone_tells_whether_a_detector_is_the_same():
+    """Of an attack of OOD images those are the ID images, of one of ID images the OOD ones."""
+    found = scores()
+    other_id = {name: part + (0.3 if name == "test" else 0.0) for name, part in found.items()}
+    for side, changed, same in (
+        ("evade", other_id, False), ("evade", shifted(found, -0.3), True),
+        ("alarm", other_id, True), ("alarm", shifted(found, -0.3), False),
+    ):  # fmt: skip
+        before, now = made(found, side=side), made(changed, side=side)
+        assert Computed.of([]).the_same(before, now) is same, (side, same)
 
 
 def test_versions_that_differ_are_named():

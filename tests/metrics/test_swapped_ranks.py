@@ -53,6 +53,17 @@ def test_p_of_many_parts_is_that_of_random_signs():
         assert sign_flip_p_value(parts) == pytest.approx(share, rel=0.25, abs=3e-4)
 
 
+@pytest.mark.parametrize("parts", [[], [0.0] * 30, [1.0, -1.0], [0.5, 0.25, -0.75, *[0.0] * 20], [1.0, -1.0] * 20])
+def test_where_nothing_changed_or_all_changes_cancel_p_is_1(parts):
+    assert sign_flip_p_value(np.array(parts)) == 1.0
+
+
+def test_the_same_scores_twice_have_a_p_of_1():
+    scores = drawn(np.random.default_rng(8), 40, 30, [0.9, 0.9], 0.5)[:2]
+    found = paired_difference(*scores, *scores)
+    assert (found.difference, found.p_value) == (0.0, 1.0)
+
+
 def test_the_tail_beyond_all_draws_is_the_saddlepoints():
     parts = np.ones(64)
     parts[:8] = -1.0  # P(at least 56 of 64 heads) twice

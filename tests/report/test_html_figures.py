@@ -11,7 +11,7 @@ from bench.cards.threat import Goal, Loss, Side
 from bench.evaluation.results import BetweenMetrics, FoolAtEps, FoolMetrics
 from bench.report.html.convergence import Convergence, gains_of
 from bench.report.html.curves import auroc_curves, curves_of
-from bench.report.html.drawing import Drawings, stem
+from bench.report.html.drawing import _MARKS, Drawings, stem, style_of
 from bench.report.html.scores import histogram
 from bench.report.table import build_tables
 
@@ -104,7 +104,22 @@ def test_paths_are_shown_by_acceptance_by_score_in_iqr_and_by_confidence(make_me
     accepted, score, sure = curves_of(build_tables([meta])[0])
     assert lines_of(accepted) == [[[0.0, 1.0], [0.5, 0.5], [1.0, 1.0]]]
     assert lines_of(score) == [[[0.0, 0.0], [0.5, -1.5], [1.0, 0.5]]]
-    assert len(lines_of(sure)) == 2
+    assert dict(zip(labels_of(sure), lines_of(sure), strict=True)) == {
+        "gat, of the start": [[0.0, 0.9], [0.5, 0.4], [1.0, 0.1]],
+        "gat, of the end": [[0.0, 0.1], [0.5, 0.3], [1.0, 0.9]],
+    }
+
+
+def test_every_radius_of_a_curve_has_a_visible_mark_and_lines_differ_by_colour_mark_or_dashes(sweep, make_meta):
+    lines = auroc_curves(build_tables([*sweep, make_meta("msp", eps=1.0)])[0])[0].figure.axes[0].lines
+    assert all(line.get_markersize() >= 3 and line.get_linewidth() >= 1 and line.get_markevery() == 1 for line in lines)
+    styles = {tuple(style_of(number)[kind] for kind in ("color", "marker", "linestyle")) for number in range(32)}
+    assert len(styles) == 32
+    assert len({style_of(number)["color"] for number in range(8)}) == 8
+
+
+def test_of_a_line_of_many_points_about_a_dozen_are_marked():
+    assert [style_of(0, points)["markevery"] for points in (1, 11, 1000)] == [1, 1, 1000 // _MARKS]
 
 
 def test_paths_of_a_detector_without_a_classifier_have_no_confidence(make_meta):

@@ -5,6 +5,7 @@ import io
 
 from bench.cards.threat import Goal, Loss, Side
 from bench.evaluation.results import BetweenMetrics, FoolAtEps, FoolMetrics
+from bench.report.flat import flat_grid
 from bench.report.markdown import render_markdown
 from bench.report.records import render_csv
 from bench.report.table import build_tables
@@ -33,6 +34,25 @@ def test_a_fool_table_has_a_row_for_each_radius_with_its_shares(make_meta):
     assert "0.875 (0.375 at 1 %)" in text
     assert lines[0][-3:-1] == ["32", "2"]  # gradients and queries an image
     assert "side fool" in text and "FPR95" not in text
+
+
+def test_every_column_of_a_fool_table_is_the_figure_that_its_title_says(make_meta):
+    curve = at(0.5, by_percentile={"1": 0.375}, low=0.6, high=0.65)
+    grid = flat_grid(build_tables([fooled(make_meta, curve)])[0])
+    assert dict(zip(grid.header, grid.blocks[0][0], strict=True)) == {
+        "detector": "gat", "threat": "cw-l2", "goal": "and be accepted", "eps": "0.5", "accuracy": "0.950",
+        "under attack": "0.250", "fooled": "0.750", "undetected": "0.500 (0.375 at 1 %)", "detected": "0.125",
+        "AUROC": "0.625 (0.600-0.650)", "norm": "1.38", "grads": "32", "queries": "2", "seconds": "3.2",
+    }  # fmt: skip
+
+
+def test_in_a_narrow_terminal_every_panel_of_a_fool_table_says_of_which_attack_and_radius_it_is(make_meta):
+    (table,) = build_tables([fooled(make_meta, at(0.5), at(2.0))])
+    lines = [line.split() for line in render_text(table, width=75).splitlines()]
+    heads = [line for line in lines if line[:1] == ["detector"]]
+    assert len(heads) > 1 and all(line[:4] == ["detector", "threat", "goal", "eps"] for line in heads)
+    rows = [line[:6] for line in lines if line[:1] == ["gat"]]
+    assert rows == [["gat", "cw-l2", "and", "be", "accepted", eps] for _ in heads for eps in ("0.5", "2")]
 
 
 def test_a_radius_at_which_nothing_is_misclassified_has_no_rate_among_them(make_meta):

@@ -54,6 +54,19 @@ def test_the_full_grid_has_a_row_for_each_group(table):
     assert {len(row) for row in block} == {len(flat_grid(table, full=True).header)}
 
 
+def test_the_full_grid_has_the_interval_and_the_figures_of_each_group(make_meta, make_set):
+    meta = grouped(make_meta, make_set, reachable=0.1)
+    far = meta.groups["far"].model_copy(update={"fpr95": 0.125, "ceiling": 0.875})
+    (table,) = build_tables([meta.model_copy(update={"groups": {"far": far}})])
+    grid = flat_grid(table, full=True)
+    row = dict(zip(grid.header, grid.blocks[0][1], strict=True))
+    assert row == {
+        "detector": "gat", "threat": "pgd-l2", "eps": "1 (255 on the 0-255 scale)", "set": "mean far",
+        "AUROC": "0.950 → 0.987 (0.967-1.007)", "ties against": "-", "AUPR in": "-", "AUPR out": "-", "FPR95": "0.125",
+        "detected": "-", "ceiling": "0.875",
+    }  # fmt: skip
+
+
 def test_csv_has_a_row_for_each_group_and_the_main_mean_is_what_it_was(make_meta, make_set):
     meta = grouped(make_meta, make_set)
     rows = list(csv.DictReader(io.StringIO(render_csv([meta]))))

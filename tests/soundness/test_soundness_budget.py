@@ -1,14 +1,21 @@
 """What the extra checks of a cell may cost."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from soundness_cases import cell, view
 
-from bench.cards.threat import Side
+from bench.cards.threat import Norm, Side
 from bench.soundness import cheap
 from bench.soundness.diagnose import FEWEST, IMAGES
+from bench.soundness.lab import QUERY, Allowance
+from bench.soundness.probes import Target
 from bench.soundness.runs import Run, Runs
+from bench.testing.closed_forms import SHAPE, LinearScore
+from bench.threat_models.base import Context
 
 
 @pytest.mark.parametrize(("size", "cost"), [(0.05, 500.0), (0.099, 500.0), (0.1, 10.0), (4.0, 10.0)])
@@ -38,3 +45,30 @@ def test_cheap_checks_are_about_so_many_images_that_they_cost_a_tenth_of_the_cel
     expected = int(min(IMAGES, max(FEWEST, 0.1 * spent / (2.0 * 3))))
     assert asked == [1, expected]
     assert expected == images or spent == 1000.0
+
+
+@pytest.mark.parametrize("check", ["D2", "D3", "D4"])
+def test_a_probe_costs_what_it_says_and_what_it_notes_and_what_it_asks(check):
+    """So many gradients and scores an image, a score counting `QUERY`, in all three places."""
+
+    class Counted(LinearScore):
+        asked, followed = 0, 0
+
+        def score(self, x, *, noise=None):
+            if torch.is_grad_enabled() and x.requires_grad:
+                self.followed += len(x)
+            else:
+                self.asked += len(x)
+            return super().score(x)
+
+    detector = Counted().eval()
+    x = 0.3 + 0.4 * torch.rand((8, *SHAPE), generator=torch.Generator().manual_seed(0))
+    target = Target(detector, x, torch.arange(8), Norm.L2, 0.05, Context(Side.EVADE, seed=3, micro_batch=8))
+    seen = replace(view(), rows={"near": np.arange(8)}, clean={"near": np.zeros(8)}, attacked={"near": np.zeros(8)})
+    lab = SimpleNamespace(target=target, x=x, view=seen, detector=detector, allowance=Allowance(1e9))
+    rivals = SimpleNamespace(elsewhere=None, black_box=None)
+    runs = Runs(lab, cell(), rivals, late=None, feasible=None, kept=None)
+    (run,) = [each for each in runs.all() if each.check == check]
+    run.ask()
+    assert lab.allowance.spent == pytest.approx(run.cost * len(x))
+    assert detector.followed + QUERY * detector.asked == pytest.approx(run.cost * len(x))

@@ -40,6 +40,10 @@ def test_a_declared_approximation_of_the_gradient_is_only_told():
     assert records.gradient_is_the_gradient(view(), {0.1: 0.9}, declared="sign").verdict is Verdict.INFO
 
 
+def test_a_declared_approximation_that_differences_confirm_passes_like_any_other():
+    assert records.gradient_is_the_gradient(view(), {0.1: 0.01}, declared="sign").verdict is Verdict.PASS
+
+
 def test_the_share_of_last_iterates_that_are_worse_is_told():
     seen = view(0.5)
     last = seen.attacked["near"] - np.where(np.arange(COUNT) < 10, 0.1, 0.0)

@@ -141,3 +141,13 @@ def test_points_depend_on_seed_id_and_draw_alone(norm: Norm) -> None:
         geometry.uniform_in_ball(x, norm, 0.2, ids=ids, draw=1, context=Context(Side.EVADE, seed=6)),
     ):
         assert not torch.equal(points, other)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_radius_that_holds_the_box_is_its_diagonal_in_l2_and_its_side_in_linf_whatever_the_batch(
+    count: int,
+) -> None:
+    x = torch.zeros(count, 3, 4, 4)
+    assert geometry.reach(x, Norm.L2, 1e9) == pytest.approx(48**0.5)
+    assert geometry.reach(x, Norm.LINF, 1e9) == 1.0
+    assert geometry.reach(x, Norm.L2, 0.25) == geometry.reach(x, Norm.LINF, 0.25) == 0.25

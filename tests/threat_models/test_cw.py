@@ -121,6 +121,21 @@ def test_a_confidence_that_no_image_in_the_box_has_leaves_the_clean_image() -> N
     assert result.figures["const"].isnan().all()
 
 
+def test_an_image_for_which_answers_are_not_numbers_once_something_was_found_is_told_with_what_was_found() -> None:
+    class Tired(LinearClassifier):
+        asked = 0
+
+        def logits(self, x):
+            self.asked += 1
+            return super().logits(x) * (torch.nan if self.asked > 100 else 1.0)
+
+    detector = Tired()
+    result = fool(CarliniWagner(CWParams(binary_search_steps=6, max_iterations=60)), detector, NEAREST)
+    found = result.norm[CORRECT]
+    assert detector.asked > 100 and (found > 0).all() and found.isfinite().all()
+    assert [result.status[i] for i in CORRECT.tolist()] == [Status.NON_FINITE] * 6
+
+
 @pytest.mark.parametrize("targeted", [t for t in Target if t is not Target.NONE])
 def test_a_targeted_image_is_taken_for_its_target(targeted: Target) -> None:
     detector, labels = LinearClassifier(), true_labels(LinearClassifier())

@@ -165,3 +165,18 @@ def test_what_it_cannot_do_without_is_asked_for_in_one_sentence(changes: dict, s
     x, ids = grey()
     with pytest.raises(UsageError, match=sentence):
         run(TwoPlanes(), x, ids, JointParams(steps=1), **changes)
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e5])
+def test_the_part_that_leaves_another_function_alone_grows_with_the_gradient_and_with_nothing_else(
+    scale: float,
+) -> None:
+    gradient, kept = torch.tensor([[3.0, 4.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
+    assert torch.allclose(orthogonal(scale * gradient, kept), scale * torch.tensor([[3.0, 0.0, 0.0]]))
+    assert torch.allclose(orthogonal(scale * gradient, kept / scale), scale * torch.tensor([[3.0, 0.0, 0.0]]))
+
+
+def test_a_gradient_of_which_nothing_but_rounding_would_be_left_stays_as_it_is() -> None:
+    for left, expected in ((0.5e-3, [1.0, 0.5e-3]), (2e-3, [0.0, 2e-3])):
+        found = orthogonal(torch.tensor([[1.0, left]]), torch.tensor([[1.0, 0.0]]))
+        assert found.tolist() == [pytest.approx(expected)]

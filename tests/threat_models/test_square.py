@@ -12,8 +12,9 @@ from bench.cards.threat import Knowledge, Norm, Side, ThreatCard
 from bench.testing.closed_forms import LinearScore, QuadraticScore
 from bench.testing.threats import Check, Setting, attack, images, threat_checks
 from bench.threat_models import geometry
+from bench.threat_models.base import Budget, Context
 from bench.threat_models.noise import Noise
-from bench.threat_models.square import Square, SquareParams, share
+from bench.threat_models.square import _DRAWN_TOGETHER, Square, SquareParams, share
 from bench.threat_models.square_moves import Moves, bump
 from bench.threat_models.trials import TrialParams
 
@@ -184,3 +185,25 @@ def test_the_cards_list_every_parameter_with_its_default_and_have_the_radii_of_p
     assert set(card.params) == set(SquareParams.model_fields)
     assert SquareParams(**card.params) == SquareParams()
     assert Side.FOOL in card.sides
+
+
+def test_every_question_is_of_a_whole_batch_however_many_searches_are_left() -> None:
+    """Rounding depends on the shape of a batch, so that a search must not see how many others have ended."""
+
+    class Counted(QuadraticScore):
+        asked: list[int] = []  # noqa: RUF012
+
+        def score(self, x, *, noise=None):
+            self.asked.append(len(x))
+            return super().score(x)
+
+    (x, ids), detector = images(), Counted().eval()
+    with torch.no_grad():
+        target = float(detector.score(x).max())
+    Counted.asked = []
+    context = Context(Side.EVADE, seed=3, micro_batch=2, stop_target=target)
+    threat = Square(SquareParams(queries=8 * _DRAWN_TOGETHER))
+    result = threat.run(detector, x, ids=ids, budget=Budget(Norm.LINF, 0.3), context=context)
+    assert set(Counted.asked) == {2}
+    ended = result.queries // _DRAWN_TOGETHER  # when ranks are closed
+    assert {int((ended > turn).sum()) % 2 for turn in range(8)} == {0, 1}  # even and odd numbers were left

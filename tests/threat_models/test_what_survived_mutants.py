@@ -108,6 +108,8 @@ def test_a_walk_begins_at_the_boundary_on_the_straight_line_to_its_start():
             low, high = (low, (low + high) / 2) if lead((low + high) / 2) > 0 else ((low + high) / 2, high)
         way = float((start - x[i]).norm())
         assert high * way - 1e-5 <= float(walk.distance[i]) <= high * way + way * 2.0**-10 + 1e-5
+    begins_at = tracker.result(Budget(Norm.L2, None)).score_trace[begun, 0]
+    assert torch.equal(begins_at.abs(), walk.distance[begun])  # the trace begins there too, before the first step
 
 
 class Squares(Detector):

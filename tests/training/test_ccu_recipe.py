@@ -110,5 +110,13 @@ def test_fewer_images_than_components_are_one_sentence(recipe):
         recipe(fit_images=1)
 
 
+@pytest.mark.parametrize(("inside", "outside"), [(2, 5), (5, 2)])
+def test_the_larger_one_of_the_two_mixtures_says_how_many_images_are_needed(toy_data, tiny_network, inside, outside):
+    params = CCUDetector.Params(components=inside, outlier_components=outside)
+    detector = CCUDetector(tiny_network(2), shape=SHAPE, classes=2, params=params)
+    with pytest.raises(CardError, match="fit_images is 4 and a mixture has 5 components"):
+        CCU(detector, toy_data, {**ARGS, "fit_images": 4}, seed=0)
+
+
 def test_as_many_images_as_components_are_enough(recipe):
     assert recipe(fit_images=2).args.fit_images == 2

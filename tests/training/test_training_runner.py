@@ -120,3 +120,20 @@ def test_training_leaves_the_global_generator_alone(recipe, tmp_path):
     before = torch.get_rng_state()
     train(recipe(), checkpoint=tmp_path / "c.safetensors", identity="x")
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_every_step_is_taken_in_training_mode_whatever_the_detector_came_in(recipe, tmp_path):
+    class Watched:
+        def __init__(self, recipe: Recipe) -> None:
+            self.step, self.modes, self.detector = recipe.step, [], recipe.detector
+            recipe.step = self  # type: ignore[method-assign]
+
+        def __call__(self, number: int, generator: torch.Generator) -> dict[str, float]:
+            self.modes.append({module.training for module in self.detector.modules()})
+            return self.step(number, generator)
+
+    built = recipe()
+    built.detector.eval()
+    watched = Watched(built)
+    train(built, checkpoint=tmp_path / "c.safetensors", identity="x")
+    assert watched.modes == [{True}] * 12

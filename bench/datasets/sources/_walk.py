@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.datasets.sources._decode import SUFFIXES
@@ -35,7 +35,7 @@ class Listing:
     """
 
     files: list[str]
-    passed: Tally = field(default_factory=Tally)
+    passed: Tally
 
 
 def top(folder: Path) -> Top:
