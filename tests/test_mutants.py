@@ -61,6 +61,8 @@ def test_a_small_change_is_proposed(changes, code, changed):
         "raise ValueError(3)\n",
         "import a\n",
         "y = torch.fmin(a, b)\n",
+        "y = np.hypot(a, b)\n",
+        "y = torch.logical_and(a, b)\n",
         "@dataclass(frozen=True, slots=True)\nclass A: pass\n",
         "y = [*zip(*a, strict=True)]\n",
         "app = Typer(help=text + 1)\n",

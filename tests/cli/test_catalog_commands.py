@@ -192,3 +192,129 @@ def test_validate_prints_each_sentence_on_one_line_in_a_narrow_terminal(run, mon
     monkeypatch.setenv("COLUMNS", "40")
     lines = run("validate", "nothing.yaml").stdout.splitlines()
     assert "error: nothing.yaml: is not a file; give the path of a YAML card." in lines
+
+
+# --------------------------------------------------------------------------- whole outputs
+
+
+@pytest.fixture
+def alone(run, toy_cards, empty_cards, monkeypatch):
+    """The same where nothing is built in."""
+    builtin = empty_cards("builtin").root
+    monkeypatch.setattr("bench.cards.catalog.builtin_content", lambda: builtin)
+    toy_cards.with_network()
+    return run
+
+
+def lines_of(result):
+    assert result.exit_code == 0, result.output
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    return [line for line in lines if line.strip(" ─")]
+
+
+def test_a_list_reads_as_written_here(alone, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert lines_of(alone("list", "detectors"))[:4] == [
+        "detectors",
+        " name           origin      tracks   what it is",
+        " flat           workspace   toy      the mean of an image",
+        "   flat.steep   workspace   toy      ten times the mean",
+    ]
+    assert lines_of(alone("list", "threats"))[:3] == [
+        "threats",
+        " name    origin      norm: eps          what it is",
+        " shove   workspace   l2: 0.03137, 0.5   a step that any image survives",
+    ]
+    assert lines_of(alone("list", "tracks")) == [
+        "tracks",
+        " name   origin      shape: OOD sets   what it is",
+        " toy    workspace   1x8x8: noise      two classes of small images",
+    ]
+    assert lines_of(alone("list", "networks")) == [
+        "networks",
+        " name   origin      track   what it is",
+        " net    workspace   toy     a classifier",
+    ]
+
+
+def test_a_list_of_everything_names_what_goes_without_a_card_below_detectors_and_threats_alone(alone):
+    lines = lines_of(alone("list"))
+    titles = [line for line in lines if not line.startswith((" ", "Named"))]
+    assert titles == ["detectors", "threats", "tracks", "networks"]
+    named = [number for number, line in enumerate(lines) if line.startswith("Named without a card: ")]
+    assert [lines[number + 1] for number in named] == ["threats", "tracks"]
+    assert "callable:" in lines[named[0]] and "foolbox:" in lines[named[1]]
+
+
+def test_a_variant_and_a_score_on_any_network_are_listed_with_the_tracks_on_which_they_can_be_run(alone, toy_cards):
+    text = (toy_cards.root / "detectors" / "flat.yaml").read_text()
+    both = text.replace("params: {scale: 10.0}}", "params: {scale: 10.0}, tracks: {toy: {}}}")
+    toy_cards.card("detectors/flat.yaml", both.replace("  toy: {}\n", "  toy: {}\n  toy2: {}\n"))
+    score = text[: text.index("params:")].replace("name: flat", "name: score")
+    toy_cards.card("detectors/score.yaml", f"{score}on_network: true\nvariants: {{s: {{summary: one}}}}\n")
+    listed = {line[0]: line[2:] for line in rows(alone("list", "detectors").stdout) if len(line) > 3}
+    assert listed["flat"][:2] == ["toy,", "toy2"] and listed["flat.steep"][0] == "toy"
+    assert listed["score"][:2] == listed["score.s"][:2] == ["any", "network"]
+
+
+def test_a_narrow_terminal_cuts_the_summary_first_and_then_the_third_column_but_no_name(alone, monkeypatch):
+    found = []
+    for width in (60, 40):
+        monkeypatch.setenv("COLUMNS", str(width))
+        found.append(next(line for line in lines_of(alone("list", "threats")) if "shove" in line))
+    assert found[0].split()[:5] == ["shove", "workspace", "l2:", "0.03137,", "0.5"] and found[0].endswith("…")
+    assert found[1].split()[:2] == ["shove", "workspace"] and len(found[1]) <= 40
+
+
+def test_a_shown_card_reads_as_written_here(alone, toy_cards):
+    root, module = toy_cards.root.resolve(), toy_cards.module
+    card = Catalog(toy_cards.root).threat("shove")
+    assert alone("show", "shove").stdout.splitlines() == [
+        "# threat shove",
+        f"# hash: {card.content_hash()}",
+        f"# file: {root / 'threat_models' / 'shove.yaml'}",
+        "# origin: workspace",
+        "name: shove", "version: 1", "summary: a step that any image survives", f"method: {module}:Shove",
+        "members: {}", "source: null", "paper: null", "norm: l2", "eps: [0.03137254901960784, 0.5]", "knowledge: none",
+        "sides: [evade, alarm, both]", "min_norm: false", "params: {steps: 3}", "",
+    ]  # fmt: skip
+
+
+def test_a_variant_on_a_track_is_shown_under_its_name_with_the_file_of_its_detector(alone, toy_cards):
+    head = alone("show", "flat.steep", "--track", "toy").stdout.splitlines()[:5]
+    spec = Catalog(toy_cards.root).detector_spec("flat.steep", "toy")
+    assert head == [
+        "# detector flat.steep on toy",
+        f"# hash: {spec.content_hash()}",
+        f"# file: {toy_cards.root.resolve() / 'detectors' / 'flat.yaml'}",
+        "# origin: workspace",
+        f"name: {spec.name}",
+    ]
+
+
+def test_an_attack_of_a_library_has_no_file(alone):
+    lines = alone("show", "foolbox:LinfPGD").stdout.splitlines()
+    assert lines[0] == "# threat foolbox:LinfPGD" and lines[1].startswith("# hash: ")
+    assert lines[2] == "name: foolbox:LinfPGD"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "head"),
+    [
+        (["convnet-digits"], "# network convnet-digits"),
+        (["energy@convnet-digits"], "# detector energy@convnet-digits on digits"),
+        (["energy@convnet-digits", "--track", "digits"], "# detector energy@convnet-digits on digits"),
+    ],
+)
+def test_a_network_and_a_score_on_one_are_shown_with_the_layers_that_were_found(arguments, head):
+    lines = CliRunner().invoke(app, ["show", *arguments]).stdout.splitlines()
+    assert lines[0] == head
+    assert [line for line in lines if line.startswith("# layers")] == [
+        "# layers: conv1, conv2, conv3, penultimate, logits"
+    ]
+
+
+def test_a_network_that_cannot_be_built_says_why(run, toy_cards):
+    toy_cards.with_network()
+    (line,) = (line for line in lines_of(run("show", "net")) if line.startswith("# found"))
+    assert line.startswith("# found in the network: nothing, for ") and "has no 'Net'" in line

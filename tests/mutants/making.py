@@ -30,7 +30,9 @@ NAMES = {
     "argmin": "argmax", "argmax": "argmin", "any": "all", "all": "any", "zeros": "ones", "ones": "zeros",
     "zeros_like": "ones_like", "ones_like": "zeros_like", "minimum": "maximum", "maximum": "minimum",
 }  # fmt: skip
-SAME = {"minimum", "maximum", "fmin", "fmax", "logaddexp", "allclose", "array_equal", "equal", "gcd"}
+SAME = {
+    "minimum", "maximum", "fmin", "fmax", "logaddexp", "allclose", "array_equal", "equal", "gcd", "hypot", "logical_and",
+}  # fmt: skip
 """Functions of two arguments that may be swapped."""
 GUARDS = {"strict", "frozen", "slots", "kw_only", "maxsize"}
 """Arguments that only stop programmers: unequal lengths in a `zip`, writing to a dataclass; and sizes of a memory."""

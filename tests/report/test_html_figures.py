@@ -122,6 +122,15 @@ def test_of_a_line_of_many_points_about_a_dozen_are_marked():
     assert [style_of(0, points)["markevery"] for points in (1, 11, 1000)] == [1, 1, 1000 // _MARKS]
 
 
+def test_the_way_begins_at_the_left_edge_and_shares_go_from_0_to_1(make_meta):
+    meta = make_meta(threat="interpolation", side=Side.BETWEEN, between=between())
+    accepted, score, sure = (drawing.figure.axes[0] for drawing in curves_of(build_tables([meta])[0]))
+    assert [axes.get_xlim()[0] for axes in (accepted, score, sure)] == [0.0] * 3
+    assert accepted.get_ylim() == sure.get_ylim() == (-0.02, 1.02) != score.get_ylim()
+    assert [axes.get_ylabel() for axes in (accepted, score, sure)] == ["accepted", "score, in IQR", "probability"]
+    assert {axes.get_xlabel() for axes in (accepted, score, sure)} == {"share of the way"}
+
+
 def test_paths_of_a_detector_without_a_classifier_have_no_confidence(make_meta):
     found = between(confidence_from=(), confidence_to=())
     meta = make_meta(threat="interpolation", side=Side.BETWEEN, between=found)

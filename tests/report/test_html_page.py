@@ -115,6 +115,18 @@ def test_every_link_of_the_page_leads_somewhere(html):
     assert {link["href"][1:] for link in elements.named("a")} <= places
 
 
+def test_what_a_page_holds_is_counted_and_named_in_the_order_of_the_alphabet(make_meta):
+    names = ["oe", "msp", "gat", "energy", "aoe", "knn", "vim"]
+    metas = [make_meta(name, threat, seconds=2.0) for name in names for threat in ("pgd-l2", "fgm-l2", "cw-l2", "apgd")]
+    metas += [make_meta(name, "clean", eps=None, seconds=1.0) for name in names]
+    counted = dict(page_of(*(make_cell(meta, arrays=False) for meta in metas)).counted)
+    assert counted == {
+        "tracks": "digits", "detectors": ", ".join(sorted(names)), "threats": "apgd, cw-l2, fgm-l2, pgd-l2",
+        "cells": "35, 28 of them attacks", "soundness": "0 of 28 attacks checked, 0 not to be believed",
+        "seconds spent": "63",
+    }  # fmt: skip
+
+
 def test_attacks_without_verdicts_are_named_and_how_to_get_them(html):
     assert "Not checked: 2 of the attacks." in html
     assert "<code>bench run --diagnose</code>" in html

@@ -5,6 +5,7 @@ from bench.cards.threat import Norm
 from bench.cards.track import TrackCard
 from bench.report.radii import keep_radii, radii_for, stored_radii
 from bench.report.table import build_tables
+from bench.seals import sealed_json, unsealed_json
 
 
 def test_radii_that_were_kept_are_found_again_for_the_same_images_only(tmp_path, make_meta):
@@ -88,3 +89,16 @@ def test_a_radius_is_that_of_the_sets_that_the_table_has(
     found = radii_for(table, near_and_far, root=runs, data_dir=tmp_path)
     assert found == {Norm.L2: pytest.approx(expected, rel=0.06)}
     assert stored_radii(runs, table) == found
+
+
+@pytest.mark.parametrize("norms", [[], "l2", 3, None, {"l7": 1.0}, {"l2": "1"}, {"l2": None}, {"l2": 1.0, "linf": []}])
+def test_entries_of_a_sealed_file_that_are_no_radii_count_as_absent_and_the_others_stay(tmp_path, make_meta, norms):
+    (table,), (other,) = build_tables([make_meta()]), build_tables([make_meta(limit=7)])
+    keep_radii(tmp_path, table, {Norm.L2: 1.8})
+    keep_radii(tmp_path, other, {Norm.L2: 2.5})
+    file = tmp_path / "radii.json"
+    content = unsealed_json(file.read_bytes())
+    first = next(key for key, radii in content.items() if radii == {"l2": 1.8})
+    file.write_bytes(sealed_json({**content, first: norms}))
+    assert stored_radii(tmp_path, table) == {}
+    assert stored_radii(tmp_path, other) == {Norm.L2: 2.5}

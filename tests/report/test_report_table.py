@@ -71,6 +71,17 @@ def test_settings_of_a_threat_are_named_where_they_differ(make_meta):
     assert sorted(s.threat for s in table.sections) == ["pgd-l2 (steps 100)", "pgd-l2 (steps 20)"]
 
 
+def test_settings_that_differ_are_named_in_the_order_of_the_alphabet_and_others_are_not(make_meta):
+    names = ["steps", "restarts", "loss", "alpha", "schedule", "momentum", "draws"]
+    metas = [
+        make_meta(threat_params={"same": 7, **dict.fromkeys(names, number)}, threat_hash=f"{number}")
+        for number in (1, 2)
+    ]
+    (table,) = build_tables(metas)
+    said = ", ".join(f"{name} 1" for name in sorted(names))
+    assert sorted(section.threat for section in table.sections)[0] == f"pgd-l2 ({said})"
+
+
 def test_cells_that_differ_in_nothing_visible_get_the_start_of_their_key(make_meta):
     (table,) = build_tables([make_meta(key="a" * 64), make_meta(key="b" * 64)])
     assert labels(table.sections[0]) == ["gat #aaaaaa", "gat #bbbbbb"]

@@ -1,4 +1,5 @@
 from bench.cards.threat import Norm, Side
+from bench.report.captions import caption, needs_radii
 from bench.report.table import build_tables
 from bench.report.text import render_text, text_lines
 
@@ -156,3 +157,36 @@ def test_an_overview_that_does_not_fit_is_broken_into_panels(make_meta):
     lines = text_lines(build_tables(metas)[0], width=80)
     assert max(len(line.text) for line in lines) <= 80
     assert sum(line.text.startswith("detector  clean") and "ceiling" not in line.text for line in lines) == 4
+
+
+def test_the_caption_of_a_reduced_run_says_what_was_left_out_and_lists_names_and_numbers_in_order(make_meta, make_set):
+    sets = {"letters": make_set(0.8), "photos": make_set(0.9, n_ood=50), "noise": make_set(0.7, counts=False)}
+    metas = [make_meta(f"d{seed}", seed=seed, sets=sets, without=("far", "xray")) for seed in (64, 3, 11, 33, 5)]
+    (table,) = build_tables(metas)
+    lines = caption(table)
+    assert lines[0] == (
+        "400 ID test images against 200 of letters, noise; 50 of photos; limit 200; seed 3, 5, 11, 33, 64"
+    )
+    assert lines[1].startswith("mean: AUROC clean → attacked")
+    assert lines[2] == (
+        "mean over letters, photos (* does not enter it); the run left out far, xray, so this is not the mean of the "
+        "track"
+    )
+
+
+def test_attacks_that_ended_in_several_bad_ways_have_a_line_for_each_in_the_order_of_the_alphabet(make_meta):
+    unusual = ["non-finite", "failed", "no-gradient", "a-way-of-its-own", "zz", "b", "m"]
+    statuses = {"completed": 90, **dict.fromkeys(unusual, 2), "": 5, "never": 0}
+    (table,) = build_tables([make_meta(statuses=statuses)])
+    said = [line for line in render_text(table, width=400).splitlines() if " ended as " in line]
+    assert said == [
+        f"gat: the attack on 2 of 104 images ended as {status} (pgd-l2 eps 1)." for status in sorted(unusual)
+    ]
+
+
+def test_radii_are_looked_for_in_the_norms_alone_in_which_more_than_a_twentieth_can_become_id_images(make_meta):
+    metas = [
+        make_meta("a", eps=1.0, reachable=0.05), make_meta("b", "pgd-linf", norm=Norm.LINF, eps=0.1, reachable=0.0501),
+        make_meta("c", "clean", eps=None),
+    ]  # fmt: skip
+    assert needs_radii(build_tables(metas)[0]) == {Norm.LINF}
