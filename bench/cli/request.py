@@ -13,6 +13,7 @@ from bench.cards.documents import Document, read_document
 from bench.cards.errors import describe
 from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.cli.options import comma_separated
+from bench.detectors.precision import Haste, Precision
 from bench.errors import CardError, UsageError
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.sets import SetChoice, chosen_sets
@@ -112,6 +113,8 @@ class RunRequest(BaseModel):
     evidence: bool = True
     tolerance: float = Field(default=0.001, gt=0, le=0.1, allow_inf_nan=False)
     audit: float = Field(default=0.1, gt=0, le=1, allow_inf_nan=False)
+    precision: Precision = Precision.FLOAT32
+    compile_copy: bool = False
     micro_batch: int | None = Field(default=None, ge=1, le=4096)
     device: Device = "auto"
     workers: int | None = Field(default=None, ge=1, le=1024)
@@ -137,6 +140,10 @@ class RunRequest(BaseModel):
     def spending(self) -> Evidence | None:
         """On what evidence images get less than the full budget; None where all of them get it."""
         return Evidence(self.tolerance, self.audit) if self.evidence else None
+
+    def haste(self) -> Haste:
+        """How the first half of an attack's steps is made cheaper."""
+        return Haste(self.precision, self.compile_copy)
 
     def hands(self) -> Hands:
         """Who computes."""

@@ -12,6 +12,7 @@ from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, n
 from bench.cli.failures import may_be_left_out, say_failures, say_left_out
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.request import EngineName, RunRequest, read_request
+from bench.detectors.precision import Precision
 from bench.errors import BenchError, NoSettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -97,6 +98,16 @@ def command(
     ] = None,
     audit: Annotated[
         float | None, typer.Option(help="Share of each set's images that are audited; 0.1, and at least 20 images.")
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Arithmetic of the first half of an attack's steps, on a copy that agrees with the detector: float32 "
+            "(the default: no copy), tf32, bf16 or auto. Scores are always float32, of the detector itself."
+        ),
+    ] = None,
+    compile_copy: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Compile that copy, which takes a minute; off.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1 or mps.")] = None,
     workers: Annotated[
@@ -238,6 +249,7 @@ def planned_cells(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
             data_dir=request.data_dir,
             sets=request.sets(),
             evidence=request.spending(),
+            haste=request.haste(),
             leave_out=omitted,
         )
     finally:  # they also say why nothing is left

@@ -13,6 +13,7 @@ from bench.cards.detector import DetectorSpec
 from bench.cards.threat import Goal, Loss, Side, ThreatCard
 from bench.cards.track import TrackCard
 from bench.datasets.track import Track
+from bench.detectors.precision import Haste, Precision
 from bench.errors import CellError, DataError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
@@ -48,6 +49,8 @@ def evaluate(
     evidence: bool = True,
     tolerance: float = 0.001,
     audit: float = 0.1,
+    precision: Precision | str = Precision.FLOAT32,
+    compile_copy: bool = False,
     micro_batch: int | None = None,
     goal: Goal | str = Goal.MISCLASSIFY,
     loss: Loss | str | None = None,
@@ -81,6 +84,9 @@ def evaluate(
         tolerance: How far the AUROC of a cheaper attack may lie from that of the full budget, by the audit; above 0
             and at most 0.1.
         audit: Share of the images of each set that are audited, at least 20 of them; above 0 and at most 1.
+        precision: The arithmetic of the first half of an attack's steps, on a copy that agrees with the detector:
+            "float32" takes no copy; "tf32", "bf16", or "auto" for the fastest that the device declares to have.
+        compile_copy: Compile that copy.
         micro_batch: The batch shape of scores and gradients; None for the detector's own.
         goal: On side "fool": "misclassify" or "misclassify-and-accept".
         loss: What directs gradients there: "ce", "margin" or "joint"; None for the one that fits the goal.
@@ -105,6 +111,7 @@ def evaluate(
         seed, limit, as_side(side), params, early_stop, micro_batch, data_dir,
         as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
         chosen_sets(ood, without), Evidence(tolerance, audit) if evidence else None,
+        Haste(as_choice(Precision, precision, "precision"), compile_copy),
     )  # fmt: skip
     planned = asked.planned(options)
     kept: CellStore = Store(Path(store)) if store is not None else MemoryStore()

@@ -18,6 +18,7 @@ from bench.cards.threat import Goal, Loss, Norm, Side, ThreatCard
 from bench.cards.track import TrackCard
 from bench.datasets.forms import declared_digest
 from bench.detectors.missing import missing_weights
+from bench.detectors.precision import Haste
 from bench.errors import DataError, WeightsError
 from bench.evaluation.results import FORMAT
 from bench.evaluation.sets import unusable_sets
@@ -74,6 +75,7 @@ class Ingredients:
         radii: At which the outcome of a threat that looks for the nearest image is counted.
         needs: Keys of the cells that this one is made from.
         evidence: On what evidence images get less than the full budget; None where all of them get it.
+        haste: How the first half of the steps is made cheaper; None where all of them ask the detector itself.
     """
 
     detector_hash: str
@@ -94,6 +96,7 @@ class Ingredients:
     radii: tuple[float, ...] = ()
     needs: tuple[str, ...] = ()
     evidence: Evidence | None = None
+    haste: Haste | None = None
 
     def key(self) -> str:
         """The cell's key: sha256 of all of this, the version and the layout of stored cells."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bench.cards.threat import Goal, Loss, Side
 from bench.detectors.base import Detector
+from bench.detectors.searching import Copy
 from bench.evaluation.images import GALLERY, TEST, Images
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.scoring import DRAWS, device_of
@@ -54,6 +55,7 @@ class Order:
         transferred: Images that were crafted on other detectors, (N, C, H, W) by detector and then by set.
         acceptance: The detector's thresholds.
         cheaper: The attacker with less to spend, the cheapest first; where there are any, an audit chooses.
+        search: A copy that the first half of the steps may ask.
     """
 
     planned: PlannedCell
@@ -67,6 +69,7 @@ class Order:
     transferred: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
     acceptance: Acceptance | None = None
     cheaper: tuple[Threat, ...] = ()
+    search: Copy | None = None
 
     @property
     def forms(self) -> tuple[Threat, ...]:
@@ -120,6 +123,7 @@ def context_of(order: Order, names: Sequence[str], direction: Side, target: floa
         },
         micro_batch=ingredients.micro_batch,
         precision=order.detector.precision,
+        search=order.search,
     )
 
 

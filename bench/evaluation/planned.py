@@ -10,6 +10,7 @@ from typing import Any
 from bench.cards.detector import DetectorSpec, ThresholdSource
 from bench.cards.threat import Goal, Loss, Side, ThreatCard
 from bench.cards.track import TrackCard
+from bench.detectors.precision import EXACTLY, Haste
 from bench.errors import NotApplicableError
 from bench.evaluation.keys import Ingredients
 from bench.evaluation.sets import ALL_SETS, SetChoice
@@ -123,6 +124,7 @@ class RunOptions:
         loss: What directs gradients there; None takes the joint one where acceptance is asked for, else the margin.
         sets: The OOD sets that the run is about.
         evidence: What must be known before images are attacked with less than the full budget; None spends it on all.
+        haste: How the first half of an attack's steps is made cheaper.
     """
 
     seed: int = 0
@@ -136,6 +138,7 @@ class RunOptions:
     loss: Loss | None = None
     sets: SetChoice = ALL_SETS
     evidence: Evidence | None = None
+    haste: Haste = EXACTLY
 
 
 def needs_train(spec: DetectorSpec) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.cards.detector import DetectorSpec
-from bench.cards.threat import Goal, Loss, Side, ThreatCard
+from bench.cards.threat import Goal, Knowledge, Loss, Side, ThreatCard
 from bench.cards.track import TrackCard
+from bench.detectors.precision import EXACTLY, Haste
 from bench.errors import BenchError, NoSettingsError, NotApplicableError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.keys import Cards, Ingredients, code_hash, threat_hash, track_hash, weights_hashes
@@ -82,6 +83,7 @@ class Planner:
             radii=tuple(sorted(e for e in self.choice.of(card) if e)) if card.min_norm and not radius else (),
             needs=tuple(need.key for need in parts.needs),
             evidence=evidence_for(card, chosen, side, options.evidence),
+            haste=_haste(card, side, options.haste),
         )  # fmt: skip
         ignored = tuple(name for name in overrides if name not in card.params)
         return self._cell(spec, card, chosen, ignored, ingredients, self.clean(spec, weights), parts)
@@ -113,7 +115,7 @@ class Planner:
         """The cells of which the worst case is taken, as their cards say: a suite's budget is fixed."""
         # Radii of those that look for the nearest image are none of their own here: this cell's radius counts.
         own = replace(self, choice=EpsChoice({card.norm: (radius,)} if card.norm and radius else {}))
-        own = replace(own, options=replace(self.options, side=side, evidence=None))
+        own = replace(own, options=replace(self.options, side=side, evidence=None, haste=EXACTLY))
         threats = [self.catalog.threat(name) for name in card.members[side]]
         cells = [own.attack(spec, weights, t, None if t.min_norm else radius, params={}) for t in threats]
         left_out = {cell.threat.name: cell.refused.why for cell in cells if cell.refused is not None}
@@ -130,7 +132,8 @@ class Planner:
         threat = self.catalog.threat(source.threat)
         side = self.options.side or card.sides[0]
         crafting = replace(
-            self, options=replace(self.options, side=side, early_stop=False, micro_batch=None, evidence=None)
+            self,
+            options=replace(self.options, side=side, early_stop=False, micro_batch=None, evidence=None, haste=EXACTLY),
         )
         cells, left_out = [], {}
         for name in source.detectors:
@@ -151,6 +154,12 @@ class Planner:
         if cells:
             return _Parts(tuple(cells), left_out)
         return _Parts((), left_out, _no_source(card, source.detectors, spec.name, self.track.name))
+
+
+def _haste(card: ThreatCard, side: Side, asked: Haste) -> Haste | None:
+    """What is asked of a cell; None where no step follows a gradient, and where nothing is asked."""
+    follows = card.knowledge is Knowledge.GRADIENTS and not card.members and side is not Side.BETWEEN
+    return asked if follows and not asked.none else None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.detectors.base import Detector
+from bench.detectors.searching import Copy
 from bench.errors import CellError
 from bench.evaluation.assembly import Before
 from bench.evaluation.gate import identity_problem
@@ -34,6 +35,7 @@ class Stage:
         clean: The clean cell of the same detector, track and limit.
         watch: Hears of the progress.
         transferred: Images crafted on other detectors, (N, C, H, W) by detector and then by set.
+        search: A copy of the detector that the first half of the steps may ask.
     """
 
     planned: PlannedCell
@@ -42,6 +44,7 @@ class Stage:
     clean: Cell
     watch: Watcher
     transferred: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
+    search: Copy | None = None
 
     def check_identity(self) -> None:
         """Raise unless the clean figures are those that the detector's card records.
@@ -83,5 +86,5 @@ class Stage:
         """
         return Order(
             self.planned, self.detector, threat, self.images, self.before.scores, self.before.predicted, self.targets,
-            self.watch, self.transferred, self.acceptance, cheaper,
+            self.watch, self.transferred, self.acceptance, cheaper, self.search,
         )  # fmt: skip

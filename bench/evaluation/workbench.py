@@ -19,8 +19,10 @@ from bench.detectors.base import Detector, silent
 from bench.detectors.boundary import Bounded
 from bench.detectors.loading import load_detector
 from bench.detectors.networks.passes import Passes
+from bench.detectors.searching import Copy
 from bench.errors import BenchError, CardError, CellError, DataError, NotApplicableError, mishap
 from bench.evaluation.cell import attacked_cell, attacked_share, between_cell, clean_cell
+from bench.evaluation.copies import Copies
 from bench.evaluation.fits import fit_or_recall
 from bench.evaluation.fooling import fooled_cell
 from bench.evaluation.images import Images, threshold_images
@@ -94,6 +96,7 @@ class Workbench:
         self._loaded: tuple[str, Detector] | None = None  # one at a time: a device's memory may hold no more
         self._clean: dict[str, Cell | BenchError] = {}
         self._passes = Passes()
+        self._copies = Copies()
         self.failed: dict[str, BenchError] = {}
 
     def compute(self, planned: PlannedCell, watch: Watcher, shares: Sequence[Share] = ()) -> Cell:
@@ -127,7 +130,9 @@ class Workbench:
         goal, loss = planned.ingredients.goal or Goal.MISCLASSIFY, planned.ingredients.loss or Loss.MARGIN
         asked = Context(side, goal=goal, loss=loss)
         missed = threat.leaves_out(stage.detector.info, asked)
-        found = {"notes": (*cell.meta.notes, *parts.notes), "leaves_out": missed, **parts.absent(planned)}
+        copy = self._copies.of(planned, stage.detector, stage.images)
+        notes = (*cell.meta.notes, *parts.notes, *([copy.said] if copy is not None else []))
+        found = {"notes": notes, "leaves_out": missed, **parts.absent(planned)}
         return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
 
     def share(self, planned: PlannedCell, part: Part, watch: Watcher, audited: Sequence[Share] = ()) -> Share:
@@ -156,7 +161,9 @@ class Workbench:
     def _attack(self, planned: PlannedCell, parts: Parts, clean: Cell, watch: Watcher) -> tuple[Stage, Threat]:
         threat = self._threat(planned.threat, planned)
         stage = self._stage(planned, clean, watch)
-        stage = replace(stage, transferred=transferred_images(parts.cells, stage.images))
+        copy = self._copies.of(planned, stage.detector, stage.images)
+        search = copy if isinstance(copy, Copy) else None
+        stage = replace(stage, transferred=transferred_images(parts.cells, stage.images), search=search)
         self._check_gradient(planned, stage.detector)
         return stage, threat
 
@@ -293,6 +300,7 @@ class Workbench:
         token = planned.ingredients.detector_hash
         if self._loaded is None or self._loaded[0] != token:
             self._loaded = None
+            self._copies.clear()
             detector = load_detector(planned.detector, planned.track, self._catalog, self._device)
             self._check_code(planned)
             if planned.detector.fit_when_loaded:

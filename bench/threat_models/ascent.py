@@ -96,7 +96,7 @@ def climb(
     tracker = Tracker(x, moments=rule.steps + 1, context=context)
     oracle = Oracle(detector, ids=ids, context=context)
     aims = aims_of(detector, x, ids=ids, context=context, restarts=restarts)
-    search = _Search(oracle, tracker, x, ids, norm, eps, context, rule)
+    search = _Search(oracle, oracle.hasty(ids=ids, context=context), tracker, x, ids, norm, eps, context, rule)
     everyone = torch.arange(len(x), device=x.device)
     tracker.try_clean(*oracle.judge(x))
     search.wave(everyone[~tracker.beyond()], range(1), later=restarts - 1)
@@ -105,6 +105,7 @@ def climb(
         starts = everyone.repeat(restarts - 1)
         aimed = replace(context.at(starts), classes=aims[:, 1:].T.reshape(-1))  # the first has none
         search.oracle, search.aimed = Oracle(detector, ids=ids[starts], context=aimed), True
+        search.hasty = search.oracle.hasty(ids=ids[starts], context=aimed)
     if restarts > 1:
         search.wave(everyone[~tracker.beyond()], range(1, restarts), later=0)
     tracker.report(1.0)
@@ -125,6 +126,7 @@ def ball_of(budget: Budget) -> tuple[Norm, float]:
 @dataclass
 class _Search:
     oracle: Oracle
+    hasty: Oracle | None
     tracker: Tracker
     x: Tensor
     ids: Tensor
@@ -177,10 +179,19 @@ class _Search:
         tracker, last, left, open_ = self.tracker, self.rule.steps, len(rows), len(self.x)
         stoppable = self.context.stop_target is not None
         every, asked = max(1, last // _REPORTS), _moments_to_ask(last, often=stoppable)
+        begin = 0
+        if self.hasty is not None and last > 1:
+            begin = last // 2
+            self._hurry(rows, begin, self.hasty)
+            left = int(rows.live.sum())
+            if left <= len(rows) - self.oracle.micro_batch:
+                rows = self._close_ranks(rows, left)
+            if left == 0:
+                return
         batches = [rows.choose(batch) for batch in self.oracle.batches(len(rows))]
-        for moment in range(last + 1):
+        for moment in range(begin, last + 1):
             for batch in batches:
-                self._advance(batch, moment)
+                self._advance(batch, moment, self.oracle)
             self.spent += left
             tracker.saw(moment, rows.sample, rows.score)
             over = rows.stuck | tracker.beyond()[rows.sample] if stoppable else rows.stuck
@@ -197,15 +208,59 @@ class _Search:
                 return
         self._retire(rows, rows.real, ended=rows.live)
 
-    def _advance(self, rows: Rows, moment: int) -> None:
+    def _hurry(self, rows: Rows, steps: int, hasty: Oracle) -> None:
+        """The first steps of these rows, on the copy; then the detector itself judges what they found.
+
+        The copy's scores compare iterates with each other alone. Rows that it sees beyond the target, or stuck, wait
+        and go on where the detector sees them elsewhere. They leave at set moments, whatever that saves: what a row
+        goes on with must not depend on the others.
+        """
+        tracker, target, asked = self.tracker, self.context.stop_target, _moments_to_ask(steps, often=True)
+        bound = math.inf if target is None else self.context.sign * target
+        places, under_way = torch.arange(len(rows), device=rows.sample.device), rows
+        batches = [rows.choose(batch) for batch in hasty.batches(len(rows))]
+        for moment in range(steps):
+            for batch in batches:
+                self._advance(batch, moment, hasty)
+            self.spent += len(places)
+            if moment not in asked:
+                continue
+            going = under_way.live & ~under_way.stuck & (under_way.score <= bound)
+            if (left := int(going.sum())) == int(under_way.live.sum()):
+                continue
+            rows.put(places, under_way)
+            chosen = going.nonzero().flatten()
+            places = places[chosen]
+            if left == 0:
+                break
+            under_way = under_way.choose(hasty.fill(chosen, -left % hasty.micro_batch))
+            under_way.live = torch.arange(len(under_way), device=places.device) < left
+            batches = [under_way.choose(batch) for batch in hasty.batches(len(under_way))]
+        rows.put(places, under_way)
+        for batch in [rows.choose(batch) for batch in self.oracle.batches(len(rows))]:
+            self._judge_again(batch)
+        tracker.queries.index_add_(0, rows.sample, rows.real.long())
+        tracker.saw(steps, rows.sample, rows.score)
+        torch.logical_and(rows.real, ~tracker.beyond()[rows.sample], out=rows.live)
+        torch.logical_not(rows.real, out=rows.stuck)
+
+    def _judge_again(self, rows: Rows) -> None:
+        """The best iterates of one micro-batch as the detector itself scores them."""
+        score, objective = self.oracle.ask(rows.best, rows.asked)
+        # Where the copy knew of no score there is no best iterate yet, and the next one is it.
+        finite = (score.abs() < math.inf) & (objective.abs() < math.inf) & (rows.score > -math.inf) & rows.real
+        rows.score.copy_(torch.where(finite, score, -math.inf))
+        rows.objective.copy_(torch.where(finite, objective, -math.inf))
+
+    def _advance(self, rows: Rows, moment: int, oracle: Oracle) -> None:
         """Judge the iterates of one micro-batch and, unless they are the last ones, take the next step."""
         if moment == self.rule.steps:
-            score, objective = self.oracle.ask(rows.y, rows.asked)
+            score, objective = oracle.ask(rows.y, rows.asked)
             _, finite = self._keep_best(rows, score, objective)
             self.tracker.queries.index_add_(0, rows.sample, rows.live.long())
             rows.lost += rows.live & ~finite
             return
-        score, objective, gradient = self.oracle.ascend(rows.y, rows.asked)
+        score, objective, gradient = oracle.ascend(rows.y, rows.asked)
         better, finite = self._keep_best(rows, score, objective)
         slope = geometry.slope(gradient, self.norm)
         lost, flat = ~(finite & (slope < math.inf)), slope == 0

@@ -13,6 +13,7 @@ from torch import Tensor
 from bench import randomness
 from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.detectors.base import Detector, DetectorInfo
+from bench.detectors.searching import Copy
 from bench.detectors.untouched import untouched
 from bench.threat_models.costs import Case, Cost
 
@@ -98,6 +99,8 @@ class Context:
         transferred: (N, C, H, W) images crafted from the same images on other detectors, by the detectors' names.
         micro_batch: The one batch shape in which gradients and scores are computed (the last batch is padded).
         precision: The type in which scores are compared, `Detector.precision`.
+        search: A cheaper copy of the detector, which an ascent may ask in the first half of its steps; None where all
+            of them ask the detector itself.
         progress: Called with (share done in [0, 1], (N,) best scores so far).
     """
 
@@ -115,6 +118,7 @@ class Context:
     transferred: Mapping[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 128
     precision: torch.dtype = torch.float32
+    search: Copy | None = None
     progress: Callable[[float, Tensor], None] = _unheard
 
     PER_IMAGE: ClassVar[frozenset[str]] = frozenset({"labels", "classes", "transferred"})
@@ -122,7 +126,7 @@ class Context:
 
     OF_ALL: ClassVar[frozenset[str]] = frozenset({
         "side", "seed", "stop_target", "pool", "pool_labels", "goal", "loss", "acceptance", "draws", "micro_batch",
-        "precision",
+        "precision", "search",
     })  # fmt: skip
     """The fields that are the same for any choice of images. `progress` is neither: it hears of all images at once."""
 

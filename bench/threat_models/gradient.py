@@ -1,6 +1,7 @@
 """What an attack asks of a detector, at one batch shape, so that no sample feels its batch mates."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -30,7 +31,21 @@ class Oracle:
         self.detector = detector
         self.micro_batch = context.micro_batch
         self._held = context.held
+        self._settings: Callable[[], AbstractContextManager[None]] = nullcontext
         self._objective = objective_of(detector, ids, context) if objective is None else objective
+
+    def hasty(self, *, ids: Tensor, context: Context) -> "Oracle | None":
+        """The same questions to the copy that an attack may search with; None where there is none.
+
+        Args:
+            ids: (N,) sample ids of the attacked images.
+            context: As this oracle has it.
+        """
+        if context.search is None:
+            return None
+        made = Oracle(context.search.detector, ids=ids, context=context)
+        made._settings = context.search.running
+        return made
 
     def batches(self, rows: int) -> Iterator[slice]:
         """Slices of at most `micro_batch` rows that cover all of them."""
@@ -73,7 +88,7 @@ class Oracle:
 
         Where one number judges and directs, both are the same tensor.
         """
-        with torch.enable_grad():
+        with torch.enable_grad(), self._settings():
             x = x.detach().requires_grad_(True)
             judge, direction = self._objective(x, samples)
             gradient = None
@@ -83,4 +98,5 @@ class Oracle:
             gradient = torch.zeros_like(x)
         held, same = self._held(x), direction is judge
         judge = judge.detach().to(held)
-        return judge, judge if same else direction.detach().to(held), gradient
+        # A copy of another memory layout hands its own layout back.
+        return judge, judge if same else direction.detach().to(held), gradient.contiguous()

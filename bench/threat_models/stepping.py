@@ -62,11 +62,29 @@ class Rows:
         """Some of the rows, in this order; of a slice, views in which may be written."""
         return replace(self, **{field.name: _chosen(getattr(self, field.name), rows) for field in fields(self)})
 
+    def put(self, places: Tensor, rows: "Rows") -> None:
+        """Write the first of other rows in the places of some of these, one a place; of the same ones nothing."""
+        if rows is self:
+            return
+        for field in fields(self):
+            _put(getattr(self, field.name), places, getattr(rows, field.name))
+
 
 def _chosen(values: Any, rows: Tensor | slice) -> Any:
     if isinstance(values, dict):
         return {name: value[rows] for name, value in values.items()}
     return tuple(value[rows] for value in values) if isinstance(values, tuple) else values[rows]
+
+
+def _put(values: Any, places: Tensor, others: Any) -> None:
+    if isinstance(values, dict):
+        for name, value in values.items():
+            value[places] = others[name][: len(places)]
+    elif isinstance(values, tuple):
+        for value, other in zip(values, others, strict=True):
+            value[places] = other[: len(places)]
+    else:
+        values[places] = others[: len(places)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""Cells whose attack may search on a copy: what they say of it, and when they are other cells."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bench.cards.catalog import Catalog
+from bench.cli.app import app
+from bench.detectors.precision import Haste, Precision
+from bench.evaluation.api import evaluate
+from bench.evaluation.engine import CellDone, run_plan
+from bench.evaluation.plan import plan
+from bench.evaluation.store import MemoryStore
+
+AUTO = Haste(Precision.AUTO)
+
+
+def planned(threat="pgd-l2", **options):
+    overrides = {"steps": 6} if threat == "pgd-l2" else None
+    return plan(Catalog(None), ["energy"], [threat], "0.5", ["digits"], limit=30, overrides=overrides, **options)[-1]
+
+
+def test_a_cell_that_searches_otherwise_is_another_cell():
+    plain = planned()
+    keys = {planned(haste=haste).key for haste in (AUTO, Haste(Precision.BF16), Haste(compiled=True))}
+    assert len(keys | {plain.key}) == 4
+    assert planned(haste=Haste()).key == plain.key
+    assert planned(haste=AUTO).clean.key == plain.clean.key
+
+
+@pytest.mark.parametrize("threat", ["noise-l2", "square-l2", "auto-l2"])
+def test_where_no_step_follows_a_gradient_and_in_suites_it_is_the_same_cell(threat):
+    assert planned(threat, haste=AUTO).key == planned(threat).key
+    assert all(need.ingredients.haste is None for need in planned(threat, haste=AUTO).needs)
+
+
+def cell(cells):
+    store = MemoryStore()
+    for outcome in run_plan([cells], store, Catalog(None)):
+        assert isinstance(outcome, CellDone), outcome.sentence
+    return store.get(cells.key)
+
+
+def test_the_cell_says_with_what_it_searched_and_reports_the_same():
+    plain, hasty = cell(planned()), cell(planned(haste=AUTO))
+    (said,) = [note for note in hasty.meta.notes if "copy of the detector" in note]
+    assert "batch norm folded, channels last" in said and "cosine of" in said
+    assert not any("copy of the detector" in note for note in plain.meta.notes)
+    assert abs(plain.meta.mean.auroc - hasty.meta.mean.auroc) < 0.005
+    np.testing.assert_array_equal(plain.samples["clean_score"], hasty.samples["clean_score"])
+
+
+def test_it_says_so_too_where_there_is_no_copy(monkeypatch):
+    from bench.detectors import searching
+
+    monkeypatch.setattr(searching, "LEAST_COSINE", 2.0)
+    plain, hasty = cell(planned()), cell(planned(haste=AUTO))
+    assert any("asked the detector itself" in note for note in hasty.meta.notes)
+    np.testing.assert_array_equal(plain.samples["score"], hasty.samples["score"])
+
+
+def test_python_and_the_command_line_take_the_same_words(tmp_path):
+    from bench.errors import UsageError
+
+    with pytest.raises(UsageError, match="precision"):
+        evaluate("energy", "pgd-l2", eps=0.5, precision="float8")
+    done = CliRunner().invoke(app, ["run", "--detector", "energy", "--precision", "float8"])
+    assert done.exit_code == 2 and "float8" in done.output + done.stderr
+
+
+def test_a_foreign_module_may_be_copied_too():
+    import torch
+    from torch import nn
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10))
+    cells = evaluate(module, "pgd-l2", eps=0.5, limit=20, steps=6, precision="auto")
+    assert any("asked the detector itself" in note or "asked a copy" in note for note in cells[-1].meta.notes)
