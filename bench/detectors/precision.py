@@ -25,6 +25,10 @@ class Haste:
     precision: Precision = Precision.FLOAT32
     compiled: bool = False
 
+    def __str__(self) -> str:
+        """As a cell names it."""
+        return f"{self.precision.value} compiled" if self.compiled else self.precision.value
+
     @property
     def none(self) -> bool:
         """Whether all steps ask the detector itself."""

@@ -19,7 +19,17 @@ class Copies:
         """Let go of it."""
         self._made = None
 
-    def of(self, planned: PlannedCell, detector: Detector, images: Images) -> Copy | NoCopy | None:
+    def taken(self, planned: PlannedCell, detector: Detector, images: Images) -> Copy | None:
+        """What the first half of a cell's steps may ask; None for the detector itself."""
+        found = self._of(planned, detector, images)
+        return found if isinstance(found, Copy) else None
+
+    def notes(self, planned: PlannedCell, detector: Detector, images: Images) -> tuple[str, ...]:
+        """What a cell says of it; nothing where no copy was asked for."""
+        found = self._of(planned, detector, images)
+        return () if found is None else (found.said,)
+
+    def _of(self, planned: PlannedCell, detector: Detector, images: Images) -> Copy | NoCopy | None:
         """With what the first half of the steps is searched, or why with nothing; None where it was not asked for."""
         haste, size = planned.ingredients.haste, planned.ingredients.micro_batch
         if haste is None:

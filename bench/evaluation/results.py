@@ -204,6 +204,8 @@ class CellMeta(_Value):
     fool: FoolMetrics | None = None  # on side fool
     between: BetweenMetrics | None = None  # on side between
     evidence: EvidenceFigures | None = None  # where not every image was to have the full budget
+    search: str = ""  # what was asked of a copy for the first half of the steps, "auto" or "bf16 compiled"; the notes
+    # say which copy was taken; "" where none was asked for
     members: dict[str, float] = {}  # of a worst case: what each member alone came to, in the figure that ranks
     needs: tuple[str, ...] = ()  # keys of the cells that this one was made from
     left_out: dict[str, str] = {}  # what else the threat's card names, members or sources: why it cannot be run here

@@ -19,7 +19,6 @@ from bench.detectors.base import Detector, silent
 from bench.detectors.boundary import Bounded
 from bench.detectors.loading import load_detector
 from bench.detectors.networks.passes import Passes
-from bench.detectors.searching import Copy
 from bench.errors import BenchError, CardError, CellError, DataError, NotApplicableError, mishap
 from bench.evaluation.cell import attacked_cell, attacked_share, between_cell, clean_cell
 from bench.evaluation.copies import Copies
@@ -130,9 +129,9 @@ class Workbench:
         goal, loss = planned.ingredients.goal or Goal.MISCLASSIFY, planned.ingredients.loss or Loss.MARGIN
         asked = Context(side, goal=goal, loss=loss)
         missed = threat.leaves_out(stage.detector.info, asked)
-        copy = self._copies.of(planned, stage.detector, stage.images)
-        notes = (*cell.meta.notes, *parts.notes, *([copy.said] if copy is not None else []))
-        found = {"notes": notes, "leaves_out": missed, **parts.absent(planned)}
+        notes = (*cell.meta.notes, *parts.notes, *self._copies.notes(planned, stage.detector, stage.images))
+        found = {"notes": notes, "search": str(planned.ingredients.haste or ""), "leaves_out": missed}
+        found |= parts.absent(planned)
         return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
 
     def share(self, planned: PlannedCell, part: Part, watch: Watcher, audited: Sequence[Share] = ()) -> Share:
@@ -161,8 +160,7 @@ class Workbench:
     def _attack(self, planned: PlannedCell, parts: Parts, clean: Cell, watch: Watcher) -> tuple[Stage, Threat]:
         threat = self._threat(planned.threat, planned)
         stage = self._stage(planned, clean, watch)
-        copy = self._copies.of(planned, stage.detector, stage.images)
-        search = copy if isinstance(copy, Copy) else None
+        search = self._copies.taken(planned, stage.detector, stage.images)
         stage = replace(stage, transferred=transferred_images(parts.cells, stage.images), search=search)
         self._check_gradient(planned, stage.detector)
         return stage, threat

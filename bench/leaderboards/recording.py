@@ -93,6 +93,12 @@ def _recorded(
     cell: Cell, eps: float | None, figure: Figure, scores: dict[str, Scores], cards: Cards | None
 ) -> BaselineCell:
     meta, known = cell.meta, cell.meta.evidence
+    if meta.search:
+        raise UsageError(
+            f"the cell {shorten(f'{meta.detector} x {meta.threat} on {meta.track}')} cannot be recorded: it searched "
+            "on a copy of the detector (--precision), and a baseline holds attacks that ask the detector itself; run "
+            "it without."
+        )
     value, se = estimate(figure, scores)
     try:
         return BaselineCell(

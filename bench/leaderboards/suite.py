@@ -213,5 +213,6 @@ def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: Path) -> str:
             f"images, and a row needs it on all; compute it again: {command}"
         )
     differs = [words for name, words in _WORDS.items() if getattr(other, name) != getattr(asked, name)]
+    differs += [f"what the attack searched with (--precision {other.search})"] if other.search else []
     what = " and ".join(differs) or f"the version of bench ({other.versions.get('bench', 'unknown')})"
     return f"{cell.label} was run with other content than there is now: {what} differs; compute it again: {command}"

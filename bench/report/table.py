@@ -247,11 +247,13 @@ def _label(meta: CellMeta, namesakes: list[CellMeta]) -> str:
         words.append("no early stop")
     if len({m.evidence is None for m in namesakes}) > 1 and meta.evidence is None:
         words.append("full budget")
+    if len({m.search for m in namesakes}) > 1 and meta.search:
+        words.append(f"search {meta.search}")
     alike = [m for m in namesakes if _manner(m) == _manner(meta)]
     if len(alike) > 1:
         words.append(f"#{meta.key[:6]}")
     return " ".join([meta.detector, *words])
 
 
-def _manner(meta: CellMeta) -> tuple[int, bool, bool]:
-    return meta.seed, meta.early_stop, meta.evidence is None
+def _manner(meta: CellMeta) -> tuple[int, bool, bool, str]:
+    return meta.seed, meta.early_stop, meta.evidence is None, meta.search

@@ -7,10 +7,13 @@ from typer.testing import CliRunner
 from bench.cards.catalog import Catalog
 from bench.cli.app import app
 from bench.detectors.precision import Haste, Precision
+from bench.errors import UsageError
 from bench.evaluation.api import evaluate
 from bench.evaluation.engine import CellDone, run_plan
 from bench.evaluation.plan import plan
 from bench.evaluation.store import MemoryStore
+from bench.leaderboards.recording import record
+from bench.report.table import _label
 
 AUTO = Haste(Precision.AUTO)
 
@@ -46,8 +49,20 @@ def test_the_cell_says_with_what_it_searched_and_reports_the_same():
     (said,) = [note for note in hasty.meta.notes if "copy of the detector" in note]
     assert "batch norm folded, channels last" in said and "cosine of" in said
     assert not any("copy of the detector" in note for note in plain.meta.notes)
+    assert (plain.meta.search, hasty.meta.search) == ("", "auto")
     assert abs(plain.meta.mean.auroc - hasty.meta.mean.auroc) < 0.005
     np.testing.assert_array_equal(plain.samples["clean_score"], hasty.samples["clean_score"])
+
+
+def test_a_table_tells_it_from_its_namesake():
+    metas = [cell(planned()).meta, cell(planned(haste=AUTO)).meta]
+    assert [_label(meta, metas) for meta in metas] == ["energy", "energy search auto"]
+
+
+def test_no_baseline_is_recorded_of_it():
+    done = cell(planned(haste=AUTO))
+    with pytest.raises(UsageError, match="searched on a copy"):
+        record([done])
 
 
 def test_it_says_so_too_where_there_is_no_copy(monkeypatch):
@@ -60,8 +75,6 @@ def test_it_says_so_too_where_there_is_no_copy(monkeypatch):
 
 
 def test_python_and_the_command_line_take_the_same_words(tmp_path):
-    from bench.errors import UsageError
-
     with pytest.raises(UsageError, match="precision"):
         evaluate("energy", "pgd-l2", eps=0.5, precision="float8")
     done = CliRunner().invoke(app, ["run", "--detector", "energy", "--precision", "float8"])
