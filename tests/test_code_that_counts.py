@@ -155,6 +155,60 @@ def test_a_source_that_cannot_be_read_still_counts(text, tmp_path):
     assert source_hash(["rooted"], search) != before
 
 
+TRICKY = """
+if a:
+    import one
+elif b:
+    import two
+else:
+    for x in y:
+        from three import four
+    else:
+        import five
+try:
+    with z:
+        import six
+except E:
+    import seven
+else:
+    import eight
+finally:
+    import nine
+while q:
+    match r:
+        case 1:
+            import ten
+async def f():
+    class C:
+        import eleven
+        g = lambda: [h for h in i]
+    async with j:
+        async for k in l:
+            import twelve
+try:
+    pass
+except* E:
+    import thirteen
+"""
+
+
+@pytest.mark.parametrize("more", ["", "# \u00e4", "import_module = 1"])
+def test_every_import_is_found_wherever_a_statement_may_stand(more):
+    names = imported_names(f"{TRICKY}\n{more}\n".encode(), "")
+    assert names == {
+        "one", "two", "three", "three.four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+        "thirteen",
+    }  # fmt: skip
+
+
+def test_the_short_way_through_a_source_finds_what_the_long_one_does():
+    files = sorted(Path(source_hash_module.__file__).parents[2].rglob("*.py"))
+    assert len(files) > 100
+    for file in files:
+        source = file.read_bytes()
+        assert imported_names(source, "bench.x") == imported_names(source + "\n# \u00e4".encode(), "bench.x"), file
+
+
 def test_an_import_beyond_the_top_is_none():
     assert imported_names(b"from ... import far", "near.by") == frozenset()
 

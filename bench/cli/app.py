@@ -1,5 +1,6 @@
 """The command `bench`: one subcommand a module, found by name; examples at the end of every help text."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -146,6 +147,8 @@ def main() -> None:
     # when torch is first imported, which no module of the command line does before it needs it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     hold_freed_memory()
+    # Imports make many objects and no garbage: looking for it took a tenth of a short command.
+    gc.set_threshold(20_000, 20, 20)
     code: int | str | None = 0
     if sys.stdout is None:  # closed by whoever started this: print into nothing, work all the same
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # until the process ends

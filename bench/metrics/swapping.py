@@ -8,9 +8,7 @@ changed their order, it stays sharp at AUROCs near 1.
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import log_ndtr
-from scipy.stats import rankdata
 
 from bench.metrics.roc import delong_components
 from bench.metrics.scores import FloatArray
@@ -51,6 +49,8 @@ def swapping_p_value(
     Returns:
         In (0, 1]; 1 where nothing is out of order, or nothing changed.
     """
+    from scipy.stats import rankdata  # what it brings takes half a second, and only baselines are compared
+
     shared, own = np.zeros(id_a[0].size), []
     for in_a, out_a, in_b, out_b in zip(id_a, ood_a, id_b, ood_b, strict=True):
         ranks_a, ranks_b = (rankdata(np.concatenate(pair)) for pair in ((in_a, out_a), (in_b, out_b)))
@@ -95,6 +95,8 @@ def sign_flip_p_value(parts: FloatArray) -> float:
 
 def _saddlepoint(total: float, sizes: FloatArray) -> float:
     """Two-sided tail of a sum of `sizes` with random signs, whose cumulants are those of sum log cosh(t size)."""
+    from scipy.optimize import brentq  # as late as `rankdata`
+
     deviation = math.sqrt(float(np.square(sizes).sum()))
     if total >= float(sizes.sum()) - _ROUNDING:
         return 0.0

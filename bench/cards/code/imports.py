@@ -1,10 +1,13 @@
 """Which modules a Python source may import, read from its text alone."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 _IMPORTERS = frozenset({"import_module", "__import__"})
+
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where statements hold others."""
 
 
 @lru_cache(maxsize=4096)
@@ -22,8 +25,12 @@ def imported_names(source: bytes, package: str) -> frozenset[str]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
-    called = _importers(tree)
-    return frozenset(name for node in ast.walk(tree) for name in _names(node, package, called) if name)
+    if source.isascii() and not any(word.encode() in source for word in _IMPORTERS):  # then no call imports
+        nodes, called = _statements(tree), _IMPORTERS
+    else:
+        nodes = list(ast.walk(tree))
+        called = _importers(nodes)
+    return frozenset(name for node in nodes for name in _names(node, package, called) if name)
 
 
 @lru_cache(maxsize=4096)
@@ -47,11 +54,22 @@ def _targets(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> list[ast.expr]
     return node.targets if isinstance(node, ast.Assign) else [node.target]
 
 
-def _importers(tree: ast.Module) -> frozenset[str]:
+def _statements(tree: ast.Module) -> list[ast.AST]:
+    """Every statement, however deep, and no expression, of which there are ten times as many."""
+    found: list[ast.AST] = [tree]
+    for node in found:  # which grows meanwhile
+        for block in _BLOCKS:
+            inner = getattr(node, block, None)
+            if isinstance(inner, list):
+                found += inner
+    return found
+
+
+def _importers(nodes: Iterable[ast.AST]) -> frozenset[str]:
     """The names under which the source calls `import_module`."""
     renamed = {
         alias.asname
-        for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "importlib"
+        for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "importlib"
         for alias in node.names if alias.name == "import_module" and alias.asname
     }  # fmt: skip
     return _IMPORTERS | renamed
