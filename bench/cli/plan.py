@@ -95,6 +95,12 @@ def _print(found: "Forecast", request: RunRequest) -> None:
         f"{duration(found.seconds)} by {processes} on this machine, and about {found.memory / 2**30:.1f} GiB.",
         soft_wrap=True,
     )
+    if found.least < 0.9 * found.seconds:
+        out.print(
+            f"Where the audits show that the cheapest form of each attack is enough, {duration(found.least)}; "
+            "--no-evidence spends the full budget on every image.",
+            soft_wrap=True,
+        )
     if request.engine is EngineName.RAY:
         notice("the machines of a cluster may be faster or slower than this one.")
 
@@ -129,6 +135,7 @@ def _document(found: "Forecast", request: RunRequest, device: str) -> dict[str, 
         "gradients": found.gradients,
         "queries": found.queries,
         "seconds": found.seconds,
+        "least_seconds": found.least,
         "memory_bytes": found.memory,
         "unknown_threats": list(found.unknown),
         "unfitted_detectors": list(found.unfitted),

@@ -19,6 +19,7 @@ from bench.evaluation.fits import recall
 from bench.evaluation.images import Images
 from bench.evaluation.pace import Pace, pace_of
 from bench.evaluation.planned import PlannedCell
+from bench.evaluation.spending import cheaper_forms
 from bench.evaluation.store import Store
 from bench.evaluation.workbench import Workbench
 from bench.threat_models.costs import Case, Cost
@@ -50,12 +51,14 @@ class CellCost:
         gradients: For all its images, where nothing stops early; None where the threat does not say.
         queries: Likewise.
         seconds: On one process; None where that or the detector's pace is not known.
+        least: The same where an audit shows that the cheapest form of the attack is enough for the other images.
     """
 
     planned: PlannedCell
     gradients: int | None
     queries: int | None
     seconds: float | None
+    least: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,17 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """At the full budget, by all workers, of all cells whose time is known; 0 where nothing is to be done."""
-        known = [(cost.planned, cost.seconds) for cost in self.costs if cost.seconds is not None]
+        return self._together([(cost.planned, cost.seconds) for cost in self.costs])
+
+    @property
+    def least(self) -> float:
+        """The same where every audit shows that the cheapest form of an attack is enough."""
+        return self._together([
+            (cost.planned, cost.seconds if cost.least is None else cost.least) for cost in self.costs
+        ])  # fmt: skip
+
+    def _together(self, each: Sequence[tuple[PlannedCell, float | None]]) -> float:
+        known = [(planned, seconds) for planned, seconds in each if seconds is not None]
         if not known:
             return 0.0
         shared = sum(seconds for _, seconds in known) / self.workers
@@ -162,11 +175,28 @@ def _cost(planned: PlannedCell, bench: Workbench, clock: "_Clock") -> CellCost:
     if planned.threat.members:  # each of them is a cell of its own
         return CellCost(planned, 0, 0, seconds(count, Cost(0, _CHECKS)))
     case = Case(planned.ingredients.side, tuple(planned.track.shape), planned.track.classes, count, len(planned.needs))
-    cost = bench.threat(planned).cost(case)
+    threat = bench.threat(planned)
+    cost = threat.cost(case)
     if cost is None:
         return CellCost(planned, None, None, None)
-    whole = Cost(cost.gradients, cost.queries + _CHECKS)
-    return CellCost(planned, round(count * cost.gradients), round(count * cost.queries), seconds(count, whole))
+    whole, checks = Cost(cost.gradients, cost.queries + _CHECKS), Cost(0, _CHECKS)
+    spent, least = seconds(count, whole), None
+    audited = _audited(planned, images)
+    if audited and spent is not None:
+        form = cheaper_forms(planned.params)[0]
+        cheap = type(threat)(threat.params.model_copy(update=form)).cost(case) or checks
+        parts = [seconds(audited, whole), seconds(count, Cost(cheap.gradients, cheap.queries + _CHECKS))]
+        least = min(spent, sum(part for part in parts if part is not None))
+    return CellCost(planned, round(count * cost.gradients), round(count * cost.queries), spent, least)
+
+
+def _audited(planned: PlannedCell, images: Images) -> int:
+    """How many images of a cell get the whole budget whatever comes of it; 0 where all of them do."""
+    evidence = planned.ingredients.evidence
+    test = {"test": len(images.test)}
+    ood = {name: len(chosen) for name, chosen in images.ood.items()}
+    sets = ood if planned.ingredients.side is Side.EVADE else test
+    return 0 if evidence is None or not evidence.spares(sets) else sum(map(evidence.audited, sets.values()))
 
 
 def attacked(planned: PlannedCell, images: Images) -> int:

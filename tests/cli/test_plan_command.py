@@ -1,14 +1,18 @@
 """`bench plan`: what it announces is what `bench run` with the same options then does."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toy_runs import bench, make_workspace
 
+from bench.cards.threat import Side
 from bench.cli import plan, run
 from bench.cli.durations import duration
 from bench.engines import forecast as forecasts
+from bench.evaluation.spending import Evidence
 from bench.evaluation.store import Store
 
 
@@ -24,7 +28,19 @@ def planned(workspace: Path, out: Path, *options: object) -> dict:
 
 
 def given(workspace: Path, out: Path, *options: object) -> tuple[object, ...]:
-    return ("--workspace", workspace, "--track", "toy", "--out", out, "--workers", 1, "--no-early-stop", *options)
+    return (
+        "--workspace",
+        workspace,
+        "--track",
+        "toy",
+        "--out",
+        out,
+        "--workers",
+        1,
+        "--no-early-stop",
+        "--no-evidence",
+        *options,
+    )
 
 
 GRID = ("--detector", "dark,corner", "--threat", "clean,pgd-l2,square-l2", "--eps", 1, "--steps", 4, "--restarts", 2)
@@ -142,3 +158,22 @@ def test_more_processes_share_the_time_and_one_cell_that_cannot_be_shared_takes_
 )
 def test_durations_are_said_in_two_units_at_most(seconds, said):
     assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("side", "ood", "audited"),
+    [(Side.EVADE, 1000, 2 * 100), (Side.EVADE, 100, 2 * 20), (Side.EVADE, 30, 0), (Side.ALARM, 30, 50)],
+    ids=["a tenth", "the least", "too few to be worth it", "the other side"],
+)
+def test_the_images_that_are_audited_are_counted_as_a_cell_counts_them(side, ood, audited):
+    asked = SimpleNamespace(ingredients=SimpleNamespace(evidence=Evidence(), side=side))
+    images = SimpleNamespace(test=range(500), ood={"a": range(ood), "b": range(ood)})
+    assert forecasts._audited(asked, images) == audited
+    asked.ingredients.evidence = None
+    assert forecasts._audited(asked, images) == 0
+
+
+def test_where_audits_may_spare_the_budget_both_times_are_told():
+    cost = forecasts.CellCost(SimpleNamespace(can_be_shared=True), 1, 1, 20.0, least=4.0)
+    found = forecasts.Forecast(2, 0, (cost, replace(cost, least=None)), workers=2, loading=1.0, memory=0)
+    assert (found.seconds, found.least) == (1 + 20.0, 1 + 12.0)
