@@ -62,7 +62,8 @@ def clean_cell(planned: PlannedCell, detector: Detector, images: Images, train: 
     meta = cell_meta(planned, images, clean, nothing, Targets(None, None), thresholds, rejection=rejection)
     skipped = (*images.skipped(), *(f"{TRAIN}: {said}" for said in (train.skipped if train is not None else ())))
     smaller = halved(wanted, size, "some images were scored")
-    notes = (*skipped, *smaller, *missing_classes(rejection, planned.track.classes), *remarks(planned, meta))
+    said = remarks(planned, meta, clean.scores.values())
+    notes = (*skipped, *smaller, *missing_classes(rejection, planned.track.classes), *said)
     return Cell(signed(meta, detector, started, notes), sample_table(images, clean, nothing))
 
 

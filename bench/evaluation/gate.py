@@ -1,7 +1,10 @@
 """Whether a detector is the one that its card describes: asked before an attack is spent on it."""
 
+from collections.abc import Iterable
+
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import CellMeta
+from bench.metrics.scores import Scores
 
 AUROC_TOLERANCE = 0.02
 ACCURACY_TOLERANCE = 0.01
@@ -36,9 +39,21 @@ def identity_problem(planned: PlannedCell, clean: CellMeta) -> str | None:
     return None
 
 
-def remarks(planned: PlannedCell, clean: CellMeta) -> list[str]:
-    """What a reader of the clean cell should know."""
+def remarks(planned: PlannedCell, clean: CellMeta, scores: Iterable[Scores] = ()) -> list[str]:
+    """What a reader of the clean cell should know.
+
+    Args:
+        planned: The cell.
+        clean: Its figures.
+        scores: Of every set.
+    """
     notes = []
+    values = {float(end) for part in scores for end in (part.min(), part.max())}
+    if len(values) == 1:
+        notes.append(
+            f"every image of every set has the score {values.pop():g}: it tells nothing apart, so that its AUROC of "
+            "0.5 is no measurement; another layer or network may give it something to tell."
+        )
     if problem := identity_problem(planned, clean):
         notes.append(problem)
     if clean.mean is not None and clean.mean.clean_auroc < 0.5:

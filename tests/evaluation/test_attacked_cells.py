@@ -186,6 +186,12 @@ def test_a_detector_worse_than_chance_is_remarked_on(outcomes):
     assert any("worse than chance" in note for note in clean.meta.notes)
 
 
+def test_a_score_that_is_the_same_everywhere_is_remarked_on(outcomes):
+    flat, plain = (outcomes(name, "clean")[0].meta.notes for name in ("flat", "net"))
+    assert any("every image of every set has the score -1e+09" in note for note in flat)
+    assert not any("every image of every set" in note for note in plain)
+
+
 def test_a_parameter_that_cannot_be_used_is_named(outcomes):
     _, failed = outcomes("net", "pgd", "1", overrides={"steps": 2.5})
     assert failed.usage

@@ -36,6 +36,7 @@ TRACK: dict[str, Any] = {
 DETECTORS: dict[str, dict[str, Any]] = {
     "net": {"method": "tiny_world:Net"},
     "ties": {"method": "tiny_world:Net", "params": {"ties": 3.0}},
+    "flat": {"method": "tiny_world:Net", "params": {"ties": 1e-9}},
     "inverted": {"method": "tiny_world:Net", "params": {"sign": -1.0}},
     "net-whole": {"method": "tiny_world:Net", "thresholds": {"recall": 1.0}},
     "labelled": {"method": "tiny_world:Labelled"},
