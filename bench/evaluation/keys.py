@@ -98,9 +98,12 @@ class Ingredients:
     evidence: Evidence | None = None
     haste: Haste | None = None
 
-    def key(self) -> str:
-        """The cell's key: sha256 of all of this, the version and the layout of stored cells."""
-        return content_hash({"format": FORMAT, "version": __version__, **asdict(self)})
+    def key(self, *, layout: int = FORMAT, version: str = __version__) -> str:
+        """The cell's key: sha256 of all of this, and of the layout and the version that the cell was stored with."""
+        content = asdict(self)
+        if self.evidence is None:  # keys of cells that were computed before there were audits stay what they are
+            del content["evidence"]
+        return content_hash({"format": layout, "version": version, **content})
 
 
 def threat_hash(card: ThreatCard, params: Mapping[str, Any]) -> str:

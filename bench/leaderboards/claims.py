@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from bench.cards.base import content_hash
 from bench.cards.catalog import Catalog
 from bench.cards.detector import DetectorSpec
 from bench.cards.threat import Side
@@ -187,8 +186,7 @@ def _is_key(row: Row, cell: CellPart, *, seed: int) -> bool:
         set_digests=dict(row.track.set_digests), norm=cell.norm, eps=cell.eps, side=Side.EVADE, seed=seed,
         limit=row.track.limit, micro_batch=row.micro_batch, early_stop=cell.early_stop, needs=cell.needs,
     )  # fmt: skip
-    # `Ingredients.key` for the version and the layout that the row was computed with.
-    return cell.key == content_hash({"format": row.cell_format, "version": row.bench, **asdict(ingredients)})
+    return cell.key == ingredients.key(layout=row.cell_format, version=row.bench)
 
 
 def _read_files(row: Row, path: Path, track: TrackCard) -> Files:

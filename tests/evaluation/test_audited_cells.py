@@ -1,6 +1,6 @@
 """Cells whose images get the whole budget only as far as an audit shows that to be needed."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_workspace import MANY
 
+from bench.cards.base import content_hash
 from bench.cards.catalog import Catalog
 from bench.cards.threat import Side
 from bench.datasets.base import ImageSet
@@ -242,3 +243,9 @@ def test_threats_without_steps_and_restarts_have_no_cheaper_forms(given):
 def test_numbers_out_of_range_are_refused_in_a_sentence(given, words):
     with pytest.raises(UsageError, match=words):
         Evidence(**given)
+
+
+def test_a_cell_without_an_audit_has_the_key_that_it_had_before_there_were_audits(catalog):
+    asked = one(catalog)[-1].ingredients
+    content = {name: value for name, value in asdict(asked).items() if name != "evidence"}
+    assert asked.key(layout=3, version="0.1") == content_hash({"format": 3, "version": "0.1", **content})
