@@ -26,6 +26,8 @@ from bench.evaluation.spending import Evidence
 
 _HARNESS = ("bench.evaluation.cell", "bench.detectors.loading")
 _CHUNK = 2**20
+_LATER = ("evidence", "haste")
+"""Settings that came after cells were stored and rows were shipped: where they are None, keys are what they were."""
 
 
 class Cards(Protocol):
@@ -100,9 +102,7 @@ class Ingredients:
 
     def key(self, *, layout: int = FORMAT, version: str = __version__) -> str:
         """The cell's key: sha256 of all of this, and of the layout and the version that the cell was stored with."""
-        content = asdict(self)
-        if self.evidence is None:  # keys of cells that were computed before there were audits stay what they are
-            del content["evidence"]
+        content = {name: value for name, value in asdict(self).items() if value is not None or name not in _LATER}
         return content_hash({"format": layout, "version": version, **content})
 
 
