@@ -1,11 +1,13 @@
 """Cells that a command needs: computed where the store does not hold them, with a word about how far it is."""
 
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.cards.catalog import Catalog
-from bench.cli.common import console
+from bench.cli.common import console, notice
 from bench.cli.progress import RunProgress
 from bench.cli.request import EngineName, Hands
 from bench.errors import UsageError
@@ -15,6 +17,9 @@ from bench.evaluation.store import Store
 
 WORKERS = "ROBUSTOOD_WORKERS"
 """Environment variable: how many processes compute where the command line does not say."""
+
+PATIENCE = 60.0
+"""Seconds after which it is said that processes do not start."""
 
 
 def compute_cells(
@@ -98,13 +103,30 @@ def _outcomes(
 
     def begin() -> Engine:
         if hands.engine is EngineName.LOCAL:
-            return LocalEngine(setup, count)
+            with _said_after(PATIENCE):
+                return LocalEngine(setup, count)
         from bench.engines.on_ray import RayEngine
 
         gpus = hands.gpus if hands.gpus is not None else float(device.startswith("cuda"))
         return RayEngine(setup, hands.workers, address=hands.address, gpus=gpus)
 
     yield from run_on(planned, store, begin, progress=watch, fitting=fitting)
+
+
+@contextmanager
+def _said_after(seconds: float) -> Iterator[None]:
+    """Say that processes do not start when so much time has passed: what starts them may be stopped, or swapped out."""
+    sentence = (
+        f"the processes that compute have not started for {seconds:.0f} seconds; is one of this command's processes "
+        "stopped, or memory short? --workers 1 starts none."
+    )
+    timer = threading.Timer(seconds, notice, [sentence])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def chosen_hands(hands: Hands, device: str, *, soon: bool = False) -> tuple[str, int]:

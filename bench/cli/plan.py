@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +40,10 @@ def command(*, as_json: bool, **given: Any) -> None:
     planned = run.planned_cells(request, cards)
     device, workers = chosen_hands(request.hands(), request.device)
     store = Store(request.out)
-    found = forecast(planned, store, cards, device=device, data_dir=request.data_dir, workers=workers)
+    found = forecast(
+        planned, store, cards, device=device, data_dir=request.data_dir, workers=workers,
+        begun=time.process_time(),  # a process that computes begins like this one
+    )  # fmt: skip
     for sentence in _notices(found):
         notice(sentence)
     if as_json:

@@ -70,7 +70,7 @@ class Forecast:
         stored: How many of them the store holds.
         costs: Of what has to be computed, each cell once: cells asked for, and what they are made from.
         workers: Processes that compute.
-        loading: Seconds until a process can begin: imports, and the slowest detector to load.
+        loading: Seconds until a process can begin: its imports, the images, the detectors.
         memory: Bytes of all processes together on this machine, at most.
         unfitted: Detectors that have to be fitted first, which is not counted.
         problems: By a detector's name, why its pace is not known.
@@ -122,7 +122,14 @@ class Forecast:
 
 
 def forecast(
-    planned: Sequence[PlannedCell], store: Store, catalog: Catalog, *, device: str, data_dir: Path | None, workers: int
+    planned: Sequence[PlannedCell],
+    store: Store,
+    catalog: Catalog,
+    *,
+    device: str,
+    data_dir: Path | None,
+    workers: int,
+    begun: float = 0.0,
 ) -> Forecast:
     """Count what a run has to compute, and time each detector of it for a moment; nothing is stored.
 
@@ -133,6 +140,7 @@ def forecast(
         device: Where to compute.
         data_dir: Where data files lie; None for the default.
         workers: Processes that would compute, one thread each where there are several.
+        begun: Seconds that a process needs before it loads images and detectors: for its imports, and the plan.
 
     Raises:
         DataError: Images are missing.
@@ -146,17 +154,18 @@ def forecast(
             todo |= {one.key: one for one in (*every_need(cell), cell) if one.key not in stored}
     bench = Workbench(catalog, store, device=device, data_dir=data_dir)
     clock = _Clock(catalog, bench, device, max(1, len({_place(cell) for cell in todo.values()})))
-    before = torch.get_num_threads()
+    before, started = torch.get_num_threads(), time.process_time()
     if workers > 1:
         torch.set_num_threads(1)
     try:
         costs = tuple(_cost(cell, bench, clock) for cell in todo.values())
     finally:
         torch.set_num_threads(before)
+    preparing = time.process_time() - started - clock.timing
     return Forecast(
         cells=len(asked), stored=sum(cell.key in stored for cell in asked), costs=costs, workers=workers,
-        loading=clock.loading, memory=workers * (_resident() + _held(costs, bench)), unfitted=tuple(clock.unfitted),
-        problems=clock.problems,
+        loading=begun + preparing, memory=workers * (_resident() + _held(costs, bench)),
+        unfitted=tuple(clock.unfitted), problems=clock.problems,
     )  # fmt: skip
 
 
@@ -219,7 +228,7 @@ class _Clock:
         count: How many detectors share the time.
 
     Attributes:
-        loading: Seconds of imports and of the slowest detector to load.
+        timing: Seconds of processor time that the timing itself took.
         unfitted: Names of those that have to be fitted first.
         problems: By name, why a pace is not known.
     """
@@ -228,7 +237,7 @@ class _Clock:
         self._catalog, self._bench, self._device = catalog, bench, device
         self._seconds = _SECONDS / count
         self._known: dict[tuple[str, str, int], Pace | None] = {}
-        self.loading = 0.0
+        self.timing = 0.0
         self.unfitted: list[str] = []
         self.problems: dict[str, str] = {}
 
@@ -247,15 +256,16 @@ class _Clock:
         return self._known[place]
 
     def _timed(self, planned: PlannedCell, images: Images) -> Pace:
-        started = time.perf_counter()
         detector = load_detector(planned.detector, planned.track, self._catalog, self._device)
         if planned.detector.fit_when_loaded and not recall(
             detector, planned.detector, self._bench.track(planned), self._catalog
         ):
             self.unfitted.append(planned.detector.name)
-        self.loading = max(self.loading, time.perf_counter() - started)
-        chosen = images.test.limited(TIMED_IMAGES).pixels()
-        return pace_of(detector, chosen, planned.ingredients.micro_batch, self._seconds)
+        chosen, started = images.test.limited(TIMED_IMAGES).pixels(), time.process_time()
+        try:
+            return pace_of(detector, chosen, planned.ingredients.micro_batch, self._seconds)
+        finally:
+            self.timing += time.process_time() - started
 
 
 def _resident() -> int:
