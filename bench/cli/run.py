@@ -29,6 +29,8 @@ EXAMPLES = (
     "bench run --detector callable:my_model:score --threat pgd-l2,noise-l2 --eps 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --side both --limit 50 --steps 20 --restarts 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --without letters",
+    "bench run --detector energy,gat --threat pgd-l2 --eps 0.5,1 --tolerance 0.0005 --audit 0.2",
+    "bench run --detector energy,gat --threat pgd-l2 --eps 0.5,1 --no-evidence",
     "bench run --detector gat,energy,odin --threat pgd-l2 --shard 1/4 --out /shared/runs",
     "bench run --detector all --threat auto-l2 --eps 1 --engine ray --address auto --out /shared/runs",
     "bench run --detector energy,knn,vim --network my-net --track my-track --threat clean,pgd-linf",
