@@ -177,3 +177,10 @@ def test_where_audits_may_spare_the_budget_both_times_are_told():
     cost = forecasts.CellCost(SimpleNamespace(can_be_shared=True), 1, 1, 20.0, least=4.0)
     found = forecasts.Forecast(2, 0, (cost, replace(cost, least=None)), workers=2, loading=1.0, memory=0)
     assert (found.seconds, found.least) == (1 + 20.0, 1 + 12.0)
+
+
+def test_a_plan_says_in_words_how_many_cells_are_stored_and_how_many_are_to_compute(workspace, tmp_path):
+    out = tmp_path / "runs"
+    result = bench("plan", *given(workspace, out, *GRID))
+    assert f"6 cells: 0 in '{out}', 6 to compute." in result.stdout.splitlines()
+    assert "At the full budget: 640 gradients and " in result.stdout

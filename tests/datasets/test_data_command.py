@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from bench.cards.catalog import Catalog, Kind
 from bench.cards.track import TrackCard
 from bench.cli.app import app
+from bench.cli.data import _cards
 from bench.datasets.base import content_digest
 from bench.datasets.check import State, check_track
 
@@ -101,3 +103,9 @@ def test_download_asks_for_the_files_of_every_set_of_a_track(workspace: Path) ->
     _, said = invoke(workspace, "download", "--track", "toy")
     for name in ("train", "calibration", "test", "first", "second", "outliers"):
         assert f"{name}.npz" in said
+
+
+def test_without_a_name_every_track_is_meant_and_names_may_be_joined_by_commas(workspace: Path) -> None:
+    found = Catalog(workspace)
+    assert [card.name for card in _cards(found, None)] == list(found.names(Kind.TRACK))
+    assert [card.name for card in _cards(found, ["toy, digits", "mnist"])] == ["toy", "digits", "mnist"]
