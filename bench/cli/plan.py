@@ -28,7 +28,7 @@ _FORMAT = 1
 def command(*, as_json: bool, **given: Any) -> None:
     """Print what a run would compute: cells, gradients, queries, time and memory.
 
-    The options are those of `bench run`; nothing is attacked or stored. The time is what the full budget takes at most
+    The options are those of `bench run`; nothing is attacked or stored. The time is about what the full budget takes
     on this machine, from a few batches of each detector that are timed now; runs end sooner where images stop early.
     """
     from bench.cli.computing import chosen_hands
@@ -95,7 +95,7 @@ def _print(found: "Forecast", request: RunRequest) -> None:
         return
     processes = "1 process" if found.workers == 1 else f"{found.workers} processes"
     out.print(
-        f"At the full budget: {found.gradients:,} gradients and {found.queries:,} queries, at most "
+        f"At the full budget: {found.gradients:,} gradients and {found.queries:,} queries, about "
         f"{duration(found.seconds)} by {processes} on this machine, and about {found.memory / 2**30:.1f} GiB.",
         soft_wrap=True,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from bench.cards.catalog import Catalog
-from bench.cards.threat import Side
+from bench.cards.threat import Goal, Side
 from bench.detectors.loading import load_detector
 from bench.engines.run import every_need
 from bench.errors import BenchError
@@ -175,7 +175,10 @@ def _cost(planned: PlannedCell, bench: Workbench, clock: "_Clock") -> CellCost:
 
     def seconds(count: int, cost: Cost) -> float | None:
         batches = math.ceil(count / micro_batch)
-        return None if pace is None else batches * (cost.gradients * pace.gradient + cost.queries * pace.query)
+        if pace is None:
+            return None
+        passes = 2 if planned.ingredients.goal is Goal.ACCEPT else 1  # for the classifier, and for the score
+        return passes * batches * (cost.gradients * pace.gradient + cost.queries * pace.query)
 
     if not planned.attacks:
         every = sum(map(len, images.sets().values()))
