@@ -73,6 +73,12 @@ def test_cards_come_as_typed_objects(both):
     assert both.detector("flat")[1] is None
 
 
+def test_settings_of_a_variant_that_is_not_there_are_refused_with_those_that_are(both):
+    card, _ = both.detector("flat.steep")
+    with pytest.raises(UsageError, match=r"detector 'flat' has no variant 'level'; its variants: flat\.steep\."):
+        card.on_track("toy", "level")
+
+
 def test_a_variants_settings_are_in_force_on_a_track(both):
     assert both.detector_spec("flat", "toy").params == {"scale": 2.0}
     assert both.detector_spec("flat.steep", "toy").params == {"scale": 10.0}

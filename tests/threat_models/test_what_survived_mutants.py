@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,6 +111,16 @@ def test_a_walk_begins_at_the_boundary_on_the_straight_line_to_its_start():
         assert high * way - 1e-5 <= float(walk.distance[i]) <= high * way + way * 2.0**-10 + 1e-5
     begins_at = tracker.result(Budget(Norm.L2, None)).score_trace[begun, 0]
     assert torch.equal(begins_at.abs(), walk.distance[begun])  # the trace begins there too, before the first step
+
+
+def test_an_image_without_a_finite_direction_is_counted_and_not_attacked():
+    context, x = Context(Side.FOOL), torch.full((4, *SHAPE), 0.5)
+    tracker = Nearest(x, moments=2, context=context)
+    judge, direction = torch.tensor([-1.0, torch.nan, -1.0, 1.0]), torch.tensor([-1.0, -1.0, torch.inf, 1.0])
+    left = tracker.begin(SimpleNamespace(judge=lambda images: (judge, direction)))
+    assert left.tolist() == [0]
+    assert tracker.non_finite.tolist() == [0, 1, 1, 0]
+    assert tracker.queries.tolist() == [1] * 4
 
 
 class Squares(Detector):
