@@ -213,7 +213,7 @@ def _gather(order: Order, run: Run, found: Sequence[Piece], assault: Assault) ->
             assault.images[name][positions] = images
     where = np.argsort(np.concatenate([piece.rows for piece in last]))
     done = Crafted.joined([piece.done for piece in last]).at(where)
-    full_gradients = done.gradients[audited].copy()
+    full_gradients = (done.gradients if form == full else done.gradients[audited]).copy()
     for piece in tried:  # what the audit spent on the cheaper forms was spent
         done.gradients[piece.rows] += piece.done.gradients
         done.queries[piece.rows] += piece.done.queries

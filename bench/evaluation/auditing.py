@@ -150,7 +150,7 @@ def evidence_figures(
         form: Which the other images were attacked with.
         params: The parameters in which it differs from the threat's.
         scores: (N,) of all images of the run.
-        gradients: (n,) that the full budget took on the audited images.
+        gradients: That the full budget took on the images that had it, one entry each.
     """
     found = audit.estimates(form, scores)
     of = {name: FullBudgetFigures(auroc=e.auroc, low=e.low, high=e.high) for name, e in found.items()}

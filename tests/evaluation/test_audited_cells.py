@@ -83,14 +83,16 @@ def test_what_the_whole_budget_comes_to_lies_in_the_interval_of_the_audit(cell, 
     assert found.mean.se >= full.mean.se * 0.9
 
 
-def test_where_no_form_agrees_every_image_gets_the_whole_budget(cell):
-    found, full = cell(evidence=STRICT, early_stop=False), cell(early_stop=False)
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_where_no_form_agrees_every_image_gets_the_whole_budget(cell, early_stop):
+    found, full = cell(evidence=STRICT, early_stop=early_stop), cell(early_stop=early_stop)
     assert found.meta.evidence.params == {}
     assert (found.meta.evidence.sets, found.meta.evidence.mean) == ({}, None)
     pd.testing.assert_frame_equal(
         found.samples.drop(columns=["gradients", "queries"]), full.samples.drop(columns=["gradients", "queries"])
     )
     assert found.meta.mean == full.meta.mean
+    assert found.meta.evidence.full_gradients == full.meta.gradients < found.meta.gradients
     for name, values in full.arrays.items():
         np.testing.assert_array_equal(found.arrays[name], values)
 
