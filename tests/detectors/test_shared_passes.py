@@ -34,10 +34,8 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def clean(monkeypatch, tmp_path):
-    """Clean cells of scores on one network of digits by one thread, whose fits are in no cache."""
+    """Clean cells of scores on one network of digits, whose fits are in no cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # with more of them, sums may be cut in other places from one time to the next
 
     def run(names, **options):
         catalog, store = Catalog(None), MemoryStore()
@@ -46,8 +44,7 @@ def clean(monkeypatch, tmp_path):
             assert isinstance(outcome, CellDone), outcome.sentence
         return [store.get(cell.key) for cell in cells]
 
-    yield run
-    torch.set_num_threads(threads)
+    return run
 
 
 @pytest.fixture
