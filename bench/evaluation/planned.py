@@ -16,6 +16,9 @@ from bench.evaluation.keys import Ingredients
 from bench.evaluation.sets import ALL_SETS, SetChoice
 from bench.evaluation.spending import Evidence
 
+_QUARTERS = 4
+"""Pieces of a micro-batch where whole ones would make shares uneven."""
+
 CLEAN = "clean"
 """The threat that attacks nothing: its cell holds the clean scores that every other cell of a detector needs."""
 
@@ -89,7 +92,7 @@ class Wave(StrEnum):
 
 @dataclass(frozen=True)
 class Part:
-    """One of several shares of a cell's images: whole micro-batches, so that no result depends on the cut.
+    """One of several shares of a cell's images, the same results whatever the cut.
 
     Attributes:
         number: From 0.
@@ -102,10 +105,16 @@ class Part:
     wave: Wave = Wave.ALL
 
     def rows(self, images: int, micro_batch: int) -> slice:
-        """Which of so many images are this share's; none where there are fewer micro-batches than shares."""
-        batches = math.ceil(images / micro_batch)
-        first, last = (batches * place // self.count for place in (self.number, self.number + 1))
-        return slice(min(first * micro_batch, images), min(last * micro_batch, images))
+        """Which of so many images are this share's; none where there are fewer pieces than shares.
+
+        Pieces are whole micro-batches, which have no padding, or quarters of one where so few of them would be uneven:
+        an image has several starts, which fill a micro-batch together.
+        """
+        few = math.ceil(images / micro_batch) < 2 * self.count
+        size = math.ceil(micro_batch / _QUARTERS) if few else micro_batch
+        pieces = math.ceil(images / size)
+        first, last = (pieces * place // self.count for place in (self.number, self.number + 1))
+        return slice(min(first * size, images), min(last * size, images))
 
 
 @dataclass(frozen=True)

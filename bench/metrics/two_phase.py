@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from bench.metrics.intervals import LEVEL
 from bench.metrics.scores import FloatArray
@@ -70,7 +70,7 @@ def full_budget_shift(
             squares = float(np.sum((moved - np.mean(moved)) ** 2)) + _UNSEEN * (largest / 2.0) ** 2
             variance += left * squares / max(1, size - 1) / size / groups**2
             freedom += size - 1
-    half = float(student.ppf(0.5 + LEVEL / 2.0, max(1, freedom))) * math.sqrt(variance)
+    half = float(stdtrit(max(1, freedom), 0.5 + LEVEL / 2.0)) * math.sqrt(variance)
     return Shift(mean, math.hypot(half, least) if freedom else 0.0)
 
 
