@@ -68,12 +68,14 @@ class Unit:
         shares: All shares, in order and as their worker packed them, where they are attacked already; of a part of the
             images whose budget depends on the audit, all shares of that.
         failed: The cells that failed by their keys, and why: one that needs them does not try them again.
+        ahead: Only load the images of the cell, while nothing else can be begun.
     """
 
     planned: PlannedCell
     part: Part | None = None
     shares: tuple[bytes, ...] = ()
     failed: tuple[tuple[str, Failure], ...] = ()
+    ahead: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,12 @@ class Finished:
 
     Attributes:
         worker: Who did it.
-        result: The key of the cell that is stored now, the share as it was packed, or why there is none.
+        result: The key of the cell that is stored now, the share as it was packed, or why there is none; None of a
+            unit that only looked ahead.
     """
 
     worker: int
-    result: str | bytes | Failure
+    result: str | bytes | Failure | None
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,12 @@ def _until(key: str, schedule: Schedule, engine: Engine, progress: CellProgress,
 def _hand_out(schedule: Schedule, engine: Engine, progress: CellProgress) -> None:
     busy = {worker for _, worker in schedule.running()}
     for worker in range(engine.count):
-        if worker not in busy and (unit := schedule.next(worker)) is not None:
+        if worker in busy:
+            continue
+        if (unit := schedule.next(worker)) is not None:
             progress(unit.planned, 0.0, None)
+            engine.give(worker, unit)
+        elif (unit := schedule.ahead(worker)) is not None:
             engine.give(worker, unit)
 
 

@@ -57,6 +57,7 @@ class Schedule:
         self._busy: dict[int, Unit] = {}
         self._loaded: dict[int, str] = {}
         self._idle_deaths = 0
+        self._ahead: set[int] = set()
 
     def _add(self, cell: PlannedCell) -> None:
         if cell.key in self._nodes or cell.key in self.stored or cell.refused is not None:
@@ -84,9 +85,21 @@ class Schedule:
             self._loaded[worker] = unit.planned.ingredients.detector_hash
         return unit
 
-    def done(self, worker: int, result: str | bytes | Failure) -> None:
+    def ahead(self, worker: int) -> Unit | None:
+        """For a worker to whom `next` gives none: once, the images of a cell that waits; the unit counts as given."""
+        waiting = (node.planned for key, node in self._nodes.items() if node.waits and key not in self.settled)
+        planned = next(waiting, None) if worker not in self._ahead else None
+        if planned is None:
+            return None
+        self._ahead.add(worker)
+        self._busy[worker] = Unit(planned, ahead=True)
+        return self._busy[worker]
+
+    def done(self, worker: int, result: str | bytes | Failure | None) -> None:
         """What came of a worker's unit."""
         unit = self._busy.pop(worker)
+        if result is None:
+            return
         node = self._nodes[unit.planned.key]
         if isinstance(result, Failure):
             self._cut = [other for other in self._cut if other.planned.key != unit.planned.key]
@@ -126,7 +139,7 @@ class Schedule:
                 raise CellError(
                     f"workers die before they begin, the last one {how}; try --workers 1, which starts none."
                 )
-        if unit is None or unit.planned.key in self.settled:
+        if unit is None or unit.ahead or unit.planned.key in self.settled:
             return
         place = unit.planned.key, unit.part
         self._lost[place] = self._lost.get(place, 0) + 1
@@ -141,7 +154,7 @@ class Schedule:
         self._settle(unit.planned.key, Failure.of(CellError(sentence)))
 
     def _ready(self) -> list[_Node]:
-        at_hand = {unit.planned.key for unit in (*self._busy.values(), *self._cut)}
+        at_hand = {unit.planned.key for unit in (*self._busy.values(), *self._cut) if not unit.ahead}
         return [
             node
             for key, node in self._nodes.items()

@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 
@@ -35,7 +36,7 @@ class Worker:
             fitting=lambda cell, done, total, note: fitting(done, total, note),
         )
 
-    def do(self, unit: Unit, watch: Callable[[float, float | None], None]) -> str | bytes | Failure:
+    def do(self, unit: Unit, watch: Callable[[float, float | None], None]) -> str | bytes | Failure | None:
         """Compute a unit.
 
         Args:
@@ -43,8 +44,13 @@ class Worker:
             watch: Hears of the progress.
 
         Returns:
-            The key under which the cell is stored, or the share, packed, or why there is none.
+            The key under which the cell is stored, or the share, packed, or why there is none; None where it only
+            looks ahead, whose trouble the cell itself has again.
         """
+        if unit.ahead:
+            with suppress(Exception, SystemExit):
+                self._bench.load_images(unit.planned)
+            return None
         self._bench.failed |= {key: failure.error for key, failure in unit.failed}
         try:
             shares = tuple(map(pickle.loads, unit.shares))  # packed by another worker of this run

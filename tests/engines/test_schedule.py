@@ -204,3 +204,31 @@ def test_workers_that_cannot_even_begin_end_the_run(planned):
         schedule.lost(0, "with exit code 1")
     with pytest.raises(CellError, match="workers die before they begin, the last one with exit code 1"):
         schedule.lost(1, "with exit code 1")
+
+
+def test_a_worker_that_waits_for_clean_scores_loads_images_once(planned):
+    schedule = Schedule(planned("net", "pgd", ["0.3", "0.6"]), 2)
+    clean = schedule.next(0)
+    assert schedule.next(1) is None
+    looked = schedule.ahead(1)
+    assert (looked.ahead, looked.planned.attacks) == (True, True)
+    schedule.done(1, None)
+    assert (schedule.next(1), schedule.ahead(1)) == (None, None)
+    schedule.done(0, clean.planned.key)
+    assert {schedule.next(worker).planned.key for worker in (0, 1)} == {looked.planned.key}
+
+
+def test_who_looks_ahead_holds_nobody_up_and_may_die(planned):
+    schedule = Schedule(planned("net", "pgd", "0.3"), 2)
+    clean, looked = schedule.next(0), schedule.ahead(1)
+    schedule.done(0, clean.planned.key)
+    assert schedule.next(0).planned.key == looked.planned.key
+    schedule.lost(1, "by SIGKILL")
+    assert schedule.next(1).part == Part(1, 2)
+    assert not schedule.settled.keys() & {looked.planned.key}
+
+
+def test_nobody_looks_ahead_where_nothing_waits(planned):
+    schedule = Schedule(planned("net", "clean"), 2)
+    assert schedule.next(0) is not None
+    assert schedule.ahead(1) is None
