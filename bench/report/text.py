@@ -154,13 +154,15 @@ def _set_column(name: str, title: str) -> _Column:
 
 
 def _broken(title: str) -> tuple[str, ...]:
-    """A long name in two lines: after a hyphen where there is one, else in the middle."""
+    """A long name in two lines: between two words, else after a hyphen, else in the middle."""
     if len(title) <= _NARROW + 1:
         return (title,)
-    hyphens = [i + 1 for i, letter in enumerate(title) if letter == "-"]
     middle = (len(title) + 1) // 2
-    at = min(hyphens, key=lambda i: abs(i - middle)) if hyphens else middle
-    return (title[:at] if hyphens else f"{title[:at]}-", title[at:])
+    for mark in " -":
+        if ends := [i + 1 for i, letter in enumerate(title) if letter == mark]:
+            at = min(ends, key=lambda i: abs(i - middle))
+            return (title[:at].rstrip(), title[at:])
+    return (f"{title[:middle]}-", title[middle:])
 
 
 _LABEL = _Column(("detector",), lambda row, _: row.label, left=True)
