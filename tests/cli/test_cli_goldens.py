@@ -12,7 +12,8 @@ from toy_runs import bench, make_workspace
 GOLDEN = Path(__file__).with_name("golden")
 CLIMB = {
     "name": "climb", "summary": "a short climb", "method": "bench.threat_models.pgd:PGD", "norm": "l2",
-    "eps": [0.25, 2.0], "knowledge": "gradients", "params": {"steps": 4, "restarts": 1, "step_size": 0.5, "momentum": [0.0]},
+    "eps": [0.25, 2.0], "knowledge": "gradients",
+    "params": {"steps": 4, "restarts": 1, "step_size": 0.5, "momentum": [0.0]},
 }  # fmt: skip
 SLOW = {**CLIMB, "name": "slow", "params": {"steps": 2, "restarts": 1, "step_size": 0.01}}
 FEW = {
