@@ -115,10 +115,12 @@ def test_a_session_of_rows_reads_as_kept(tmp_path, monkeypatch):
     session(bench("leaderboard", "--workspace", root, "--track", "small", "--compare", "bent,absent"), "compare")
     session(bench("leaderboard", "--workspace", root, "--track", "small", "--html", root / "site"), "site")
     for name, value in (("id_accuracy", 0.125), ("gradients", 2241), ("queries", 1), ("micro_batch", 64)):
+        before = row.read_bytes()
         changed = reseal(row, read_row(row).model_copy(update={name: value}))
         session(verify(root, changed, "claimed"), f"verify a row with another {name}")
         session(bench("leaderboard", "--workspace", root, "--track", "small"), "leaderboard with it")
         changed.unlink()
+        row.write_bytes(before)
     row.write_text(json.dumps({**json.loads(row.read_text()), "side": "alarm"}))
     session(verify(root, row, "claimed"), "verify a row of another side")
     row.write_text("{")
