@@ -105,7 +105,7 @@ def fool(make_meta, make_set):
         return FoolAtEps(eps=eps, **{**figures, **more})
 
     nothing = {"detection_rate": None, "auroc": None, "se": None, "low": None, "high": None, "median_norm": None}
-    curve = (at(0.5, 0.0, **nothing), at(1.0, 0.25, by_percentile={"1": 0.125, "10": 0.0625}), at(None, 0.9))
+    curve = (at(0.5, 0.0, **nothing), at(1.0, 0.25, by_percentile={"1": 0.125, "10": 0.0625, "5": 0.1}), at(None, 0.9))
     metas = []
     for detector, goal in (("gat", Goal.ACCEPT), ("msp", Goal.MISCLASSIFY), ("none", Goal.MISCLASSIFY)):
         n, attacked = (0, 0) if detector == "none" else (400, 380)
@@ -122,7 +122,9 @@ def between(make_meta, make_set):
         midpoint_auroc=0.8125, midpoint_se=0.02, midpoint_low=0.77, midpoint_high=0.85,
     )  # fmt: skip
     bare = found.model_copy(update={"confidence_from": (), "confidence_to": (), "midpoint_low": None})
+    half = found.model_copy(update={"confidence_to": ()})
     return [
+        make_meta("half", "interpolation", side=Side.BETWEEN, between=half),
         make_meta("gat", "interpolation", side=Side.BETWEEN, between=found, iqr=2.0),
         make_meta("density", "interpolation", side=Side.BETWEEN, between=bare, iqr=0.0),
     ]

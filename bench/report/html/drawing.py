@@ -141,8 +141,8 @@ def style_of(number: int, points: int = 1) -> dict[str, Any]:
 
 def plain(text: str, length: int = 60) -> str:
     """A name that can stand in a figure: of one line, printable, and short."""
-    printable = "".join(sign if sign.isprintable() else "?" for sign in text[: 2 * length])
-    return printable if len(text) <= length else f"{printable[: length - 3]}..."
+    shown = text if len(text) <= length else f"{text[: length - 3]}..."
+    return "".join(sign if sign.isprintable() else "?" for sign in shown)
 
 
 def stem(*parts: object) -> str:
