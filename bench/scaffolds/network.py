@@ -150,18 +150,25 @@ def _looked_at(
     std: tuple[float, ...] | None, size: int | None, name: str,
 ) -> Look:  # fmt: skip
     told: list[str] = []
+    channels = track.shape[0]
+    for option, values in (("mean", mean), ("std", std)):
+        if values is not None and len(values) != channels:
+            raise UsageError(
+                f"--{option} has {len(values)} numbers and the images of track '{track.name}' have {channels} channels; "
+                "give one number a channel."
+            )
     usual = _usual_input(module, method)
-    if mean is None and std is None and usual is not None:
-        mean, std = usual
-        told.append("mean and std are those usual for this library; correct them where yours was trained with others.")
-    elif mean is None and std is None:
+    if mean is not None or std is not None:
+        pass
+    elif usual is None:
         told.append(
             "no mean and std are set: images go in as they are, in [0, 1]; set them where yours were trained so."
         )
-    channels = track.shape[0]
-    if mean is not None and len(mean) != channels:
-        mean = std = None
-        told.append(f"the library's mean is of three channels and the track has {channels}: none is set.")
+    elif len(usual[0]) != channels:
+        told.append(f"the library's mean is of {len(usual[0])} channels and the track has {channels}: none is set.")
+    else:
+        mean, std = usual
+        told.append("mean and std are those usual for this library; correct them where yours was trained with others.")
     wanted = _wanted_size(module)
     own = track.shape[1]
     sizes: list[int | None] = [size] if size is not None else [None, *([wanted] if wanted else []), *_SIZES]

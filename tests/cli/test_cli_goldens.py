@@ -2,11 +2,13 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from goldens import assert_golden
+from photo_folders import make_photos
 from toy_runs import bench, make_workspace
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -22,6 +24,21 @@ FEW = {
 }  # fmt: skip
 RUN = ("--track", "toy", "--detector", "dark,corner", "--threat", "climb,few", "--steps", 6)
 WITHOUT_WORKSPACE = {"status", "table"}
+
+
+MORE = """
+
+class Shaky(Dark):
+    info = DetectorInfo(classifier=False, random=True)
+
+    def score(self, x, *, noise=None):
+        return super().score(x) if noise is None else super().score(x) + 0.05 * noise(())
+
+
+class Stepped(Dark):
+    def score(self, x, *, noise=None):
+        return (super().score(x) * 20).round() / 20 - 1e-6 * x[:, 0, 0, 0]
+"""
 
 
 class Session:
@@ -146,10 +163,17 @@ def test_a_session_of_stored_cells_reads_as_kept(session):
 
 def test_a_session_of_diagnoses_reads_as_kept(session):
     out, file = session.folder / "runs", session.folder / "checks.json"
+    module = session.folder / f"{session.module}.py"
+    module.write_text(module.read_text() + MORE)
+    for name, kind in {"shaky": "Shaky", "stepped": "Stepped", "msp": "Corner"}.items():
+        card = {"name": name, "summary": "a toy", "method": f"{session.module}:{kind}", "tracks": {"toy": {}}}
+        (session.folder / f"detectors/{name}.yaml").write_text(yaml.safe_dump(card))
     asked = ("--track", "toy", "--threat", "climb", "--device", "cpu", "--out", out)
     more = ("--steps", 40, "--restarts", 3, "--eps", 0.5)
     session("run", "--detector", "dark", *asked, "--steps", 40, "--restarts", 3, "--eps", "0.25,1", "--quiet")
-    for detector, side in (("dark", "evade"), ("corner", "alarm"), ("corner", "both")):
+    for detector, side in (
+        ("dark", "evade"), ("corner", "alarm"), ("corner", "both"), ("shaky", "evade"), ("stepped", "evade"),
+    ):  # fmt: skip
         session("diagnose", "--detector", detector, *asked, *more, "--side", side, "--json", file)
         found = json.loads(file.read_text())
         for one in found.pop("findings"):
@@ -162,6 +186,48 @@ def test_a_session_of_diagnoses_reads_as_kept(session):
     session("diagnose", "--detector", "dark", *asked)
     session("table", out)
     assert_golden(GOLDEN / "diagnoses.txt", session.text())
+
+
+def test_a_session_of_new_cards_reads_as_kept(tmp_path, monkeypatch):
+    module = make_photos(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    said = []
+
+    def new(*words):
+        done = bench("new", *(word.replace("MODULE", module) for word in words))
+        said.extend([f"$ bench new {' '.join(words)}", done.stdout, f"! {done.stderr}", f"exit {done.exit_code}", ""])
+
+    folders = ("--id", "photos/things", "--ood", "photos/leaves", "--ood", "rocks=photos/stones")
+    new("track", "things", *folders)
+    new("track", "things", *folders)
+    new("track", "grey", "--id", "photos/leaves", "--classes", "2", "--grey", "--size", "6", "--ood", "a=photos/stones")
+    new("track", "twice", "--id", "photos/things", "--ood", "photos/leaves", "--ood", "leaves=photos/stones")
+    new("track", "few", "--id", "photos/things", "--ood", "photos")
+    (tmp_path / "photos/none").mkdir()
+    new("track", "none", "--id", "photos/things", "--ood", "photos/none")
+    new("track", "one", "--id", "photos/none", "--ood", "photos/things")
+    new("network", "small", "--from", "MODULE:Small", "--track", "things", "--arg", "width=3")
+    new("network", "fixed", "--from", "MODULE:Fixed", "--track", "things", "--mean", "0.5,0.4,0.3", "--std", "1,1,2")
+    new("network", "made", "--from", "MODULE:made", "--track", "things", "--size", "16", "--mean", "0.5,0.5,0.5")
+    for option in ("--mean", "--std"):
+        new("network", "wrong", "--from", "MODULE:made", "--track", "things", option, "0.5")
+    new("network", "grey-one", "--from", "MODULE:Small", "--track", "grey")
+    for words in ("--arg width", "--arg width=[", "--std a", "--weights gone.pth"):
+        new("network", "wrong", "--from", "MODULE:Small", "--track", "things", *words.split())
+    new("network", "wrong", "--from", "MODULE:NETS", "--track", "things")
+    new("network", "wrong", "--from", "torchvision:resnet18", "--track", "things")
+    new("detector", "my-score")
+    new("threat", "my-threat")
+    new("threat", "My threat")
+    for file in sorted(tmp_path.rglob("*")):
+        if file.suffix in (".yaml", ".toml", ".py") and file.stem != module:
+            said.extend([f"<< {file.relative_to(tmp_path)}", file.read_text(), ""])
+    text = "\n".join(line.rstrip() for part in said for line in part.split("\n"))
+    text = re.sub(r"\(Given groups.*?instead\)", "(in the words of torch)", text)
+    text = text.replace(str(tmp_path), "HERE").replace(module, "MODULE")
+    for name in ("MODULE", *(path.stem for path in tmp_path.rglob("*.py"))):
+        sys.modules.pop(name, None)
+    assert_golden(GOLDEN / "new.txt", re.sub(r"[0-9a-f]{64}", "HEX", text))
 
 
 WRONG = (
