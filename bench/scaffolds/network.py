@@ -154,7 +154,7 @@ def _looked_at(
     for option, values in (("mean", mean), ("std", std)):
         if values is not None and len(values) != channels:
             raise UsageError(
-                f"--{option} has {len(values)} numbers and the images of track '{track.name}' have {channels} channels; "
+                f"--{option} has {len(values)} numbers, and images of track '{track.name}' have {channels} channels; "
                 "give one number a channel."
             )
     usual = _usual_input(module, method)
