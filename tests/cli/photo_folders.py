@@ -28,6 +28,12 @@ class Fixed(nn.Module):
     def forward(self, x):
         return self.layer(x.flatten(1))
 
+class Sized(Small):
+    image_size = 12
+
+class Own(Small):
+    image_size = 8
+
 def headless():
     return nn.Sequential(nn.Conv2d(3, 2, 3), nn.AvgPool2d(6), nn.Flatten())
 

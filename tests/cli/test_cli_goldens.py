@@ -211,6 +211,9 @@ def test_a_session_of_new_cards_reads_as_kept(tmp_path, monkeypatch):
     new("network", "made", "--from", "MODULE:made", "--track", "things", "--size", "16", "--mean", "0.5,0.5,0.5")
     for option in ("--mean", "--std"):
         new("network", "wrong", "--from", "MODULE:made", "--track", "things", option, "0.5")
+    new("network", "sized", "--from", "MODULE:Sized", "--track", "things")
+    new("network", "resized", "--from", "MODULE:Sized", "--track", "things", "--size", "10")
+    new("network", "own", "--from", "MODULE:Own", "--track", "things")
     new("network", "grey-one", "--from", "MODULE:Small", "--track", "grey")
     for words in ("--arg width", "--arg width=[", "--std a", "--weights gone.pth"):
         new("network", "wrong", "--from", "MODULE:Small", "--track", "things", *words.split())

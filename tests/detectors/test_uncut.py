@@ -157,3 +157,16 @@ def test_tensors_are_converted_wherever_a_library_holds_them():
     assert converted(held, lambda tensor: tensor.double(), "lib") is held
     assert {held.parts[0].dtype, held.by_name["a"].dtype, inner.mean.dtype, layer.bias.dtype} == {torch.float64}
     assert held.weight is layer.weight and held.weight.dtype == torch.float64 and inner.count == 3
+
+
+def test_a_gradient_that_vanishes_in_float32_alone_is_told():
+    def blind(x):
+        return square(x) if x.dtype is torch.float64 else 0.0 * square(x)
+
+    assert rounded_away(blind, square, X.float()) == "its gradient in float32 is another than in float64"
+    assert rounded_away(square, square, X.float()) == ""
+
+
+def test_a_gradient_in_float32_may_be_off_by_a_twentieth_and_no_more():
+    for share, told in ((1.04, False), (0.96, False), (1.06, True), (0.94, True)):
+        assert bool(rounded_away(lambda x, share=share: share * square(x), square, X.float())) is told

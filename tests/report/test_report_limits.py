@@ -83,3 +83,8 @@ def test_a_page_shows_as_many_images_of_a_set_as_are_asked_for(make_meta):
     cell = make_cell(make_meta())
     assert page_of(cell, each=0).galleries == ()
     assert [image.set for image in page_of(cell, each=1).galleries[0].images] == ["letters", "uniform"]
+
+
+def test_a_cell_that_keeps_no_images_is_no_gallery_that_was_left_out(make_meta):
+    page = page_of(make_cell(make_meta(), arrays=False))
+    assert page.galleries == () and not any("too large" in note for note in page.gallery_notes)

@@ -8,6 +8,7 @@ from bench import metrics
 from bench.cards.threat import Side
 from bench.soundness import comparisons
 from bench.soundness.verdicts import Verdict
+from bench.soundness.view import View
 
 BOTH_SIDES = pytest.mark.parametrize("side", [Side.EVADE, Side.ALARM])
 
@@ -221,3 +222,14 @@ def test_a_sample_of_a_view_is_always_the_same_and_evenly_spread():
     assert sample.attacked["near"].tolist() == seen.attacked["near"][::5].tolist()
     assert seen.sample(1000).count == COUNT
     assert sample.opponents is seen.opponents
+
+
+@pytest.mark.parametrize(("lucky", "verdict"), [(1, Verdict.PASS), (2, Verdict.FAIL)])
+def test_random_points_may_gain_more_on_one_image_in_a_hundred(lucky, verdict):
+    clean = np.linspace(-1.0, 0.0, 100)
+    seen = View(
+        side=Side.EVADE, rows={"near": np.arange(100)}, clean={"near": clean}, attacked={"near": clean + 0.5},
+        opponents=(np.linspace(0.0, 1.0, 100),), target=None, iqr=0.5,
+    )  # fmt: skip
+    rival = {"near": clean + np.where(np.arange(100) < lucky, 0.6, 0.0)}
+    assert comparisons.noise_does_not_win(seen, rival).verdict is verdict

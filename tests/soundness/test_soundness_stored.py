@@ -132,3 +132,12 @@ def test_a_card_whose_figures_are_missed_fails_at_the_tracks_own_limit_only():
 def test_an_attack_that_leaves_out_a_component_fails():
     assert verdict("D17", cell(), side=None) is Verdict.PASS
     assert verdict("D17", cell(leaves_out=("preprocessing",)), side=None) is Verdict.FAIL
+
+
+def test_a_cell_of_other_images_does_not_end_the_comparison_with_those_after_it():
+    other = cell(0.9, threat="square-l2", key="b", samples={"id": np.arange(2 * COUNT) + 5})
+    assert verdict("D4", cell(), other, cell(0.9, threat="noise-l2", key="c")) is Verdict.FAIL
+
+
+def test_a_threat_of_no_part_in_the_checks_has_a_role_that_says_so():
+    assert role_of(CARDS.threat("cw-l2")) is Role.NONE
