@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.datasets.kept import Pages
 from bench.errors import DataError
 from bench.randomness import derive_seed
 
@@ -47,6 +48,7 @@ class ImageSet:
         notes: What else a figure may depend on, a sentence each.
         available: Images of the source before any cut of the card; None where that is not known.
         form: In which form it lay on disk, where its card accepts several; "" where it accepts one.
+        pages: Of the file that the images are read from; None where they stand in memory.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ImageSet:
     notes: tuple[str, ...] = ()
     available: int | None = None
     form: str = ""
+    pages: Pages | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,7 +71,10 @@ class ImageSet:
         Always with the strides of a fresh tensor: with one channel they are ambiguous, and convolutions that choose
         their kernel by them would differ in the last place.
         """
-        return self.images[rows].to(torch.float32, memory_format=torch.contiguous_format) / 255.0
+        found = self.images[rows].to(torch.float32, memory_format=torch.contiguous_format) / 255.0
+        if self.pages is not None:
+            self.pages.used(found.numel())
+        return found
 
     def limited(self, limit: int | None) -> "ImageSet":
         """At most `limit` images: the start of one fixed shuffle, so that a smaller choice lies in a larger one."""
@@ -76,7 +82,8 @@ class ImageSet:
             return self
         order = np.random.default_rng(derive_seed("limit", self.name)).permutation(len(self))[:limit]
         keep = torch.from_numpy(np.sort(order))
-        return replace(self, images=self.images[keep], labels=self.labels[keep], ids=self.ids[keep])
+        part = self.images[keep]
+        return replace(self, images=part, labels=self.labels[keep], ids=self.ids[keep], pages=None)
 
     def required_labels(self, what: str) -> Tensor:
         """The labels of a set of which every image has one.

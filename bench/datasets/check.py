@@ -7,9 +7,10 @@ from pathlib import Path
 
 from bench.cards.track import SetSpec, TrackCard
 from bench.datasets.base import ImageSet
+from bench.datasets.decoding import WrongContentError
 from bench.datasets.forms import form_at_hand, form_name
 from bench.datasets.sources._files import MissingDataError
-from bench.datasets.track import Track, WrongContentError
+from bench.datasets.track import Track
 from bench.errors import DataError
 
 

@@ -4,15 +4,14 @@ import hashlib
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 from bench.cards.track import FormSpec, SetSpec, TrackCard
-from bench.datasets.base import ImageSet, RawImages, TrainingData, content_digest, sample_ids
+from bench.datasets.base import ImageSet, TrainingData, sample_ids
+from bench.datasets.decoding import decoded, said_of
 from bench.datasets.forms import declared_digest, default_data_dir, form_at_hand, form_name
 from bench.datasets.labels import label_notes
-from bench.datasets.sources import load_source, reads_files
+from bench.datasets.sources import reads_files
 from bench.datasets.sources._files import missing
 from bench.datasets.sources._passed import named
 from bench.datasets.sources.folder import class_names
@@ -20,10 +19,6 @@ from bench.errors import DataError, unknown_name
 
 IN_DISTRIBUTION = ("train", "calibration", "test")
 """The sets whose labels are the track's classes."""
-
-
-class WrongContentError(DataError):
-    """Data whose digest is not the card's."""
 
 
 class Track:
@@ -124,42 +119,28 @@ class Track:
 
     def _load(self, name: str, spec: SetSpec) -> ImageSet:
         where = f"set '{name}' of track '{self.card.name}'"
-        try:
+        with said_of(where):
             form = self.form(name)
             folder = self.data_dir if reads_files(form.source) else Path()
-            raw = load_source(form.source, form.args, folder, self.workspace)
-            self._agree_on_classes(name, raw.class_names)
-        except DataError as error:
-            raise type(error)(f"{where}: {error}") from error
-        digest = content_digest(raw.images, raw.labels)
-        if (accepted := form.digests()) and digest not in accepted:
-            of = f" in the form {form_name(form)}" if spec.also else ""
-            raise WrongContentError(
-                f"{where}{of} has content {digest}, expected {' or '.join(accepted)}: replace its files "
-                "(`bench data check` names them), or make a track card of your own that accepts this content."
-            )
-        keep = chosen(raw, spec)
-        if len(keep) == 0:
-            raise DataError(
-                f"{where} is empty: its source has {len(raw.images)} images and the card takes none of them."
-            )
-        # Without excluded labels the part is a slice: no copy of what may be most of the memory.
-        part = raw.images[keep] if spec.exclude_labels else raw.images[spec.start : spec.stop]
-        images = prepared(part, spec)
-        if images.shape[1:] != self.card.shape:
-            raise DataError(
-                f"{where} has images of shape {images.shape[1:]}, the track's is {self.card.shape}: set crop, pad or "
-                "grey, or the source's shape, in the card."
-            )
-        ids = sample_ids(name, len(raw.images))[torch.from_numpy(keep)]
-        labels = raw.labels[keep]
-        notes = [*raw.notes, *_cut_notes(spec, len(raw.images))]
-        if name in IN_DISTRIBUTION:
-            notes += label_notes(labels, self.card.classes, where)
-        return ImageSet(
-            name, torch.from_numpy(images), torch.from_numpy(labels), ids, digest, raw.skipped, tuple(notes),
-            len(raw.images) if raw.available is None else raw.available, form_name(form) if spec.also else "",
+        found = decoded(
+            spec, form, folder, self.workspace, shape=self.card.shape, where=where,
+            agree=lambda names: self._agree_on_classes(name, names),
         )  # fmt: skip
+        notes = list(found.notes)
+        if name in IN_DISTRIBUTION:
+            notes += label_notes(found.labels, self.card.classes, where)
+        return ImageSet(
+            name=name,
+            images=torch.from_numpy(found.images),
+            labels=torch.from_numpy(found.labels),
+            ids=sample_ids(name, found.count)[torch.from_numpy(found.positions)],
+            digest=found.digest,
+            skipped=found.skipped,
+            notes=tuple(notes),
+            available=found.available,
+            form=form_name(form) if spec.also else "",
+            pages=found.pages,
+        )
 
     def _agree_on_classes(self, name: str, names: tuple[str, ...]) -> None:
         """Class folders of ID sets must be as many as the track's classes, and the same in every set.
@@ -191,27 +172,3 @@ def _folder_classes(form: FormSpec | None, data_dir: Path) -> tuple[str, ...]:
         return class_names({**form.args, "path": form.source.removeprefix("folder:")}, data_dir)
     except (DataError, OSError):
         return ()  # that set says it itself
-
-
-def _cut_notes(spec: SetSpec, count: int) -> list[str]:
-    if spec.stop is None or spec.stop <= count:
-        return []
-    return [f"the card takes images up to number {spec.stop:,} and the source has {count:,}."]
-
-
-def chosen(raw: RawImages, spec: SetSpec) -> np.ndarray:
-    """Positions that a card takes: `start` to `stop` of what the source gave, then without the excluded labels."""
-    positions = np.arange(len(raw.images))[spec.start : spec.stop]
-    return positions[~np.isin(raw.labels[positions], spec.exclude_labels)]
-
-
-def prepared(images: np.ndarray, spec: SetSpec) -> np.ndarray:
-    """(N, H, W, C) bytes as a card wants them, (N, C, H, W): grey (ITU-R 601 luma), cropped to their centre, padded."""
-    if spec.grey and images.shape[3] == 3:
-        images = np.stack([np.asarray(Image.fromarray(image).convert("L"))[..., None] for image in images])
-    if spec.crop is not None:
-        top, left = (max(0, side - spec.crop) // 2 for side in images.shape[1:3])
-        images = images[:, top : top + spec.crop, left : left + spec.crop]
-    if pad := spec.pad:
-        images = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

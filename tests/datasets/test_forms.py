@@ -12,9 +12,10 @@ from bench.cli.app import app
 from bench.cli.show import _forms as show_forms
 from bench.datasets.base import content_digest
 from bench.datasets.check import State, check_track
+from bench.datasets.decoding import WrongContentError
 from bench.datasets.forms import chosen_form, declared_digest, form_name
 from bench.datasets.sources._files import MissingDataError
-from bench.datasets.track import Track, WrongContentError
+from bench.datasets.track import Track
 from bench.errors import DataError
 from bench.evaluation.keys import set_digests, track_hash
 from bench.evaluation.plan import plan

@@ -9,8 +9,9 @@ import torch
 
 from bench.cards.track import SetSpec, TrackCard
 from bench.datasets.base import RawImages, content_digest, sample_ids
+from bench.datasets.decoding import WrongContentError, prepared
 from bench.datasets.forms import default_data_dir
-from bench.datasets.track import Track, WrongContentError, prepared
+from bench.datasets.track import Track
 from bench.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
