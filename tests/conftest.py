@@ -11,6 +11,8 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: waiting threads must not spin
 os.environ.setdefault("ROBUSTOOD_WORKERS", "1")  # processes of their own would not see what tests replace
+for _size in ("COLUMNS", "LINES"):  # pytest-xdist hands on the size of a terminal
+    os.environ.pop(_size, None)
 
 _numbers = itertools.count()
 

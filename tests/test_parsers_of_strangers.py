@@ -170,7 +170,7 @@ def process(arguments, cwd, shell="", **environment):
 @pytest.mark.parametrize(
     "environment",
     [{"COLUMNS": "0"}, {"COLUMNS": "1"}, {"COLUMNS": "wide"}, {"COLUMNS": "-3"}, {"TERM": "dumb"},
-     {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}],
+     {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, {"COLUMNS": "80", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}],
     ids=repr,
 )  # fmt: skip
 def test_a_terminal_of_any_kind_shows_the_names(environment, tmp_path):

@@ -1,6 +1,7 @@
 """The command `bench`: one subcommand a module, found by name; examples at the end of every help text."""
 
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -154,6 +155,8 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # until the process ends
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of few signs shows the others as they are typed
     try:
         try:
             build_for(sys.argv[1:])()
