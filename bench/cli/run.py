@@ -158,7 +158,7 @@ def asked(given: Mapping[str, Any]) -> RunRequest:
     return read_request(options, given["grid"])
 
 
-def execute(request: RunRequest, *, quiet: bool = False, diagnose: bool = False) -> int:
+def execute(request: RunRequest, *, quiet: bool, diagnose: bool) -> int:
     """Run a request, print tables and failures, and give the exit code.
 
     Args:

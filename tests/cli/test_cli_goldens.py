@@ -90,7 +90,7 @@ def session(tmp_path):
     return Session(tmp_path / "ws")
 
 
-def test_a_session_of_cards_reads_as_kept(session):
+def test_a_session_of_cards_reads_as_kept(session, monkeypatch):
     (session.folder / "detectors/broken.yaml").write_text("name: broken\nsummary: a toy\ntracks: {toy: {}}\n")
     (session.folder / "detectors/unused.yml").write_text("name: unused\n")
     session("show", "dark")
@@ -100,6 +100,9 @@ def test_a_session_of_cards_reads_as_kept(session):
     for name in ("broken", "drak", "dark.steep", "toy@dark", "climb@toy", "dark@nothing"):
         session("show", name)
     session("show", "climb", "--track", "toy")
+    monkeypatch.setenv("ROBUSTOOD_DATA", str(session.folder))
+    shown = bench("show", "cifar10").stdout.splitlines()
+    session.said += [line for line in shown if line.startswith("# ") and not line.startswith(("# file", "# hash"))]
     session("show", "dark", "--track", "digits")
     files = [session.folder / name for name in ("detectors/dark.yaml", "threat_models/climb.yaml", "datasets/toy.yaml")]
     session("validate", *files)
@@ -119,6 +122,8 @@ def test_a_session_of_runs_reads_as_kept(session):
     session("run", *RUN, "--out", out, "--no-evidence", "--side", "both", "--limit", 8, "--seed", 3)
     session("run", "--track", "toy", "--detector", "dark,nan", "--threat", "climb", "--eps", 2, "--out", out)
     session("run", "--track", "toy", "--detector", "corner", "--threat", "clean,climb", "--ood", "bright", "--out", out)
+    session("run", "--track", "toy", "--detector", "dar*,corn*", "--threat", "pgd-l2", "--side", "fool", "--eps", "1,2",
+            "--steps", 2, "--out", out)  # fmt: skip
     session("run", "--track", "toy", "--detector", "dark", "--threat", "slow", "--eps", 2, "--without", "noise",
             "--diagnose", "--quiet", "--out", out)  # fmt: skip
     session("status", out)

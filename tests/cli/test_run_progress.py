@@ -91,3 +91,61 @@ def test_on_a_terminal_the_bar_is_no_part_of_the_output_that_can_be_piped(tmp_pa
     assert done.exit_code == 0, done.output
     assert "/2 cells" in done.stderr and "/2 cells" not in done.stdout
     assert "toy, side evade" in done.stdout and "toy, side evade" not in done.stderr
+
+
+class Bar:
+    """What a bar on a terminal was told, in place of one that is drawn."""
+
+    def __init__(self):
+        self.told = []
+
+    def update(self, task, **fields):
+        self.told.append(fields)
+
+    def start(self):
+        self.told.append("started")
+
+    def stop(self):
+        self.told.append("stopped")
+
+
+def test_a_bar_is_told_the_share_that_is_done_of_all_cells_by_what_they_cost(cells):
+    clean, pgd, fgm = cells
+    costs = [expected_cost(cell) for cell in cells]
+    progress = RunProgress(Console(file=io.StringIO(), force_terminal=True, width=200), cells)
+    assert progress._bar.tasks[0].total == sum(costs) and progress._bar.tasks[0].fields["cells"] == "0/3"
+    bar = progress._bar = Bar()
+    with progress:
+        progress.finished(CellFailure(clean, CellError("no.")))
+        progress.watch(pgd, 0.5, 0.75)
+        progress.watch(pgd, 0.25, None)  # an attack that begins another restart goes no step back
+        progress.watch(fgm, 0.5, 0.5)
+        progress.finished(CellFailure(pgd, CellError("no.")))
+        progress.watch(fgm, 1.0, 0.5)
+    half = costs[0] + 0.5 * costs[1]
+    both = "dark x fgm-l2 l2 1 on toy"
+    assert bar.told == [
+        "started",
+        {"completed": costs[0], "cells": "1/3", "figure": ""},
+        {"description": pgd.label, "completed": half, "figure": "AUROC 0.750"},
+        {"description": pgd.label, "completed": half, "figure": ""},
+        {"description": f"{both}, and 1 more", "completed": half + 0.5 * costs[2], "figure": "AUROC 0.500"},
+        {"completed": costs[0] + costs[1], "cells": "2/3", "figure": ""},
+        {"description": both, "completed": sum(costs), "figure": "AUROC 0.500"},
+        "stopped",
+    ]
+
+
+def test_there_is_no_bar_where_nothing_is_to_compute_nothing_is_to_be_said_or_nobody_looks(cells):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
+    assert RunProgress(terminal, [])._bar is None
+    assert RunProgress(terminal, cells, quiet=True)._bar is None
+    assert RunProgress(Console(file=io.StringIO()), cells)._bar is None
+
+
+def test_a_cell_costs_a_score_and_one_for_each_step_of_each_restart_and_each_point(cells):
+    clean = cells[0]
+    assert [expected_cost(cell) for cell in cells] == [2.0, 501.0, 2.0]
+    assert expected_cost(replace(clean, params={"points": 7})) == 9.0
+    assert expected_cost(replace(clean, params={"steps": 4})) == 5.0
+    assert expected_cost(replace(clean, params={"restarts": "many", "steps": 3})) == 4.0

@@ -13,6 +13,7 @@ from bench.evaluation.engine import CellDone, run_plan
 from bench.evaluation.plan import plan
 from bench.evaluation.spending import Evidence
 from bench.evaluation.store import MemoryStore
+from bench.evaluation.workbench import Workbench
 
 GOLDEN = Path(__file__).with_name("golden")
 NEAR = 5e-3
@@ -133,3 +134,17 @@ def test_cells_that_fail_say_what_they_did(outcomes):
             else:
                 said.append(f"{type(outcome.error).__name__}: {outcome.sentence}")
     assert_golden(GOLDEN / "failing.txt", "\n".join(said) + "\n")
+
+
+@pytest.mark.parametrize("name", ["pgd both", "worst", "transferred", "fool"])
+def test_progress_is_told_as_it_was(name, catalog, planned, monkeypatch):
+    monkeypatch.setattr("bench.evaluation.assault._SECONDS_BETWEEN_FIGURES", 0.0)
+    detectors, threats, eps, options = CELLS[name]
+    bench, found = Workbench(catalog, MemoryStore(), device="cpu", data_dir=None), {}
+    for cell in planned(detectors, threats, eps, **options):
+        heard = found[cell.label] = []
+        bench.compute(cell, lambda share, auroc, heard=heard: heard.append([float(share), auroc]))
+        shares = [share for share, _ in heard]
+        assert all(0.0 <= share <= 1.0 for share in shares)
+        found[cell.label] = [len(heard), *heard[:: max(1, len(heard) // 12)], *heard[-1:]]
+    assert_golden_numbers(GOLDEN / f"progress-{name.replace(' ', '-')}.json", found, near=NEAR)

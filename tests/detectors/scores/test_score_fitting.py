@@ -195,6 +195,7 @@ def test_a_part_of_the_statistics_is_not_taken_for_the_whole(catalog, track):
     [
         ({"kind": "react", "percentile": 100}, "less than 100"),
         ({"kind": "vra", "low": 70, "high": 60}, "low must be below high"),
+        ({"kind": "vra", "low": 60, "high": 60}, "low must be below high"),
         ({"kind": "crop"}, "'react', 'vra', 'ash-s'"),
         ({"kind": "ash-s", "k": 3}, "no parameter 'shaping.ash-s.k'"),
         ("react", "valid dictionary"),
