@@ -1,5 +1,7 @@
 """Reports right at their limits: lengths of names, widths of terminals, sizes of galleries."""
 
+import warnings
+
 import matplotlib as mpl
 import pytest
 from html_cells import make_cell, page_of
@@ -88,3 +90,9 @@ def test_a_page_shows_as_many_images_of_a_set_as_are_asked_for(make_meta):
 def test_a_cell_that_keeps_no_images_is_no_gallery_that_was_left_out(make_meta):
     page = page_of(make_cell(make_meta(), arrays=False))
     assert page.galleries == () and not any("too large" in note for note in page.gallery_notes)
+
+
+def test_a_name_in_a_script_without_glyphs_is_drawn_without_a_warning(make_meta):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert histogram(make_cell(make_meta("検出器"))).png()
