@@ -4,6 +4,7 @@ Optima are held by closed forms elsewhere; here every decision on the way is, si
 """
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,26 @@ def test_few_steps_lead_where_they_did(name):
                 result = fool(threat, detector.eval(), FoolSetting(card.norm, ball, goal, loss))
                 found[f"fool {type(detector).__name__} {goal}"] = told(result, detector)
     assert_golden_numbers(GOLDEN / f"{name}.json", found, near=NEAR)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_progress_is_told_as_it_was(name, monkeypatch):
+    card, threat, eps = of(name)
+    run, heard = threat.run, []
+
+    def listened(detector, x, *, ids, budget, context):
+        def hear(share, scores):
+            heard.append([float(share), float(scores.mean())])
+
+        return run(detector, x, ids=ids, budget=budget, context=replace(context, progress=hear))
+
+    monkeypatch.setattr(threat, "run", listened)
+    detector = LinearClassifier().eval()
+    if Side.EVADE in card.sides:
+        attack(threat, detector, Setting(card.norm, eps))
+    else:
+        fool(threat, detector, FoolSetting(card.norm, None if card.min_norm else eps, Goal.ACCEPT, Loss.JOINT))
+    shares = [share for share, _ in heard]
+    assert all(0.0 <= share <= 1.0 for share in shares)
+    some = [len(heard), *heard[:: max(1, len(heard) // 10)], *heard[-1:]]
+    assert_golden_numbers(GOLDEN / "progress" / f"{name}.json", some, near=NEAR)
