@@ -115,6 +115,7 @@ class RunRequest(BaseModel):
     audit: float = Field(default=0.1, gt=0, le=1, allow_inf_nan=False)
     precision: Precision = Precision.FLOAT32
     compile_copy: bool = False
+    nested: bool = False
     micro_batch: int | None = Field(default=None, ge=1, le=4096)
     device: Device = "auto"
     workers: int | None = Field(default=None, ge=1, le=1024)

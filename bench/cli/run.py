@@ -111,6 +111,14 @@ def command(
     compile_copy: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile that copy, which takes a minute; off.")
     ] = None,
+    nested: Annotated[
+        bool | None,
+        typer.Option(
+            "--nested/--no-nested",
+            help="Let attacks by gradients at several radii go on from the best points of the next smaller one, so "
+            "that no image gets harder to attack as the radius grows; off.",
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1 or mps.")] = None,
     workers: Annotated[
         int | None,
@@ -252,6 +260,7 @@ def planned_cells(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
             sets=request.sets(),
             evidence=request.spending(),
             haste=request.haste(),
+            nested=request.nested,
             leave_out=omitted,
         )
     finally:  # they also say why nothing is left

@@ -174,7 +174,8 @@ class Schedule:
 
         node = min(ready, key=rank)
         open_cells = sum(1 for key in self._nodes if key not in self.settled)
-        if node.planned.can_be_shared and self.workers > 1 and open_cells < 2 * self.workers:
+        few = open_cells < 2 * self.workers or (node.planned.ingredients.nested and len(ready) < self.workers)
+        if node.planned.can_be_shared and self.workers > 1 and few:
             wave = Wave.ALL if node.planned.ingredients.evidence is None else Wave.AUDIT
             node.parts, node.shares = self._parts(wave), {}
             failed = self._failures(node)

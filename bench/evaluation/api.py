@@ -51,6 +51,7 @@ def evaluate(
     audit: float = 0.1,
     precision: Precision | str = Precision.FLOAT32,
     compile_copy: bool = False,
+    nested: bool = False,
     micro_batch: int | None = None,
     goal: Goal | str = Goal.MISCLASSIFY,
     loss: Loss | str | None = None,
@@ -87,6 +88,7 @@ def evaluate(
         precision: The arithmetic of the first half of an attack's steps, on a copy that agrees with the detector:
             "float32" takes no copy; "tf32", "bf16", or "auto" for the fastest that the device declares to have.
         compile_copy: Compile that copy.
+        nested: Let an attack by gradients at several radii go on from the best points of the next smaller one.
         micro_batch: The batch shape of scores and gradients; None for the detector's own.
         goal: On side "fool": "misclassify" or "misclassify-and-accept".
         loss: What directs gradients there: "ce", "margin" or "joint"; None for the one that fits the goal.
@@ -100,7 +102,8 @@ def evaluate(
         params: Parameters over those of the threat's card, such as `steps=20`.
 
     Returns:
-        The clean cell first, then one a radius; from `bench.evaluate` with their tables and figures.
+        The clean cell first, then one a radius, the smallest first where they are nested; from `bench.evaluate` with
+        their tables and figures.
 
     Raises:
         UsageError: A wrong name, radius or parameter, or missing data or weights.
@@ -111,7 +114,7 @@ def evaluate(
         seed, limit, as_side(side), params, early_stop, micro_batch, data_dir,
         as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
         chosen_sets(ood, without), Evidence(tolerance, audit) if evidence else None,
-        Haste(as_choice(Precision, precision, "precision"), compile_copy),
+        Haste(as_choice(Precision, precision, "precision"), compile_copy), nested,
     )  # fmt: skip
     planned = asked.planned(options)
     kept: CellStore = Store(Path(store)) if store is not None else MemoryStore()

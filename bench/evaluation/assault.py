@@ -45,6 +45,8 @@ class Assault:
         trace: Best score so far along the attack, (N, T); only of sets that were attacked.
         images: Attacked images; only of sets that were attacked, and where the cell keeps few, the first ones.
         figures: What else the threat measured, by name and then by set.
+        plain: Of audited images what the form came to that the others were attacked with, (positions in the set,
+            images) by set; only in a sweep whose radii are nested.
         evidence: Why some images had less than the full budget; None where all of them had it.
         notes: One sentence for everything that was not as it should be.
     """
@@ -59,6 +61,7 @@ class Assault:
     trace: dict[str, Scores] = field(default_factory=dict)
     images: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     figures: dict[str, dict[str, Scores]] = field(default_factory=dict)
+    plain: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]] = field(default_factory=dict)
     evidence: EvidenceFigures | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -129,7 +132,7 @@ def _attack(order: Order, run: Run, context: Context, task: Task, assault: Assau
     clean = np.concatenate([order.clean[name] for name in run.names])
     places = slices(run.names, chosen)
     best = torch.from_numpy(np.concatenate([assault.scores[name] for name in run.names]))
-    whole, count = threat.couples_images, len(task.rows)
+    whole, count, full = threat.couples_images, len(task.rows), task.form == len(order.cheaper)
     span = run.before + run.share * task.before, run.share * task.share
     listener = _listener(order, run.names, assault, span)
     size = context.micro_batch
@@ -137,14 +140,18 @@ def _attack(order: Order, run: Run, context: Context, task: Task, assault: Assau
         rows = task.rows[within]
         positions = torch.from_numpy(rows)
         heard = _Heard(best, positions, listener, within.start / count, len(rows) / count)
-        asked = replace(context_at(context, positions, device), progress=heard)
+        points = order.points.at(run.names, rows, full=full) if order.points is not None else None
+        earlier = None if points is None else torch.from_numpy(points).to(device)
+        asked = context_at(context, positions, device)
+        asked = replace(asked, progress=heard, earlier=earlier, onward=not full)
 
         def attacked(
-            size: int, rows: NDArray[np.int64] = rows, asked: Context = asked
+            size: int, rows: NDArray[np.int64] = rows, asked: Context = asked, earlier: Tensor | None = earlier
         ) -> tuple[Crafted, NDArray[np.int64]]:
             crafted = craft(
                 order.detector, threat, pixels.at(rows), clean[rows], ids=ids[torch.from_numpy(rows)].to(device),
                 budget=Budget(ingredients.norm, ingredients.eps), context=replace(asked, micro_batch=size),
+                earlier=earlier,
             )  # fmt: skip
             return crafted, predict_classes(order.detector, crafted.images, size)
 
@@ -211,6 +218,10 @@ def _gather(order: Order, run: Run, found: Sequence[Piece], assault: Assault) ->
     for piece in last:
         for name, (positions, images) in piece.kept.items():
             assault.images[name][positions] = images
+    if order.planned.ingredients.nested and form < full:
+        for piece in tried:
+            if piece.form == form:
+                _put_aside(assault, piece)
     where = np.argsort(np.concatenate([piece.rows for piece in last]))
     done = Crafted.joined([piece.done for piece in last]).at(where)
     full_gradients = (done.gradients if form == full else done.gradients[audited]).copy()
@@ -221,6 +232,16 @@ def _gather(order: Order, run: Run, found: Sequence[Piece], assault: Assault) ->
     if audit is not None:
         params = {} if form == full else cheaper_forms(order.planned.params)[form]
         assault.evidence = evidence_figures(audit, form, params, done.scores, full_gradients)
+
+
+def _put_aside(assault: Assault, piece: Piece) -> None:
+    """The images of a piece that the cell does not report, and that a larger radius goes on from."""
+    for name, found in piece.kept.items():
+        before = assault.plain.get(name)
+        rows, images = found
+        if before is not None:
+            rows, images = np.concatenate([before[0], rows]), np.concatenate([before[1], images])
+        assault.plain[name] = rows, images
 
 
 def _write(assault: Assault, places: Mapping[str, slice], done: Crafted, predicted: NDArray[np.int64]) -> None:

@@ -115,7 +115,8 @@ def cell_meta(
         sets=figures, mean=mean, evidence=evidence,
         groups=group_means(images.groups(), test, sides, figures, targets=targets, name=planned.label),
         forms={name: chosen.form for name, chosen in images.sets().items() if chosen.form},
-        rejection=rejection, needs=ingredients.needs, left_out=dict(planned.left_out), without=planned.without,
+        nested=bool(ingredients.nested), rejection=rejection, needs=ingredients.needs,
+        left_out=dict(planned.left_out), without=planned.without,
         statuses={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
         gradients=sum(int(part.sum()) for part in assault.gradients.values()),
         queries=sum(int(part.sum()) for part in assault.queries.values()),
@@ -195,6 +196,11 @@ def kept_arrays(images: Images, assault: Assault, *, every: bool) -> dict[str, N
     if chosen:
         arrays["images"] = np.concatenate(list(chosen.values()))
         arrays["image_rows"] = np.concatenate([first[name] + np.arange(len(part)) for name, part in chosen.items()])
+    if assault.plain:
+        rows = np.concatenate([first[name] + mine for name, (mine, _) in assault.plain.items()])
+        order = np.argsort(rows)  # in whatever order processes attacked them
+        arrays["plain_rows"] = rows[order]
+        arrays["plain_images"] = np.concatenate([kept for _, kept in assault.plain.values()])[order]
     return arrays
 
 

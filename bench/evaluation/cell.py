@@ -136,7 +136,7 @@ def attack_outcome(stage: Stage, assault: Assault, started: float) -> Cell:
         raise CellError(f"{planned.label}: {error}") from error
     meta = cell_meta(planned, images, stage.before, assault, stage.targets, stage.thresholds, bounds=bounds)
     return Cell(
-        signed(meta, stage.detector, started, tuple(assault.notes)),
+        signed(meta, stage.detector, started, (*assault.notes, *([stage.points.note] if stage.points else []))),
         sample_table(images, stage.before, assault),
         kept_arrays(images, assault, every=keeps_every(planned, stage.detector)),
     )

@@ -153,17 +153,19 @@ def tensors(arrays: bytes, count: int) -> "dict[str, NDArray[Any]]":
 
 def _misfit(arrays: "dict[str, NDArray[Any]]", count: int) -> str:
     """The name of an array that is of another form than `ARRAYS` says; "" where all fit."""
-    trace, images, rows = (arrays.get(name) for name in ARRAYS)
+    trace = arrays.get("trace")
     if trace is not None and (trace.dtype.kind != "f" or trace.ndim != 2 or len(trace) != count):
         return "trace"
-    if images is not None and (images.dtype.kind != "f" or images.ndim != 4):
-        return "images"
-    if (images is None) is not (rows is None):
-        return "images"
-    if images is not None and rows is not None:
-        formed = rows.dtype.kind == "i" and rows.shape == images.shape[:1]
-        if not formed or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count):
-            return "image_rows"
+    for name, rows_name in (("images", "image_rows"), ("plain_images", "plain_rows")):
+        images, rows = arrays.get(name), arrays.get(rows_name)
+        if images is not None and (images.dtype.kind != "f" or images.ndim != 4):
+            return name
+        if (images is None) is not (rows is None):
+            return name
+        if images is not None and rows is not None:
+            formed = rows.dtype.kind == "i" and rows.shape == images.shape[:1]
+            if not formed or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count):
+                return rows_name
     return ""
 
 

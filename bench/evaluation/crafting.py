@@ -102,8 +102,9 @@ _COLUMNS = ("scores", "last_scores", "norm", "gradients", "queries", "status", "
 
 
 def craft(
-    detector: Detector, threat: Threat, x: Tensor, clean: Scores, *, ids: Tensor, budget: Budget, context: Context
-) -> Crafted:
+    detector: Detector, threat: Threat, x: Tensor, clean: Scores, *, ids: Tensor, budget: Budget, context: Context,
+    earlier: Tensor | None = None,
+) -> Crafted:  # fmt: skip
     """Attack images and check what comes back.
 
     An image outside ball or box, or not finite, counts as failed, and an image that scores worse than the clean one
@@ -118,6 +119,8 @@ def craft(
         ids: (N,) sample ids, on the same device.
         budget: Norm and radius.
         context: Side, seed, stop target and what the attacker may use.
+        earlier: (N, C, H, W) points that are known already: one that scores better counts. Not of a random detector,
+            whose scores differ from draw to draw.
 
     Raises:
         CellError: The threat returned something else than one entry an image, or a score is not finite.
@@ -137,6 +140,9 @@ def craft(
         raise CellError(
             f"{bad} of {len(x)} attacked images have a score that is not finite; the detector must give one."
         )
+    if earlier is not None and not detector.info.random:
+        known = score_images(detector, earlier, context.micro_batch, Draws(ids, context.seed))
+        _count_earlier(done, earlier, known, x, budget, context)
     worse = context.sign * (done.scores - clean) <= 0
     done.images[torch.from_numpy(worse).to(x.device)] = x[torch.from_numpy(worse).to(x.device)]
     done.scores = np.where(worse, clean, done.scores)
@@ -144,6 +150,20 @@ def craft(
     if detector.info.random:
         done.scores = score_images(detector, done.images, context.micro_batch, Draws(ids, context.seed, round=2))
     return done
+
+
+def _count_earlier(done: Crafted, earlier: Tensor, scores: Scores, x: Tensor, budget: Budget, context: Context) -> None:
+    """Put points that were known before in the place of what an attack found, where they are better and allowed."""
+    norm, reasons = _measure(earlier, x, budget)
+    allowed = ~np.any(list(reasons.values()), axis=0) & np.isfinite(scores)
+    better = allowed & (context.sign * (scores - done.scores) > 0)
+    chosen = torch.from_numpy(better).to(x.device)
+    done.images[chosen] = earlier[chosen]
+    done.scores, done.norm = np.where(better, scores, done.scores), np.where(better, norm, done.norm)
+    known = np.where(allowed, scores, np.nan)[:, None]  # from the first moment on
+    further = np.fmin if context.sign < 0 else np.fmax
+    done.trace = as_scores(further(done.trace, known))
+    done.queries += 1
 
 
 def _again(

@@ -26,7 +26,7 @@ from bench.evaluation.spending import Evidence
 
 _HARNESS = ("bench.evaluation.cell", "bench.detectors.loading")
 _CHUNK = 2**20
-_LATER = ("evidence", "haste")
+_LATER = ("evidence", "haste", "nested")
 """Settings that came after cells were stored and rows were shipped: where they are None, keys are what they were."""
 
 
@@ -78,6 +78,8 @@ class Ingredients:
         needs: Keys of the cells that this one is made from.
         evidence: On what evidence images get less than the full budget; None where all of them get it.
         haste: How the first half of the steps is made cheaper; None where all of them ask the detector itself.
+        nested: True where a larger radius goes on from this one's points, or this one from those of the smaller radius
+            among `needs`; else None.
     """
 
     detector_hash: str
@@ -99,6 +101,7 @@ class Ingredients:
     needs: tuple[str, ...] = ()
     evidence: Evidence | None = None
     haste: Haste | None = None
+    nested: bool | None = None
 
     def key(self, *, layout: int = FORMAT, version: str = __version__) -> str:
         """The cell's key: sha256 of all of this, and of the layout and the version that the cell was stored with."""

@@ -12,6 +12,7 @@ from bench.cards.threat import Goal, Loss, Side
 from bench.detectors.base import Detector
 from bench.detectors.searching import Copy
 from bench.evaluation.images import GALLERY, TEST, Images
+from bench.evaluation.nesting import Points
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.scoring import DRAWS, device_of
 from bench.evaluation.spending import Evidence
@@ -56,6 +57,7 @@ class Order:
         acceptance: The detector's thresholds.
         cheaper: The attacker with less to spend, the cheapest first; where there are any, an audit chooses.
         search: A copy that the first half of the steps may ask.
+        points: Of a smaller radius, which count too, and from which the cheaper forms set out.
     """
 
     planned: PlannedCell
@@ -70,6 +72,7 @@ class Order:
     acceptance: Acceptance | None = None
     cheaper: tuple[Threat, ...] = ()
     search: Copy | None = None
+    points: Points | None = None
 
     @property
     def forms(self) -> tuple[Threat, ...]:
@@ -141,7 +144,7 @@ def context_at(context: Context, rows: slice | Tensor, device: torch.device) -> 
 
 def keeps_every(planned: PlannedCell, detector: Detector) -> bool:
     """Whether a cell keeps all its attacked images: others can be made from them, or fresh draws need them."""
-    return not planned.ingredients.early_stop or detector.info.random
+    return not planned.ingredients.early_stop or detector.info.random or bool(planned.ingredients.nested)
 
 
 def kept_of(order: Order, images: int) -> int:

@@ -48,13 +48,13 @@ class Parts:
         self.failed[name] = str(error)
 
     def check(self, planned: PlannedCell) -> None:
-        """Raise where something is needed and there is nothing.
+        """Raise where something is needed and there is nothing; a larger radius can begin without a smaller one.
 
         Raises:
             NotApplicableError: None of it applies to the detector.
             CellError: Some of it failed.
         """
-        if not planned.needs or self.cells:
+        if not planned.needs or self.cells or planned.ingredients.nested:
             return
         if not self.failed:
             raise nothing_applies(planned.threat.name, planned.detector.name, self.left_out)
@@ -72,5 +72,7 @@ class Parts:
 
 
 def name_of(planned: PlannedCell, need: PlannedCell) -> str:
-    """What a cell calls one that it needs: a source by its detector, a member by its attack."""
+    """What a cell calls one that it needs: a source by its detector, a member by its attack, a radius by all of it."""
+    if planned.ingredients.nested:
+        return need.label
     return need.detector.name if planned.threat.source is not None else need.threat.name

@@ -43,6 +43,7 @@ def plan(
     sets: SetChoice = ALL_SETS,
     evidence: Evidence | None = None,
     haste: Haste = EXACTLY,
+    nested: bool = False,
     leave_out: LeaveOut | None = None,
 ) -> list[PlannedCell]:
     """Every cell of detectors x threats x eps x tracks, each once, the clean cell of a detector before its others.
@@ -65,6 +66,7 @@ def plan(
         sets: The OOD sets that the run is about.
         evidence: On what evidence images get less than the full budget; None spends it on all.
         haste: How the first half of an attack's steps is made cheaper.
+        nested: Let attacks on the score at several radii go on from the best points of the next smaller one.
         leave_out: Asked of every detector that cannot be run on a track; None leaves out none.
 
     Raises:
@@ -82,7 +84,7 @@ def plan(
     options = RunOptions(
         seed, limit, as_side(side), _given(overrides), early_stop, micro_batch, data_dir,
         as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"), sets, evidence,
-        haste,
+        haste, nested,
     )  # fmt: skip
     check_options(options, cards)
     chosen = [catalog.track(name) for name in dict.fromkeys(tracks)]
@@ -151,10 +153,7 @@ def plan_detector(
     weights = weights_hashes(spec, catalog) if weights is None else weights
     planner = Planner(catalog, track, choice, options, digests)
     clean = planner.clean(spec, weights)
-    rest = [
-        planner.attack(spec, weights, card, radius) for card in threats if card.name != CLEAN
-        for radius in planner.radii(card)
-    ]  # fmt: skip
+    rest = [cell for card in threats if card.name != CLEAN for cell in planner.sweep(spec, weights, card)]
     return [clean, *rest]
 
 

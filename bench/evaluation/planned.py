@@ -134,6 +134,7 @@ class RunOptions:
         sets: The OOD sets that the run is about.
         evidence: What must be known before images are attacked with less than the full budget; None spends it on all.
         haste: How the first half of an attack's steps is made cheaper.
+        nested: Let attacks on the score at several radii go on from the best points of the next smaller one.
     """
 
     seed: int = 0
@@ -148,6 +149,7 @@ class RunOptions:
     sets: SetChoice = ALL_SETS
     evidence: Evidence | None = None
     haste: Haste = EXACTLY
+    nested: bool = False
 
 
 def needs_train(spec: DetectorSpec) -> bool:

@@ -54,9 +54,20 @@ class Planner:
         )  # fmt: skip
         return self._cell(spec, card, dict(card.params), (), ingredients, None, _Parts())
 
+    def sweep(self, spec: DetectorSpec, weights: tuple[str, ...], card: ThreatCard) -> list[PlannedCell]:
+        """An attack at each of its radii; where they are nested, the smallest first, which the next one needs."""
+        radii = self.radii(card)
+        if not (self.options.nested and len(radii) > 1 and _can_be_nested(card, self.options.side or card.sides[0])):
+            return [self.attack(spec, weights, card, radius) for radius in radii]
+        cells: list[PlannedCell] = []
+        for radius in sorted(radius for radius in radii if radius is not None):
+            below = cells[-1] if cells else None
+            cells.append(self.attack(spec, weights, card, radius, nested=True, below=below))
+        return cells
+
     def attack(
         self, spec: DetectorSpec, weights: tuple[str, ...], card: ThreatCard, radius: float | None,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None, *, nested: bool = False, below: PlannedCell | None = None,
     ) -> PlannedCell:  # fmt: skip
         """One attack, with the cells that it is made from.
 
@@ -66,6 +77,8 @@ class Planner:
             card: The threat.
             radius: Of the ball; None where the threat has none.
             params: Over those of the card, in place of those of the command line.
+            nested: It is one of several radii of a sweep.
+            below: The next smaller one of them.
         """
         options, overrides = self.options, self.options.overrides or {} if params is None else params
         side = options.side or card.sides[0]
@@ -73,6 +86,7 @@ class Planner:
         loss = options.loss or (Loss.JOINT if options.goal is Goal.ACCEPT else Loss.MARGIN)
         chosen = {**card.params, **{name: value for name, value in overrides.items() if name in card.params}}
         parts = self._members(spec, weights, card, side, radius) if card.members else self._sources(spec, card, radius)
+        parts = parts if below is None else _Parts((below,))
         ingredients = replace(
             self._base(spec, weights),
             source_hash=code_hash(spec, card, self.track, self.catalog.content_roots()),
@@ -84,6 +98,7 @@ class Planner:
             needs=tuple(need.key for need in parts.needs),
             evidence=evidence_for(card, chosen, side, options.evidence),
             haste=_haste(card, side, options.haste),
+            nested=nested or None,
         )  # fmt: skip
         ignored = tuple(name for name in overrides if name not in card.params)
         return self._cell(spec, card, chosen, ignored, ingredients, self.clean(spec, weights), parts)
@@ -154,6 +169,11 @@ class Planner:
         if cells:
             return _Parts(tuple(cells), left_out)
         return _Parts((), left_out, _no_source(card, source.detectors, spec.name, self.track.name))
+
+
+def _can_be_nested(card: ThreatCard, side: Side) -> bool:
+    """Whether an attack can go on from the points of a smaller radius: one on the score that follows gradients."""
+    return card.knowledge is Knowledge.GRADIENTS and side in (Side.EVADE, Side.ALARM) and not card.members
 
 
 def _haste(card: ThreatCard, side: Side, asked: Haste) -> Haste | None:

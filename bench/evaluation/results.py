@@ -37,9 +37,11 @@ ARRAYS = (
     "trace",  # (rows of samples, T <= 64) as the scores: best score so far along the attack; NaN where none ran
     "images",  # (M, C, H, W) float32: attacked images
     "image_rows",  # (M,) int64: the rows of samples that they belong to
+    "plain_images",  # (K, C, H, W) float32: of audited images of a nested sweep, what the others' form came to
+    "plain_rows",  # (K,) int64: the rows of samples that they belong to
 )
-"""Arrays that a cell may hold beside its samples. All attacked images are kept where nothing stopped early; else the
-first few of every set, for a gallery."""
+"""Arrays that a cell may hold beside its samples. All attacked images are kept where nothing stopped early, and in
+nested sweeps; else the first few of every set, for a gallery."""
 
 
 class _Value(BaseModel):
@@ -206,6 +208,9 @@ class CellMeta(_Value):
     evidence: EvidenceFigures | None = None  # where not every image was to have the full budget
     search: str = ""  # what was asked of a copy for the first half of the steps, "auto" or "bf16 compiled"; the notes
     # say which copy was taken; "" where none was asked for
+    nested: bool = (
+        False  # one of several radii, of which the larger ones go on from the best points of the smaller ones
+    )
     members: dict[str, float] = {}  # of a worst case: what each member alone came to, in the figure that ranks
     needs: tuple[str, ...] = ()  # keys of the cells that this one was made from
     left_out: dict[str, str] = {}  # what else the threat's card names, members or sources: why it cannot be run here

@@ -1,7 +1,7 @@
 """What every cell of an attack begins with: the detector, the images, and the clean cell."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,11 +13,13 @@ from bench.errors import CellError
 from bench.evaluation.assembly import Before
 from bench.evaluation.gate import identity_problem
 from bench.evaluation.images import TEST, Images
+from bench.evaluation.nesting import Points
 from bench.evaluation.orders import Order
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.targets import Targets, stop_targets
 from bench.evaluation.thresholds import Thresholds
+from bench.evaluation.transferring import transferred_images
 from bench.threat_models.base import Acceptance, Threat
 
 Watcher = Callable[[float, float | None], None]
@@ -36,6 +38,7 @@ class Stage:
         watch: Hears of the progress.
         transferred: Images crafted on other detectors, (N, C, H, W) by detector and then by set.
         search: A copy of the detector that the first half of the steps may ask.
+        points: Of a smaller radius, from which the attack goes on.
     """
 
     planned: PlannedCell
@@ -45,6 +48,7 @@ class Stage:
     watch: Watcher
     transferred: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
     search: Copy | None = None
+    points: Points | None = None
 
     def check_identity(self) -> None:
         """Raise unless the clean figures are those that the detector's card records.
@@ -54,6 +58,12 @@ class Stage:
         """
         if problem := identity_problem(self.planned, self.clean.meta):
             raise CellError(f"{self.planned.label}: {problem}")
+
+    def made_from(self, cells: Sequence[Cell]) -> "Stage":
+        """The same with what it takes from other cells: images of other detectors, or points of a smaller radius."""
+        if not self.planned.ingredients.nested:
+            return replace(self, transferred=transferred_images(cells, self.images))
+        return replace(self, points=Points.of(cells[0], self.images)) if cells else self
 
     @cached_property
     def before(self) -> Before:
@@ -87,4 +97,5 @@ class Stage:
         return Order(
             self.planned, self.detector, threat, self.images, self.before.scores, self.before.predicted, self.targets,
             self.watch, self.transferred, self.acceptance, cheaper, self.search,
+            self.points,
         )  # fmt: skip

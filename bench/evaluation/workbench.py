@@ -34,7 +34,6 @@ from bench.evaluation.scoring import device_of
 from bench.evaluation.spending import cheaper_forms
 from bench.evaluation.stage import Stage, Watcher
 from bench.evaluation.store import CellStore, StoreError
-from bench.evaluation.transferring import transferred_images
 from bench.evaluation.worst import worst_cell
 from bench.threat_models.base import Context, Threat
 from bench.threat_models.wanted import THREAT
@@ -153,7 +152,7 @@ class Workbench:
         return attacked_share(*self._attack(planned, parts, clean, watch), part, audited, self._cheaper(planned))
 
     def _sources(self, planned: PlannedCell, watch: Watcher) -> tuple[PlannedCell, Parts]:
-        """The cells on other detectors that an attack is made from, and the cell as it is made from those there are."""
+        """The cells that an attack is made from, and the cell as it is made from those there are."""
         parts = self._needed(planned, lambda share, auroc: watch(share * _SOURCES_SHARE, None))
         return planned.made_from(parts.keys), parts
 
@@ -161,7 +160,7 @@ class Workbench:
         threat = self._threat(planned.threat, planned)
         stage = self._stage(planned, clean, watch)
         search = self._copies.taken(planned, stage.detector, stage.images)
-        stage = replace(stage, transferred=transferred_images(parts.cells, stage.images), search=search)
+        stage = replace(stage.made_from(parts.cells), search=search)
         self._check_gradient(planned, stage.detector)
         return stage, threat
 

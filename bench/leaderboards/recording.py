@@ -99,6 +99,11 @@ def _recorded(
             "on a copy of the detector (--precision), and a baseline holds attacks that ask the detector itself; run "
             "it without."
         )
+    if meta.nested:
+        raise UsageError(
+            f"the cell {shorten(f'{meta.detector} x {meta.threat} on {meta.track}')} cannot be recorded: it goes with "
+            "those of other radii (--nested), and a baseline holds attacks that stand for themselves; run it without."
+        )
     value, se = estimate(figure, scores)
     try:
         return BaselineCell(

@@ -214,5 +214,6 @@ def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: Path) -> str:
         )
     differs = [words for name, words in _WORDS.items() if getattr(other, name) != getattr(asked, name)]
     differs += [f"what the attack searched with (--precision {other.search})"] if other.search else []
+    differs += ["that it is one of nested radii (--nested)"] if other.nested else []
     what = " and ".join(differs) or f"the version of bench ({other.versions.get('bench', 'unknown')})"
     return f"{cell.label} was run with other content than there is now: {what} differs; compute it again: {command}"

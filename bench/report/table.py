@@ -247,6 +247,8 @@ def _label(meta: CellMeta, namesakes: list[CellMeta]) -> str:
         words.append("no early stop")
     if len({m.evidence is None for m in namesakes}) > 1 and meta.evidence is None:
         words.append("full budget")
+    if len({m.nested for m in namesakes}) > 1 and meta.nested:
+        words.append("nested")
     if len({m.search for m in namesakes}) > 1 and meta.search:
         words.append(f"search {meta.search}")
     alike = [m for m in namesakes if _manner(m) == _manner(meta)]
@@ -255,5 +257,5 @@ def _label(meta: CellMeta, namesakes: list[CellMeta]) -> str:
     return " ".join([meta.detector, *words])
 
 
-def _manner(meta: CellMeta) -> tuple[int, bool, bool, str]:
-    return meta.seed, meta.early_stop, meta.evidence is None, meta.search
+def _manner(meta: CellMeta) -> tuple[int, bool, bool, bool, str]:
+    return meta.seed, meta.early_stop, meta.evidence is None, meta.nested, meta.search

@@ -66,6 +66,8 @@ def climb(
     sample's restarts go in step, and stop together as soon as one of them is beyond the target. A stop target therefore
     cuts trajectories short but never changes them, and no sample's result depends on which others are present.
 
+    A point that is known earlier counts before anything else, and where `onward` asks for it, restart 0 starts there.
+
     Where the score is that of the predicted class, the restarts but the first aim at the other classes, one each; see
     `bench.threat_models.aims`. The score chooses among what they find as always.
 
@@ -86,8 +88,8 @@ def climb(
         restarts: Number of starts, the clean image among them.
 
     Returns:
-        Gradients: one a step and restart; queries: one for the clean image, one for its aims where there are any, one
-        a restart for its last iterate.
+        Gradients: one a step and restart; queries: one for the clean image, one for the point that is known earlier and
+        one for its aims where there are any, one a restart for its last iterate.
 
     Raises:
         UsageError: The budget has no norm or no radius.
@@ -99,6 +101,8 @@ def climb(
     search = _Search(oracle, oracle.hasty(ids=ids, context=context), tracker, x, ids, norm, eps, context, rule)
     everyone = torch.arange(len(x), device=x.device)
     tracker.try_clean(*oracle.judge(x))
+    if context.earlier is not None:
+        tracker.try_images(0, everyone, *oracle.judge(context.earlier), context.earlier)
     search.wave(everyone[~tracker.beyond()], range(1), later=restarts - 1)
     if aims is not None:
         tracker.queries += 1
@@ -154,6 +158,9 @@ class _Search:
         restart = self.oracle.fill(restart, missing)
         clean = self.x[sample]
         best, start = clean.clone(), clean.clone()
+        if restarts.start == 0 and self.context.onward and self.context.earlier is not None:
+            begins = restart == 0
+            start[begins] = self.context.earlier[sample[begins]]
         for batch in self.oracle.batches(len(samples)):
             padded = self.oracle.pad(samples[batch])
             for turn, draw in enumerate(restarts):

@@ -97,6 +97,9 @@ class Context:
         classes: (N,) int64 classes whose own score directs the attack (`Detector.class_scores_and_margins`), in place
             of the detector's objective; below 0, and None for all, stands for that.
         transferred: (N, C, H, W) images crafted from the same images on other detectors, by the detectors' names.
+        earlier: (N, C, H, W) points inside the ball that are known already, the best ones of a smaller radius; None
+            where there are none.
+        onward: The first start sets out from them, in place of the clean image.
         micro_batch: The one batch shape in which gradients and scores are computed (the last batch is padded).
         precision: The type in which scores are compared, `Detector.precision`.
         search: A cheaper copy of the detector, which an ascent may ask in the first half of its steps; None where all
@@ -116,17 +119,19 @@ class Context:
     draws: int = 0
     classes: Tensor | None = None
     transferred: Mapping[str, Tensor] = field(default_factory=dict)
+    earlier: Tensor | None = None
+    onward: bool = False
     micro_batch: int = 128
     precision: torch.dtype = torch.float32
     search: Copy | None = None
     progress: Callable[[float, Tensor], None] = _unheard
 
-    PER_IMAGE: ClassVar[frozenset[str]] = frozenset({"labels", "classes", "transferred"})
+    PER_IMAGE: ClassVar[frozenset[str]] = frozenset({"labels", "classes", "transferred", "earlier"})
     """The fields with one entry an attacked image: what is chosen among the images is chosen among these."""
 
     OF_ALL: ClassVar[frozenset[str]] = frozenset({
-        "side", "seed", "stop_target", "pool", "pool_labels", "goal", "loss", "acceptance", "draws", "micro_batch",
-        "precision", "search",
+        "side", "seed", "stop_target", "pool", "pool_labels", "goal", "loss", "acceptance", "draws", "onward",
+        "micro_batch", "precision", "search",
     })  # fmt: skip
     """The fields that are the same for any choice of images. `progress` is neither: it hears of all images at once."""
 

@@ -94,6 +94,25 @@ def test_one_cell_with_an_audit_has_the_bits_of_one_process(write_world, on_work
     assert outcomes[-1].meta.evidence is not None
 
 
+def test_nested_radii_have_the_bits_of_one_process_also_where_workers_die(write_world, on_workers):
+    catalog, evidence, kills = Catalog(write_world(**MANY)), Evidence(0.1), []
+    plan = plan_of(
+        catalog, ["labelled"], ["costly"], "0.1,0.3,0.6", ["tiny"], micro_batch=8, evidence=evidence, nested=True
+    )
+
+    def kill(engine):
+        while len(kills) < 4:
+            time.sleep(0.3)
+            victim = engine._workers[len(kills) % 2].process
+            if victim.is_alive() and victim.pid:
+                os.kill(victim.pid, signal.SIGKILL)
+                kills.append(victim.pid)
+
+    on_workers(plan, 2, during=kill)
+    again, store = on_workers(plan, 2)
+    assert_same_cells(again, store, *in_one(plan, catalog))
+
+
 def test_workers_that_are_killed_lose_nothing_and_change_no_bit(planned, catalog, on_workers):
     plan = planned(["net", "labelled"], ["pgd", "fgm", "noise", "mirror"], None, micro_batch=8)
     chance, kills = random.Random(0), []

@@ -232,3 +232,16 @@ def test_nobody_looks_ahead_where_nothing_waits(planned):
     schedule = Schedule(planned("net", "clean"), 2)
     assert schedule.next(0) is not None
     assert schedule.ahead(1) is None
+
+
+def test_radii_that_wait_for_each_other_are_cut_since_nothing_else_can_be_begun(planned):
+    cells = planned("net", "pgd", "0.1,0.2,0.3,0.4,0.5,0.6", nested=True)
+    schedule = Schedule(cells[1:], 2, frozenset({cells[0].key}))
+    for cell in cells[1:]:
+        units = [schedule.next(0), schedule.next(1)]
+        assert [(unit.planned.key, unit.part.number) for unit in units] == [(cell.key, 0), (cell.key, 1)]
+        for worker in (0, 1):
+            schedule.done(worker, b"share")
+        assert schedule.next(0).planned.key == cell.key
+        schedule.done(0, cell.key)
+    assert schedule.finished
