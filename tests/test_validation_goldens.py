@@ -27,6 +27,11 @@ CHANGES = (
     (DETECTOR, "  toy: {}", "  toy: {weights: [{file: w.safetensors}]}"),
     (DETECTOR, "  toy: {}", "  toy: {weights: [{file: ../w.safetensors}]}"),
     (DETECTOR, "  toy: {}", "  toy: {weights: [{file: w.pth}]}"),
+    (
+        DETECTOR,
+        "  toy: {}",
+        "  toy: {weights: [{file: a.bin}, {file: w.safetensors}], training: {recipe: 'bench.training.fit:Fit'}}",
+    ),
     (DETECTOR, "  toy: {}", "  toy: {training: {recipe: 'METHODS:Flat'}}"),
     (DETECTOR, "  toy: {}", "  toy: {training: {recipe: 'bench.training.fit:Fit', params: {steps: 1}}}"),
     (DETECTOR, "  toy: {}", "  toy: {recorded: {clean_auroc: 1.5}}"),

@@ -15,6 +15,7 @@ from torch import nn
 
 from bench.detectors.adapters.callable import CallableDetector, CallableParams
 from bench.detectors.adapters.exported import ExportedDetector, ExportedParams
+from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import Detector
 from bench.detectors.boundary import admit
 from bench.detectors.untouched import untouched
@@ -299,3 +300,10 @@ def test_an_export_with_a_pickled_constant_is_refused(tmp_path):
     with pytest.raises(UsageError, match="holds a pickled object"):
         from_file(file)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(("columns", "components"), [(2, ("classifier",)), (1, ())])
+def test_a_function_has_a_classifier_inside_where_it_gives_logits(columns, components):
+    detector = OutputDetector(None, shape=(1, 4, 4), classes=2, params=OutputDetector.Params())
+    detector.wrap(lambda x: torch.stack([x.flatten(1).mean(1), x.flatten(1)[:, 0]], dim=1)[:, :columns], "two")
+    assert (detector.info.classifier, detector.info.components) == (columns == 2, components)

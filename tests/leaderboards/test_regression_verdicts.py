@@ -196,3 +196,12 @@ def test_names_cannot_break_out_of_markdown_and_xml():
     assert "<script>" not in row
     (case,) = ET.fromstring(render_junit(found).encode())
     assert case.get("name").startswith(name)
+
+
+def test_clean_cells_of_other_images_do_not_tell_whether_a_detector_is_the_same():
+    before, now, attack = (made(scores(), threat=threat, ids=ids) for threat, ids in
+                           (("clean", "ids"), ("clean", "others"), ("pgd-l2", "ids")))  # fmt: skip
+    place = before.identity.track, before.identity.detector, before.identity.limit
+    assert Computed.of([(before, before)]).same == {place: True}
+    assert Computed.of([(before, now)]).same == {}
+    assert Computed.of([(attack, attack), (before, None)]).same == {}

@@ -501,3 +501,15 @@ def test_ash_b_says_that_its_gradient_is_that_of_unshaped_features(make_trained,
     assert torch.equal(gradient, upstream)
     assert "as if the features were not shaped" in shaped.info.approximate_gradient
     assert plain.info.approximate_gradient == Energy.info.approximate_gradient == ""
+
+
+def test_fdbd_between_classes_whose_weights_are_alike_is_finite(make_trained, training_data, images):
+    detector = make_trained(FDBD)
+    with torch.no_grad():
+        detector.network.network.linear.weight[1] = detector.network.network.linear.weight[0]
+        detector.network.network.linear.bias[1] = detector.network.network.linear.bias[0]
+    detector.fit(training_data)
+    leaf = images.clone().requires_grad_(True)
+    score = detector.score(leaf)
+    (gradient,) = torch.autograd.grad(score.sum(), leaf)
+    assert bool(score.isfinite().all()) and bool(gradient.isfinite().all())
