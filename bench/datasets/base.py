@@ -72,9 +72,13 @@ class ImageSet:
         their kernel by them would differ in the last place.
         """
         found = self.images[rows].to(torch.float32, memory_format=torch.contiguous_format) / 255.0
-        if self.pages is not None:
-            self.pages.used(found.numel())
+        self.was_read(found.numel())
         return found
+
+    def was_read(self, count: int) -> None:
+        """So many bytes of `images` were read by other ways than `pixels`: memory that holds them may be freed."""
+        if self.pages is not None:
+            self.pages.used(count)
 
     def limited(self, limit: int | None) -> "ImageSet":
         """At most `limit` images: the start of one fixed shuffle, so that a smaller choice lies in a larger one."""

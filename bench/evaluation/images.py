@@ -89,6 +89,8 @@ class Images:
         if (name, norm) not in self._distances:
             pool, ood = self.calibration.images.numpy(), self.ood[name].images.numpy()
             self._distances[name, norm] = metrics.nearest_distances(ood, pool, norm)
+            for one in (self.calibration, self.ood[name]):
+                one.was_read(one.images.nbytes)
         return self._distances[name, norm]
 
     def pool(self) -> Tensor:

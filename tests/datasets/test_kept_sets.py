@@ -248,3 +248,24 @@ def test_pages_are_given_back_after_some_reading(monkeypatch: pytest.MonkeyPatch
     assert len(advice) == 1
     pages.used(40)
     assert len(advice) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say what is in memory")
+def test_a_set_that_is_read_batch_by_batch_does_not_stand_in_memory(tmp_path: Path) -> None:
+    """96 MiB of a file, of which no more than is read between two returns of its pages stands in memory at once."""
+    found = kept.keep(NAME, np.zeros((4096, 3, 64, 128), np.uint8), {})
+    whole = ImageSet(
+        "test", torch.from_numpy(found.images), torch.zeros(4096), torch.arange(4096), "", pages=found.pages
+    )
+    highest, before = 0, _from_files()
+    for start in range(0, 4096, 128):
+        whole.pixels(slice(start, start + 128))
+        highest = max(highest, _from_files() - before)
+    assert highest < 2 * kept.RELEASED_AFTER
+    assert whole.images.numel() == 6 * kept.RELEASED_AFTER
+
+
+def _from_files() -> int:
+    """Bytes of files that this process has in memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssFile")) * 1024
