@@ -12,6 +12,9 @@ from bench.datasets.kept import Pages
 from bench.errors import DataError
 from bench.randomness import derive_seed
 
+_FEW = 16
+"""Images that are copied from a file before its pages are given back."""
+
 
 @dataclass(frozen=True)
 class RawImages:
@@ -86,8 +89,16 @@ class ImageSet:
             return self
         order = np.random.default_rng(derive_seed("limit", self.name)).permutation(len(self))[:limit]
         keep = torch.from_numpy(np.sort(order))
-        part = self.images[keep]
+        part = self.images[keep] if self.pages is None else self._copied(keep, self.pages)
         return replace(self, images=part, labels=self.labels[keep], ids=self.ids[keep], pages=None)
+
+    def _copied(self, rows: Tensor, pages: Pages) -> Tensor:
+        """Some images of a file in memory; around each, the system maps more pages than were asked for."""
+        found = torch.empty((len(rows), *self.images.shape[1:]), dtype=torch.uint8)
+        for start in range(0, len(rows), _FEW):
+            found[start : start + _FEW] = self.images[rows[start : start + _FEW]]
+            pages.release()
+        return found
 
     def required_labels(self, what: str) -> Tensor:
         """The labels of a set of which every image has one.

@@ -52,9 +52,14 @@ class Pages:
     def used(self, count: int) -> None:
         """So many bytes more were read; now and then, all pages are given back: the system has them on disk."""
         self._read += count
-        if self._read >= RELEASED_AFTER and hasattr(self._mapped, "madvise"):
+        if self._read >= RELEASED_AFTER:
+            self.release()
+
+    def release(self) -> None:
+        """Give all pages back now."""
+        self._read = 0
+        if hasattr(self._mapped, "madvise"):
             self._mapped.madvise(mmap.MADV_DONTNEED)
-            self._read = 0
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ def _in_batches(
     detector: Detector, function: Callable[[Tensor, Tensor], Tensor], images: Tensor | Pixels, size: int
 ) -> Tensor:
     """What the function gives for images and their positions, in batches of one shape."""
-    parts = []
+    # One block for all batches: many small ones among the freed activations would hold the heap open.
+    found: Tensor | None = None
     with untouched(detector), torch.no_grad():
         for start in range(0, len(images), size):
             chosen = images[start : start + size]
@@ -123,8 +124,16 @@ def _in_batches(
             batch[: len(chosen)] = chosen
             batch[len(chosen) :] = chosen[-1]
             rows = torch.arange(start, start + size, device=images.device).clamp(max=len(images) - 1)
-            parts.append(function(batch, rows)[: len(chosen)])
-    return torch.cat(parts)
+            values = function(batch, rows)[: len(chosen)]
+            if found is None:
+                found = values.new_empty((len(images), *values.shape[1:]))
+            if values.shape != (len(chosen), *found.shape[1:]):
+                raise CellError(
+                    f"{detector.title} gave {tuple(values.shape)} for {len(chosen)} images; give one an image."
+                )
+            found[start : start + len(chosen)] = values
+    assert found is not None, "there is an image"
+    return found
 
 
 def _optional(
