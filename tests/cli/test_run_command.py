@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import signal
@@ -246,15 +247,23 @@ def test_two_processes_print_the_same_table_as_one(tmp_path, first):
 @pytest.mark.skipif(sys.platform == "win32", reason="interrupts by signal")
 def test_an_interruption_of_two_processes_ends_with_130_and_without_a_traceback(tmp_path):
     there = make_workspace(tmp_path)
-    command = [sys.executable, "-m", "bench", "run", "--workspace", there, "--out", there / "runs", "--track", "toy"]
+    begin = (  # a shell's background jobs ignore interruptions, and so would what they start
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from bench.__main__ import main\nmain()"
+    )
+    command = [sys.executable, "-c", begin, "run", "--workspace", there, "--out", there / "runs", "--track", "toy"]
     command += ["--detector", "dark", "--threat", "pgd-l2", "--eps", "0.2", "--steps", "100000", "--workers", "2"]
     started = subprocess.Popen(
         command, cwd=there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    while not list((there / "runs").glob("cells/*/*")) and started.poll() is None:
-        time.sleep(0.1)
-    os.killpg(started.pid, signal.SIGINT)  # as a terminal does it, to all processes of the command
-    _, said = started.communicate(timeout=60)
+    try:
+        while not list((there / "runs").glob("cells/*/*")) and started.poll() is None:
+            time.sleep(0.1)
+        os.killpg(started.pid, signal.SIGINT)  # as a terminal does it, to all processes of the command
+        _, said = started.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
     assert started.returncode == 130, said
     assert "Traceback" not in said
     assert "interrupted" in said
