@@ -156,6 +156,18 @@ def project(tmp_path, monkeypatch):
     return root
 
 
+@pytest.mark.parametrize(
+    ("whole", "code", "said"), [(True, 1, "5 killed, 5 untested"), (False, 0, "5 killed; 100.0 %")]
+)
+def test_what_no_recorded_test_runs_counts_only_where_all_could_be_recorded(whole, code, said, capsys):
+    (mutant, *_) = mutants_of(runner.ROOT, "bench/metrics/roc.py")
+    verdicts = [runner.Verdict(mutant, outcome, 1.0, 3, "-a\n+b") for outcome in ("killed", "untested") * 5]
+    assert runner._report(verdicts, 0.6, whole=whole) == code
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert ("5 mutants are not counted" in printed) is not whole
+
+
 def test_a_commit_while_mutants_run_changes_no_answer(project, monkeypatch, capsys):
     """The code gets a line more, and its test another name, as soon as the copy is made."""
     known = TestMap({"tests/test_code.py::test_gap": 0.1}, {"bench/code.py::gap": {"tests/test_code.py::test_gap"}})
@@ -177,7 +189,7 @@ def test_a_commit_while_mutants_run_changes_no_answer(project, monkeypatch, caps
 
     monkeypatch.setattr(runner, "preload", lambda: None)
     monkeypatch.setattr(runner, "copied", copied)
-    monkeypatch.setattr(runner, "_learn", lambda *_: known)
+    monkeypatch.setattr(runner, "_learn", lambda *_: (known, True))
     monkeypatch.setattr(runner, "run_tests", answer)
     monkeypatch.setattr(sys, "argv", ["mutants", "--all", "--parallel", "1"])
     assert runner.main() == 0

@@ -135,11 +135,12 @@ def main() -> int:
         folders = [Path(shutil.copytree(tree, work / str(number))) for number in range(asked.parallel)]
         workers = Workers(tree, folders, work)
         test_files = _test_files(tree, {mutant.file for mutant in mutants}, asked.tests, asked.mirrored)
-        known = _learn(workers, test_files, begin + asked.minutes * 30)
+        known, whole = _learn(workers, test_files, begin + asked.minutes * 30)
         if asked.learn:
             return 0
-        verdicts = list(_judged(workers, mutants, known, Answers(CACHE / "results.jsonl", tree, test_files), asked))
-    return _report(verdicts, asked.floor)
+        answers = Answers(CACHE / "results.jsonl", tree, test_files)
+        verdicts = list(_judged(workers, mutants, known, answers, asked, whole=whole))
+    return _report(verdicts, asked.floor, whole=whole)
 
 
 def _drawn(root: Path, asked: argparse.Namespace) -> list[Mutant]:
@@ -160,8 +161,8 @@ def _drawn(root: Path, asked: argparse.Namespace) -> list[Mutant]:
     return mutants
 
 
-def _learn(workers: Workers, test_files: list[str], end: float) -> TestMap:
-    """The map, after recording what is not known yet; what is not begun by `end` stays unknown, and is counted."""
+def _learn(workers: Workers, test_files: list[str], end: float) -> tuple[TestMap, bool]:
+    """The map, after recording what is not known yet, and whether it is whole: what is not begun by `end` is not."""
     known, missing = read_map(CACHE, workers.tree, test_files)
     if missing:
         say(f"{len(missing)} test files are run once to learn what they run; later runs need not do that again.")
@@ -172,13 +173,16 @@ def _learn(workers: Workers, test_files: list[str], end: float) -> TestMap:
         known, missing = read_map(CACHE, workers.tree, test_files)
         if missing:
             say(f"{len(missing)} of {len(test_files)} test files are not asked: they could not be recorded in time.")
-    return known
+    return known, not missing
 
 
 def _judged(
-    workers: Workers, mutants: list[Mutant], known: TestMap, answers: Answers, asked: argparse.Namespace
+    workers: Workers, mutants: list[Mutant], known: TestMap, answers: Answers, asked: argparse.Namespace, *, whole: bool
 ) -> Iterator[Verdict]:
-    """Verdicts as they come; those of an earlier run with the same code are read back, unless `--fresh`."""
+    """Verdicts as they come; those of an earlier run with the same code are read back, unless `--fresh`.
+
+    Where the map is not `whole`, that no test runs a mutant is not kept: one that is not recorded may.
+    """
     todo = []
     for mutant in mutants:
         entry = None if asked.fresh else answers.find(mutant)
@@ -198,7 +202,8 @@ def _judged(
             verdict = future.result()
             if verdict is None:
                 continue
-            answers.keep(verdict.mutant, verdict.outcome, verdict.seconds, verdict.tests)
+            if whole or verdict.outcome != NO_TESTS:
+                answers.keep(verdict.mutant, verdict.outcome, verdict.seconds, verdict.tests)
             place = f"{verdict.mutant.file}:{verdict.mutant.line}"
             say(f"{verdict.outcome:<9}{verdict.seconds:6.1f} s {verdict.tests:4} tests  {place}  {verdict.mutant.what}")
             if verdict.outcome not in (FAILED, TIMEOUT):
@@ -206,7 +211,11 @@ def _judged(
             yield verdict
 
 
-def _report(verdicts: list[Verdict], floor: float) -> int:
+def _report(verdicts: list[Verdict], floor: float, *, whole: bool) -> int:
+    """Print what was left, and the share of those whose tests are known; the exit code."""
+    if not whole and (unknown := sum(verdict.outcome == NO_TESTS for verdict in verdicts)):
+        say(f"\n{unknown} mutants are not counted: none of the test files that were recorded runs them.")
+        verdicts = [verdict for verdict in verdicts if verdict.outcome != NO_TESTS]
     counts = Counter(verdict.outcome for verdict in verdicts)
     killed = counts[FAILED] + counts[TIMEOUT]
     left = [verdict for verdict in verdicts if verdict.outcome not in (FAILED, TIMEOUT)]
