@@ -100,6 +100,14 @@ def test_a_worker_takes_what_it_has_loaded_then_what_nobody_else_has():
     assert keys(schedule, [3]) == ["c1"]
 
 
+def test_what_a_worker_has_loaded_comes_first_though_another_has_it_too():
+    first = cell("a0", token="a")
+    schedule = Schedule([first, cell("a1", token="a"), cell("b0", token="b", needs=[first]), cell("a2", token="a")], 1)
+    assert keys(schedule, [0, 1]) == ["a0", "a1"]
+    schedule.done(0, "a0")
+    assert keys(schedule, [0, 2]) == ["a2", "b0"]
+
+
 def test_a_failed_clean_cell_fails_all_that_stand_on_it_and_a_failed_need_is_told():
     clean = cell("clean")
     attack, other = cell("attack", clean=clean), cell("other", clean=clean)
