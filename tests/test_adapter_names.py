@@ -109,6 +109,8 @@ def test_a_file_above_the_size_limit_is_refused_unread(catalog, toy_cards, monke
     monkeypatch.setattr(detector_names, "SIZE_LIMIT", 4)
     with pytest.raises(UsageError, match="5 bytes; allowed are 4"):
         catalog.detector("file:large.pt2")
+    monkeypatch.setattr(detector_names, "SIZE_LIMIT", 5)
+    assert catalog.detector("file:large.pt2")[0].params["sha256"] == hashlib.sha256(b"12345").hexdigest()
 
 
 def test_all_means_the_cards_and_signs_of_wildcards_are_letters_of_a_path(catalog, toy_cards):

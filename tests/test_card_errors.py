@@ -1,12 +1,14 @@
+import copy
 import inspect
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.cards import base, detector, network, threat, track
 from bench.cards.detector import DetectorCard
-from bench.cards.documents import parse_document
+from bench.cards.documents import Document, parse_document
 from bench.cards.errors import PATTERNS
 from bench.cards.reading import card_from, read_card
 from bench.cards.threat import ThreatCard
@@ -58,8 +60,62 @@ def test_a_text_of_4000_characters_is_taken_and_one_more_is_refused():
     card = card_from(parse_document(text.format("s" * 4000), Path("c.yaml")), ThreatCard)
     assert len(card.summary) == 4000
     (sentence,) = errors(text.format("s" * 4001), ThreatCard)
-    assert sentence.startswith("card.yaml:2: field 'summary'")
-    assert "4000" in sentence
+    assert sentence.startswith("card.yaml:2: field 'summary': given 'sss")
+    assert sentence.endswith("sss..., allowed: text of at most 4000 characters; fix the card.")
+
+
+TRACK = "name: t\nsummary: s\nclasses: 2\ntrain: {source: a}\ncalibration: {source: a}\ntest: {source: a}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "field", "given", "allowed"),
+    [
+        (THREAT + "sides: []", ThreatCard, "sides", "[]", "a list of 1 or more"),
+        (THREAT + "source: {threat: a, detectors: []}", ThreatCard, "source.detectors", "[]",
+         "a list of 1 or more"),
+        (TRACK + "shape: [1, 2, 2]\nood: {}", TrackCard, "ood", "{}", "'field: value' lines of 1 or more"),
+        (TRACK + "shape: [1, 2]\nood: {x: {source: a}}", TrackCard, "shape.2", "", ""),
+        (TRACK + "shape: [1, 2, 2, 2]\nood: {x: {source: a}}", TrackCard, "shape", "[1, 2, 2, 2]",
+         "a list of 3 or fewer"),
+        (DETECTOR + "tracks: {x: {network: {method: 'a:B', layers: {hidden: ['']}}}}", DetectorCard,
+         "tracks.x.network.layers.hidden.0", "''", "text of at least 1 characters"),
+    ],
+)  # fmt: skip
+def test_too_few_and_too_many_are_told_in_the_words_of_cards(text, model, field, given, allowed):
+    (sentence,) = errors(text, model)
+    told = f"field '{field}': given {given}, allowed: {allowed}; fix the card."
+    assert sentence.partition(": ")[2] == (told if allowed else f"field '{field}' is missing; add it to the card.")
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("detectors/gat", DetectorCard), ("threat_models/transfer-l2", ThreatCard), ("datasets/digits", TrackCard)],
+)
+def test_no_sentence_on_a_card_is_a_librarys_own(name, model):
+    # Every value of a shipped card is exchanged for things of other types and sizes.
+    content = yaml.safe_load((Path(__file__).parents[1] / f"{name}.yaml").read_text())
+    found = set()
+    for place in inner_places(content):
+        for odd in ([], {}, "", 1.5, True, "x" * 5000, ["a"] * 100, -1, 10**25, "nan", [[]]):
+            changed = copy.deepcopy(content)
+            part = changed
+            for step in place[:-1]:
+                part = part[step]
+            part[place[-1]] = odd
+            try:
+                card_from(Document(Path("card.yaml"), changed, {}), model)
+            except CardError as error:
+                found |= set(str(error).splitlines())
+    assert len(found) > 50
+    for sentence in found:
+        assert not re.search("input|should|valid|tuple|dict", sentence.partition("allowed: ")[2]), sentence
+
+
+def inner_places(content, place=()):
+    for step, inner in content.items() if isinstance(content, dict) else enumerate(content[:1]):
+        yield (*place, step)
+        if isinstance(inner, dict | list):
+            yield from inner_places(inner, (*place, step))
 
 
 def test_an_unknown_field_proposes_the_nearest_one():
@@ -99,6 +155,12 @@ def test_the_arms_of_a_union_are_one_error():
     text += "train: {source: a, digest: 7}\ncalibration: {source: a}\ntest: {source: a}\nood: {x: {source: a}}\n"
     (sentence,) = errors(text, TrackCard)
     assert sentence == "card.yaml:5: field 'train.digest': given 7, allowed: text or a list; fix the card."
+
+
+def test_what_was_given_is_the_whole_value_and_not_a_part_that_one_arm_looked_at():
+    text = TRACK.replace("train: {source: a}", "train: {source: a, digest: [7]}") + "shape: [1, 2, 2]\n"
+    (sentence,) = errors(text + "ood: {x: {source: a}}", TrackCard)
+    assert sentence == "card.yaml:4: field 'train.digest': given [7], allowed: text; fix the card."
 
 
 def test_a_rule_over_several_fields_is_one_sentence():

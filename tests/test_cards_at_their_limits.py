@@ -73,9 +73,18 @@ def test_numbers_that_are_not_finite_are_refused(text):
     assert said == f"card.yaml:2: given '{text}', allowed are finite decimal numbers; correct it."
 
 
-@pytest.mark.parametrize("text", ["010", "0x10", "1_000", "0b1"])
+@pytest.mark.parametrize(
+    "text",
+    ["010", "08", "-09", "+00", "0_1", "0x10", "0X1f", "-0xA", "0o7", "0O17", "+0o1_0", "0b1", "0B0", "1_000", "1:30"],
+)
 def test_numbers_of_another_base_are_refused(text):
-    assert refused(f"a: {text}\n").endswith("correct or quote it.")
+    assert refused(f"a: {text}\n") == f"card.yaml:1: given '{text}', allowed are decimal integers; correct or quote it."
+    assert value(f"'{text}'") == text
+
+
+@pytest.mark.parametrize("text", ["0o8", "0b2", "0xg", "0o", "x0x1", "0x1 0", "0o7-net", "0a", "00" * 16])
+def test_texts_that_only_begin_like_such_a_number_are_texts(text):
+    assert value(text) == text
 
 
 @pytest.mark.parametrize(

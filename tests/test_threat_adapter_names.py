@@ -85,3 +85,19 @@ def test_making_a_card_leaves_the_random_state_alone(catalog):
     before = torch.get_rng_state()
     catalog.threat("foolbox:LinfPGD")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_libraries_are_cited_as_they_ask_for_it():
+    papers = {name: library.paper for name, library in threat_names.LIBRARIES.items()}
+    assert {name: (paper.year, paper.url) for name, paper in papers.items()} == {
+        "foolbox": (2020, "https://doi.org/10.21105/joss.02607"),
+        "torchattacks": (2020, "https://arxiv.org/abs/2010.01950"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("foolbox:LinfPGD", True), ("torchattacks:", True), ("foolbox", False), ("pytorch-ood:KNN", False), (":", False)],
+)
+def test_a_library_and_a_colon_make_the_name_of_a_wrapped_threat(name, found):
+    assert threat_names.is_adapted_threat(name) is found

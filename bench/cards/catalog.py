@@ -115,7 +115,7 @@ class Catalog:
             UsageError: There is no such card.
         """
         files = self._files[Kind(kind)]
-        stem = re.split("[.@]", name, maxsplit=1)[0] if Kind(kind) is Kind.DETECTOR else name
+        stem = re.split("[.@]", name)[0] if Kind(kind) is Kind.DETECTOR else name
         if stem not in files:
             raise unknown_name(str(kind), name[:80], files)
         return files[stem][0]

@@ -28,6 +28,8 @@ _TAG = "tag:yaml.org,2002:"
 # What a terminal would obey instead of showing it: an escape in a quoted text, or a turn of the writing direction.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+# What one reader of YAML takes for a number and another for text: leading zeros, other bases.
+_NOT_DECIMAL = re.compile(r"[-+]?0([0-9_]+|[xX][0-9a-fA-F_]+|[oO][0-7_]+|[bB][01_]+)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
 
 
@@ -174,7 +176,7 @@ def _mapping(node: yaml.MappingNode, location: Location, lines: dict[Location, i
 
 
 def _scalar(node: yaml.ScalarNode, path: Path) -> str | int | float | bool | None:
-    """The value that YAML 1.2 gives: `no` and `on` are text, `1e-3` is a number, `010` and `1:30` are no numbers."""
+    """The value that YAML 1.2 gives: `no` and `on` are text, `1e-3` is a number; `010`, `0o7`, `1:30` are refused."""
     text, tag, line = node.value, node.tag.removeprefix(_TAG), node.start_mark.line + 1
     if len(text) > MAX_DIGITS and text.isalnum():
         return str(text)  # a hash may consist of digits
@@ -190,6 +192,6 @@ def _scalar(node: yaml.ScalarNode, path: Path) -> str | int | float | bool | Non
         if not math.isfinite(number):
             raise CardError(f"{path}:{line}: given {shorten(text)}, allowed are finite decimal numbers; correct it.")
         return number
-    if tag == "int":
+    if tag == "int" or (plain and _NOT_DECIMAL.fullmatch(text)):
         raise CardError(f"{path}:{line}: given {shorten(text)}, allowed are decimal integers; correct or quote it.")
     return str(text)

@@ -40,6 +40,14 @@ _WORDS = {
 }
 
 
+_LENGTHS = {
+    "too_short": "{given} of {min_length} or more",
+    "too_long": "{given} of {max_length} or fewer",
+    "string_too_short": "text of at least {min_length} characters",
+    "string_too_long": "text of at most {max_length} characters",
+}
+
+
 def describe(
     error: ValidationError, model: type[BaseModel], document: Document, within: Iterable[Location] = ((),)
 ) -> list[str]:
@@ -67,7 +75,7 @@ def describe(
 
 def _best_place(loc: Location, places: list[Location], document: Document) -> Location:
     def is_there(place: Location) -> bool:
-        return len(document.known((*place, *loc[:1]))) > len(place)
+        return len(document.known((*place, *loc))) > len(place)
 
     return next((place for place in places if is_there(place)), places[-1])
 
@@ -105,6 +113,9 @@ def _allowed(detail: ErrorDetails) -> str:
         return str(context["error"]).removeprefix("must be ")
     if kind in _WORDS:
         return _WORDS[kind]
+    if kind in _LENGTHS:
+        given = "'field: value' lines" if isinstance(detail["input"], dict) else "a list"
+        return _LENGTHS[kind].format(given=given, **context)
     message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 
@@ -115,8 +126,6 @@ def _fields_at(model: type[BaseModel], loc: Location) -> list[str]:
     for step in loc:
         inner = here.model_fields[step].annotation if _is_model(here) and step in here.model_fields else None
         here = _model_inside(inner if inner is not None else here)
-        if here is None:
-            return []
     return sorted(here.model_fields) if _is_model(here) else []
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench import metrics
 from bench.evaluation.thresholds import TPR
-from bench.leaderboards.arrays import CLEAN, Arrays, member_name, worst_name
+from bench.leaderboards.arrays import CLEAN, RIGHT, Arrays, member_name, worst_name
 from bench.leaderboards.row import Estimate, SetFigures
 from bench.metrics import AurocEstimate
 from bench.metrics.scores import Scores
@@ -76,6 +79,23 @@ class ScoreTable:
     def clean_mean(self) -> Estimate:
         """Mean AUROC without an attack."""
         return self.mean(self.clean)
+
+    def id_accuracy(self) -> float | None:
+        """Share of the ID test images with a label whose class is predicted; None without a classifier or labels."""
+        right = self.arrays.get(RIGHT)
+        if right is None or not (right >= 0).any():
+            return None
+        return float((right[right >= 0] > 0).mean())
+
+
+def rightly_classified(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.int8] | None:
+    """The array `RIGHT` of labels and predicted classes, each (n,); None where no class is predicted or no label known.
+
+    Labels are -1 where there is none, and so are all predictions of a detector without a classifier.
+    """
+    if (predicted < 0).all() or (labels < 0).all():
+        return None
+    return np.where(labels < 0, -1, labels == predicted).astype(np.int8)
 
 
 def _estimate(found: AurocEstimate) -> Estimate:

@@ -22,6 +22,10 @@ SCORE_TYPES = ("float32", "float64")
 IDS, CLEAN = "ids", "clean"
 """(n + m,) int64 sample ids and clean scores: the ID test images, then every OOD set in the track's order."""
 
+RIGHT = "right"
+"""(n,) int8, of a detector with a classifier: 1 where an ID test image's class is predicted, 0 where another, -1 where
+the image has no label."""
+
 
 def worst_name(entry: int) -> str:
     """(m,) scores of the OOD images in the worst case of an entry."""

@@ -17,7 +17,7 @@ from bench.evaluation.planner import grouped
 from bench.evaluation.results import Cell
 from bench.evaluation.store import Store
 from bench.leaderboards import arrays as names
-from bench.leaderboards.arithmetic import TEST, ScoreTable
+from bench.leaderboards.arithmetic import TEST, ScoreTable, rightly_classified
 from bench.leaderboards.arrays import MAX_FILE_BYTES, Arrays, array_sha256, bytes_sha256, pack
 from bench.leaderboards.beliefs import check_believed, verdicts_of
 from bench.leaderboards.identity import check_has_card, detector_part, track_part
@@ -191,6 +191,9 @@ def _score_table(card: TrackCard, clean: Cell, found: list[_Found]) -> ScoreTabl
             [as_scores(test["clean_score"].to_numpy()), as_scores(_ood_scores(card, clean, "clean_score"))]
         ),
     }
+    right = rightly_classified(test["label"].to_numpy(np.int64), test["predicted"].to_numpy(np.int64))
+    if right is not None:
+        arrays[names.RIGHT] = right
     for number, part in enumerate(found):
         arrays[names.worst_name(number)] = as_scores(_ood_scores(card, part.cell, "score"))
         arrays[names.norm_name(number)] = _ood_scores(card, part.cell, "norm").astype(np.float32)

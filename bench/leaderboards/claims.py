@@ -205,6 +205,8 @@ def _read_files(row: Row, path: Path, track: TrackCard) -> Files:
         names.IDS: (("int64",), ood + row.scores.sets[TEST]),
         names.CLEAN: (SCORE_TYPES, ood + row.scores.sets[TEST]),
     }
+    if names.RIGHT in arrays:
+        expected[names.RIGHT] = (("int8",), row.scores.sets[TEST])
     for number, entry in enumerate(row.entries):
         of_entry = [names.worst_name(number), *(names.member_name(number, name) for name in entry.members)]
         expected |= {names.norm_name(number): (("float32",), ood), **dict.fromkeys(of_entry, (SCORE_TYPES, ood))}
@@ -228,6 +230,7 @@ def _read_files(row: Row, path: Path, track: TrackCard) -> Files:
 
 def _figure_problems(row: Row, table: ScoreTable) -> Iterator[str]:
     """Figures that do not follow from the scores, and a worst case that is not the worst."""
+    yield from _accuracy_problems(row.id_accuracy, table.id_accuracy())
     yield from _unequal("clean", row.clean, table.clean_mean())
     for number, entry in enumerate(row.entries):
         where = f"{entry.threat} at {entry.norm} {entry.eps:g}"
@@ -242,6 +245,14 @@ def _figure_problems(row: Row, table: ScoreTable) -> Iterator[str]:
             yield from _unequal(f"{where}, {name}", member.mean, table.member_mean(number, name))
         yield from _not_the_worst(row, table, number, entry)
     yield from _unequal("worst", row.worst, row.worst_entry.mean)
+
+
+def _accuracy_problems(given: float | None, computed: float | None) -> Iterator[str]:
+    if given is not None and computed is None:
+        yield f"id_accuracy is given as {given:.6g}, and the file of scores has no '{names.RIGHT}' to tell it from."
+    elif computed is not None and (given is None or not math.isclose(given, computed, rel_tol=0.0, abs_tol=_ROUNDING)):
+        shown = "none" if given is None else f"{given:.6g}"
+        yield f"id_accuracy is given as {shown}, and '{names.RIGHT}' in the file of scores makes it {computed:.6g}."
 
 
 def _cost_problems(row: Row) -> Iterator[str]:

@@ -116,6 +116,8 @@ def _cut_below(bound: float) -> float:
     digits = math.ceil(bound / 10.0**exponent)
     while float(f"{digits}e{exponent}") >= bound:
         digits -= 1
+    if digits < 10:  # below a power of ten the next number of two digits is a tenth as far away: 0.099, not 0.09
+        digits, exponent = 99, exponent - 1
     return float(f"{digits}e{exponent}")
 
 

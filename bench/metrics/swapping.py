@@ -6,24 +6,22 @@ changed their order, it stays sharp at AUROCs near 1.
 """
 
 import math
+import sys
 
 import numpy as np
-from scipy.special import log_ndtr
+from scipy import special
 
 from bench.metrics.roc import delong_components
 from bench.metrics.scores import FloatArray
 
-_DRAWS = 20_000
+_DRAWS = 5_000
 """Random swaps; always the same ones, so that the same scores have the same p."""
 
 _ENUMERATED = 14
 """Up to so many samples whose swap counts, every way of swapping is gone through."""
 
-_SEEN = 20
-"""So many draws must lie beyond a difference for their share to be its p."""
-
-_LARGE = 0.05
-"""Above this p nothing depends on its digits, and nothing is drawn."""
+_AT_ONCE = 500
+"""So many draws are held in memory at a time."""
 
 _ROUNDING = 1e-12
 
@@ -65,8 +63,14 @@ def swapping_p_value(
 def sign_flip_p_value(parts: FloatArray) -> float:
     """P(|sum of parts with random signs| >= |sum of parts|).
 
-    Exact for few parts; else the saddlepoint approximation of Lugannani and Rice (1980), and where it is small the
-    share of random signs, as long as some are seen beyond the sum. Never below 2^(1 - parts), the chance of all equal.
+    Exact for few parts. Else signs are drawn so that sums near the one that is there are common, by the exponential
+    tilt t of the saddlepoint, and each draw weighs as much as it is likelier without the tilt:
+
+        p = (w(total) + sum over draws of w(S) [|S| >= total]) / (draws + 1),  w(S) = prod cosh(t a_i) / cosh(t S)
+
+    With the weight of the given sum among them it is a p of a test that holds its level whatever the number of draws
+    (Harrison 2012, Conservative hypothesis tests and confidence intervals using importance sampling), and within some
+    3 % of the exact share, also of sums that take few values. Never below 2^(1 - parts), the chance of all equal.
 
     Args:
         parts: (N,) numbers.
@@ -80,40 +84,34 @@ def sign_flip_p_value(parts: FloatArray) -> float:
         for size in sizes:
             sums = np.concatenate([sums + size, sums - size])
         return float(np.mean(np.abs(sums) >= total - _ROUNDING))
-    least = 2.0 ** (1 - sizes.size)
-    smooth = max(least, _saddlepoint(total, sizes))
-    if smooth > _LARGE:
-        return smooth
-    signs = np.random.default_rng(0)
-    beyond = 0
-    for _ in range(10):
-        drawn = signs.integers(0, 2, (_DRAWS // 10, sizes.size), dtype=np.int8)
-        beyond += int(np.sum(np.abs((2.0 * drawn - 1.0) @ sizes) >= total - _ROUNDING))
-    seen = (1 + beyond) / (1 + _DRAWS)
-    return seen if beyond >= _SEEN else min(seen, max(smooth, least))
+    least = max(2.0 ** (1 - sizes.size), sys.float_info.min)
+    if total >= float(sizes.sum()) - _ROUNDING:
+        return least
+    tilt = _tilt(total, sizes)
+    cumulant = float(_log_cosh(tilt * sizes).sum())
+    up = special.expit(2.0 * tilt * sizes)  # the chance of + for each part
+    generator = np.random.default_rng(0)
+    weight = math.exp(cumulant - float(_log_cosh(np.array(tilt * total))))
+    for _ in range(_DRAWS // _AT_ONCE):
+        signs = np.where(generator.random((_AT_ONCE, sizes.size)) < up, 1.0, -1.0)
+        sums = np.abs(signs @ sizes)
+        beyond = sums[sums >= total - _ROUNDING]
+        weight += float(np.exp(cumulant - _log_cosh(tilt * beyond)).sum())
+    return min(1.0, max(least, weight / (1 + _DRAWS)))
 
 
-def _saddlepoint(total: float, sizes: FloatArray) -> float:
-    """Two-sided tail of a sum of `sizes` with random signs, whose cumulants are those of sum log cosh(t size)."""
+def _tilt(total: float, sizes: FloatArray) -> float:
+    """The t at which signs with P(+) = 1 / (1 + exp(-2 t size)) have `total` as their expected sum."""
     from scipy.optimize import brentq  # as late as `rankdata`
 
-    deviation = math.sqrt(float(np.square(sizes).sum()))
-    if total >= float(sizes.sum()) - _ROUNDING:
-        return 0.0
-    steepest = 350.0 / float(sizes.max())
-
-    def slope(t: float) -> float:
+    def excess(t: float) -> float:
         return float((sizes * np.tanh(t * sizes)).sum()) - total
 
-    if slope(steepest) <= 0.0:
-        return 0.0
-    t = float(brentq(slope, 0.0, steepest))
-    reach = t * sizes
-    cumulant = float((reach + np.log1p(np.exp(-2 * reach)) - math.log(2)).sum())
-    root = math.sqrt(max(0.0, 2.0 * (t * total - cumulant)))
-    scaled = t * math.sqrt(float(np.square(sizes / np.cosh(reach)).sum()))
-    if root < 1e-3 or scaled == 0.0:
-        return math.erfc(total / deviation / math.sqrt(2.0))
-    density = math.exp(-0.5 * root * root) / math.sqrt(2 * math.pi)
-    tail = math.exp(float(log_ndtr(-root))) + density * (1.0 / scaled - 1.0 / root)
-    return min(1.0, max(0.0, 2.0 * tail))
+    steepest = 350.0 / float(sizes.max())
+    return steepest if excess(steepest) <= 0.0 else float(brentq(excess, 0.0, steepest))
+
+
+def _log_cosh(values: FloatArray) -> FloatArray:
+    """The log of cosh, also where cosh is no float any more."""
+    far = np.abs(values)
+    return np.asarray(far + np.log1p(np.exp(-2.0 * far)) - math.log(2.0))

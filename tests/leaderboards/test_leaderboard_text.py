@@ -36,10 +36,10 @@ anchor against outlier on small
 Claimed mean AUROCs on the same samples; the error of the difference is that of DeLong et al., paired, and p is\
  two-sided, of one comparison alone.
 figure            anchor  outlier      difference      p
-clean              0.955    0.917  +0.038 ± 0.042   0.37
-worst case         0.934    0.792  +0.142 ± 0.060  0.016
-all-l2 at 1        0.934    0.792  +0.142 ± 0.060  0.016
-all-linf at 0.05   0.945    0.853  +0.092 ± 0.053  0.078
+clean              0.955    0.917  +0.038 ± 0.042   0.36
+worst case         0.934    0.792  +0.142 ± 0.060  0.017
+all-l2 at 1        0.934    0.792  +0.142 ± 0.060  0.017
+all-linf at 0.05   0.945    0.853  +0.092 ± 0.053  0.077
 """
 
 

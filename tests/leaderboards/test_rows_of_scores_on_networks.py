@@ -4,12 +4,19 @@ import json
 import re
 from pathlib import PureWindowsPath
 
+import numpy as np
 import pytest
 import row_world
 import torch
+from row_tampering import reseal, with_scores
 from row_world import bench, put, rows, run_suite, submit, verify
+from safetensors.numpy import load
 
+from bench.cards.catalog import Catalog
 from bench.detectors.weights import save_tensors
+from bench.leaderboards.arithmetic import ScoreTable, rightly_classified
+from bench.leaderboards.claims import check_claims
+from bench.leaderboards.row import SCORES_SUFFIX, read_row
 
 NET = """
     import torch
@@ -81,3 +88,85 @@ def test_other_uses_of_the_sign_are_refused_in_a_row(world, name):
     done = verify(world, changed)
     assert done.exit_code == 2 and "Traceback" not in done.output
     assert "detector.name" in " ".join(done.output.split())
+
+
+# --------------------------------------------------------------------------- its classifier
+
+
+@pytest.fixture
+def row_path(world, tmp_path):
+    """A copy of the row and its files, which a test may change."""
+    (row,) = rows(world)
+    for path in row.parent.glob(f"{row.stem}.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path / row.name
+
+
+def problems_of(world, row_path, row, arrays=None):
+    """What level `claimed` finds where a forger seals the changed row, and its changed arrays, again."""
+    files = {}
+    if arrays is not None:
+        row, files[SCORES_SUFFIX] = with_scores(row, arrays)
+    sealed = reseal(row_path, row, files)
+    return check_claims(read_row(sealed), sealed, Catalog(world), None).problems
+
+
+def test_the_files_say_of_every_test_image_whether_its_class_was_predicted(world, row_path):
+    row, right = read_row(row_path), arrays_of(row_path)["right"]
+    assert right.dtype == np.int8 and set(right.tolist()) == {0, 1}
+    assert len(right) == row.scores.sets["test"] == 40
+    assert row.id_accuracy == right.mean() and 0.0 < row.id_accuracy < 1.0
+    assert problems_of(world, row_path, row) == []
+
+
+@pytest.mark.parametrize("given", [0.125, 1.0])
+def test_an_id_accuracy_that_does_not_follow_from_the_files_is_not_claimed(world, row_path, given):
+    row = read_row(row_path)
+    (problem,) = problems_of(world, row_path, row.model_copy(update={"id_accuracy": given}))
+    told = f"{row.id_accuracy:.6g}"
+    assert problem == f"id_accuracy is given as {given:.6g}, and 'right' in the file of scores makes it {told}."
+    sealed = reseal(row_path, row.model_copy(update={"id_accuracy": given}))
+    said = verify(world, sealed, "claimed")
+    assert said.exit_code == 1 and "id_accuracy is given as" in said.stderr
+
+
+def test_an_id_accuracy_cannot_be_left_out_or_come_without_its_files(world, row_path):
+    row, arrays = read_row(row_path), arrays_of(row_path)
+    told = f"{row.id_accuracy:.6g}"
+    (problem,) = problems_of(world, row_path, row.model_copy(update={"id_accuracy": None}))
+    assert problem == f"id_accuracy is given as none, and 'right' in the file of scores makes it {told}."
+    without = {name: array for name, array in arrays.items() if name != "right"}
+    (problem,) = problems_of(world, row_path, row, without)
+    assert problem == f"id_accuracy is given as {told}, and the file of scores has no 'right' to tell it from."
+    assert problems_of(world, row_path, row.model_copy(update={"id_accuracy": None}), without) == []
+
+
+@pytest.mark.parametrize("change", [lambda right: right[:-1], lambda right: right.astype(np.int64)])
+def test_right_ones_of_another_form_are_refused(world, row_path, change):
+    row, arrays = read_row(row_path), arrays_of(row_path)
+    (problem,) = problems_of(world, row_path, row, {**arrays, "right": change(arrays["right"])})
+    assert problem.startswith("scores 'right' are ") and problem.endswith("they must be int8 (40,).")
+
+
+def test_right_ones_that_are_forged_with_the_figure_are_found_by_the_weights(world, row_path):
+    row, arrays = read_row(row_path), arrays_of(row_path)
+    ones = {**arrays, "right": np.ones_like(arrays["right"])}
+    forged, scores = with_scores(row.model_copy(update={"id_accuracy": 1.0}), ones)
+    sealed = reseal(row_path, forged, {SCORES_SUFFIX: scores})
+    assert check_claims(read_row(sealed), sealed, Catalog(world), None).problems == []
+    said = verify(world, sealed, "re-scored")
+    assert said.exit_code == 1 and "id_accuracy is given as 1.0, and the weights make it" in said.stderr
+
+
+def test_images_without_a_label_are_not_counted():
+    labels, predicted = np.array([0, 1, -1, 2]), np.array([0, 0, 0, 2])
+    right = rightly_classified(labels, predicted)
+    assert right.tolist() == [1, 0, -1, 1] and right.dtype == np.int8
+    assert ScoreTable({"test": 4}, (), {"right": right}).id_accuracy() == 2 / 3
+    assert rightly_classified(labels, np.full(4, -1)) is rightly_classified(np.full(4, -1), predicted) is None
+    assert ScoreTable({"test": 4}, (), {}).id_accuracy() is None
+    assert ScoreTable({"test": 2}, (), {"right": np.full(2, -1, np.int8)}).id_accuracy() is None
+
+
+def arrays_of(row_path):
+    return load(row_path.with_name(read_row(row_path).scores.file).read_bytes())
