@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 import bench
 from bench.cards.threat import Side
-from bench.evaluation.auditing import Audit
+from bench.evaluation.auditing import Audit, first_that_ends
 from bench.evaluation.results import CellMeta
-from bench.evaluation.spending import Evidence, cheaper_forms
+from bench.evaluation.spending import ROUNDS, Evidence, cheaper_forms
 from bench.metrics import clip_beyond_targets, delong_components
 
 FULL = {"steps": 100, "restarts": 5}
@@ -75,14 +75,19 @@ def drawn(forms: list[Attacked], evidence: Evidence, count: int) -> Iterator[Dra
     counting = [name for name in names if full.meta.sets[name].counts]
     truth = mean_auroc(full, full.scores, places, counting)
     for _ in range(count):
-        chosen = [generator.choice(rows, evidence.audited(len(rows)), replace=False) for rows in ends.values()]
-        rows = np.sort(np.concatenate(chosen))
-        audit = Audit(
-            side=Side.EVADE, places=places, rows=rows, full=full.scores[rows],
-            cheaper=[form.scores[rows] for form in cheaper], opponents=dict.fromkeys(names, full.ids),
-            counting=counting, evidence=evidence,
-        )  # fmt: skip
-        form = audit.form()
+        shuffled = [generator.permutation(rows) for rows in ends.values()]
+
+        def after(rounds: int, shuffled: list[NDArray[np.int64]] = shuffled) -> Audit:
+            chosen = [rows[: evidence.audited(len(rows), rounds)] for rows in shuffled]
+            rows = np.sort(np.concatenate(chosen))
+            return Audit(
+                side=Side.EVADE, places=places, rows=rows, full=full.scores[rows],
+                cheaper=[form.scores[rows] for form in cheaper], opponents=dict.fromkeys(names, full.ids),
+                counting=counting, evidence=evidence, last=rounds == ROUNDS,
+            )  # fmt: skip
+
+        audit = first_that_ends(after(rounds) for rounds in range(1, ROUNDS + 1))
+        form, rows = audit.form(), audit.rows
         spent = int(sum(one.gradients[rows].sum() for one in cheaper) + full.gradients[rows].sum())
         spent += int(np.delete(forms[form].gradients, rows).sum())
         scores = forms[form].scores.copy()

@@ -99,7 +99,11 @@ def command(
         typer.Option(help="How far the AUROC of a cheaper attack may lie from the full budget's, by the audit; 0.001."),
     ] = None,
     audit: Annotated[
-        float | None, typer.Option(help="Share of each set's images that are audited; 0.1, and at least 20 images.")
+        float | None,
+        typer.Option(
+            help="Largest share of each set's images that is audited; 0.1, and at least 20 images."
+            " Smaller ones are tried before."
+        ),
     ] = None,
     precision: Annotated[
         Precision | None,

@@ -203,12 +203,14 @@ def _cost(planned: PlannedCell, bench: Workbench, clock: "_Clock") -> CellCost:
 
 
 def _audited(planned: PlannedCell, images: Images) -> int:
-    """How many images of a cell get the whole budget whatever comes of it; 0 where all of them do."""
+    """How many images of a cell get the whole budget at least; 0 where all of them do."""
     evidence = planned.ingredients.evidence
     test = {"test": len(images.test)}
     ood = {name: len(chosen) for name, chosen in images.ood.items()}
     sets = ood if planned.ingredients.side is Side.EVADE else test
-    return 0 if evidence is None or not evidence.spares(sets) else sum(map(evidence.audited, sets.values()))
+    if evidence is None or not evidence.spares(sets):
+        return 0
+    return sum(evidence.audited(size, rounds=1) for size in sets.values())
 
 
 def attacked(planned: PlannedCell, images: Images) -> int:

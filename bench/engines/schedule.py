@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from bench.engines.base import Failure, Unit
 from bench.errors import CellError
 from bench.evaluation.planned import Part, PlannedCell, Wave
+from bench.evaluation.spending import ROUNDS
 
 _TRIES = 3
 """A unit over which so many workers died is not tried again."""
@@ -20,7 +21,7 @@ class _Node:
         waits: Keys of the cells that have to be settled before it.
         shares: Of its images, by their part; None where it is computed in one.
         parts: Those at hand, in order.
-        audited: Packed shares of the audit, once all of them are there.
+        audited: Packed shares of the audit's rounds that are done.
     """
 
     planned: PlannedCell
@@ -112,18 +113,20 @@ class Schedule:
             if len(node.shares) == len(node.parts):
                 shares = tuple(node.shares[part] for part in node.parts)
                 node.shares.clear()
-                self._cut[:0] = self._after(node, unit.part.wave, shares)
+                self._cut[:0] = self._after(node, unit.part, shares)
 
-    def _after(self, node: _Node, wave: Wave, shares: tuple[bytes, ...]) -> list[Unit]:
-        """What follows once all images of a wave are attacked: the others, or the cell itself."""
+    def _after(self, node: _Node, part: Part, shares: tuple[bytes, ...]) -> list[Unit]:
+        """What follows once all images of a wave are attacked: the next one, or the cell itself."""
         failed = self._failures(node)
-        if wave is Wave.AUDIT:
-            node.parts, node.audited = self._parts(Wave.REST), shares
-            return [Unit(node.planned, part, shares, failed) for part in node.parts]
-        return [Unit(node.planned, shares=(*node.audited, *shares), failed=failed)]
+        if part.wave is not Wave.AUDIT:
+            return [Unit(node.planned, shares=(*node.audited, *shares), failed=failed)]
+        following = part.round + 1
+        node.audited = (*node.audited, *shares)
+        node.parts = self._parts(Wave.AUDIT, following) if following < ROUNDS else self._parts(Wave.REST)
+        return [Unit(node.planned, part, node.audited, failed) for part in node.parts]
 
-    def _parts(self, wave: Wave) -> tuple[Part, ...]:
-        return tuple(Part(number, self.workers, wave) for number in range(self.workers))
+    def _parts(self, wave: Wave, number: int = 0) -> tuple[Part, ...]:
+        return tuple(Part(worker, self.workers, wave, number) for worker in range(self.workers))
 
     def lost(self, worker: int, how: str) -> None:
         """A worker died: its unit is handed out again, unless it has killed several.

@@ -84,7 +84,8 @@ def evaluate(
             enough; False spends it on all.
         tolerance: How far the AUROC of a cheaper attack may lie from that of the full budget, by the audit; above 0
             and at most 0.1.
-        audit: Share of the images of each set that are audited, at least 20 of them; above 0 and at most 1.
+        audit: Share of the images of each set that are audited at most, at least 20 of them; above 0 and at most 1. A
+            smaller sample is tried before.
         precision: The arithmetic of the first half of an attack's steps, on a copy that agrees with the detector:
             "float32" takes no copy; "tf32", "bf16", or "auto" for the fastest that the device declares to have.
         compile_copy: Compile that copy.

@@ -22,7 +22,7 @@ from bench.evaluation.pixels import Pixels
 from bench.evaluation.planned import Part, Wave
 from bench.evaluation.results import EvidenceFigures
 from bench.evaluation.scoring import device_of, predict_classes
-from bench.evaluation.spending import cheaper_forms
+from bench.evaluation.spending import ROUNDS, cheaper_forms
 from bench.evaluation.waves import Task, audit_of, tasks_of
 from bench.metrics.scores import Scores
 from bench.threat_models.base import Budget, Context
@@ -97,9 +97,11 @@ def _attack_all(order: Order, assault: Assault) -> Pieces:
     """All images, in one process."""
     if order.evidence is None:
         return attack_part(order, WHOLE, so_far=assault)
-    audited = attack_part(order, Part(wave=Wave.AUDIT), so_far=assault)
-    rest = attack_part(order, Part(wave=Wave.REST), audited, so_far=assault)
-    return {direction: [*audited[direction], *rest[direction]] for direction in audited}
+    found: Pieces = {run.direction: [] for run in runs_of(order)}
+    for part in (*(Part(wave=Wave.AUDIT, round=number) for number in range(ROUNDS)), Part(wave=Wave.REST)):
+        more = attack_part(order, part, found, so_far=assault)
+        found = {direction: [*pieces, *more[direction]] for direction, pieces in found.items()}
+    return found
 
 
 def attack_part(
@@ -110,7 +112,7 @@ def attack_part(
     Args:
         order: What to attack with what.
         part: Which images.
-        audited: The pieces of the whole audit, where these are the other images.
+        audited: The pieces of the audit so far, where these are images of a later round or the other ones.
         so_far: Where progress finds the scores of earlier runs; None where there are none.
     """
     assault = so_far if so_far is not None else untouched_assault(order.clean, order.predicted)
@@ -151,7 +153,7 @@ def _attack(order: Order, run: Run, context: Context, task: Task, assault: Assau
             crafted = craft(
                 order.detector, threat, pixels.at(rows), clean[rows], ids=ids[torch.from_numpy(rows)].to(device),
                 budget=Budget(ingredients.norm, ingredients.eps), context=replace(asked, micro_batch=size),
-                earlier=earlier,
+                earlier=earlier, batch=min(task.batch, size),
             )  # fmt: skip
             return crafted, predict_classes(order.detector, crafted.images, size)
 

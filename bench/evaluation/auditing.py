@@ -1,13 +1,14 @@
 """Which images get the whole budget whatever comes of it, and what they say about the others.
 
 The full budget is spent on a random sample of the images of every set, and so are cheaper forms of the attack. The
-cheapest form whose AUROC agrees with that of the full budget on the sample is enough for the other images. What the
+cheapest form whose AUROC agrees with that of the full budget on the sample is enough for the other images; where there
+is none, the sample grows, up to the share that was asked for, since a small one often tells enough. What the
 full budget would have come to on all of them is estimated without bias, as in two-phase sampling, with the cheaper form
 as the control variate. Nothing here depends on how images are cut for processes, or on their order.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,27 +21,31 @@ from bench.cards.threat import Side
 from bench.datasets.base import ImageSet
 from bench.evaluation.images import TEST
 from bench.evaluation.results import EvidenceFigures, FullBudgetFigures, MeanMetrics, SetMetrics
-from bench.evaluation.spending import Evidence
+from bench.evaluation.spending import ROUNDS, Evidence
 from bench.metrics.scores import FloatArray, Scores
 from bench.metrics.two_phase import FullBudget, Shift, at_full_budget, full_budget_shift
 
 _DRAW = 1_000_003
 """The draw of the audit: another one than any that an attack takes for its starts."""
-_ERROR = 5.0
-"""Where the error of the shift is larger than so many tolerances, the audit says too little."""
+_ERROR, _ERROR_BEFORE = 5.0, 3.0
+"""Where the error of the shift is larger than so many tolerances, the audit says too little: at its end, and in the
+rounds before, of which each has another chance to be wrong."""
 
 _Figures = TypeVar("_Figures", SetMetrics, MeanMetrics)
 
 
-def audited_rows(sets: Mapping[str, ImageSet], evidence: Evidence, seed: int) -> NDArray[np.int64]:
-    """Positions of the audited images among those of all sets, one after the other; ascending.
+def audited_rows(
+    sets: Mapping[str, ImageSet], evidence: Evidence, seed: int, rounds: int = ROUNDS
+) -> NDArray[np.int64]:
+    """Positions of the images that are audited after so many rounds among those of all sets, one after the other.
 
     Each set gives its share: those of its images with the smallest random numbers, which depend on (seed, sample id).
+    So every round holds those before it. Ascending.
     """
     found, before = [], 0
     for images in sets.values():
         drawn = randomness.uniform(seed, images.ids, _DRAW, (1,))[:, 0]
-        chosen = torch.argsort(drawn, stable=True)[: evidence.audited(len(images))]
+        chosen = torch.argsort(drawn, stable=True)[: evidence.audited(len(images), rounds)]
         found.append(np.sort(chosen.numpy().astype(np.int64)) + before)
         before += len(images)
     return np.concatenate(found)
@@ -48,7 +53,7 @@ def audited_rows(sets: Mapping[str, ImageSet], evidence: Evidence, seed: int) ->
 
 @dataclass(frozen=True)
 class Audit:
-    """An audit of one run of an attack, which has come to an end.
+    """An audit of one run of an attack, after one of its rounds.
 
     Attributes:
         side: The attacked side.
@@ -59,6 +64,7 @@ class Audit:
         opponents: By OOD set the scores of the other side: of the ID test images, or of the set under an alarm.
         counting: The OOD sets that enter the mean.
         evidence: What is asked for.
+        last: Whether no round follows, whatever comes of it.
     """
 
     side: Side
@@ -69,20 +75,26 @@ class Audit:
     opponents: Mapping[str, Scores]
     counting: Sequence[str]
     evidence: Evidence
+    last: bool = True
 
     def form(self) -> int:
         """The cheapest form that the audit agrees with; one past the last where none is.
 
         It agrees where the means of the AUROCs, over the sets that count and over all of them, are shifted from those
-        at the full budget by no more than the tolerance, with an error of no more than `_ERROR` tolerances.
+        at the full budget by no more than the tolerance, with an error of no more than a few tolerances.
         """
-        every = tuple(self.opponents)
+        every, tolerance = tuple(self.opponents), self.evidence.tolerance
+        most = tolerance * (_ERROR if self.last else _ERROR_BEFORE)
         for number in range(len(self.cheaper)):
             shifts = [self._shift(number, names) for names in dict.fromkeys((tuple(self.counting), every))]
-            tolerance = self.evidence.tolerance
-            if all(abs(shift.mean) <= tolerance and shift.half <= _ERROR * tolerance for shift in shifts):
+            if all(abs(shift.mean) <= tolerance and shift.half <= most for shift in shifts):
                 return number
         return len(self.cheaper)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no round follows: a form is found, or this was the last one."""
+        return self.last or self.form() < len(self.cheaper)
 
     def estimates(self, form: int, scores: Scores) -> dict[str, FullBudget]:
         """By OOD set its AUROC at the full budget, and that of the mean over the sets that count by the name "".
@@ -138,6 +150,17 @@ class Audit:
         if self.side is Side.ALARM:
             return metrics.delong_components(scores, self.opponents[name])[0]
         return metrics.delong_components(self.opponents[name], scores)[1]
+
+
+def first_that_ends(audits: Iterable[Audit]) -> Audit:
+    """Of the rounds of an audit, in order, the one after which none follows, or the last that there is."""
+    found: Audit | None = None
+    for audit in audits:
+        found = audit
+        if audit.ended:
+            break
+    assert found is not None
+    return found
 
 
 def evidence_figures(

@@ -103,7 +103,7 @@ _COLUMNS = ("scores", "last_scores", "norm", "gradients", "queries", "status", "
 
 def craft(
     detector: Detector, threat: Threat, x: Tensor, clean: Scores, *, ids: Tensor, budget: Budget, context: Context,
-    earlier: Tensor | None = None,
+    earlier: Tensor | None = None, batch: int | None = None,
 ) -> Crafted:  # fmt: skip
     """Attack images and check what comes back.
 
@@ -121,13 +121,15 @@ def craft(
         context: Side, seed, stop target and what the attacker may use.
         earlier: (N, C, H, W) points that are known already: one that scores better counts. Not of a random detector,
             whose scores differ from draw to draw.
+        batch: Images of a pass of the attack itself, at most the context's micro-batch; what it found is scored at
+            that one.
 
     Raises:
         CellError: The threat returned something else than one entry an image, or a score is not finite.
     """
 
     def attempt(rows: Tensor, chosen: Context) -> Crafted:
-        return attempt_attack(detector, threat, x[rows], ids=ids[rows], budget=budget, context=chosen)
+        return attempt_attack(detector, threat, x[rows], ids=ids[rows], budget=budget, context=chosen, batch=batch)
 
     if detector.info.random:
         context = replace(context, stop_target=None)  # a score that lies beyond it in one draw need not in another
@@ -187,10 +189,12 @@ def _again(
 
 
 def attempt_attack(
-    detector: Detector, threat: Threat, x: Tensor, *, ids: Tensor, budget: Budget, context: Context
-) -> Crafted:
+    detector: Detector, threat: Threat, x: Tensor, *, ids: Tensor, budget: Budget, context: Context,
+    batch: int | None = None,
+) -> Crafted:  # fmt: skip
     """One run of the threat, measured; infeasible images become the clean ones. Arguments as in `craft`."""
-    result = threat.run(detector, x.clone(), ids=ids, budget=budget, context=context)
+    searching = context if batch is None else replace(context, micro_batch=batch)
+    result = threat.run(detector, x.clone(), ids=ids, budget=budget, context=searching)
     _check_entries(result, x, type(threat).__name__)
     images = result.images.detach().to(device=x.device, dtype=torch.float32)
     last = result.last_images.detach().to(device=x.device, dtype=torch.float32)

@@ -98,11 +98,13 @@ class Part:
         number: From 0.
         count: How many shares there are.
         wave: The images that are shared: all of them, those of the audit, or the others, whose budget depends on it.
+        round: Of an audit, from 0.
     """
 
     number: int = 0
     count: int = 1
     wave: Wave = Wave.ALL
+    round: int = 0
 
     def rows(self, images: int, micro_batch: int) -> slice:
         """Which of so many images are this share's; none where there are fewer pieces than shares.

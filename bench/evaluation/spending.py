@@ -17,8 +17,12 @@ _FORMS = ((10, 1), (20, 2), (20, 5), (50, 5))
 _SAVES = 4
 """A form is tried where it spends at most one part in so many of the full budget."""
 
-_LEAST = 20
-"""Images of a set that are audited at least: fewer say nothing about the others."""
+ROUNDS = 3
+"""An audit is drawn in so many rounds, each three times as large as those before it, and ends with the first that finds
+a form."""
+
+_LEAST, _LEAST_AT_FIRST = 20, 7
+"""Images of a set that are audited at least, in all rounds and in the first: fewer say nothing about the others."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Evidence:
 
     Attributes:
         tolerance: How far the AUROC of the cheaper form may lie from that of the full budget, by the audit's word.
-        audit: Share of the images of each set on which the full budget is spent whatever comes of it.
+        audit: Share of the images of each set on which the full budget is spent whatever comes of it, if none of the
+            smaller samples before says enough.
 
     Raises:
         UsageError: A number is out of its range.
@@ -41,9 +46,10 @@ class Evidence:
             if not 0.0 < value <= most:
                 raise UsageError(f"{name} is {value:g}; allowed is a number above 0 and at most {most:g}.")
 
-    def audited(self, images: int) -> int:
-        """How many of so many images of a set are audited."""
-        return min(images, max(_LEAST, math.ceil(self.audit * images)))
+    def audited(self, images: int, rounds: int = ROUNDS) -> int:
+        """How many of so many images of a set are audited after so many rounds."""
+        most = min(images, max(_LEAST, math.ceil(self.audit * images)))
+        return min(most, max(_LEAST_AT_FIRST, math.ceil(most / 3.0 ** (ROUNDS - rounds))))
 
     def spares(self, images: Mapping[str, int]) -> bool:
         """Whether an audit leaves enough images of these sets to be worth it: it costs more than it is itself."""

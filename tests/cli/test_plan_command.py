@@ -162,8 +162,8 @@ def test_durations_are_said_in_two_units_at_most(seconds, said):
 
 @pytest.mark.parametrize(
     ("side", "ood", "audited"),
-    [(Side.EVADE, 1000, 2 * 100), (Side.EVADE, 100, 2 * 20), (Side.EVADE, 30, 0), (Side.ALARM, 30, 50)],
-    ids=["a tenth", "the least", "too few to be worth it", "the other side"],
+    [(Side.EVADE, 1000, 2 * 12), (Side.EVADE, 100, 2 * 7), (Side.EVADE, 30, 0), (Side.ALARM, 30, 7)],
+    ids=["a ninth of a tenth", "the least", "too few to be worth it", "the other side"],
 )
 def test_the_images_that_are_audited_are_counted_as_a_cell_counts_them(side, ood, audited):
     asked = SimpleNamespace(ingredients=SimpleNamespace(evidence=Evidence(), side=side))

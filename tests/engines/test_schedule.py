@@ -75,14 +75,18 @@ def test_where_an_audit_decides_the_other_images_wait_for_all_of_it(planned):
     schedule.lost(0, "by SIGKILL")
     assert schedule.next(1) == first
     schedule.done(1, b"first")
-    rest = [schedule.next(0), schedule.next(1)]
-    assert [(unit.part, unit.shares) for unit in rest] == [
-        (Part(number, 2, Wave.REST), (b"first", b"second")) for number in (0, 1)
-    ]
-    schedule.done(1, b"fourth")
-    schedule.done(0, b"third")
+    packed = [b"first", b"second"]
+    for wave, number in ((Wave.AUDIT, 1), (Wave.AUDIT, 2), (Wave.REST, 0)):
+        following = [schedule.next(0), schedule.next(1)]
+        assert [(unit.part, unit.shares) for unit in following] == [
+            (Part(worker, 2, wave, number), tuple(packed)) for worker in (0, 1)
+        ]
+        assert schedule.next(2) is None
+        schedule.done(1, f"{wave} {number} of 1".encode())
+        schedule.done(0, f"{wave} {number} of 0".encode())
+        packed += [f"{wave} {number} of {worker}".encode() for worker in (0, 1)]
     last = schedule.next(0)
-    assert (last.part, last.shares) == (None, (b"first", b"second", b"third", b"fourth"))
+    assert (last.part, last.shares) == (None, tuple(packed))
 
 
 def test_one_worker_is_given_whole_cells(planned):

@@ -71,13 +71,18 @@ def test_a_wave_of_the_audit_comes_before_the_rest_and_the_cell_last():
     schedule.done(1, b"b")
     assert schedule.next(1) is None
     schedule.done(0, b"a")
+    for number in (1, 2):
+        later = [schedule.next(0), schedule.next(1)]
+        assert [unit.part for unit in later] == [Part(worker, 2, Wave.AUDIT, number) for worker in (0, 1)]
+        schedule.done(0, b"")
+        schedule.done(1, b"")
     rest = [schedule.next(0), schedule.next(1)]
     assert [unit.part for unit in rest] == [Part(0, 2, Wave.REST), Part(1, 2, Wave.REST)]
-    assert all(unit.shares == (b"a", b"b") for unit in rest)
+    assert all(unit.shares == (b"a", b"b", b"", b"", b"", b"") for unit in rest)
     schedule.done(0, b"c")
     schedule.done(1, b"d")
     last = schedule.next(1)
-    assert (last.part, last.shares) == (None, (b"a", b"b", b"c", b"d"))
+    assert (last.part, last.shares) == (None, (b"a", b"b", b"", b"", b"", b"", b"c", b"d"))
     schedule.done(1, "cell 0")
     assert schedule.settled == {"cell 0": "cell 0"}
 

@@ -13,16 +13,18 @@ from bench.cards.catalog import Catalog
 from bench.cards.threat import Side
 from bench.datasets.base import ImageSet
 from bench.errors import UsageError
-from bench.evaluation.auditing import Audit, audited_rows
+from bench.evaluation.auditing import Audit, audited_rows, first_that_ends
 from bench.evaluation.engine import CellDone, run_plan
 from bench.evaluation.pieces import Share
 from bench.evaluation.plan import plan
 from bench.evaluation.planned import Part, Wave
-from bench.evaluation.spending import Evidence, cheaper_forms
+from bench.evaluation.spending import ROUNDS, Evidence, cheaper_forms
 from bench.evaluation.store import MemoryStore
+from bench.evaluation.waves import _batch
 from bench.evaluation.workbench import Workbench
 
 LOOSE, STRICT = Evidence(tolerance=0.1), Evidence(tolerance=1e-12)
+DIFFERS = 5  # a seed with which the whole budget finds more than the cheaper forms on an audited image
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_audited_images_end_where_the_whole_budget_brings_them_and_the_others_wh
     assert evidence.params == {"steps": 10, "restarts": 1}
     rows = {name: attacked(each, side) for name, each in (("found", found), ("full", full), ("cheap", cheap))}
     audited = rows["found"]["gradients"] > 10
-    assert evidence.audited == audited.sum() == (20 if side == "alarm" else 60)
+    assert evidence.audited == audited.sum() == (7 if side == "alarm" else 21)  # the first round says enough
     for name, mine in (("full", audited), ("cheap", ~audited)):
         columns = ["id", "score", "norm", "status"]
         pd.testing.assert_frame_equal(rows["found"].loc[mine, columns], rows[name].loc[mine, columns])
@@ -85,7 +87,8 @@ def test_what_the_whole_budget_comes_to_lies_in_the_interval_of_the_audit(cell, 
 
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_where_no_form_agrees_every_image_gets_the_whole_budget(cell, early_stop):
-    found, full = cell(evidence=STRICT, early_stop=early_stop), cell(early_stop=early_stop)
+    options = {"early_stop": early_stop, "seed": DIFFERS}
+    found, full = cell(evidence=STRICT, **options), cell(**options)
     assert found.meta.evidence.params == {}
     assert (found.meta.evidence.sets, found.meta.evidence.mean) == ({}, None)
     pd.testing.assert_frame_equal(
@@ -100,16 +103,15 @@ def test_where_no_form_agrees_every_image_gets_the_whole_budget(cell, early_stop
 @pytest.mark.parametrize("evidence", [LOOSE, STRICT])
 @pytest.mark.parametrize("side", ["evade", "alarm"])
 def test_a_cell_is_the_same_bits_in_how_many_parts_its_waves_are_cut(catalog, cell, evidence, side):
-    whole = cell(evidence=evidence, side=side)
-    planned = one(catalog, evidence=evidence, side=side)[-1]
+    whole = cell(evidence=evidence, side=side, seed=DIFFERS)
+    planned = one(catalog, evidence=evidence, side=side, seed=DIFFERS)[-1]
     bench, count = Workbench(catalog, MemoryStore()), 3
     shares: list[Share] = []
-    for wave in (Wave.AUDIT, Wave.REST):
+    for wave, number in (*((Wave.AUDIT, number) for number in range(ROUNDS)), (Wave.REST, 0)):
         earlier = tuple(shares)
         shares += [
-            bench.share(planned, Part(number, count, wave), lambda *_: None, earlier if wave is Wave.REST else ())
-            for number in (2, 0, 1)
-        ]  # fmt: skip
+            bench.share(planned, Part(worker, count, wave, number), lambda *_: None, earlier) for worker in (2, 0, 1)
+        ]
     cut = bench.compute(planned, lambda *_: None, shares)
     pd.testing.assert_frame_equal(whole.samples, cut.samples, check_exact=True)
     assert whole.meta.model_copy(update={"seconds": 0.0}) == cut.meta.model_copy(update={"seconds": 0.0})
@@ -187,6 +189,57 @@ def test_a_longer_audit_holds_the_shorter_one():
     sets = sets_of(400)
     short, long = (set(audited_rows(sets, Evidence(audit=share), 5).tolist()) for share in (0.1, 0.3))
     assert short < long
+
+
+@pytest.mark.parametrize(("images", "rounds"), [
+    (5, (5, 5, 5)), (60, (7, 7, 20)), (200, (7, 7, 20)), (300, (7, 10, 30)), (1000, (12, 34, 100)),
+])  # fmt: skip
+def test_rounds_of_an_audit_grow_to_the_share_that_was_asked_for(images, rounds):
+    assert tuple(Evidence().audited(images, number) for number in (1, 2, 3)) == rounds
+    assert Evidence().audited(images) == rounds[-1]
+    sets = sets_of(images)
+    drawn = [set(audited_rows(sets, Evidence(), 0, number).tolist()) for number in (1, 2, 3)]
+    assert drawn[0] <= drawn[1] <= drawn[2]
+    assert tuple(map(len, drawn)) == rounds
+
+
+def test_an_audit_ends_with_the_first_round_that_finds_a_form_or_with_the_last():
+    full = np.full(40, 0.6)
+    unsure, sure = (replace(audit(full, full - change), last=False) for change in (0.05, 0.0))
+    given = iter([unsure, sure, unsure])
+    assert first_that_ends(given) is sure
+    assert next(given) is unsure  # rounds that nobody needs are not looked at
+    assert first_that_ends([unsure, unsure]) is unsure
+    assert not unsure.ended
+    assert sure.ended
+    assert replace(unsure, last=True).ended
+
+
+def test_before_its_last_round_an_audit_must_be_surer():
+    full = np.full(40, 0.6)
+    uneven = full + 0.04 * np.tile([1.0, -1.0], 20)  # a mean of 0, and some error
+    half = audit(full, uneven, tolerance=1e-9)._shift(0, ["a"]).half
+    for last, most in ((True, 5), (False, 3)):
+        for times, form in ((1.01, 0), (0.99, 1)):  # the tolerance itself is part of the error
+            tolerance = times * half / (most**2 - 1) ** 0.5
+            assert replace(audit(full, uneven, tolerance=tolerance), last=last).form() == form, (last, times)
+
+
+@pytest.mark.parametrize(("images", "batch"), [(0, 16), (1, 16), (32, 16), (33, 32), (42, 32), (64, 32), (65, 64),
+                                               (120, 64), (129, 128), (1000, 128)])  # fmt: skip
+def test_an_audit_goes_in_batches_that_two_processes_fill(images, batch):
+    assert _batch(images, 128) == batch
+    assert _batch(images, 8) == 8
+
+
+@pytest.mark.parametrize(("tolerance", "asked"), [(0.1, [7] * 3), (1e-12, [20] * 3)])
+def test_later_rounds_attack_nothing_where_an_earlier_one_ended_the_audit(catalog, tolerance, asked):
+    planned = one(catalog, evidence=Evidence(tolerance=tolerance), seed=DIFFERS)[-1]
+    bench, shares = Workbench(catalog, MemoryStore()), []
+    for number in range(ROUNDS):
+        shares.append(bench.share(planned, Part(0, 1, Wave.AUDIT, number), lambda *_: None, tuple(shares)))
+    rows = np.concatenate([p.rows for share in shares for p in share.pieces[Side.EVADE] if p.form == 2])
+    assert len(rows) == len(set(rows.tolist())) == sum(asked)
 
 
 def audit(full, *cheaper, tolerance=0.01, counting=("a",)):
