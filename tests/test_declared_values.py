@@ -99,7 +99,8 @@ def of_class(kind: type) -> Iterator[tuple[str, str]]:
 
 def of_function(function: Any) -> Iterator[tuple[str, str]]:
     for argument in inspect.signature(function).parameters.values():
-        if argument.default is not argument.empty and plain(argument.default):
+        injected = argument.name.startswith("_ray")  # by Ray into methods of actors, once one of them was started
+        if argument.default is not argument.empty and plain(argument.default) and not injected:
             yield argument.name, said(argument.default)
 
 
