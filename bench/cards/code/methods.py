@@ -61,7 +61,7 @@ def check_unrun(path: str, workspace: Path | None, wanted: Wanted | None) -> tup
     if module in sys.modules or wanted is None:
         return module, attribute
     named = look_up(module, attribute, workspace)
-    own = module.partition(".")[0] == "bench" or lies_below(find_module(module, workspace), workspace)
+    own = lies_below(find_module(module, workspace), workspace)
     if wanted.needs_bench and not own and not named.knows_bench:
         raise CardError(
             f"method '{path}': the installed module '{module}' imports nothing of bench, so it holds no "
@@ -95,7 +95,6 @@ def _described(found: Any) -> str:
 
 
 def _module(name: str, path: str, workspace: Path | None) -> ModuleType:
-    importlib.invalidate_caches()  # a module may have been written since the folder was last listed
     forget_changed(name, [workspace] if workspace is not None else [])
     try:
         return importlib.import_module(name)

@@ -97,8 +97,8 @@ def _is_current(name: str, digest: str) -> bool:
         return source == digest
     file = getattr(module, "__file__", None)
     try:
-        status = Path(file or "").stat()
-    except OSError:
+        status = Path(file).stat()
+    except (TypeError, OSError):  # it was made from no file, or that is gone
         return False
     return max(status.st_mtime, status.st_ctime) < _process_start()
 

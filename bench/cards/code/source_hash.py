@@ -187,7 +187,7 @@ def _located(name: str, where: tuple[str, ...]) -> ModuleSpec | None:
 
 @cache
 def _located_bench(name: str) -> ModuleSpec | None:
-    spec = PathFinder.find_spec("bench", sys.path) or _loaded("bench")
+    spec = _loaded("bench")
     for full in [*_parents(name)[1:], name] if "." in name else []:
         if spec is None or spec.submodule_search_locations is None:
             return None
