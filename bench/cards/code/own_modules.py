@@ -96,9 +96,11 @@ def _is_current(name: str, digest: str) -> bool:
     if source is not None:
         return source == digest
     file = getattr(module, "__file__", None)
+    if file is None:
+        return False
     try:
         status = Path(file).stat()
-    except (TypeError, OSError):  # it was made from no file, or that is gone
+    except OSError:
         return False
     return max(status.st_mtime, status.st_ctime) < _process_start()
 
