@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 import bench
 from bench.cards.base import content_hash
@@ -100,9 +101,13 @@ def build_recipe(spec: DetectorSpec, track: Track, catalog: Catalog, *, seed: in
     kind: type[Recipe] = import_method(spec.training.recipe, catalog.workspace, RECIPE)
     try:
         kind.Args.model_validate(spec.training.args)
-    except ValueError as error:
-        first = str(error).splitlines()[1:3]
-        raise CardError(f"training.args of '{spec.name}' on '{spec.track}': {' '.join(first).strip()}.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "args"
+        raise CardError(
+            f"training.args of '{spec.name}' on '{spec.track}': '{field}' is {str(first['input'])[:80]!r}: "
+            f"{first['msg']}; correct the card."
+        ) from error
     detector = load_for_training(spec, track.card, catalog, device)
     return kind(detector, track.training_data(), spec.training.args, seed=seed, device=device)
 
