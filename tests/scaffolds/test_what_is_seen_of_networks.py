@@ -210,6 +210,9 @@ def both(num_classes=2, outputs=2):
 def fails():
     raise RuntimeError
 
+def talks():
+    raise RuntimeError("\\n" + "x" * 400)
+
 def tells():
     raise RuntimeError("first\\nsecond")
 """
@@ -235,7 +238,7 @@ def test_the_first_of_several_usual_names_alone_is_given_the_classes(tmp_path):
 
 def test_a_failing_maker_is_told_by_its_first_line_or_its_kind(tmp_path):
     (tmp_path / "makes_nothing.py").write_text(MODULE.format(name="classes"))
-    for maker, reason in (("tells", "first"), ("fails", "RuntimeError")):
+    for maker, reason in (("tells", "first"), ("fails", "RuntimeError"), ("talks", "x" * 300)):
         with pytest.raises(UsageError) as caught:
             scaffold._made(Catalog(tmp_path), f"makes_nothing:{maker}", {}, 4)
         told = f"'makes_nothing:{maker}' makes no network ({reason}); give its arguments by --arg NAME=VALUE."

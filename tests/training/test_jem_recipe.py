@@ -56,6 +56,33 @@ def test_a_clipped_gradient_moves_no_pixel_further():
     assert torch.allclose(end, torch.full_like(end, 0.3))
 
 
+def test_a_step_is_its_formula_with_the_draws_of_its_generator():
+    start = torch.rand(3, *SHAPE, generator=seeded(1))
+    draws = torch.randn(start.shape, generator=seeded(0))
+    end = langevin(quadratic, start, seeded(0), steps=1, step_size=0.2, noise=0.5)
+    assert torch.allclose(end, (start + 0.2 * (0.25 - start) + 0.5 * draws).clamp(0.0, 1.0))
+    assert (end == 0).any() and (end == 1).any() and not end.requires_grad
+    for slope, moved in ((99.0, 0.1), (-99.0, -0.1), (0.05, 0.05)):
+        end = langevin(
+            lambda x, slope=slope: slope * x.flatten(1).sum(1), torch.full((1, *SHAPE), 0.5), seeded(0), steps=1,
+            step_size=1.0, noise=0.0, clip=0.1,
+        )  # fmt: skip
+        assert torch.allclose(end, torch.full_like(end, 0.5 + moved))
+    assert torch.equal(langevin(quadratic, start, seeded(0), steps=0, step_size=0.2, noise=0.5), start)
+
+
+def test_the_buffer_begins_and_begins_anew_with_uniform_images():
+    buffer = ReplayBuffer((5, *SHAPE), seeded(0), CPU)
+    assert torch.equal(buffer.images, torch.rand((5, *SHAPE), generator=seeded(0)))
+    draws = seeded(1)
+    order, share = torch.randperm(5, generator=draws)[:4], torch.rand(4, generator=draws)
+    noise = torch.rand((4, *SHAPE), generator=draws)
+    places, images = buffer.draw(4, 0.5, seeded(1))
+    assert torch.equal(places, order)
+    assert torch.equal(images, torch.where((share < 0.5)[:, None, None, None], noise, buffer.images[order]))
+    assert 0 < int((share < 0.5).sum()) < 4
+
+
 def test_the_buffer_gives_different_places_and_takes_back_what_was_drawn():
     buffer = ReplayBuffer((10, *SHAPE), seeded(0), CPU)
     before = buffer.images.clone()
