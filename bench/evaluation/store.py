@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -124,7 +124,20 @@ class Store:
             StoreError: The folder cannot be written, or the disk is full.
         """
         meta, files = cell_files.encode(cell)
-        target = self._folder(meta.key)
+        self.adopt(meta.key, files)
+        return Cell(meta, cell.samples, cell.arrays)
+
+    def adopt(self, key: str, files: Mapping[str, bytes]) -> None:
+        """Write the files of a cell as they are; a whole cell that is there already stays.
+
+        Args:
+            key: Of the cell.
+            files: Content by name; what does not fit counts as a damaged cell when it is read.
+
+        Raises:
+            StoreError: The folder cannot be written, or the disk is full.
+        """
+        target = self.folder(key)
         with said(self.root, "write"):
             if link := self._link_on_the_way(target):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(link))
@@ -132,8 +145,7 @@ class Store:
             with written_aside(self.root) as aside:
                 for name, content in files.items():
                     _write(aside / name, content)
-                self._publish(aside, target, meta.key)
-        return Cell(meta, cell.samples, cell.arrays)
+                self._publish(aside, target, key)
 
     def check_writable(self) -> None:
         """Raise unless a cell could be written here, and clear what dead writers left behind.
@@ -145,7 +157,12 @@ class Store:
             _write(aside / PROBE, b"probe")
             clear_leftovers(self.root, now=(aside / PROBE).stat().st_mtime)
 
-    def _folder(self, key: str) -> Path:
+    def folder(self, key: str) -> Path:
+        """Where the files of a cell lie.
+
+        Raises:
+            UsageError: It is no key.
+        """
         if not _KEY.fullmatch(key):
             raise UsageError(f"'{key}' is no key of a cell; a key is 64 hexadecimal digits.")
         return self.root / "cells" / key[:2] / key
@@ -179,7 +196,7 @@ class Store:
             listed: The key is the name of what was found, and not one that was computed: what holds no file of a cell
                 is none.
         """
-        folder = self._folder(key)
+        folder = self.folder(key)
         for last in (False, True):
             try:
                 meta = cell_files.read_meta(folder, key)
