@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from object_servers import s3
+
+__all__ = ["s3"]
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: waiting threads must not spin
 os.environ.setdefault("ROBUSTOOD_WORKERS", "1")  # processes of their own would not see what tests replace

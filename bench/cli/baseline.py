@@ -7,6 +7,7 @@ import typer
 
 from bench.cli.common import WorkspaceOption, catalog, console, say
 from bench.cli.options import comma_separated
+from bench.cli.places import DEFAULT, StoreArgument
 
 EXAMPLES = (
     "bench baseline runs --out baseline.json",
@@ -15,7 +16,7 @@ EXAMPLES = (
 
 
 def command(
-    run_dir: Annotated[Path, typer.Argument(help="The folder that `bench run --out` wrote.")] = Path("runs"),
+    run_dir: StoreArgument = DEFAULT,
     *,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write; baseline.json where none is named.")
@@ -28,7 +29,7 @@ def command(
 ) -> None:
     """Record a baseline: the figures of stored cells, and every score that they follow from.
 
-    The file is what `bench check --baseline` takes; keep it in version control. Where the folder holds several states
+    The file is what `bench check --baseline` takes; keep it in version control. Where the store holds several states
     of a cell, that of the cards and the code as they are now is recorded.
     """
     from bench.cli.stored import chosen_tables, say_notices

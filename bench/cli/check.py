@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice
+from bench.cli.places import DEFAULT, written_store
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -29,14 +30,20 @@ def command(
     *,
     baseline: Annotated[Path, typer.Option("--baseline", "-b", help="The file that `bench baseline` wrote.")],
     run: Annotated[
-        Path | None,
-        typer.Option("--run", help="Folder of cells to check, as they are; else those of the baseline are run now."),
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="STORE",
+            help="Folder or URL of cells to check, as they are; else those of the baseline are run now.",
+        ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="The largest change that does not count.")] = 0.005,
     alpha: Annotated[float, typer.Option(help="Chance of any false alarm over all cells together.")] = 0.01,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the summary as Markdown to this file.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that keeps the cells that are run now.")] = Path("runs"),
+    out: Annotated[
+        str, typer.Option(metavar="STORE", help="Folder or URL that keeps the cells that are run now.")
+    ] = DEFAULT,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     workspace: WorkspaceOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
@@ -76,7 +83,7 @@ def _check_numbers(tolerance: float, alpha: float) -> None:
 
 
 def _stored(
-    recorded: "Baseline", run: Path, workspace: Path | None, data_dir: Path | None
+    recorded: "Baseline", run: str, workspace: Path | None, data_dir: Path | None
 ) -> "tuple[dict[Identity, BaselineCell], dict[Identity, str]]":
     """The cells of a folder that are those of the baseline, and what it holds in the place of others."""
     from bench.cli.stored import chosen_tables, say_notices
@@ -90,22 +97,22 @@ def _stored(
 
 
 def _computed(
-    recorded: "Baseline", out: Path, device: str, workspace: Path | None, data_dir: Path | None, quiet: bool
+    recorded: "Baseline", out: str, device: str, workspace: Path | None, data_dir: Path | None, quiet: bool
 ) -> "tuple[dict[Identity, BaselineCell], dict[Identity, str]]":
     """The cells of the baseline as they come out now, and why others do not."""
     from bench.cli.computing import compute_cells
     from bench.cli.stored import say_notices
     from bench.evaluation.engine import CellDone
-    from bench.evaluation.store import Store
     from bench.leaderboards.recording import recorded_cells
     from bench.leaderboards.replay import replay
 
-    cards, store = catalog(workspace), Store(out)
+    cards = catalog(workspace)
     plan = replay(recorded.cells, cards, data_dir=data_dir)
-    try:
-        outcomes = compute_cells(cards, store, plan.planned, device=device, data_dir=data_dir, quiet=quiet)
-    except DataError as error:  # nothing of it can be computed: all that could be planned is missing for this reason
-        return {}, {**plan.reasons, **dict.fromkeys(plan.keys, str(error).rstrip("."))}
+    with written_store(out) as store:
+        try:
+            outcomes = compute_cells(cards, store, plan.planned, device=device, data_dir=data_dir, quiet=quiet)
+        except DataError as error:  # nothing of it can be computed: all that could be planned is missing for this
+            return {}, {**plan.reasons, **dict.fromkeys(plan.keys, str(error).rstrip("."))}
     say_notices(store)
     failures = {
         one.planned.key: _incomplete(one) if isinstance(one, CellDone) else one.sentence

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bench.cards.catalog import Catalog
@@ -93,6 +94,7 @@ def _outcomes(
     from bench.engines.local import LocalEngine
     from bench.engines.run import run_on
     from bench.evaluation.engine import run_plan
+    from bench.evaluation.remote_store import MirroredStore
 
     device, count = chosen
     if count == 1 and hands.engine is EngineName.LOCAL:
@@ -100,6 +102,8 @@ def _outcomes(
         return
     folder = data_dir.absolute() if data_dir is not None else None
     setup = Setup(cards.workspace, cards.builtin, store.root.absolute(), folder, device)
+    if hands.engine is EngineName.RAY and isinstance(store, MirroredStore):  # machines that share no folder
+        setup = replace(setup, url=store.objects.url, store_id=store.id)
 
     def begin() -> Engine:
         if hands.engine is EngineName.LOCAL:

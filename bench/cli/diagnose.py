@@ -12,6 +12,7 @@ from rich.text import Text
 from bench.cards.threat import Side
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice, say
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
+from bench.cli.places import OutOption, written_store
 from bench.cli.request import RunRequest, read_request
 from bench.errors import UsageError
 
@@ -63,12 +64,12 @@ def command(
     device: Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1 or mps.")] = None,
     workspace: WorkspaceOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder that keeps the cells; runs where none is named.")] = None,
+    out: OutOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the checklist and errors.")] = False,
 ) -> None:
     """Check an attack: is its figure strong, converged, and made of gradients that can be used?
 
-    Computes the cell unless the folder of --out holds it, then spends at most three times its cost on checks. Exit
+    Computes the cell unless the store of --out holds it, then spends at most three times its cost on checks. Exit
     code: 0 without a FAIL, 1 with one, 2 for a request that is wrong.
     """
     where = {"device": device, "workspace": workspace, "data_dir": data_dir, "out": out}
@@ -127,15 +128,21 @@ def _diagnosed(
     request: RunRequest, cards: "Catalog", planned: "PlannedCell", *, quiet: bool
 ) -> "tuple[CellMeta, Diagnosis]":
     """Compute the cell where it is not stored, check it, and keep the verdicts beside it."""
+    with written_store(request.out) as store:
+        return _diagnosed_in(store, request, cards, planned, quiet=quiet)
+
+
+def _diagnosed_in(
+    store: "Store", request: RunRequest, cards: "Catalog", planned: "PlannedCell", *, quiet: bool
+) -> "tuple[CellMeta, Diagnosis]":
     from bench.cli.devices import resolve_device
     from bench.cli.progress import RunProgress
     from bench.evaluation.engine import CellFailure, run_plan
-    from bench.evaluation.store import Store
     from bench.evaluation.workbench import Workbench
     from bench.soundness.diagnose import diagnose
     from bench.soundness.files import write_verdicts
 
-    store, device = Store(request.out), resolve_device(request.device)
+    device = resolve_device(request.device)
     needed = [cell for cell in (planned.clean, planned) if cell is not None]
     missing = [cell for cell in needed if store.meta(cell.key) is None]
     with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
@@ -153,7 +160,7 @@ def _diagnosed(
                 raise outcome.error
     cell = store.get(planned.key)
     if cell is None:
-        raise UsageError(f"the cell is gone from '{request.out}'; does something else clear the folder?")
+        raise UsageError(f"the cell is gone from '{store.name}'; does something else clear it?")
     bench = Workbench(cards, store, device=device, data_dir=request.data_dir)
     others = _others(store, cell.meta)
     said: set[str] = set()
@@ -164,7 +171,7 @@ def _diagnosed(
             say(f"{check} ({share:.0%})")
 
     diagnosis = diagnose(planned, cell, others, bench, cards, device=device, tell=tell)
-    write_verdicts(request.out, diagnosis.verdicts, notice)
+    write_verdicts(store.root, diagnosis.verdicts, notice)
     return cell.meta, diagnosis
 
 

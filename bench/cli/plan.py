@@ -11,6 +11,7 @@ import typer
 from bench.cli import run
 from bench.cli.common import catalog, console, notice
 from bench.cli.durations import duration
+from bench.cli.places import read_store
 from bench.cli.request import EngineName, RunRequest
 
 if TYPE_CHECKING:
@@ -33,13 +34,12 @@ def command(*, as_json: bool, **given: Any) -> None:
     """
     from bench.cli.computing import chosen_hands
     from bench.engines.forecast import forecast
-    from bench.evaluation.store import Store
 
     request = run.asked(given)
     cards = catalog(request.workspace)
     planned = run.planned_cells(request, cards)
     device, workers = chosen_hands(request.hands(), request.device)
-    store = Store(request.out)
+    store = read_store(request.out, absent=True)
     found = forecast(
         planned, store, cards, device=device, data_dir=request.data_dir, workers=workers,
         begun=time.process_time(),  # a process that computes begins like this one

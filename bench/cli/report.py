@@ -8,6 +8,7 @@ import typer
 
 from bench.cli.common import WorkspaceOption, catalog, say
 from bench.cli.options import comma_separated
+from bench.cli.places import DEFAULT, StoreArgument
 from bench.cli.stored import chosen_tables, say_notices
 
 EXAMPLES = (
@@ -18,9 +19,12 @@ EXAMPLES = (
 
 
 def command(
-    run_dir: Annotated[Path, typer.Argument(help="The folder that `bench run --out` wrote.")] = Path("runs"),
+    run_dir: StoreArgument = DEFAULT,
     *,
-    out: Annotated[Path | None, typer.Option(help="The page; report.html in the folder where none is named.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page; else report.html in the folder, or here for a URL."),
+    ] = None,
     figures: Annotated[Path | None, typer.Option(help="Write every figure to this folder too, as PNG and SVG.")] = None,
     tables: Annotated[
         Path | None, typer.Option(help="Write the tables to this folder too, as CSV, Markdown and LaTeX.")
@@ -38,6 +42,7 @@ def command(
     The page loads nothing from anywhere, and nothing is computed anew. The same cells give the same page.
     """
     found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
+    from bench.evaluation.store_places import store_place
     from bench.files import write_file
     from bench.own_files import write_own
     from bench.report.html.build import build_page
@@ -46,13 +51,13 @@ def command(
     from bench.report.radii import stored_radii
 
     cards = catalog(workspace)
-    radii = partial(stored_radii, run_dir)
+    radii = partial(stored_radii, found.store.root)
     page = build_page(
         found.tables, found.store, cards, verdicts=found.verdicts, radii=radii, title=title, each=gallery,
         data_dir=data_dir, workspace=cards.workspace,
     )  # fmt: skip
     say_notices(found.store)
-    path = out if out is not None else run_dir / "report.html"
+    path = out if out is not None else (store_place(run_dir).folder or Path()) / "report.html"
     content = render_page(page).encode()
     if out is not None:
         write_file(path, content)

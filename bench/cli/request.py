@@ -18,6 +18,7 @@ from bench.errors import CardError, UsageError
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.sets import SetChoice, chosen_sets
 from bench.evaluation.spending import Evidence
+from bench.evaluation.store_places import StorePlace, store_place
 
 _SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
@@ -62,6 +63,7 @@ def _shard(value: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Radii = Annotated[tuple[str, ...], BeforeValidator(_radii)]
+Place = Annotated[StorePlace, BeforeValidator(store_place)]
 Device = Annotated[str, Field(max_length=20), BeforeValidator(_device)]
 
 
@@ -125,7 +127,7 @@ class RunRequest(BaseModel):
     shard: Annotated[tuple[int, int], BeforeValidator(_shard)] = (1, 1)
     workspace: Path | None = None
     data_dir: Path | None = None
-    out: Path = Path("runs")
+    out: Place = StorePlace(Path("runs"))
 
     def sets(self) -> SetChoice:
         """The OOD sets that the run is about."""

@@ -11,6 +11,7 @@ from bench.cards.threat import Goal, Loss, Side
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say
 from bench.cli.failures import may_be_left_out, say_failures, say_left_out
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
+from bench.cli.places import OutOption, written_store
 from bench.cli.request import EngineName, RunRequest, read_request
 from bench.detectors.precision import Precision
 from bench.errors import BenchError, NoSettingsError, UsageError
@@ -32,6 +33,7 @@ EXAMPLES = (
     "bench run --detector energy,gat --threat pgd-l2 --eps 0.5,1 --tolerance 0.0005 --audit 0.2",
     "bench run --detector energy,gat --threat pgd-l2 --eps 0.5,1 --no-evidence",
     "bench run --detector gat,energy,odin --threat pgd-l2 --shard 1/4 --out /shared/runs",
+    "bench run --detector gat,energy,odin --threat pgd-l2 --out s3://my-bucket/runs",
     "bench run --detector all --threat auto-l2 --eps 1 --engine ray --address auto --out /shared/runs",
     "bench run --detector energy,knn,vim --network my-net --track my-track --threat clean,pgd-linf",
     "bench run --detector gat,msp --threat pgd-l2,noise-l2,square-l2 --eps 1 --diagnose",
@@ -143,7 +145,7 @@ def command(
     ] = None,
     workspace: WorkspaceOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder that keeps the cells; runs where none is named.")] = None,
+    out: OutOption = None,
     grid: Annotated[Path | None, typer.Option(help="YAML file of these options; the command line wins.")] = None,
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Check the cells for soundness, as far as that is cheap.")
@@ -152,7 +154,7 @@ def command(
 ) -> None:
     """Attack detectors on tracks and print how much AUROC is left.
 
-    Clean scores are always computed too. A cell that the folder of --out holds is not computed again.
+    Clean scores are always computed too. A cell that the store of --out holds is not computed again.
     """
     given = {name: value for name, value in locals().items() if name not in OWN_OPTIONS}
     raise typer.Exit(execute(asked(given), quiet=quiet, diagnose=diagnose))
@@ -181,13 +183,18 @@ def execute(request: RunRequest, *, quiet: bool, diagnose: bool) -> int:
     Raises:
         UsageError: A name, radius or device is wrong, or nothing can be stored.
     """
-    from bench.cli.computing import compute_cells
-    from bench.evaluation.engine import CellDone
-    from bench.evaluation.store import Store
-
     cards = catalog(request.workspace)
     planned = planned_cells(request, cards)
-    store = Store(request.out)
+    with written_store(request.out) as store:
+        return _executed(request, cards, planned, store, quiet=quiet, diagnose=diagnose)
+
+
+def _executed(
+    request: RunRequest, cards: "Catalog", planned: "list[PlannedCell]", store: "Store", *, quiet: bool, diagnose: bool
+) -> int:
+    from bench.cli.computing import compute_cells
+    from bench.evaluation.engine import CellDone
+
     outcomes = compute_cells(
         cards,
         store,
@@ -203,7 +210,7 @@ def execute(request: RunRequest, *, quiet: bool, diagnose: bool) -> int:
     failures = [failure for failure in failures if failure not in needless]
     if diagnose:
         _check(cards, store, done, request)
-    _print_tables(request, cards, done)
+    _print_tables(request, cards, store, done)
     for sentence in store.notices:
         notice(sentence)
     say_left_out(needless)
@@ -366,15 +373,15 @@ def _check(cards: "Catalog", store: "Store", done: "Sequence[CellDone]", request
         say(f"{checks_made(found)} checks were made of each attack; `bench diagnose` makes those that cost more.")
 
 
-def _print_tables(request: RunRequest, cards: "Catalog", done: "Sequence[CellDone]") -> None:
+def _print_tables(request: RunRequest, cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> None:
     from bench.cli.table import print_table
     from bench.report.radii import radii_for
     from bench.report.table import build_tables
     from bench.soundness.files import failed_checks
 
     out = console()
-    failed = failed_checks(request.out, [outcome.meta.key for outcome in done], notice)
+    failed = failed_checks(store.root, [outcome.meta.key for outcome in done], notice)
     for table in build_tables((outcome.meta for outcome in done), failed):
         card = cards.track(table.track)
-        radii = radii_for(table, card, root=request.out, data_dir=request.data_dir, workspace=cards.workspace)
+        radii = radii_for(table, card, root=store.root, data_dir=request.data_dir, workspace=cards.workspace)
         print_table(out, table, radii=radii)

@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,11 +9,17 @@ import typer
 from bench.cli.common import console, printable
 from bench.cli.durations import duration
 from bench.errors import UsageError
+from bench.evaluation.store_places import StorePlace, store_place
 
 if TYPE_CHECKING:
     from bench.evaluation.run_records import CellRecord, Found
 
-EXAMPLES = ("bench status runs", "bench status runs --all", "bench status runs --json")
+EXAMPLES = (
+    "bench status runs",
+    "bench status runs --all",
+    "bench status runs --json",
+    "bench status s3://my-bucket/runs",
+)
 
 _FORMAT = 1
 
@@ -26,7 +31,7 @@ _NAMED = 20
 
 
 def command(
-    store: Annotated[Path, typer.Argument(help="The folder that `bench run --out` writes.")],
+    store: Annotated[str, typer.Argument(metavar="STORE", help="The folder or URL that `bench run --out` writes.")],
     every: Annotated[bool, typer.Option("--all", help="Also earlier runs, that are over.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:
@@ -34,25 +39,44 @@ def command(
 
     A run that was killed shows as such. Nothing in the store is changed.
     """
-    from bench.evaluation.run_records import found_runs
-    from bench.evaluation.store import Store
-
-    if not store.is_dir():
-        raise UsageError(f"'{store}' is not a folder; name the one that `bench run --out` writes.")
-    stored = Store(store).keys()
-    runs = found_runs(store)
+    place = store_place(store)
+    stored, runs = _found(place)
     if not every:
         runs = [run for run in runs if run.alive] or runs[:1]
     told = [_told(run, stored) for run in runs]
     if as_json:
-        typer.echo(json.dumps({"format": _FORMAT, "store": str(store), "stored": len(stored), "runs": told}, indent=2))
+        typer.echo(json.dumps({"format": _FORMAT, "store": str(place), "stored": len(stored), "runs": told}, indent=2))
         return
     out = console()
     for one in told:
         out.print(printable("\n".join(_lines(one))), soft_wrap=True)
     if not told:
         out.print("no run has left word here.", soft_wrap=True)
-    out.print(f"{len(stored)} cells are stored in '{store}'.", soft_wrap=True)
+    out.print(f"{len(stored)} cells are stored in '{place}'.", soft_wrap=True)
+
+
+def _found(place: StorePlace) -> "tuple[list[str], list[Found]]":
+    """The keys of the stored cells, and the runs that have left word; of a URL nothing else is read.
+
+    Raises:
+        UsageError: There is no store, or it cannot be read.
+    """
+    from bench.evaluation.run_records import found_runs
+    from bench.evaluation.store import Store
+
+    if place.folder is not None:
+        if not place.folder.is_dir():
+            raise UsageError(f"'{place}' is not a folder; name the one that `bench run --out` writes.")
+        return Store(place.folder).keys(), found_runs(place.folder)
+    from bench.evaluation.mirror import published, store_id
+    from bench.evaluation.object_files import RemoteObjects
+    from bench.evaluation.remote_runs import remote_runs
+    from bench.evaluation.remote_store import no_store
+
+    objects = RemoteObjects(str(place.url))
+    if store_id(objects) is None:
+        raise no_store(place)
+    return published(objects), remote_runs(objects)
 
 
 def _told(run: "Found", stored: list[str]) -> dict[str, Any]:

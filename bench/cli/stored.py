@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.common import notice
+from bench.cli.places import read_store
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,37 +25,34 @@ class Chosen:
     verdicts: "dict[str, Verdicts]"
 
 
-def chosen_tables(run_dir: Path, tracks: Sequence[str], detectors: Sequence[str], threats: Sequence[str]) -> Chosen:
-    """The cells of a folder that fit; an empty choice takes all.
+def chosen_tables(run: str, tracks: Sequence[str], detectors: Sequence[str], threats: Sequence[str]) -> Chosen:
+    """The cells of a store that fit; an empty choice takes all.
 
     Args:
-        run_dir: The folder that `bench run --out` wrote.
+        run: The folder or URL that `bench run --out` wrote.
         tracks: Only these tracks.
         detectors: Only these detectors.
         threats: Only these threats, beside the unattacked cells.
 
     Raises:
-        UsageError: It is no folder, holds no cells, or none that fits.
+        UsageError: There is no store, it holds no cells, or none that fits.
     """
-    from bench.evaluation.store import Store
     from bench.report.table import Choice, build_tables
     from bench.soundness.files import read_verdicts
 
-    if not run_dir.is_dir():
-        raise UsageError(f"'{run_dir}' is not a folder; name the one that `bench run --out` wrote.")
-    store = Store(run_dir)
+    store = read_store(run)
     every = store.metas()
     say_notices(store)
     if not every:
         raise UsageError(
-            f"'{run_dir}' holds no cells of this version of bench; `bench run --out {run_dir}` writes them there."
+            f"'{store.name}' holds no cells of this version of bench; `bench run --out {store.name}` writes them there."
         )
     choice = Choice(tracks, detectors, threats)
     _check_names(choice, every)
     metas = [meta for meta in every if choice(meta)]
     if not metas:
-        raise UsageError(f"no cell in '{run_dir}' fits these options together; leave one out.")
-    verdicts = read_verdicts(run_dir, [meta.key for meta in metas], notice)
+        raise UsageError(f"no cell in '{store.name}' fits these options together; leave one out.")
+    verdicts = read_verdicts(store.root, [meta.key for meta in metas], notice)
     failed = {key: found.failed for key, found in verdicts.items() if found.failed}
     return Chosen(store, metas, build_tables(metas, failed), verdicts)
 

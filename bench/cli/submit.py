@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
+from bench.cli.places import DEFAULT, RunOption, read_store
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ EXAMPLES = (
 
 def command(
     *,
-    run: Annotated[Path, typer.Option(help="The folder that `bench run --out` wrote.")] = Path("runs"),
+    run: RunOption = DEFAULT,
     detector: Annotated[str | None, typer.Option(help="The detector of the row.")] = None,
     track: Annotated[str, typer.Option(help="The track; its card names the suite that a row needs.")] = "digits",
     to: Annotated[
@@ -55,13 +56,12 @@ def command(
         raise typer.Exit(_beat(adversarials, beats, cards, threat, device, data_dir, dry_run=dry_run))
     if detector is None:
         raise UsageError("no detector is named; give --detector NAME, one whose cells are in the run.")
-    if not run.is_dir():
-        raise UsageError(f"'{run}' is not a folder; name the one that `bench run --out` wrote.")
+    store = read_store(run)
     from bench.leaderboards.build import IMAGES, build_row
     from bench.leaderboards.submit import FOLDER, request_lines, review_lines, write_row
 
     kept = IMAGES if images is None else images
-    built = build_row(cards, run, detector, track, images=kept, data_dir=data_dir)
+    built = build_row(cards, store.root, detector, track, images=kept, data_dir=data_dir, called=store.name)
     out = console()
     for line in review_lines(built):
         out.print(line, soft_wrap=True)

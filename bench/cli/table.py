@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bench.cli.common import console
 from bench.cli.options import comma_separated
+from bench.cli.places import DEFAULT, StoreArgument
 from bench.cli.stored import chosen_tables
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ EXAMPLES = (
     "bench table",
     "bench table runs --format markdown --out table.md",
     "bench table runs --detector gat,msp --threat pgd-l2 --full",
+    "bench table s3://my-bucket/runs",
 )
 
 _STYLES = {"heading": "bold", "caption": "dim", "header": "bold", "section": "cyan", "remark": "yellow", "row": ""}
@@ -43,7 +45,7 @@ class TableFormat(StrEnum):
 
 
 def command(
-    run_dir: Annotated[Path, typer.Argument(help="The folder that `bench run --out` wrote.")] = Path("runs"),
+    run_dir: StoreArgument = DEFAULT,
     *,
     format_: Annotated[TableFormat, typer.Option("--format", "-f", help="text, markdown, csv or latex.")] = (
         TableFormat.TEXT
@@ -66,9 +68,9 @@ def command(
     if format_ is TableFormat.TEXT and out is None:
         terminal = console()
         for table in found.tables:
-            print_table(terminal, table, full=full, radii=stored_radii(run_dir, table))
+            print_table(terminal, table, full=full, radii=stored_radii(found.store.root, table))
         return
-    _deliver([_rendered(format_, table, full, stored_radii(run_dir, table)) for table in found.tables], out)
+    _deliver([_rendered(format_, table, full, stored_radii(found.store.root, table)) for table in found.tables], out)
 
 
 def print_table(

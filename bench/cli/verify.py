@@ -1,5 +1,6 @@
 """`bench verify`: how far a row of the leaderboard can be trusted."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
 from bench.cli.options import comma_separated
+from bench.cli.places import written_store
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     workspace: WorkspaceOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder that keeps the cells of fresh attacks.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="STORE", help="Folder or URL that keeps the cells of fresh attacks.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the verdict and errors.")] = False,
 ) -> None:
     """Verify a row: its hashes and arithmetic, its scores by its weights, its attack by fresh ones.
@@ -51,10 +55,11 @@ def command(
     from bench.leaderboards.submit import figure
     from bench.leaderboards.verify import Level, verify
 
-    found = verify(
-        row, Level(level), cards, device=resolve_device(device), data_dir=data_dir, out=out, seeds=chosen,
-        tell=(lambda sentence: None) if quiet else say,
-    )  # fmt: skip
+    with nullcontext() if out is None else written_store(out) as store:
+        found = verify(
+            row, Level(level), cards, device=resolve_device(device), data_dir=data_dir, seeds=chosen,
+            out=None if store is None else store.root, tell=(lambda sentence: None) if quiet else say,
+        )  # fmt: skip
     for sentence in found.remarks:
         say(f"notice: {sentence}")
     for sentence in (*found.problems, *found.beaten):

@@ -20,6 +20,8 @@ class Setup:
         data_dir: Where data files lie; None for the default.
         device: Where to compute, e.g. "cpu" or "cuda:1".
         threads: Of torch, in one worker.
+        url: Where workers publish and look for cells by themselves, since they may share no folder; None where they do.
+        store_id: Of the store at that URL.
     """
 
     workspace: Path | None
@@ -28,6 +30,8 @@ class Setup:
     data_dir: Path | None = None
     device: str = "cpu"
     threads: int = 1
+    url: str | None = None
+    store_id: str | None = None
 
 
 @dataclass(frozen=True)

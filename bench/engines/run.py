@@ -47,8 +47,8 @@ def run_on(
                 store.check_writable()
                 engine = begin()
                 schedule = Schedule(missing, engine.count, frozenset(stored))
-            _until(cell.key, schedule, engine, progress or _ignore, fitting or _ignore)
-            yield _outcome(cell, schedule.settled[cell.key], store)
+            _until(cell.key, schedule, engine, store, progress or _ignore, fitting or _ignore)
+            yield _outcome(cell, schedule, store)
     finally:
         if engine is not None:
             engine.close()
@@ -65,10 +65,14 @@ def _ignore(cell: PlannedCell, *rest: object) -> None:
     """A callback that does nothing."""
 
 
-def _until(key: str, schedule: Schedule, engine: Engine, progress: CellProgress, fitting: FitProgress) -> None:
+def _until(
+    key: str, schedule: Schedule, engine: Engine, store: Store, progress: CellProgress, fitting: FitProgress
+) -> None:
     """Compute until a cell is settled."""
     while key not in schedule.settled:
-        _hand_out(schedule, engine, progress)
+        _hand_out(schedule, engine, store, progress)
+        if key in schedule.settled:
+            return
         at_hand = {worker: cell for cell, worker in schedule.running()}
         for event in engine.wait():
             match event:
@@ -84,24 +88,28 @@ def _until(key: str, schedule: Schedule, engine: Engine, progress: CellProgress,
                     schedule.lost(worker, how)
 
 
-def _hand_out(schedule: Schedule, engine: Engine, progress: CellProgress) -> None:
+def _hand_out(schedule: Schedule, engine: Engine, store: Store, progress: CellProgress) -> None:
     busy = {worker for _, worker in schedule.running()}
     for worker in range(engine.count):
         if worker in busy:
             continue
-        if (unit := schedule.next(worker)) is not None:
+        while (unit := schedule.next(worker)) is not None and store.meta(unit.planned.key) is not None:
+            schedule.found(worker)  # another command has stored it meanwhile, maybe on another machine
+        if unit is not None:
             progress(unit.planned, 0.0, None)
             engine.give(worker, unit)
         elif (unit := schedule.ahead(worker)) is not None:
             engine.give(worker, unit)
 
 
-def _outcome(cell: PlannedCell, settled: str | Failure, store: Store) -> Outcome:
+def _outcome(cell: PlannedCell, schedule: Schedule, store: Store) -> Outcome:
+    settled = schedule.settled[cell.key]
     if isinstance(settled, Failure):
         return CellFailure(cell, settled.error)
+    store.bring(settled)
     meta = store.meta(settled)
     if meta is None:
         return CellFailure(
             cell, StoreError(f"{cell.label} was stored and is gone; does something else clear the store?")
         )
-    return CellDone(cell, meta, from_store=False)
+    return CellDone(cell, meta, from_store=cell.key in schedule.elsewhere)

@@ -42,12 +42,14 @@ class Schedule:
 
     Attributes:
         settled: By a cell's key, the key under which it is stored, or why it is not.
+        elsewhere: Keys of cells that somebody else has stored meanwhile.
     """
 
     cells: Sequence[PlannedCell]
     workers: int
     stored: frozenset[str] = frozenset()
     settled: dict[str, str | Failure] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._nodes: dict[str, _Node] = {}
@@ -114,6 +116,14 @@ class Schedule:
                 shares = tuple(node.shares[part] for part in node.parts)
                 node.shares.clear()
                 self._cut[:0] = self._after(node, unit.part, shares)
+
+    def found(self, worker: int) -> None:
+        """The cell of the unit that a worker was to begin is stored by somebody else: nothing more is done for it."""
+        key = self._busy.pop(worker).planned.key
+        self._cut = [other for other in self._cut if other.planned.key != key]
+        if key not in self.settled:
+            self.elsewhere.add(key)
+            self._settle(key, key)
 
     def _after(self, node: _Node, part: Part, shares: tuple[bytes, ...]) -> list[Unit]:
         """What follows once all images of a wave are attacked: the next one, or the cell itself."""

@@ -11,7 +11,7 @@ from bench.allocator import hold_freed_memory
 from bench.cards.catalog import Catalog
 from bench.engines.base import Failure, Setup, Unit
 from bench.errors import BenchError, mishap
-from bench.evaluation.store import Store
+from bench.evaluation.remote_store import worker_store
 from bench.evaluation.workbench import Workbench
 
 
@@ -30,7 +30,7 @@ class Worker:
         catalog = Catalog(setup.workspace, builtin=setup.builtin)
         self._bench = Workbench(
             catalog,
-            Store(setup.store),
+            worker_store(setup.store, setup.url, setup.store_id),
             device=setup.device,
             data_dir=setup.data_dir,
             fitting=lambda cell, done, total, note: fitting(done, total, note),

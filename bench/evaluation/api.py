@@ -1,7 +1,9 @@
 """`bench.evaluate`: from Python what `bench run` does from the shell, with any module or function too."""
 
 import uuid
+import warnings
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,12 @@ from bench.evaluation.plan import (
     plan_detector,
 )
 from bench.evaluation.planned import PlannedCell
+from bench.evaluation.remote_store import written_store
 from bench.evaluation.results import Cell
 from bench.evaluation.sets import chosen_sets, unusable_sets
 from bench.evaluation.spending import Evidence
-from bench.evaluation.store import CellStore, MemoryStore, Store
+from bench.evaluation.store import CellStore, MemoryStore
+from bench.evaluation.store_places import store_place
 from bench.evaluation.workbench import Given
 from bench.threat_models.base import Threat
 
@@ -96,7 +100,7 @@ def evaluate(
         ood: The track's OOD sets to take, as names or one text with commas; None for all of them.
         without: The OOD sets to leave out: the mean is that of the others, and the cells say so.
         device: "cpu", "cuda" or "cuda:N".
-        store: A folder for the cells; None keeps them in memory.
+        store: A folder for the cells, or a URL such as "s3://bucket/prefix"; None keeps them in memory.
         workspace: A folder of cards; None for the nearest one upward.
         data_dir: Where data files lie; None for the default.
         progress: Hears of the cell at hand.
@@ -118,13 +122,18 @@ def evaluate(
         Haste(as_choice(Precision, precision, "precision"), compile_copy), nested,
     )  # fmt: skip
     planned = asked.planned(options)
-    kept: CellStore = Store(Path(store)) if store is not None else MemoryStore()
-    with back_on_its_device(detector):
+    with back_on_its_device(detector), _opened(store) as kept:
         given = asked.given(device)
         outcomes = run_plan(
             planned, kept, asked.catalog, device=device, data_dir=data_dir, progress=progress, given=given
         )
         return tuple(_cell(outcome, kept) for outcome in outcomes)
+
+
+def _opened(store: Path | str | None) -> AbstractContextManager[CellStore]:
+    if store is None:
+        return nullcontext(MemoryStore())
+    return written_store(store_place(store), said=lambda sentence: warnings.warn(sentence, stacklevel=2))
 
 
 @dataclass(frozen=True)

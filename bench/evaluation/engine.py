@@ -126,7 +126,7 @@ def _lacking(bench: "Workbench", missing: Sequence[PlannedCell]) -> dict[str, Da
             bench.load_images(planned)
         except DataError as error:
             lacking[planned.key] = error
-    if len(lacking) == len(missing):
+    if missing and len(lacking) == len(missing):  # none is missing where another command has just stored them
         raise DataError(" ".join(dict.fromkeys(map(str, lacking.values()))))
     return lacking
 

@@ -170,9 +170,18 @@ def found_runs(root: Path) -> list[Found]:
     for file in _files(root):
         with suppress(OSError, ValueError, ValidationError, RecursionError):
             _refuse_link(file)
-            record = RunRecord.model_validate(json.loads(read_file(file, _MAX_BYTES)))
+            record = read_record(read_file(file, _MAX_BYTES))
             runs.append(Found(record, record.ended is None and _lives(file)))
     return sorted(runs, key=lambda run: run.record.started, reverse=True)
+
+
+def read_record(content: bytes) -> RunRecord:
+    """A record from its file.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return RunRecord.model_validate(json.loads(content))
 
 
 def clear_old_runs(root: Path) -> None:

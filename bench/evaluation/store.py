@@ -73,13 +73,15 @@ class Store:
 
     Args:
         root: The folder; made with the first cell.
+        name: What a person calls it; the folder where nothing else is said.
 
     Attributes:
         notices: One sentence for every damaged cell that was met.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, name: str = "") -> None:
         self.root = Path(root)
+        self.name = name or str(root)
         self.notices: list[str] = []
         self._left: dict[str, str] = {}  # key -> what kind of cell it is, that is of no use and stays
 
@@ -102,6 +104,9 @@ class Store:
             if kind in kinds
         ]
         return found
+
+    def bring(self, key: str) -> None:
+        """Look once more for a cell that another machine may have put: of a folder that all share, there is no need."""
 
     def cells(self) -> list[Cell]:
         """Every whole cell with its samples."""

@@ -67,7 +67,14 @@ class _Found:
 
 
 def build_row(
-    catalog: Catalog, run: Path, detector: str, track: str, *, images: int = IMAGES, data_dir: Path | None = None
+    catalog: Catalog,
+    run: Path,
+    detector: str,
+    track: str,
+    *,
+    images: int = IMAGES,
+    data_dir: Path | None = None,
+    called: str = "",
 ) -> Built:
     """The row of a detector, from the cells of a run.
 
@@ -78,6 +85,7 @@ def build_row(
         track: A track's name; it must have a suite.
         images: The most images of the worst case to keep of every set that counts; 0 keeps none.
         data_dir: Where data files lie; None for the default.
+        called: What a person calls the run; the folder where nothing else is said.
 
     Raises:
         UsageError: The run lacks a threat of the suite, or has it with other hashes or fewer samples, a soundness
@@ -85,8 +93,8 @@ def build_row(
     """
     check_has_card(detector)
     card = catalog.track(track)
-    store = Store(run)
-    choice, planned = find_suite(catalog, store.metas(), detector, card, run=run, data_dir=data_dir)
+    store = Store(run, called)
+    choice, planned = find_suite(catalog, store.metas(), detector, card, run=store.name, data_dir=data_dir)
     ingredients = planned[0].ingredients
     own = detector_part(catalog, detector, card, ingredients.weights_sha256)
     found = [_find(catalog, store, cell, card, own) for cell in planned]
@@ -171,7 +179,7 @@ def _find(catalog: Catalog, store: Store, planned: PlannedCell, track: TrackCard
 def _get(store: Store, planned: PlannedCell) -> Cell:
     cell = store.get(planned.key)
     if cell is None:
-        raise UsageError(f"'{store.root}' lacks the samples of {planned.label}; run it again into this folder.")
+        raise UsageError(f"'{store.name}' lacks the samples of {planned.label}; run it again into it.")
     return cell
 
 

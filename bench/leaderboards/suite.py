@@ -144,7 +144,7 @@ def suite_cells(
 
 
 def find_suite(
-    catalog: Catalog, metas: Iterable[CellMeta], detector: str, track: TrackCard, *, run: Path, data_dir: Path | None
+    catalog: Catalog, metas: Iterable[CellMeta], detector: str, track: TrackCard, *, run: str, data_dir: Path | None
 ) -> tuple[Choice, list[PlannedCell]]:
     """The suite's cells with the seed and early stop for which all of them are stored.
 
@@ -153,7 +153,7 @@ def find_suite(
         metas: The figures of all stored cells.
         detector: A detector's name.
         track: The track's card.
-        run: The folder of the cells, for errors.
+        run: What a person calls the store of the cells, for errors.
         data_dir: Where data files lie; None for the default.
 
     Raises:
@@ -177,7 +177,7 @@ def find_suite(
     raise UsageError(_missing(missing, own, run))
 
 
-def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: Path) -> str:
+def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: str) -> str:
     """Which cell is not there, what is there instead, and the command that computes it."""
     asked = cell.ingredients
     command = (

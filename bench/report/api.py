@@ -13,8 +13,10 @@ import pandas as pd
 
 from bench.errors import UsageError
 from bench.evaluation import api
+from bench.evaluation.remote_store import read_store
 from bench.evaluation.results import Cell, CellMeta
-from bench.evaluation.store import CellStore, MemoryStore, Store
+from bench.evaluation.store import CellStore, MemoryStore
+from bench.evaluation.store_places import store_place
 from bench.report.conditions import conditions_of
 from bench.report.html.build import attacks_of, checked
 from bench.report.html.convergence import Convergence
@@ -23,7 +25,9 @@ from bench.report.html.drawing import Drawing, Drawings
 from bench.report.html.grids import shown_table
 from bench.report.html.page import render_tables
 from bench.report.html.scores import histogram
+from bench.report.radii import NOTES as RADII
 from bench.report.table import Table, build_tables
+from bench.soundness.files import NOTES as VERDICTS
 from bench.soundness.files import failed_checks
 
 _Arguments = ParamSpec("_Arguments")
@@ -118,21 +122,19 @@ def load_results(path: Path | str) -> Evaluation:
     A damaged cell is left out, with a warning.
 
     Args:
-        path: The folder.
+        path: The folder, or a URL such as "s3://bucket/prefix".
 
     Raises:
-        UsageError: It is no folder, or holds no cells of this version.
+        UsageError: There is no such store, or it holds no cells of this version.
     """
-    root = Path(path)
-    if not root.is_dir():
-        raise UsageError(f"'{root}' is not a folder; name the one that `bench run --out` wrote.")
-    store = Store(root)
+    store = read_store(store_place(path), notes=(VERDICTS, RADII), said=lambda said: warnings.warn(said, stacklevel=4))
     metas = tuple(store.metas())
     for notice in store.notices:
         warnings.warn(notice, stacklevel=2)
     if not metas:
-        raise UsageError(f"'{root}' holds no cells of this version of bench; `bench run --out` writes them.")
-    failed = failed_checks(root, [meta.key for meta in metas], lambda sentence: warnings.warn(sentence, stacklevel=5))
+        raise UsageError(f"'{store.name}' holds no cells of this version of bench; `bench run --out` writes them.")
+    keys = [meta.key for meta in metas]
+    failed = failed_checks(store.root, keys, lambda sentence: warnings.warn(sentence, stacklevel=5))
     return Evaluation(metas, store, failed)
 
 

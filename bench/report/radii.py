@@ -10,6 +10,7 @@ from typing import Any
 from bench.cards.base import content_hash
 from bench.cards.threat import Norm
 from bench.cards.track import TrackCard
+from bench.evaluation.notes import Notes
 from bench.files import put_file, read_file
 from bench.report.captions import REACHABLE_LIMIT, needs_radii
 from bench.report.table import Table
@@ -106,3 +107,17 @@ def _usable(norms: object) -> bool:
         norm in set(Norm) and isinstance(radius, int | float) and math.isfinite(radius)
         for norm, radius in norms.items()
     )
+
+
+def _joined(older: bytes, newer: bytes) -> bytes:
+    """The radii of two files in one; raises ValueError where one of them cannot be used."""
+    both = {key: norms for text in (older, newer) for key, norms in unsealed_json(text).items() if _usable(norms)}
+    return sealed_json(dict(sorted(both.items()))) if both else older
+
+
+def _files(root: Path) -> dict[str, Path]:
+    return {"radii": path} if (path := _place(root)).exists() else {}
+
+
+NOTES = Notes("radii", _files, lambda root, id_: _place(root), _joined)
+"""How radii travel to a store at a URL and back."""

@@ -1,6 +1,7 @@
 """Verdicts on disk, beside the cells of a store: one small sealed JSON file a cell, written aside and renamed."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.errors import UsageError
+from bench.evaluation.notes import Notes
 from bench.files import read_file, why, write_file
 from bench.seals import NoSealError, Seal, seal_of, sealed_json, unsealed_json
 from bench.soundness.verdicts import FORMAT, Verdicts
 
 FOLDER = "verdicts"
 _MAX_BYTES = 2**20
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,20 @@ def write_verdicts(root: Path, verdicts: Verdicts, said: Callable[[str], None] =
     return merged
 
 
+def _joined(older: bytes, newer: bytes) -> bytes:
+    """The findings of two files of one cell in one file.
+
+    Raises:
+        ValueError: One of them cannot be used.
+    """
+    first = Verdicts.model_validate(unsealed_json(older))
+    return sealed_json(first.merged(_verdicts(newer, first.key)).model_dump(mode="json"))
+
+
+def _files(root: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted((Path(root) / FOLDER).glob("??/*.json")) if _KEY.fullmatch(path.stem)}
+
+
 def _verdicts(text: bytes, key: str) -> Verdicts:
     """The findings of one cell, under their seal or, of versions that wrote none, without.
 
@@ -147,3 +164,7 @@ def _cells(count: int) -> str:
 
 def _path(root: Path, key: str) -> Path:
     return Path(root) / FOLDER / key[:2] / f"{key}.json"
+
+
+NOTES = Notes("verdicts", _files, _path, _joined)
+"""How verdicts travel to a store at a URL and back."""

@@ -1,11 +1,6 @@
 """Cells published as objects: whole or not there, wherever a writer dies, whoever writes beside it."""
 
-import os
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -17,11 +12,12 @@ import pytest
 from bench.cards.threat import Side
 from bench.errors import UsageError
 from bench.evaluation import object_files
-from bench.evaluation.mirror import bring_together, fetch, publish, published
-from bench.evaluation.object_files import RemoteObjects, is_url, shown
+from bench.evaluation.mirror import fetch, fetch_all, make_store, publish, publish_all, published, store_id
+from bench.evaluation.object_files import RemoteObjects
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta
 from bench.evaluation.store import Store
 from bench.evaluation.store_errors import StoreError
+from bench.evaluation.store_places import shown
 
 
 class Died(BaseException):
@@ -55,35 +51,6 @@ class Dying:
             self._count()
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """A bucket of an S3 server that the tests start."""
-    pytest.importorskip("s3fs")
-    pytest.importorskip("moto.server")
-    port = 20_000 + os.getpid() % 20_000
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-word")
-            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
-            until = time.monotonic() + 60
-            while True:
-                try:
-                    urllib.request.urlopen(request).close()
-                    break
-                except OSError:
-                    if time.monotonic() > until or server.poll() is not None:
-                        raise
-            yield "s3://bucket"
-    finally:
-        server.terminate()
-        server.wait()
-
-
 @pytest.fixture(params=["memory", "s3"])
 def objects(request: pytest.FixtureRequest) -> RemoteObjects:
     """An empty prefix."""
@@ -91,8 +58,8 @@ def objects(request: pytest.FixtureRequest) -> RemoteObjects:
     return RemoteObjects(f"{base}/{uuid4().hex}", wait=lambda seconds: None)
 
 
-def stored(folder: Path, score: float = 0.5) -> tuple[Store, str]:
-    """A store with one cell, whose files differ with the score."""
+def a_cell(score: float = 0.5) -> Cell:
+    """A cell, whose files differ with the score."""
     samples = pd.DataFrame({name: np.zeros(9, np.float32) for name in SAMPLE_COLUMNS} | {"score": np.full(9, score)})
     meta = CellMeta(
         key="ab" * 32, detector="d", detector_hash="0", weights_sha256=(), source_hash="0", threat="t", threat_hash="0",
@@ -100,8 +67,13 @@ def stored(folder: Path, score: float = 0.5) -> tuple[Store, str]:
         seed=0, micro_batch=8, early_stop=True, id_accuracy=None, iqr=1.0, stop_high=None, stop_low=None,
         thresholds={}, sets={}, mean=None, statuses={}, gradients=1, queries=2, seconds=0.5, device="cpu", versions={},
     )  # fmt: skip
+    return Cell(meta, samples)
+
+
+def stored(folder: Path, score: float = 0.5) -> tuple[Store, str]:
+    """A store with one such cell."""
     store = Store(folder)
-    return store, store.put(Cell(meta, samples)).meta.key
+    return store, store.put(a_cell(score)).meta.key
 
 
 def same_files(first: Store, second: Store, key: str) -> bool:
@@ -114,7 +86,7 @@ def test_a_published_cell_is_fetched_byte_for_byte(objects: RemoteObjects, tmp_p
     publish(store, key, objects)
     assert published(objects) == [key]
     other = Store(tmp_path / "b")
-    assert bring_together(other, objects) == (1, [])
+    assert fetch_all(other, published(objects), objects) == []
     assert same_files(store, other, key)
 
 
@@ -134,7 +106,7 @@ def test_a_writer_that_dies_at_any_operation_leaves_nothing_or_the_whole_cell(
             assert same_files(store, reader, key)
     assert 2 <= last < 19  # it died at each operation of at least two files and a manifest
     reader = Store(tmp_path / "last")
-    assert bring_together(reader, objects) == (1, [])
+    assert fetch_all(reader, published(objects), objects) == []
     assert same_files(store, reader, key)
 
 
@@ -162,7 +134,7 @@ def test_a_changed_or_lost_file_is_no_cell(objects: RemoteObjects, tmp_path: Pat
     name = next(one for one in objects.names("cells") if one.endswith("samples.parquet"))
     objects.put(name, b"something else")
     reader = Store(tmp_path / "reader")
-    assert bring_together(reader, objects) == (0, [key])
+    assert fetch_all(reader, published(objects), objects) == [key]
     assert not reader.keys()
 
 
@@ -172,7 +144,7 @@ def test_a_strangers_manifest_reaches_no_other_name(objects: RemoteObjects, tmp_
     key = "ab" * 32
     digest = "0" * 64
     manifest = {"format": 1, "key": key, "files": {"cell.json": digest, "../../../secret": digest}}
-    objects.put(f"cells/ab/{key}.json", sealed_json(manifest))
+    objects.put(f"manifests/ab/{key}.json", sealed_json(manifest))
     assert not fetch(Store(tmp_path), key, objects)
     for name in ("../x", "a/../b", "/x", "a//b", ""):
         with pytest.raises(ValueError, match="no name"):
@@ -235,6 +207,17 @@ def test_a_bucket_that_is_not_there_is_one_sentence(s3: str, tmp_path: Path) -> 
     assert store.meta(key) is not None
 
 
-@pytest.mark.parametrize(("given", "url"), [("s3://b/x", True), ("memory://x", True), ("runs", False), ("a:b", False)])
-def test_urls_and_paths_are_told_apart(given: str, *, url: bool) -> None:
-    assert is_url(given) is url
+def test_what_is_no_whole_cell_is_not_published(objects: RemoteObjects, tmp_path: Path) -> None:
+    store, key = stored(tmp_path)
+    (store.folder(key) / "samples.parquet").write_bytes(b"damaged")
+    assert publish_all(store, [key], objects) == []
+    assert not published(objects)
+
+
+def test_a_store_is_there_once_it_was_made_and_another_one_after_it_was_removed(objects: RemoteObjects) -> None:
+    assert store_id(objects) is None
+    first = make_store(objects)
+    assert store_id(objects) == first == make_store(objects, first)
+    objects.put("robustood-store.json", b"damaged")
+    assert store_id(objects) is None
+    assert make_store(objects) != first
