@@ -1,8 +1,9 @@
 """Attacks of other libraries, made to climb a detector's objective instead of a loss of logits, one start each."""
 
 import importlib
+import sys
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import foolbox
@@ -87,6 +88,22 @@ def torchattacks_apgd(detector: Detector, norm: Norm, eps: float, steps: int) ->
 
     def one_start(x: Tensor) -> Tensor:
         images: Tensor = attack.perturb(x, torch.zeros(len(x), dtype=torch.int64), best_loss=True)[1]
+        return images
+
+    return one_start
+
+
+def adv_lib_apgd(detector: Detector, norm: Norm, eps: float, steps: int) -> OneStart:
+    """AutoAttack's APGD as adv-lib has it, the objective in place of its DLR loss."""
+    sys.modules.setdefault("visdom", ModuleType("visdom"))  # which it imports to draw, and nothing is drawn here
+    sys.modules["visdom"].__dict__.setdefault("Visdom", object)
+    module = importlib.import_module("adv_lib.attacks.auto_pgd")
+    model, order = TwoLogits(detector).eval(), 2 if norm is Norm.L2 else float("inf")
+
+    def one_start(x: Tensor) -> Tensor:
+        labels = torch.zeros(len(x), dtype=torch.int64)
+        with mock.patch.object(module, "difference_of_logits_ratio", lambda logits, *rest, **named: logits[:, 0]):
+            images: Tensor = module.apgd(model, x, labels, eps=eps, norm=order, n_iter=steps)
         return images
 
     return one_start

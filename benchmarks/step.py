@@ -3,7 +3,8 @@
 The bare loop is what is left of an attack without its guarantees: the gradient of the objective by frozen parameters,
 its sign or its direction, a step, and the textbook's projection (onto the ball, then onto the box). Both see the same
 images in the same batches with no early stop; they take turns, and the median over the turns of their ratio counts, in
-processor time. Foolbox and torchattacks, where they are installed, take as many steps on the same objective. A query of
+processor time. Foolbox and torchattacks (for APGD: torchattacks and adv-lib), where they are installed,
+take as many steps on the same objective. A query of
 Square is held against a forward pass. Waits are what a GPU would be idle for (see `waits.py`), a micro-batch and step.
 
 Detectors of CIFAR-10 need its files (`ROBUSTOOD_DATA`) and weights (`ROBUSTOOD_WEIGHTS`); what is absent is left out.
@@ -129,8 +130,8 @@ def measure(case: Case, threat_name: str, repeats: int) -> dict[str, object]:
         "bare": (lambda: passes(case, steps)) if black_box else (lambda: bare(case, norm, steps)),
         "ours": lambda: attack(case, threat, norm),
     }
-    if not black_box and threat_name.startswith("pgd"):
-        works |= dict(peers(case, norm, steps))
+    if not black_box:
+        works |= dict(peers(case, norm, steps, adaptive="apgd" in threat_name))
     times = paired(works, repeats)
     floor = times["bare"]
     batches = -(-len(case.x) // case.micro_batch)
@@ -197,15 +198,18 @@ def lengths(rows: Tensor) -> Tensor:
     return torch.linalg.vector_norm(rows.flatten(1), dim=1).view(-1, 1, 1, 1)
 
 
-def peers(case: Case, norm: Norm, steps: int) -> Iterator[tuple[str, Work]]:
-    """PGD of the libraries that are installed; they take all images at once, as they do."""
+def peers(case: Case, norm: Norm, steps: int, *, adaptive: bool) -> Iterator[tuple[str, Work]]:
+    """PGD or APGD of the libraries that are installed; they take all images at once, as they do."""
+    if importlib.util.find_spec("foolbox") is None:
+        return
     import attack_peers
 
-    for library in ("foolbox", "torchattacks"):
-        if importlib.util.find_spec(library) is None or importlib.util.find_spec("foolbox") is None:
+    for library in ("torchattacks", "adv_lib") if adaptive else ("foolbox", "torchattacks"):
+        if importlib.util.find_spec(library) is None:
             continue
-        make = getattr(attack_peers, f"{library}_pgd")
-        one_start = make(case.detector, norm, EPS[norm], steps, step_size=0.1 * EPS[norm])
+        make = getattr(attack_peers, f"{library}_apgd" if adaptive else f"{library}_pgd")
+        size = {} if adaptive else {"step_size": 0.1 * EPS[norm]}
+        one_start = make(case.detector, norm, EPS[norm], steps, **size)
         yield library, lambda one_start=one_start: [one_start(x) for x in case.x.split(case.micro_batch)]
 
 

@@ -1,6 +1,7 @@
 """How often an attack waits for the device: every operation whose answer Python, or the shape of a tensor, depends on.
 
-On a GPU the queue of operations runs dry at each of them. Counting needs no GPU: the operations are the same.
+On a GPU the queue of operations runs dry at each of them. Counting needs no GPU: the operations are the same, once what
+is asked on a CPU alone is left out as it is there.
 """
 
 from collections import Counter
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.threat_models import geometry
 
 _WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim"}
 
@@ -53,10 +56,13 @@ class Waits(TorchDispatchMode):
                 return original(tensor, *args, **kwargs)
 
             setattr(Tensor, name, listed)
+        self._asking_is_free = geometry.asking_is_free
+        geometry.asking_is_free = lambda device: False
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
+        geometry.asking_is_free = self._asking_is_free
         for name, original in self._originals.items():
             setattr(Tensor, name, original)
