@@ -102,7 +102,6 @@ class _Resuming:
                 here = _emptied(part)
             if here < self._file.size:
                 self._complete(url, part, here)
-            part.flush()
             self._part.replace(output_file)
 
     def _complete(self, url: str, part: IO[bytes], here: int) -> None:

@@ -269,6 +269,10 @@ def test_weights_below_a_key_are_the_only_ones_and_its_neighbours_are_told(tmp_p
     assert found.key == "ema" and len(scaffold._states(tmp_path / "both.pt", None)) >= 2
     with pytest.raises(UsageError, match=r"below the key 'x'; its keys with some: (model, ema|ema, model)\."):
         scaffold._states(tmp_path / "both.pt", "x")
+    torch.save({f"part{k}": {"a": torch.zeros(2)} for k in range(12)}, tmp_path / "many.pt")
+    with pytest.raises(UsageError) as caught:
+        scaffold._states(tmp_path / "many.pt", "x")
+    assert str(caught.value).count("part") == 10
     torch.save({"a": torch.zeros(2)}, tmp_path / "plain.pt")
     with pytest.raises(UsageError, match=r"its keys with some: none\."):
         scaffold._states(tmp_path / "plain.pt", "x")

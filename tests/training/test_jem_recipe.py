@@ -69,6 +69,8 @@ def test_a_step_is_its_formula_with_the_draws_of_its_generator():
         )  # fmt: skip
         assert torch.allclose(end, torch.full_like(end, 0.5 + moved))
     assert torch.equal(langevin(quadratic, start, seeded(0), steps=0, step_size=0.2, noise=0.5), start)
+    again = langevin(quadratic, start.clone().requires_grad_(True), seeded(0), steps=2, step_size=0.2, noise=0.5)
+    assert not again.requires_grad
 
 
 def test_the_buffer_begins_and_begins_anew_with_uniform_images():
