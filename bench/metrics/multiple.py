@@ -25,7 +25,7 @@ def holm(p_values: Sequence[float]) -> FloatArray:
     values = np.asarray(p_values, dtype=np.float64)
     if not bool(np.all((values >= 0.0) & (values <= 1.0))):
         raise MetricError("p-values must be numbers between 0 and 1.")
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     factors = np.arange(values.size, 0, -1)
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))

@@ -180,7 +180,7 @@ def check_gradient_is_finite_everywhere(case: DetectorCase) -> None:
     if not case.detector.info.differentiable:
         return
     shape = case.images.shape
-    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=case.images.dtype)
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     kinds = {"ID": case.images, "black": torch.zeros(shape), "white": torch.ones(shape), "noise": noise}
     for name, images in (kinds if case.ood is None else {**kinds, "OOD": case.ood}).items():
         leaf = images.clone().requires_grad_(True)

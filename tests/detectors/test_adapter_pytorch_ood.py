@@ -278,3 +278,12 @@ def test_a_classifier_whose_logits_are_not_linear_in_its_features_is_told(make_d
     network = make_detector(Energy, network=Bent).network
     with pytest.raises(UsageError, match="no linear layer"):
         _ = Parts(network, 3, (1, 8, 8), chained=False, hooked=False).linear
+
+
+def test_vim_keeps_half_of_the_features_dimensions_and_dice_drops_nine_tenths_of_the_weights(make_detector):
+    network = make_detector(Energy).network
+    parts = Parts(network, 3, (1, 8, 8), chained=False, hooked=False)
+    features = network.activations(torch.zeros(1, 1, 8, 8))["penultimate"].flatten(1).shape[1]
+    assert features >= 6  # so that a third of it is another number
+    assert (parts.d, parts.p) == (features // 2, 0.9)
+    assert (parts.num_classes, parts.w.shape, parts.b.shape) == (3, (3, features), (3,))

@@ -41,6 +41,12 @@ class InferenceDiffers(Right):
         return super().score(x) * (2.0 if torch.is_inference_mode_enabled() else 1.0)
 
 
+class NoGradientsDiffer(Right):
+    def score(self, x, *, noise=None):
+        alone = not torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        return super().score(x) * (2.0 if alone else 1.0)
+
+
 class OrderMatters(Right):
     def score(self, x, *, noise=None):
         return super().score(x) * torch.arange(1.0, len(x) + 1)
@@ -131,6 +137,7 @@ BROKEN = {
     NanObjective: "objective is not finite for 12 images",
     Flat: "the scores of different images are all the same",
     FirstCallDiffers: "scores of a second call differ by",
+    NoGradientsDiffer: "scores under no_grad differ by",
     InferenceDiffers: "scores under inference_mode differ by",
     OrderMatters: "scores of a permuted batch differ by",
     SizeMatters: "scores of single images differ by",

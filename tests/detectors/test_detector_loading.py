@@ -140,6 +140,8 @@ def test_weights_of_another_network_are_refused_by_name(catalog, track):
         ({"method": "bench.detectors.nowhere:Energy"}, "bench.detectors.nowhere"),
         ({"params": {"temprature": 2}}, "has no parameter 'temprature'; allowed: shaping, temperature"),
         ({"params": {"temperature": -1}}, "parameter 'temperature' of .* greater than 0"),
+        ({"params": {"temprature": 2, "temperature": -1}}, "parameter 'temperature' of .* greater than 0"),
+        ({"params": {"temprature": 2, "shapin": 1}}, "has no parameter 'temprature'; allowed: shaping, temperature"),
         ({"network": {**NETWORK, "args": {"klasses": 3}}}, "cannot be made from its args"),
         ({"network": {**NETWORK, "args": {"classes": 7}}}, "has 7 logits and must have 3"),
         ({"network": {**NETWORK, "crop": 20}}, r"cannot take images of shape \(1, 32, 32\)"),

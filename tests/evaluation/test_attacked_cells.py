@@ -198,6 +198,12 @@ def test_a_parameter_that_cannot_be_used_is_named(outcomes):
     assert "'steps' is 2.5" in failed.sentence
 
 
+def test_of_several_parameters_that_cannot_be_used_the_first_is_named(outcomes):
+    _, failed = outcomes("net", "pgd", "1", overrides={"restarts": 1.5, "steps": 2.5})
+    assert "'steps' is 2.5" in failed.sentence
+    assert "restarts" not in failed.sentence
+
+
 def test_an_override_that_a_card_forgot_to_list_is_not_ignored_in_silence(outcomes, catalog, planned):
     _, good, bad = outcomes("net", ["pgd", "rogue-box"], overrides={"restarts": 1, "steps": 2}, eps="0.3")
     assert isinstance(good, CellDone)

@@ -79,3 +79,13 @@ def test_cells_of_a_run_are_found_by_what_they_are(cells):
     assert not found[recorded[1].identity].provenance.early_stop
     with pytest.raises(UsageError, match="holds 2 cells of net x fgm l2"):
         current_cells([*later, before[1]], recorded)
+
+
+def test_of_several_things_that_cannot_be_recorded_the_first_is_named(cells):
+    attacked = cells("net", "fgm")[1]
+    meta = attacked.meta.model_copy(update={"detector": "two\nlines", "threat": "no/name", "seed": -1})
+    with pytest.raises(UsageError) as error:
+        record([type(attacked)(meta, attacked.samples)])
+    said = str(error.value)
+    assert "cannot be recorded: detector: String should match pattern" in said
+    assert "threat:" not in said and "seed" not in said

@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 from torch import nn
@@ -6,7 +8,9 @@ from torch.utils.data import TensorDataset
 import bench
 from bench.datasets.track import Track
 from bench.errors import CellError, NotApplicableError, UsageError
+from bench.evaluation import api as computed
 from bench.evaluation.store import Store
+from bench.report.api import Evaluation
 from bench.threat_models.pgd import PGD, PGDParams
 
 
@@ -76,6 +80,14 @@ def test_the_table_has_a_row_for_every_set_and_the_mean(options):
     assert list(table["set"]) == ["near", "far", "noise", "mean"] * 2
     assert table["auroc"].between(0, 1).all()
     assert list(table["eps"].dropna().unique()) == [0.3]
+
+
+def test_the_function_says_what_it_takes_and_what_it_gives():
+    """What an editor shows, and `help`: the arguments of the function that computes, and tables in place of cells."""
+    own, inner = inspect.signature(bench.evaluate), inspect.signature(computed.evaluate)
+    assert own.return_annotation is Evaluation
+    assert own.parameters == inner.parameters and len(own.parameters) > 5
+    assert (bench.evaluate.__name__, bench.evaluate.__doc__) == ("evaluate", computed.evaluate.__doc__)
 
 
 @pytest.mark.parametrize(

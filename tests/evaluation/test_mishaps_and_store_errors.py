@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import CellError, mishap
+from bench.errors import CardError, CellError, UsageError, mishap, reading, shorten
 from bench.evaluation.store_errors import StoreError, said, store_error
 
 
@@ -48,3 +48,38 @@ def test_an_error_of_the_system_is_told_by_cause_and_remedy(number: int, cause: 
     with pytest.raises(StoreError, match="cannot read the store") as caught, said(Path("runs"), "read"):
         raise error
     assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(("length", "kept"), [(299, 299), (300, 300), (301, 300), (5000, 300)])
+def test_what_a_method_says_is_told_up_to_a_length(length, kept):
+    words = ("abcdefghi " * length)[:length].rstrip()  # of these lengths no text ends in a space
+    told = str(mishap(ValueError(words)))
+    assert told.partition("(")[2].partition(");")[0].rstrip() == words[:kept].rstrip()
+
+
+@pytest.mark.parametrize(("length", "kept"), [(119, 119), (120, 120), (121, 120), (5000, 120)])
+def test_what_a_parser_says_is_told_up_to_a_length_on_one_line_and_printable(length, kept):
+    said = "x" * length
+    with pytest.raises(UsageError) as error, reading("row 'a.json'"):
+        raise ValueError(said)
+    assert str(error.value) == (
+        f"row 'a.json' cannot be read (ValueError: {'x' * kept}); correct it or write it again."
+    )
+    assert isinstance(error.value.__cause__, ValueError)
+
+
+def test_a_parser_that_says_nothing_is_told_by_its_kind_and_no_sentence_is_wrapped_twice():
+    with pytest.raises(CardError) as error, reading("card 'a'", CardError):
+        raise ZeroDivisionError
+    assert str(error.value) == "card 'a' cannot be read (ZeroDivisionError); correct it or write it again."
+    with pytest.raises(CardError, match=r"\(ValueError: two lines \?\[2J\)"), reading("card 'a'", CardError):
+        raise ValueError("two\n lines \x1b[2J")
+    with pytest.raises(CellError, match=r"^as it is$"), reading("card 'a'", CardError):
+        raise CellError("as it is")
+
+
+def test_a_value_that_is_quoted_is_cut_beyond_its_length():
+    assert [len(shorten("x" * count)) for count in (77, 78, 79, 1000)] == [79, 80, 80, 80]
+    assert shorten("x" * 78) == "'" + "x" * 78 + "'"
+    assert shorten("x" * 79) == "'" + "x" * 76 + "..."
+    assert shorten([1] * 100, 10) == "[1, 1, ..."

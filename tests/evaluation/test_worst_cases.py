@@ -169,3 +169,18 @@ def test_arrays_survive_the_store_and_damage_to_them_is_noticed(cells, tmp_path)
     file.write_bytes(file.read_bytes()[:-1])
     assert store.get(cell.meta.key) is None
     assert "damaged" in store.notices[0]
+
+
+def test_an_image_that_no_member_made_worse_has_the_status_that_the_first_member_gives_it(catalog, planned):
+    store, _, (_, cell) = computed(catalog, planned, "labelled", "worst", "0.6", side="alarm")
+    members = [store.get(need.key) for need in cell.needs]
+    kept = MemoryStore()
+    kept.put(store.get(cell.clean.key))
+    for member, statuses in zip(members, (["stopped", "completed"], ["no-gradient", "failed"]), strict=True):
+        attacked = member.samples["set"] == "test"
+        samples = member.samples.copy()
+        samples.loc[attacked, "score"] = samples.loc[attacked, "clean_score"]
+        samples.loc[attacked, "status"] = statuses * (attacked.sum() // 2)
+        kept.put(replace(member, samples=samples))
+    (outcome,) = run_plan([cell], kept, catalog)
+    assert rows(kept.get(outcome.planned.key), "test")["status"].tolist() == ["stopped", "completed"] * 30

@@ -83,6 +83,10 @@ HOSTILE = {
         lambda c: first(c)["samples"]["far"].update(count=1, scores=["AADAfw=="]), "not all finite",
     ),
     "no ID images": (lambda c: first(c)["samples"].pop("test"), "gives no auroc"),
+    "two wrong figures": (lambda c: first(c).update(value=1.5, se="much"), "json': 'cells.0.value': "),
+    "a wrong name in a wrong cell": (
+        lambda c: (first(c)["identity"].update(threat="<b>"), first(c).update(value=2.0)), "json': 'cells.0.ident",
+    ),
     "a billion images": (lambda c: first(c)["samples"]["far"].update(count=10**9), "samples.far.count"),
 }  # fmt: skip
 

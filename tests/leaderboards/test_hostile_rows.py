@@ -43,6 +43,7 @@ def refused(world, path, words):
         (("format",), 99, "format 99"),
         (("format",), True, "format True"),
         (("seed",), 1.5, "seed"),
+        (("entries", 0, "mean"), {"auroc": 2.0, "se": 3.0}, "field 'entries.0.mean.auroc': "),
         (("surprise",), 1, "surprise"),
         (("scores", "sets", "test"), 10**12, "scores.sets.test"),
     ],

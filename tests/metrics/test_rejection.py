@@ -42,6 +42,17 @@ def test_an_image_predicted_to_be_of_a_class_without_a_threshold_is_rejected():
     assert (kept.rate, kept.accuracy) == (0.5, 1.0)
 
 
+def test_there_may_be_fewer_images_than_classes_and_more():
+    thresholds = {0: 1.0, 1: 1.0, 3: 4.0}
+    row = [0.0, 0.0, 0.0, 5.0]
+    for images in (1, 2, 3, 4, 9):
+        kept = rejection([row] * images, [3] * images, thresholds)
+        assert (kept.rate, kept.accuracy) == (0.0, 1.0)
+        assert class_percentiles([row] * images, [3] * images, 10) == {3: 5.0}
+        assert class_wise_detection_rate([row] * images, thresholds) == pytest.approx(2 / 3)
+    assert rejection([[0.0, 0.0, 5.0, 0.0]], [2], thresholds).rate == 1.0
+
+
 def test_where_everything_is_rejected_no_accuracy_is_left():
     assert rejection(TWO, LABELS, {0: 100.0, 1: 100.0}).accuracy is None
 

@@ -143,6 +143,31 @@ def test_images_that_were_asked_about_outside_the_ball_do_not_count() -> None:
     assert torch.equal(result.images, x)
 
 
+@pytest.mark.parametrize("side", [Side.EVADE, Side.ALARM])
+@pytest.mark.parametrize("target", [None, 30.0])
+@pytest.mark.parametrize("known", ["images of the attacker's", "the attacked ones"])
+def test_what_a_library_is_told_is_how_many_spreads_of_clean_scores_an_image_is_past_its_goal(side, target, known):
+    asked = []
+
+    class Asking(Library):
+        def craft(self, model, x, labels, *, norm, eps, seed):
+            asked.append(model(x))
+            return x
+
+    x, ids = images()
+    detector, sign = QuadraticScore(), -1.0 if side is Side.ALARM else 1.0
+    own = pool() if known == "images of the attacker's" else None
+    context = Context(side, seed=7, stop_target=target and sign * target, pool=own)
+    Asking(lambda x: x).run(detector, x, ids=ids, budget=Budget(Norm.L2, 0.5), context=context)
+    (logits,) = asked
+    scores = sign * detector.score(x).double()
+    spread = (scores if own is None else sign * detector.score(own).double()).numpy()
+    low, high = np.percentile(spread, [25, 75])
+    past = (scores - (spread.max() if target is None else target)) / (high - low)
+    torch.testing.assert_close(logits[:, 0].double(), past / (1 + past.abs()), rtol=1e-4, atol=1e-6)
+    assert logits[:, 1].tolist() == [0.0] * 7
+
+
 def failing(first: int):
     calls = []
 

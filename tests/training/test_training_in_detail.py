@@ -4,8 +4,10 @@ import hashlib
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 
 from bench.datasets.base import TrainingData
 from bench.detectors.msp import MSP, MSPParams
@@ -227,6 +229,23 @@ def test_a_scale_enlarges_about_the_centre(drawn):
     drawn([[0.5, 1.0, 0.5, 0.5]])
     larger = affine(ramp, None, degrees=0.0, shift=0.0, scale=0.25)
     assert torch.allclose(larger[0, 0, 4], ramp[0, 0, 4] / 1.25, atol=1e-5)
+
+
+@pytest.mark.parametrize("draws", [(0.9, 0.2, 0.7, 0.1), (0.1, 0.9, 0.4, 0.8), (1.0, 0.0, 0.5, 0.5)])
+def test_turned_enlarged_and_moved_an_image_is_sampled_where_the_inverse_map_says(drawn, draws):
+    """Each pixel takes the place that a turn, then a division by the zoom, then a shift lead to, in half-widths."""
+    side, (angle, zoom, across, down) = 9, (2 * draw - 1 for draw in draws)
+    picture = torch.rand(1, 1, side, side, generator=seeded(5))
+    drawn([list(draws)])
+    found = affine(picture, None, degrees=30.0, shift=1.5, scale=0.4)[0, 0]
+    angle, zoom, pixels = math.radians(30.0 * angle), 1 + 0.4 * zoom, picture[0, 0].double().numpy()
+    centres = (np.arange(side) + 0.5) * 2 / side - 1
+    x, y = np.meshgrid(centres, centres)
+    from_x = (math.cos(angle) * x - math.sin(angle) * y) / zoom + 1.5 * across * 2 / side
+    from_y = (math.sin(angle) * x + math.cos(angle) * y) / zoom + 1.5 * down * 2 / side
+    places = [((part + 1) * side - 1) / 2 for part in (from_y, from_x)]
+    expected = map_coordinates(np.pad(pixels, 2), [place + 2 for place in places], order=1)
+    assert np.allclose(found.numpy(), expected, atol=1e-5)
 
 
 def test_a_mirrored_half_is_below_one_half(drawn):
