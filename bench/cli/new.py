@@ -86,7 +86,7 @@ def network(
     adopted = adopt(again, track, name)
     _wrote([path, *([adopted] if adopted is not None else [])])
     for part, what in look.parts.items():
-        console().print(f"  {part}: {what}", markup=False, highlight=False)
+        console().print(f"  {part}: {what}")
     for sentence in look.told:
         say(f"notice: {sentence}")
     _say_accuracy(again, look, track, data_dir)
@@ -128,7 +128,7 @@ def _workspace(named: Path | None) -> Catalog:
 
 def _wrote(paths: Iterable[Path]) -> None:
     for path in paths:
-        console().print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+        console().print(f"wrote {path}", soft_wrap=True)
 
 
 def _check(found: Catalog, path: Path) -> None:

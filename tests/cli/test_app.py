@@ -238,3 +238,13 @@ def test_ctrl_c_ends_a_command_with_130(toy_cards):
     result = bench_process("validate", "detectors/flat.yaml", cwd=toy_cards.root)
     assert result.returncode == 130
     assert re.fullmatch(r"interrupted: .*\n", result.stderr)
+
+
+@pytest.mark.parametrize("stderr", [False, True])
+def test_what_is_printed_stands_as_it_is_on_a_terminal_too(stderr):
+    plain = common.console(stderr=stderr)
+    text = "[bold]x[/bold] :smile: 3.5 'a' True https://a.example /a/b"
+    shown = plain.render_str(text)
+    assert (shown.plain, shown.spans) == (text, [])
+    assert plain.stderr is stderr
+    assert common.console().stderr is False

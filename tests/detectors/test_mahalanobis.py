@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.detectors.fitting import evaluating
 from bench.detectors.gaussian import RELATIVE_CUTOFF, RunningMoments, TiedGaussians
 from bench.detectors.mahalanobis import Mahalanobis
 from bench.detectors.msp import MSP
@@ -210,3 +211,17 @@ def test_other_detectors_need_no_fit(make_detector, training_data, images):
     detector = make_detector(MSP)
     before = detector.score(images)
     assert torch.equal(detector.fit(training_data).score(images), before)
+
+
+def test_evaluation_mode_lasts_as_long_as_it_is_asked_for_and_every_module_gets_its_own_back():
+    module = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.ReLU()))
+    module.train()
+    module[1][0].eval()
+    before = [part.training for part in module.modules()]
+    assert len(set(before)) == 2
+    with evaluating(module):
+        assert not any(part.training for part in module.modules())
+    assert [part.training for part in module.modules()] == before
+    with pytest.raises(ZeroDivisionError), evaluating(module):
+        raise ZeroDivisionError
+    assert [part.training for part in module.modules()] == before
