@@ -6,6 +6,7 @@ What is changed in a command, and nothing else:
   without a limit get one. (The cards of the page's workspace cost less too.)
 - Words that stand for something of the reader's get a value: `DIR` that of made-up data, `ROW.json` and any
   `NAME@HASH.json` the row that the page's `bench submit` makes.
+- URLs `s3://...` are `memory://...`: objects of this process stand for a bucket's.
 - `bench train` takes 2 steps. Weights of a detector that ships are written aside, where they take the place of none.
 """
 
@@ -122,6 +123,8 @@ def _value(session: Session, word: str) -> str:
     """What a word of the page stands for."""
     if word == "DIR":
         return str(session.data_dir)
+    if word.startswith("s3://"):
+        return word.replace("s3://", "memory://")
     return str(_row(session)) if _ROW.fullmatch(word) else word
 
 
