@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.detectors.adapters import exported as programs
 from bench.detectors.adapters.callable import CallableDetector, CallableParams
 from bench.detectors.adapters.exported import ExportedDetector, ExportedParams
 from bench.detectors.adapters.outputs import OutputDetector
@@ -307,3 +308,13 @@ def test_a_function_has_a_classifier_inside_where_it_gives_logits(columns, compo
     detector = OutputDetector(None, shape=(1, 4, 4), classes=2, params=OutputDetector.Params())
     detector.wrap(lambda x: torch.stack([x.flatten(1).mean(1), x.flatten(1)[:, 0]], dim=1)[:, :columns], "two")
     assert (detector.info.classifier, detector.info.components) == (columns == 2, components)
+
+
+def test_a_program_may_be_just_as_large_as_the_limit(tmp_path, monkeypatch):
+    file = tmp_path / "p.pt2"
+    file.write_bytes(b"12345")
+    monkeypatch.setattr(programs, "SIZE_LIMIT", 5)
+    assert programs.read_checked(file, file_sha256(file)) == b"12345"
+    monkeypatch.setattr(programs, "SIZE_LIMIT", 4)
+    with pytest.raises(UsageError, match="has 5 bytes; allowed are 4"):
+        programs.read_checked(file, file_sha256(file))

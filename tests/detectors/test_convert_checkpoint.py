@@ -234,3 +234,14 @@ def test_a_damaged_checkpoint_is_a_sentence_wherever_it_is_damaged(network, tmp_
                 assert "\n" not in str(error)
                 refused += 1
     assert refused >= len(range(0, len(whole), 3))  # every truncation, at least
+
+
+def test_a_checkpoint_may_be_just_as_large_as_the_limit_packed_and_unpacked(network, tmp_path, monkeypatch):
+    file = saved(network.state_dict(), tmp_path)
+    with zipfile.ZipFile(file) as archive:
+        size = max(file.stat().st_size, sum(entry.file_size for entry in archive.infolist()))
+    monkeypatch.setattr(checkpoints, "SIZE_LIMIT", size)
+    assert read_checkpoint(file)
+    monkeypatch.setattr(checkpoints, "SIZE_LIMIT", size - 1)
+    with pytest.raises(WeightsError, match=f"has {size:,} bytes; allowed are {size - 1:,}"):
+        read_checkpoint(file)

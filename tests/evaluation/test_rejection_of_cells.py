@@ -6,7 +6,7 @@ from bench.cards.detector import ThresholdSpec
 from bench.datasets.track import Track
 from bench.errors import CardError
 from bench.evaluation.engine import CellFailure
-from bench.evaluation.rejecting import rejection_metrics
+from bench.evaluation.rejecting import missing_classes, rejection_metrics
 from bench.evaluation.scoring import class_logits
 from bench.metrics import class_percentiles, class_wise_detection_rate, rejection
 
@@ -113,3 +113,13 @@ def test_thresholds_are_of_the_images_that_the_card_asks_for():
     assert found[True] == class_percentiles(logits, labels, 0, correct_only=True)
     assert found[False] == class_percentiles(logits, labels, 0, correct_only=False)
     assert found[True] != found[False]
+
+
+def test_up_to_ten_classes_without_a_threshold_are_named(cells):
+    figures = cells("bright", "clean")[0].meta.rejection
+    known = sorted(figures[0].thresholds)
+    assert missing_classes(figures, len(known)) == []
+    first, tenth = len(known), len(known) + 9
+    for missing, end in ((1, f"class {first}, so"), (10, f"{tenth}, so"), (11, f"{tenth}, ..., so")):
+        (said,) = missing_classes(figures, len(known) + missing)
+        assert end in said

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_store_of_cells import folder, make_cell
 
+from bench.evaluation import sample_tables
 from bench.evaluation.results import SAMPLE_COLUMNS
 from bench.evaluation.sample_tables import TEXTS, from_parquet, to_parquet
 from bench.evaluation.store import Store
@@ -129,3 +130,19 @@ def test_a_stored_bomb_is_one_notice_and_counts_as_not_run(tmp_path) -> None:
     assert reader.get(key) is None
     (notice,) = reader.notices
     assert "samples.parquet cannot be read (it has" in notice and "unpacks to 198 MiB" in notice
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [
+        ("MAX_TEXT", 7, "texts of 7 characters"), ("MAX_COLUMNS", len(SAMPLE_COLUMNS), "13 columns, or one twice"),
+        ("MAX_ROW_GROUPS", 4, "4 row groups"),
+    ],
+)  # fmt: skip
+def test_a_table_may_be_just_as_large_as_each_limit(limit, value, said, monkeypatch):
+    content = packed(columns(4, set=pa.repeat(pa.scalar("outside"), 4)), row_group_size=1)
+    monkeypatch.setattr(sample_tables, limit, value)
+    assert len(from_parquet(content)) == 4
+    monkeypatch.setattr(sample_tables, limit, value - 1)
+    with pytest.raises(ValueError, match=said):
+        from_parquet(content)

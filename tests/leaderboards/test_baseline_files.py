@@ -183,3 +183,13 @@ def test_a_program_is_not_run_because_a_file_names_it(builtin):
 def test_a_detector_that_is_gone_is_a_reason_and_no_error(builtin):
     cell = made(scores(), detector="gone")
     assert "unknown detector 'gone'" in replay([cell], builtin).reasons[cell.identity]
+
+
+@pytest.mark.parametrize("figure", ["value", "se"])
+def test_a_figure_may_be_off_by_a_rounding_and_no_more(figure):
+    cell = made(scores())
+    for off in (1e-10, -1e-10, 5e-10):
+        type(cell)(**{**dict(cell), figure: getattr(cell, figure) + off})
+    for off in (2e-9, -2e-9):
+        with pytest.raises(ValueError, match="and its scores give"):
+            type(cell)(**{**dict(cell), figure: getattr(cell, figure) + off})

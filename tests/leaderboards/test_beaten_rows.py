@@ -13,6 +13,8 @@ from safetensors.numpy import load
 
 from bench.cards.catalog import Catalog
 from bench.cards.threat import Norm
+from bench.errors import UsageError
+from bench.leaderboards import adversarials
 from bench.leaderboards.arrays import bytes_sha256, pack
 from bench.leaderboards.rescore import Scorer
 from bench.leaderboards.row import read_row
@@ -193,3 +195,20 @@ def test_a_header_that_parsers_choke_on_is_refused_in_one_sentence(world, row_pa
     result = beat(world, tmp_path / "odd.npz", row_path)
     assert result.exit_code == 2, result.stderr
     assert result.stderr.startswith("error: ") and "unexpected" not in result.stderr
+
+
+def test_a_file_of_images_may_be_just_as_large_as_the_limit_packed_and_unpacked(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (100, 1, 4, 4), dtype=np.uint8)
+    path, unpacked = written(tmp_path / "many.npz", {"images": images, "ids": np.arange(100)}), 100 * 16 * 4
+    assert path.stat().st_size < unpacked
+    monkeypatch.setattr(adversarials, "MAX_BYTES", unpacked)
+    pixels, ids = adversarials._read_npz(path, (1, 4, 4))
+    assert np.array_equal(pixels, images.astype(np.float32) / 255.0)
+    assert ids.tolist() == list(range(100))
+    monkeypatch.setattr(adversarials, "MAX_BYTES", unpacked - 1)
+    with pytest.raises(UsageError, match="would take more than 6,399 bytes; hand in fewer"):
+        adversarials._read_npz(path, (1, 4, 4))
+    for size, said in ((0, "would take more than"), (1, "is no file of at most")):
+        monkeypatch.setattr(adversarials, "MAX_BYTES", path.stat().st_size - size)
+        with pytest.raises(UsageError, match=said):
+            adversarials._read_npz(path, (1, 4, 4))

@@ -251,3 +251,12 @@ def test_a_text_of_two_lines_does_not_pass_for_a_line_of_the_review(world):
     result = submit(world, "bent", "--dry-run")
     assert result.exit_code == 0, result.output
     assert [line for line in result.stdout.splitlines() if line.startswith("  kind:")] == ["  kind: white-box"]
+
+
+def test_the_images_of_a_row_may_be_just_as_large_as_the_limit(world, monkeypatch):
+    monkeypatch.setattr("bench.leaderboards.build.MAX_IMAGES_BYTES", 0)
+    said = " ".join(submit(world, "bent", "--to", world / "elsewhere").stderr.split())
+    size = int(said.partition("would take ")[2].partition(" bytes")[0].replace(",", ""))
+    for limit, code in ((size - 1, 2), (size, 0)):
+        monkeypatch.setattr("bench.leaderboards.build.MAX_IMAGES_BYTES", limit)
+        assert submit(world, "bent", "--to", world / "elsewhere").exit_code == code

@@ -7,7 +7,7 @@ import pytest
 from html_cells import make_cell, page_of
 
 from bench.cards.threat import Norm
-from bench.report.captions import ceiling_lines
+from bench.report.captions import ceiling_lines, needs_radii
 from bench.report.html import build
 from bench.report.html.curves import curves_of
 from bench.report.html.drawing import plain
@@ -54,6 +54,16 @@ def test_the_radii_that_are_small_enough_are_named_in_their_order(make_meta):
     assert "of the radii shown, 1, 8 are small enough" in line
     (line,) = ceiling_lines(build_tables(metas)[0], {Norm.L2: 2.0})
     assert "up to eps 2 at most 5 % can" in line
+
+
+def test_a_radius_that_turns_just_five_in_a_hundred_images_is_small_enough(make_meta):
+    at, above = (make_meta(eps=eps, reachable=share) for eps, share in ((1.0, 0.05), (2.0, 0.0501)))
+    assert ceiling_lines(build_tables([at])[0], {}) == []
+    assert needs_radii(build_tables([at])[0]) == set()
+    assert needs_radii(build_tables([at, above])[0]) == {Norm.L2}
+    (line,) = ceiling_lines(build_tables([at, above])[0], {})
+    assert line.startswith("l2 eps 2 is too large")
+    assert "of the radii shown, 1 are small enough" in line
 
 
 def test_figures_look_the_same_whatever_the_user_has_set(make_meta, make_set):

@@ -55,6 +55,8 @@ def test_a_sound_detector_that_trips_a_fail_fails_the_build(build, name):
 
 def test_an_undefended_detector_that_does_not_fall_fails_the_build(build):
     assert "keeps AUROC 0.600" in controls_found_out({**build, "msp": outcome(auroc=0.6)}).found
+    assert "keeps AUROC 0.501" in controls_found_out({**build, "msp": outcome(auroc=0.501)}).found
+    assert controls_found_out({**build, "msp": outcome(auroc=0.5)}).verdict is Verdict.PASS  # no better than chance
 
 
 @pytest.mark.parametrize("guaranteed", [0.51, None])

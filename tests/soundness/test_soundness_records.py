@@ -148,4 +148,6 @@ def test_clean_figures_must_be_those_of_the_card(auroc, accuracy, verdict):
 
 def test_worse_than_chance_is_a_warning_with_or_without_a_record():
     assert records.identity(0.4, None, None).verdict is Verdict.WARN
+    assert records.identity(0.4999, None, None).verdict is Verdict.WARN
+    assert records.identity(0.5, None, None).verdict is not Verdict.WARN
     assert records.identity(0.4, None, RecordedSpec(clean_auroc=0.41)).verdict is Verdict.WARN
