@@ -221,3 +221,13 @@ def test_a_store_is_there_once_it_was_made_and_another_one_after_it_was_removed(
     objects.put("robustood-store.json", b"damaged")
     assert store_id(objects) is None
     assert make_store(objects) != first
+
+
+def test_absent_credentials_are_told_at_once() -> None:
+    class NoCredentialsError(Exception):
+        pass
+
+    objects = RemoteObjects("memory://x", wait=lambda seconds: pytest.fail("it waits"))
+    objects._files = Failing(9, lambda: NoCredentialsError("Unable to locate"))
+    with pytest.raises(StoreError, match="no credentials are found"):
+        objects.put("a", b"")
