@@ -1,7 +1,7 @@
 """How much sooner a grid, and a single cell, are done by two processes than by one.
 
-Each is a whole command as a user types it, start-up included, into a folder of its own. One process of one thread, one of
-two threads, and two of one thread each take turns; the medians over the turns of the ratios of their wall times count.
+Each is a whole command as a user types it, start-up included, into a folder of its own. One process of one thread, one
+of two threads, and two of one thread each take turns; the medians over the turns of their ratios count.
 What two cores can do at most is told by the bare loop of `step.py`, in one process and in two at once: cores may share
 what a single one has to itself.
 
