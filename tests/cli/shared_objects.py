@@ -4,12 +4,15 @@ As long as the file lies there that SHARED_DOWN names, the network is lost.
 """
 
 import os
+import signal
 import sys
 import uuid
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
 
 
 class SharedFiles(LocalFileSystem):

@@ -207,7 +207,10 @@ class Machine:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()  # what does not end would stay beside all other tests
     return process.returncode, out, err
 
 

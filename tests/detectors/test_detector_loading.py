@@ -100,6 +100,24 @@ def test_missing_weights_of_another_detector_name_that_detectors_training(catalo
         load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)
 
 
+@pytest.mark.parametrize("folder", ["detectors", "networks"])
+def test_a_broken_card_hides_no_other_that_makes_missing_weights(folder, catalog, track):
+    made = {
+        "detectors": "name: other\nsummary: x\nmethod: bench.detectors.msp:MSP\ntracks:\n  toy:\n"
+        "    weights: [{file: w.safetensors}]\n"
+        "    training: {recipe: 'bench.training.classifier:Classifier'}\n",
+        "networks": "name: other\nsummary: x\nmethod: bench.detectors.networks.convnet28:ConvNet28\n"
+        "args: {classes: 3}\ntrack: toy\nweights: [{file: w.safetensors}]\n",
+    }[folder]
+    parts = {"detectors": catalog.workspace / "detectors", "networks": catalog.workspace / "detectors" / "networks"}
+    parts[folder].mkdir(exist_ok=True)
+    (parts[folder] / "aaa.yaml").write_text("name: aaa\nsummary: [broken\n")
+    (parts[folder] / "other.yaml").write_text(made)
+    way = "bench convert FILE --network other" if folder == "networks" else "bench train --detector other --track toy"
+    with pytest.raises(WeightsError, match=f"`{way}` makes them"):
+        load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)
+
+
 def test_missing_weights_without_a_training_name_the_conversion(catalog, track):
     with pytest.raises(WeightsError, match="`bench convert FILE --detector mine --track toy`"):
         load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)

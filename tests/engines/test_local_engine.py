@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from bench.engines.run import run_on
 from bench.evaluation.engine import CellDone, CellFailure, run_plan
 from bench.evaluation.plan import plan as plan_of
 from bench.evaluation.spending import Evidence
-from bench.evaluation.store import MemoryStore, Store
+from bench.evaluation.store import MemoryStore, Store, StoreError
 
 
 @pytest.fixture
@@ -188,3 +189,29 @@ def test_a_process_that_outlives_its_run_ends_by_itself(planned, catalog, tmp_pa
     one.pipe.close()  # what the end of the run's process does, however it ends
     one.process.join(60)
     assert one.process.exitcode == 0
+
+
+@pytest.mark.parametrize(("code", "said"), [(-9, "by SIGKILL"), (3, "with exit code 3"), (0, "with exit code 0"),
+                                            (None, "with exit code None")])  # fmt: skip
+def test_how_a_worker_ended_is_said_by_its_signal_or_code(code, said, monkeypatch):
+    closed, waited = [], []
+    process = SimpleNamespace(exitcode=code, join=waited.append)
+    engine = object.__new__(LocalEngine)
+    engine._setup = None
+    engine._workers = ["first", local._Process(process, SimpleNamespace(close=lambda: closed.append(True)))]
+    monkeypatch.setattr(engine, "_start", lambda setup: "fresh", raising=False)
+    assert engine._replace(1) == said
+    assert engine._workers == ["first", "fresh"]
+    assert (closed, waited) == ([True], [5])
+
+
+def test_nothing_is_begun_where_nothing_can_be_stored(planned, tmp_path, monkeypatch):
+    store, begun = Store(tmp_path / "runs"), []
+
+    def refuse():
+        raise StoreError("no room")
+
+    monkeypatch.setattr(store, "check_writable", refuse)
+    with pytest.raises(StoreError, match="no room"):
+        list(run_on(planned("net", "pgd", "0.3"), store, lambda: begun.append(True)))
+    assert begun == []

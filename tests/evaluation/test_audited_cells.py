@@ -149,6 +149,17 @@ def test_of_few_images_all_get_the_whole_budget(cell, limit):
     assert found.meta.mean == cell(limit=limit).meta.mean
 
 
+def test_few_images_that_all_get_the_whole_budget_are_cut_like_others(catalog, cell):
+    planned = one(catalog, evidence=LOOSE, limit=50)[-1]
+    assert planned.ingredients.evidence == LOOSE  # whether an audit spares anything shows with the images
+    bench, shares = Workbench(catalog, MemoryStore()), []
+    for wave, number in (*((Wave.AUDIT, number) for number in range(ROUNDS)), (Wave.REST, 0)):
+        earlier = tuple(shares)
+        shares += [bench.share(planned, Part(part, 2, wave, number), lambda *_: None, earlier) for part in (0, 1)]
+    cut = bench.compute(planned, lambda *_: None, shares)
+    pd.testing.assert_frame_equal(cell(evidence=LOOSE, limit=50).samples, cut.samples, check_exact=True)
+
+
 def test_a_random_detector_is_spared_nothing(cell):
     assert cell("random", evidence=LOOSE).meta.evidence is None
 

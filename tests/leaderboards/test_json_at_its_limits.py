@@ -74,3 +74,9 @@ def test_a_file_may_have_so_many_bytes(tmp_path):
         read_json(path, what="row", max_bytes=size - 1)
     with pytest.raises(UsageError, match="is not a file; give the path of one"):
         read_json(tmp_path, what="row", max_bytes=size)
+
+
+def test_json_is_written_with_one_key_a_line_in_the_order_that_is_given():
+    assert json_bytes({"b": 1, "a": ["\u00e4"]}) == b'{\n "b": 1,\n "a": [\n  "\\u00e4"\n ]\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_bytes({"a": float("nan")})

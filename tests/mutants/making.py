@@ -31,8 +31,8 @@ NAMES = {
     "zeros_like": "ones_like", "ones_like": "zeros_like", "minimum": "maximum", "maximum": "minimum",
 }  # fmt: skip
 SAME = {
-    "minimum", "maximum", "fmin", "fmax", "logaddexp", "allclose", "array_equal", "equal", "gcd", "hypot",
-    "logical_and",
+    "min", "max", "minimum", "maximum", "fmin", "fmax", "logaddexp", "allclose", "array_equal", "equal", "gcd", "hypot",
+    "logical_and", "suppress",
 }  # fmt: skip
 """Functions of two arguments that may be swapped."""
 GUARDS = {"strict", "frozen", "slots", "kw_only", "maxsize"}
