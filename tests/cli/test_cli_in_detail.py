@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from bench.cards.catalog import Catalog
-from bench.cli import devices, failures
+from bench.cli import data, devices, failures
 from bench.cli.durations import duration
 from bench.cli.options import comma_separated, named_spec, set_names
 from bench.cli.run import _incomplete
@@ -168,3 +168,16 @@ def test_nothing_is_shown_where_there_is_no_terminal():
     with TransferProgress(Console(file=out)) as progress:
         progress.told("one", 10, 100)
     assert out.getvalue() == ""
+
+
+def test_downloads_are_followed_beside_what_is_printed(monkeypatch, tmp_path):
+    consoles = []
+
+    class Seen(TransferProgress):
+        def __init__(self, console):
+            consoles.append(console)
+            super().__init__(console)
+
+    monkeypatch.setattr(data, "TransferProgress", Seen)
+    data.download(track=["digits"], data_dir=tmp_path)  # whose sets are drawn or come with a package
+    assert [console.stderr for console in consoles] == [True]

@@ -231,3 +231,13 @@ def test_absent_credentials_are_told_at_once() -> None:
     objects._files = Failing(9, lambda: NoCredentialsError("Unable to locate"))
     with pytest.raises(StoreError, match="no credentials are found"):
         objects.put("a", b"")
+
+
+def test_where_a_listing_finds_no_folder_there_are_no_objects(monkeypatch) -> None:
+    objects = RemoteObjects(f"memory://{uuid4().hex}", wait=lambda seconds: None)
+
+    def find(path: str) -> list[str]:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(objects._files, "find", find)
+    assert objects.names("manifests") == []

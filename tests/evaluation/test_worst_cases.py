@@ -1,16 +1,19 @@
 """Worst cases, transferred images, random detectors, and what is kept of an attack."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bench.cards.threat import Goal
 from bench.errors import UsageError
 from bench.evaluation.cell_files import ARRAYS_FILE
 from bench.evaluation.engine import run_plan
 from bench.evaluation.results import ARRAYS
 from bench.evaluation.scoring import DRAWS
 from bench.evaluation.store import MemoryStore, Store
+from bench.evaluation.worst import _figure
 
 
 def rows(cell, name):
@@ -184,3 +187,12 @@ def test_an_image_that_no_member_made_worse_has_the_status_that_the_first_member
         kept.put(replace(member, samples=samples))
     (outcome,) = run_plan([cell], kept, catalog)
     assert rows(kept.get(outcome.planned.key), "test")["status"].tolist() == ["stopped", "completed"] * 30
+
+
+@pytest.mark.parametrize(("goal", "expected"), [(Goal.ACCEPT, 0.75), (Goal.MISCLASSIFY, 0.5)])
+def test_a_member_comes_to_its_mean_or_that_of_its_sets_or_what_was_left_unfooled(goal, expected):
+    sets = {name: SimpleNamespace(auroc=auroc) for name, auroc in (("near", 0.25), ("far", 1.0))}
+    assert _figure(SimpleNamespace(fool=None, mean=SimpleNamespace(auroc=0.125), sets=sets)) == 0.125
+    assert _figure(SimpleNamespace(fool=None, mean=None, sets=sets)) == 0.625
+    curve = [SimpleNamespace(undetected=0.25, adversarial_accuracy=0.5), None]
+    assert _figure(SimpleNamespace(fool=SimpleNamespace(goal=goal, curve=curve), mean=None, sets=sets)) == expected

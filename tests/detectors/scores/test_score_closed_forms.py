@@ -22,6 +22,7 @@ from bench.detectors.scores.openmax import SHIFT, OpenMax, weibull
 from bench.detectors.scores.residual import Residual
 from bench.detectors.scores.residuals import principal_dimensions
 from bench.detectors.scores.rmds import RMDS
+from bench.detectors.scores.shaping import SMALLEST_SUM, _sharpening
 from bench.detectors.scores.she import SHE
 from bench.detectors.scores.temperature import TemperatureScaling, best_temperature
 from bench.detectors.scores.vim import ViM
@@ -199,6 +200,13 @@ def test_temperature_scaling_is_the_log_odds_at_the_likeliest_temperature(case, 
     assert likelihood(temperature) > max(likelihood(temperature * 1.01), likelihood(temperature * 0.99))
     top = softmax(found.z / temperature).max(axis=1)
     found.is_scored(np.log(top / (1 - top)))
+
+
+@pytest.mark.parametrize(("part", "ratio"), [(SMALLEST_SUM, 1.0), (2.0 * SMALLEST_SUM, 1.5), (0.0, 1.0)])
+def test_features_without_a_sum_are_not_sharpened(part, ratio):
+    features = torch.tensor([[part, part / 2.0, -1.0]], dtype=torch.float64)
+    kept = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
+    assert float(_sharpening(features, kept)) == pytest.approx(np.exp(ratio))
 
 
 def test_a_classifier_without_an_error_gets_the_coldest_temperature():
