@@ -5,8 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 from bench.datasets.published import PublishedFile
+from bench.datasets.transfer import fetch_file
+
+CONTENT = np.random.default_rng(5).bytes(300_000)
 
 
 @dataclass
@@ -83,3 +90,24 @@ def serving() -> Iterator[Served]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stands between a test and its server."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """One that has a single file."""
+    without_proxies(monkeypatch)
+    with serving() as served:
+        served.files["set.gz"] = CONTENT
+        yield served
+
+
+def fetched(file: PublishedFile, folder: Path) -> Path:
+    """The file, which comes over plain http here."""
+    return fetch_file(file, folder, _schemes=("http",))

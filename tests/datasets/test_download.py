@@ -20,7 +20,7 @@ from bench.datasets.published import PublishedFile
 from bench.datasets.sources import load_source
 from bench.datasets.unpacking import read_members, unpack_gzip
 from bench.errors import DataError
-from tests.datasets.serving import Served, serving
+from tests.datasets.serving import Served, serving, without_proxies
 from tests.datasets.small_cifar import SmallCifar, archive, shrink_cifar
 
 RNG = np.random.default_rng(1)
@@ -41,9 +41,7 @@ def idx(array: np.ndarray) -> bytes:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """One that has a small MNIST, KMNIST and CIFAR-10."""
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    without_proxies(monkeypatch)
     with serving() as served:
         halves: dict[str, list[PublishedFile]] = {}
         for half in ("train", "t10k"):

@@ -5,7 +5,6 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -23,9 +22,7 @@ from bench.datasets.sources import _cifar, _depends
 from bench.datasets.sources._depends import dependence
 from bench.datasets.transfer import fetch_file
 from bench.errors import DataError
-from tests.datasets.serving import Served, serving
-
-CONTENT = b"abc" * 1_000
+from tests.datasets.serving import CONTENT, Served, fetched
 
 
 def sha(content: bytes) -> str:
@@ -116,20 +113,6 @@ def test_libraries_count_by_their_version_and_missing_ones_by_their_name(monkeyp
 
 
 # --------------------------------------------------------------------------- fetching
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    with serving() as served:
-        served.files["set.gz"] = CONTENT
-        yield served
-
-
-def fetched(file: PublishedFile, folder: Path) -> Path:
-    return fetch_file(file, folder, _schemes=("http",))
 
 
 def test_a_part_that_the_server_does_not_know_is_gone_at_once(server: Served, tmp_path: Path) -> None:
@@ -237,7 +220,8 @@ def test_files_that_came_and_cannot_be_read_are_told_as_such(
 
 def test_progress_is_told_by_name_and_bytes(server: Served, tmp_path: Path) -> None:
     heard: list[tuple[str, int, int]] = []
+    small = server.files["set.gz"] = CONTENT[:3_000]
     fetch_file(
-        server.published("set.gz", CONTENT), tmp_path, told=lambda *how: heard.append(how), _schemes=("http",)
+        server.published("set.gz", small), tmp_path, told=lambda *how: heard.append(how), _schemes=("http",)
     )  # fmt: skip
     assert heard == [("set.gz", 3_000, 3_000)]

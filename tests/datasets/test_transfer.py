@@ -2,32 +2,14 @@
 
 import fcntl
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bench.datasets.published import PublishedFile
 from bench.datasets.transfer import fetch_file
 from bench.errors import DataError
-from tests.datasets.serving import Served, serving
-
-CONTENT = np.random.default_rng(5).bytes(300_000)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    with serving() as served:
-        served.files["set.gz"] = CONTENT
-        yield served
-
-
-def fetched(file: PublishedFile, folder: Path) -> Path:
-    return fetch_file(file, folder, _schemes=("http",))
+from tests.datasets.serving import CONTENT, Served, fetched
 
 
 def refused(file: PublishedFile, folder: Path) -> str:
