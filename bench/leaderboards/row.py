@@ -192,7 +192,7 @@ class Row(_Part):
 
     def content_sha256(self) -> str:
         """sha256 of every field but itself, in canonical form."""
-        return content_hash(self.model_dump(mode="json", exclude={"row_sha256"}))
+        return content_hash(self.model_dump(exclude={"row_sha256"}))
 
     @property
     def stem(self) -> str:
@@ -219,7 +219,7 @@ def read_row(path: Path) -> Row:
 
 def row_bytes(row: Row) -> bytes:
     """A row as its file holds it."""
-    return json_bytes(row.model_dump(mode="json"))
+    return json_bytes(row.model_dump())
 
 
 def ignored(path: Path) -> None:

@@ -274,7 +274,7 @@ class _Search:
         rows.gradients += rows.live
         rows.lost += rows.live & lost
         rows.flat += rows.live & flat
-        slope = slope.masked_fill(flat, 1.0).masked_fill_(lost, math.inf)
+        slope = slope.masked_fill(lost, math.inf)
         self.rule.move(rows, Found(moment, gradient, slope, objective, better, lost, flat))
 
     def _keep_best(self, rows: Rows, score: Tensor, objective: Tensor) -> tuple[Tensor, Tensor]:

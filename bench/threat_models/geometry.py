@@ -129,11 +129,11 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
 
 
 def unit(gradient: Tensor, length: Tensor, norm: Norm) -> Tensor:
-    """The same where the lengths are known; a sample of infinite length gets zeros, whatever its gradient holds.
+    """The same where the lengths are known; a sample of length 0 or infinity gets zeros, whatever its gradient holds.
 
     Args:
         gradient: (N, ...).
-        length: (N,) above 0.
+        length: (N,) at least 0.
         norm: L2 or L-infinity.
     """
     shape = (-1, *(1,) * (gradient.ndim - 1))

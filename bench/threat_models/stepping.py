@@ -94,7 +94,7 @@ class Found:
     Attributes:
         moment: The number of the coming step, from 0.
         gradient: (B, C, H, W) of the objective.
-        slope: (B,) how steep it is, `geometry.slope`; infinite where the row is lost, 1 where it is flat.
+        slope: (B,) how steep it is, `geometry.slope`; infinite where the row is lost, 0 where it is flat.
         objective: (B,) from the attacker's side.
         better: (B,) it is the best iterate of its row so far.
         lost: (B,) its score or gradient is not finite; it was not kept.

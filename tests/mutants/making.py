@@ -2,7 +2,7 @@
 
 A mutant is a replaced stretch of source text, found by walking the syntax tree, so that a diff shows nothing else.
 What no number depends on is left alone: docstrings, annotations, the texts of errors and of help, imports, and what
-makes the same program by its definition: see `SAME`, `GUARDS`, `WORDS` and `LAYOUT`.
+makes the same program by its definition: see `SAME`, `GUARDS`, `WORDS`, `LAYOUT` and `ELSEWHERE`.
 """
 
 import ast
@@ -43,7 +43,10 @@ WORDS = {"help", "metavar", "epilog", "rich_help_panel", "show_default", "stackl
 LAYOUT = {"justify", "title_justify", "pad_edge", "show_lines", "box", "bar_width"}
 """Arguments of tables and bars that move words on a terminal and change none of them."""
 
-LEFT_ALONE = GUARDS | WORDS | LAYOUT
+ELSEWHERE = {"device", "return_annotation"}
+"""Arguments that say what holds anyway where these tests run: the only device, and what a type checker reads."""
+
+LEFT_ALONE = GUARDS | WORDS | LAYOUT | ELSEWHERE
 
 
 @dataclass(frozen=True)
