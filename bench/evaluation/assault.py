@@ -278,7 +278,11 @@ def _listener(
         last = now
         best = scores.detach().cpu().numpy()
         current = {**assault.scores, **{name: best[part] for name, part in rows.items()}}
-        known = len(best) == sum(len(current[name]) for name in names) and not np.isnan(best).any()
+        known = (
+            not order.planned.threat.min_norm
+            and len(best) == sum(len(current[name]) for name in names)
+            and not np.isnan(best).any()
+        )
         figure = np.mean([metrics.auroc(current[TEST], current[name]) for name in counting]) if known else None
         order.watch(span[0] + span[1] * share, None if figure is None else float(figure))
 

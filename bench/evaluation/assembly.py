@@ -20,6 +20,7 @@ from bench.evaluation.assault import Assault
 from bench.evaluation.auditing import widened
 from bench.evaluation.figures import OodScores, SetScores, group_means, mean_bits, mean_metrics, set_metrics
 from bench.evaluation.images import GALLERY, TEST, Images
+from bench.evaluation.nearest_figures import has_radii, nearest_metrics
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta, RejectionMetrics, SetMetrics
 from bench.evaluation.scoring import DRAWS, Logits, device_of
@@ -85,7 +86,11 @@ def cell_meta(
         rejection: Classification with rejection, of a clean cell.
     """
     ingredients = planned.ingredients
-    sides = {name: _ood_scores(planned, images, name, clean, assault, bounds.get(name)) for name in images.ood}
+    radii = has_radii(planned.threat, ingredients.side)
+    nearest = nearest_metrics(planned, images, clean.scores, clean.predicted, assault, thresholds) if radii else None
+    # An image that stops at a threshold says nothing of an AUROC.
+    ranked = {} if radii else images.ood
+    sides = {name: _ood_scores(planned, images, name, clean, assault, bounds.get(name)) for name in ranked}
     test = SetScores(clean.scores[TEST], assault.scores[TEST])
     figures: dict[str, SetMetrics] = {
         name: set_metrics(
@@ -112,8 +117,8 @@ def cell_meta(
         bits_per_dim=mean_bits(clean.bits.get(TEST)),
         iqr=metrics.iqr(clean.scores[TEST]), stop_high=targets.high, stop_low=targets.low,
         thresholds=thresholds.named(),
-        sets=figures, mean=mean, evidence=evidence,
-        groups=group_means(images.groups(), test, sides, figures, targets=targets, name=planned.label),
+        sets=figures, mean=mean, evidence=evidence, nearest=nearest,
+        groups=group_means({} if radii else images.groups(), test, sides, figures, targets=targets, name=planned.label),
         forms={name: chosen.form for name, chosen in images.sets().items() if chosen.form},
         nested=bool(ingredients.nested), rejection=rejection, needs=ingredients.needs,
         left_out=dict(planned.left_out), without=planned.without,

@@ -92,7 +92,7 @@ class Planner:
             source_hash=code_hash(spec, card, self.track, self.catalog.content_roots()),
             threat_hash=threat_hash(card, chosen),
             norm=card.norm, eps=radius, side=side, seed=options.seed,
-            early_stop=options.early_stop and not fool and side is not Side.BETWEEN,
+            early_stop=options.early_stop and not fool and side is not Side.BETWEEN and not card.min_norm,
             goal=options.goal if fool else None, loss=loss if fool else None,
             radii=tuple(sorted(e for e in self.choice.of(card) if e)) if card.min_norm and not radius else (),
             needs=tuple(need.key for need in parts.needs),
@@ -134,6 +134,9 @@ class Planner:
         threats = [self.catalog.threat(name) for name in card.members[side]]
         cells = [own.attack(spec, weights, t, None if t.min_norm else radius, params={}) for t in threats]
         left_out = {cell.threat.name: cell.refused.why for cell in cells if cell.refused is not None}
+        if side is not Side.FOOL:
+            left_out |= {t.name: _NO_SCORE for t in threats if t.min_norm}
+            cells = [cell for cell in cells if cell.threat.name not in left_out]
         needs = tuple(cell for cell in cells if cell.refused is None)
         if needs:
             return _Parts(needs, left_out)
@@ -169,6 +172,9 @@ class Planner:
         if cells:
             return _Parts(tuple(cells), left_out)
         return _Parts((), left_out, _no_source(card, source.detectors, spec.name, self.track.name))
+
+
+_NO_SCORE = "it looks for the nearest image past a threshold, whose score stops there"
 
 
 def _can_be_nested(card: ThreatCard, side: Side) -> bool:

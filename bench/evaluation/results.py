@@ -133,6 +133,33 @@ class FoolMetrics(_Value):
     curve: tuple[FoolAtEps, ...]  # by radius, ascending
 
 
+class NearestAtEps(_Value):
+    """How many images are across the detector's threshold within one radius."""
+
+    eps: float | None  # None: anywhere in the box
+    across: float  # share of OOD images that are accepted, or of ID images that are rejected
+
+
+class NearestFigures(_Value):
+    """How far the images of one set have to be moved until they are across the detector's threshold."""
+
+    n: int
+    counts: bool  # whether the set enters the mean
+    across: float  # share that is as it is
+    median_radius: float | None  # of all images, 0 where one is across as it is; None where fewer than half ever are
+    curve: tuple[NearestAtEps, ...]  # by radius, ascending
+    gradients: int
+    queries: int
+
+
+class NearestMetrics(_Value):
+    """A cell of an attack that looks for the nearest image across a threshold: it has radii, and no AUROC."""
+
+    threshold: str  # one of `CellMeta.thresholds`
+    sets: dict[str, NearestFigures]  # by attacked set
+    mean: NearestFigures | None  # over the sets that count; None where none does
+
+
 class BetweenMetrics(_Value):
     """Paths between accepted, correctly classified ID images of different classes."""
 
@@ -205,6 +232,7 @@ class CellMeta(_Value):
     rejection: tuple[RejectionMetrics, ...] = ()  # by percentile; in clean cells where the card asks for it
     fool: FoolMetrics | None = None  # on side fool
     between: BetweenMetrics | None = None  # on side between
+    nearest: NearestMetrics | None = None  # of a threat with min_norm on the sides evade and alarm; sets is empty then
     evidence: EvidenceFigures | None = None  # where not every image was to have the full budget
     search: str = ""  # what was asked of a copy for the first half of the steps, "auto" or "bf16 compiled"; the notes
     # say which copy was taken; "" where none was asked for

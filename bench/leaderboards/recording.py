@@ -42,7 +42,10 @@ def record(cells: Iterable[Cell], cards: Cards | None = None) -> Baseline:
     """
     recorded = [part for cell in cells for part in recorded_cells(cell, cards)]
     if not recorded:
-        raise UsageError("there is no cell to record; paths between images (side between) have no scores to compare.")
+        raise UsageError(
+            "there is no cell to record; paths between images (side between) and nearest images (threats with "
+            "min_norm) have no scores to compare."
+        )
     chosen = [_only(identity, recorded) for identity in dict.fromkeys(cell.identity for cell in recorded)]
     return Baseline(bench=__version__, cells=tuple(sorted(chosen, key=_order)))
 
@@ -50,7 +53,7 @@ def record(cells: Iterable[Cell], cards: Cards | None = None) -> Baseline:
 def recorded_cells(cell: Cell, cards: Cards | None = None) -> list[BaselineCell]:
     """A cell as a baseline holds it: one, or on side `fool` one a radius at which its outcome was counted."""
     meta = cell.meta
-    if meta.side is Side.BETWEEN:
+    if meta.side is Side.BETWEEN or meta.nearest is not None:
         return []
     if meta.fool is None:
         return [_recorded(cell, meta.eps, Figure.AUROC, _scores(cell), cards)]

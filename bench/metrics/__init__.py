@@ -10,6 +10,7 @@ from bench.metrics.differences import (
 from bench.metrics.fooling import Fooled, Outcomes, fooled_within, wrong_within
 from bench.metrics.multiple import holm
 from bench.metrics.precision_recall import aupr_in, aupr_out
+from bench.metrics.radii import median_radius, radii_across, share_within
 from bench.metrics.rejection import Rejection, class_percentiles, class_wise_detection_rate, rejection
 from bench.metrics.roc import (
     AurocEstimate,
@@ -55,12 +56,15 @@ __all__ = [
     "holm",
     "iqr",
     "mean_over_sets",
+    "median_radius",
     "nearest_distances",
     "paired_difference",
     "paired_mean_difference",
     "paired_share_difference",
+    "radii_across",
     "radii_for_reach",
     "rejection",
+    "share_within",
     "threshold_at_tpr",
     "thresholds_by_class",
     "unpaired_mean_difference",

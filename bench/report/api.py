@@ -26,6 +26,7 @@ from bench.report.html.grids import shown_table
 from bench.report.html.page import render_tables
 from bench.report.html.scores import histogram
 from bench.report.radii import NOTES as RADII
+from bench.report.records import nearest_rows
 from bench.report.table import Table, build_tables
 from bench.soundness.files import NOTES as VERDICTS
 from bench.soundness.files import failed_checks
@@ -84,6 +85,7 @@ class Evaluation:
             figures = [*meta.sets.items(), *([("mean", meta.mean)] if meta.mean is not None else [])]
             shown = ("clean_auroc", "clean_se", "auroc", "se", "fpr95", "ceiling", "reachable", "guaranteed_auroc")
             rows += [{**base, "set": name, **{f: getattr(values, f) for f in shown}} for name, values in figures]
+            rows += [{**base, **row} for row in nearest_rows(meta)]
         return pd.DataFrame(rows)
 
     def plot(self, kind: str = "eps") -> Drawings:

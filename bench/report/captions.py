@@ -10,6 +10,7 @@ from bench.report.conditions import QUIET_STATUSES
 from bench.report.doubts import doubt_lines
 from bench.report.extras import extra_columns
 from bench.report.fool import CAPTION as FOOL_CAPTION
+from bench.report.nearest import nearest_caption
 from bench.report.table import Table
 
 REACHABLE_LIMIT = 0.05
@@ -45,6 +46,8 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
     lines = [_images(table), *_form_lines(table), *_suite_lines(table)]
     if table.side is Side.FOOL:
         return [*lines, *FOOL_CAPTION]
+    if table.nearest:
+        return [*lines, *nearest_caption(table)]
     if table.attacked:
         lines.append(
             "mean: AUROC clean → attacked (95 % interval over the samples; the ID images are shared by the sets); "
@@ -157,6 +160,8 @@ def _detection(table: Table) -> str:
 
 def _images(table: Table) -> str:
     first = table.metas[0]
+    if not first.sets:
+        return _attacked_images(table)
     by_count: dict[int, list[str]] = {}
     for column in table.columns:
         holder = next(meta for meta in table.metas if column.name in meta.sets)
@@ -166,9 +171,18 @@ def _images(table: Table) -> str:
     else:
         ood = "; ".join(f"{count} of {', '.join(names)}" for count, names in sorted(by_count.items(), reverse=True))
     n_id = next(iter(first.sets.values())).n_id
+    return f"{n_id} ID test images against {ood}; {_choice(table)}"
+
+
+def _attacked_images(table: Table) -> str:
+    """The same where no cell has figures of scores, from those that were attacked."""
+    found = {name: own.n for meta in table.metas if meta.nearest for name, own in meta.nearest.sets.items()}
+    return f"attacked: {', '.join(f'{count} of {name}' for name, count in found.items())}; {_choice(table)}"
+
+
+def _choice(table: Table) -> str:
     limit = "no limit" if table.limit is None else f"limit {table.limit}"
-    seeds = sorted({meta.seed for meta in table.metas})
-    return f"{n_id} ID test images against {ood}; {limit}; seed {', '.join(map(str, seeds))}"
+    return f"{limit}; seed {', '.join(map(str, sorted({meta.seed for meta in table.metas})))}"
 
 
 def _form_lines(table: Table) -> list[str]:

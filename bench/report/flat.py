@@ -6,6 +6,7 @@ from bench.report import numbers
 from bench.report.extras import extra_columns
 from bench.report.fool import fool_grid
 from bench.report.grid import Grid
+from bench.report.nearest import nearest_grid
 from bench.report.table import Row, Section, Table, is_attack
 
 
@@ -18,6 +19,8 @@ def flat_grid(table: Table, *, full: bool = False) -> Grid:
     """
     if table.side is Side.FOOL:
         return fool_grid(table)
+    if table.nearest:
+        return nearest_grid(table)
     return _by_set(table) if full else _by_cell(table)
 
 

@@ -19,11 +19,14 @@ _OF_CELL = (
 
 _OF_FOOL = ("goal", "adversarial_accuracy", "misclassified", "undetected", "median_norm")
 
+_OF_NEAREST = ("across", "median_radius")
+
 _OF_SET = tuple(name for name in SetMetrics.model_fields if name != "figures")
 
 COLUMNS = (
     *_OF_CELL[:8], "sound", "failed_checks", "set", *_OF_SET, *_OF_FOOL, "threshold_source", "id_bits_per_dim",
     "cell_gradients", "cell_queries", "seconds", *_OF_CELL[8:], *CONDITIONS, "group", "form",
+    *_OF_NEAREST,
 )  # fmt: skip
 """The columns of `records`; a figure that a row does not have is None."""
 
@@ -62,7 +65,10 @@ def records(metas: Iterable[CellMeta], verdicts: Findings = MappingProxyType({})
             figures = {k: v for k, v in metrics.model_dump(mode="json").items() if k in COLUMNS}
             row = {**shared, "set": name, "group": group_of.get(name), "form": meta.forms.get(name), **figures}
             rows.append({column: row.get(column) for column in COLUMNS})
-        rows += [{column: {**shared, **row}.get(column) for column in COLUMNS} for row in _fooled(meta)]
+        rows += [
+            {column: {**shared, **row}.get(column) for column in COLUMNS}
+            for row in (*_fooled(meta), *nearest_rows(meta))
+        ]
     return rows
 
 
@@ -80,6 +86,18 @@ def _fooled(meta: CellMeta) -> list[dict[str, object]]:
         return {**at.model_dump(mode="json"), "set": "fooled", "goal": meta.fool and str(meta.fool.goal)}
 
     return [row(at) for at in meta.fool.curve] if meta.fool is not None else []
+
+
+def nearest_rows(meta: CellMeta) -> list[dict[str, object]]:
+    """One row a set and radius of a cell that has radii; that of the whole box has no eps."""
+    if meta.nearest is None:
+        return []
+    sets = {**meta.nearest.sets, **({"mean": meta.nearest.mean} if meta.nearest.mean is not None else {})}
+    return [
+        {"set": name, "counts": own.counts, "median_radius": own.median_radius, "eps": at.eps, "across": at.across}
+        for name, own in sets.items()
+        for at in own.curve
+    ]
 
 
 def render_csv(metas: Iterable[CellMeta], verdicts: Findings = MappingProxyType({})) -> str:

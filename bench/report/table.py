@@ -3,6 +3,7 @@
 Pure functions of the cells' metadata; how a table looks is known to `text`, `markdown`, `latex` and `records`.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -90,6 +91,11 @@ class Table:
         return any(section.attacked for section in self.sections)
 
     @property
+    def nearest(self) -> bool:
+        """Whether its attacks look for the nearest image across a threshold, and so have radii and no AUROC."""
+        return any(meta.nearest is not None for meta in self.metas)
+
+    @property
     def metas(self) -> list[CellMeta]:
         """Every cell of the table, in the order of its rows."""
         return [row.meta for section in self.sections for row in section.rows]
@@ -124,7 +130,8 @@ Failed = Mapping[str, tuple[str, ...]]
 def build_tables(metas: Iterable[CellMeta], failed: Failed = MappingProxyType({})) -> tuple[Table, ...]:
     """The tables of these cells, one a track, content of its images, choice of OOD sets, side and limit.
 
-    Clean cells stand in each that they belong to.
+    Attacks that look for the nearest image across a threshold have a table of their own. Clean cells stand
+    in each that they belong to.
 
     Args:
         metas: The cells.
@@ -145,12 +152,20 @@ def build_tables(metas: Iterable[CellMeta], failed: Failed = MappingProxyType({}
             tables.append(_table(clean, None, failed, content))
         for side in sides:
             attacks = [meta for meta in together if is_attack(meta) and meta.side is side]
-            tables.append(_table([*clean, *attacks], side, failed, content))
+            nearest = [meta for meta in attacks if meta.nearest is not None]
+            others = [meta for meta in attacks if meta.nearest is None]
+            tables += [_table([*clean, *chosen], side, failed, content) for chosen in (others, nearest) if chosen]
     return tuple(tables)
 
 
 def mean_auroc(meta: CellMeta) -> float:
-    """What rows are ranked by: the attacked AUROC, mean over the sets that count (over all sets where none does)."""
+    """What rows are ranked by: the attacked AUROC, mean over the sets that count (over all sets where none does).
+
+    An attack that looks for the nearest image has none; there it is the median radius.
+    """
+    if meta.nearest is not None:
+        radius = (meta.nearest.mean or next(iter(meta.nearest.sets.values()))).median_radius
+        return math.inf if radius is None else radius
     if meta.mean is not None:
         return meta.mean.auroc
     return sum(m.auroc for m in meta.sets.values()) / max(1, len(meta.sets))

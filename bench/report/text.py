@@ -44,8 +44,9 @@ def text_lines(
     lines = sentence_lines(heading(table), width, "heading")
     for sentence in caption(table, full=full):
         lines += sentence_lines(sentence, width, "caption")
-    if table.side is Side.FOOL:
-        lines += [Line("", "caption"), *_grid_lines(flat_grid(table), 4, width)]
+    if table.side is Side.FOOL or table.nearest:
+        lead = 4 if table.side is Side.FOOL else 3
+        lines += [Line("", "caption"), *_grid_lines(flat_grid(table), lead, width)]
     elif full:
         lines += _panel(table, _full_columns(table), [column.name for column in table.columns])
     else:

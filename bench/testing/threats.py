@@ -26,7 +26,7 @@ from bench.testing.closed_forms import (
     fixed_numbers,
 )
 from bench.threat_models import geometry
-from bench.threat_models.base import TRACE_LENGTH, AttackResult, Budget, Context, Status, Threat
+from bench.threat_models.base import TRACE_LENGTH, Acceptance, AttackResult, Budget, Context, Status, Threat
 
 _SAMPLES = 7
 _MICRO_BATCH = 4  # two batches, the last one padded
@@ -258,14 +258,15 @@ def attack(
     target: float | None = None,
     choice: Tensor | None = None,
     x: Tensor | None = None,
+    line: float | None = None,
 ) -> AttackResult:
-    """Run the threat on `images`, on some of them, or on others with the same ids."""
+    """Run the threat on `images`, on some of them, or on others with the same ids; `line` is the threshold."""
     own, ids = images()
     x = own if x is None else x
     context = Context(
         side, seed=7, stop_target=target, labels=torch.zeros(len(x), dtype=torch.int64), pool=pool(),
         transferred={name: elsewhere(draw) for draw, name in enumerate(("one", "other"), start=1)},
-        micro_batch=_MICRO_BATCH,
+        micro_batch=_MICRO_BATCH, acceptance=Acceptance(line) if line is not None else None,
     )  # fmt: skip
     if choice is not None:
         x, ids, context = x[choice], ids[choice], context.at(choice)

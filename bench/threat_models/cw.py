@@ -16,7 +16,7 @@ from bench.threat_models.costs import Case, Cost
 from bench.threat_models.cw_hinge import Hinge, Rejection, pixel_units
 from bench.threat_models.decisions import wrong_classes
 from bench.threat_models.gradient import Oracle
-from bench.threat_models.nearest import Nearest, labels_to_fool
+from bench.threat_models.nearest import Nearest, labels_to_fool, shrink
 from bench.threat_models.objectives import FoolObjective
 
 
@@ -115,7 +115,7 @@ class CarliniWagner(Threat):
         asked = Oracle(detector, ids=ids, context=context, objective=hinge)
         search = _Search(asked, tracker, distances, params)
         search.over_constants(left)
-        search.shrink(moments - 1)
+        shrink(asked, tracker, Norm.L2, steps=params.shrink_steps, moment=moments - 1)
         tracker.report(1.0)
         return replace(tracker.result(budget), figures={"const": search.best_const * units[:, 0]})
 
@@ -270,23 +270,3 @@ class _Search:
         scale = (square / (1.0 - second ** (step + 1))).sqrt() + _ADAM_EPS
         w = (w - rate * (mean / (1.0 - first ** (step + 1))) / scale).clamp_(-_WALL, _WALL)
         rows.w[batch], rows.mean[batch], rows.square[batch] = w[:count], mean[:count], square[:count]
-
-    def shrink(self, moment: int) -> None:
-        """Bisect the segment from the clean image to the best one; what is nearer and reaches the goal is kept."""
-        tracker = self.tracker
-        rows = (torch.isfinite(tracker.score) & (tracker.score < 0)).nonzero().flatten()
-        best = tracker.images[rows]
-        low, high = best.new_zeros(len(rows)), best.new_ones(len(rows))
-        for _ in range(self.params.shrink_steps):
-            middle = (low + high) / 2
-            for batch in self.oracle.batches(len(rows)):
-                samples = rows[batch]
-                x, share = tracker.clean[samples], middle[batch].view(-1, 1, 1, 1)
-                images = x + share * (best[batch] - x)
-                judge, direction = (part[: len(samples)] for part in self.oracle.judge(images, samples))
-                reached = torch.isfinite(direction) & (judge > 0)
-                distance = geometry.distance(images, x, Norm.L2)
-                tracker.queries[samples] += 1
-                tracker.found(moment, samples, reached, distance, judge, images)
-                high[batch] = torch.where(reached, middle[batch], high[batch])
-                low[batch] = torch.where(reached, low[batch], middle[batch])

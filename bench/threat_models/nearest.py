@@ -1,10 +1,11 @@
-"""What attacks share that look for the nearest image that fools a classifier, instead of the best one in a ball."""
+"""What attacks share that look for the nearest image past a line, instead of the best one in a ball."""
 
 import torch
 from torch import Tensor
 
-from bench.cards.threat import Side
+from bench.cards.threat import Norm, Side
 from bench.errors import UsageError
+from bench.threat_models import geometry
 from bench.threat_models.base import Context, Status
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.tracking import Tracker
@@ -57,6 +58,34 @@ class Nearest(Tracker):
             Status.NO_GRADIENT if status is Status.FAILED and blind else status
             for status, blind in zip(super()._statuses(), flat.tolist(), strict=True)
         ]
+
+
+def shrink(oracle: Oracle, tracker: Nearest, norm: Norm, *, steps: int, moment: int) -> None:
+    """Bisect the segment from each clean image to the nearest one found; what is nearer and still past is kept.
+
+    Args:
+        oracle: Judges.
+        tracker: Holds what was found.
+        norm: Of the distances.
+        steps: Bisections, one query each.
+        moment: Of the attack, for the trace.
+    """
+    rows = (torch.isfinite(tracker.score) & (tracker.score < 0)).nonzero().flatten()
+    best = tracker.images[rows]
+    low, high = best.new_zeros(len(rows)), best.new_ones(len(rows))
+    for _ in range(steps):
+        middle = (low + high) / 2
+        for batch in oracle.batches(len(rows)):
+            samples = rows[batch]
+            x, share = tracker.clean[samples], middle[batch].view(-1, *(1,) * (best.ndim - 1))
+            images = x + share * (best[batch] - x)
+            judge, direction = (part[: len(samples)] for part in oracle.judge(images, samples))
+            reached = torch.isfinite(direction) & (judge > 0)
+            distance = geometry.distance(images, x, norm)
+            tracker.queries[samples] += 1
+            tracker.found(moment, samples, reached, distance, judge, images)
+            high[batch] = torch.where(reached, middle[batch], high[batch])
+            low[batch] = torch.where(reached, low[batch], middle[batch])
 
 
 def labels_to_fool(threat: str, context: Context) -> Tensor:

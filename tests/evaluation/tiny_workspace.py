@@ -80,6 +80,14 @@ THREATS: dict[str, dict[str, Any]] = {
     "nearest": {
         "method": "tiny_world:Swap", "norm": "l2", "eps": [0.3, 2.0], "min_norm": True, "sides": ["fool"]
     },
+    "crossing": {
+        "method": "bench.threat_models.ddn:DDN", "norm": "l2", "eps": [0.3, 0.6], "min_norm": True,
+        "sides": ["evade", "alarm", "fool"], "params": {"steps": 20},
+    },
+    "worst-crossing": {
+        "norm": "l2", "eps": [0.3], "sides": ["evade", "fool"],
+        "members": {"evade": ["fooling", "crossing"], "fool": ["fooling", "crossing"]},
+    },
     "transferred": {
         "method": "bench.threat_models.transfer:Transfer", "norm": "l2", "eps": [0.6], "knowledge": "scores",
         "source": {"threat": "pgd", "params": {"steps": 3, "restarts": 1}, "detectors": ["halves", "net", "absent"]},

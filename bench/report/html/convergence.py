@@ -47,7 +47,13 @@ def gains_of(cell: Cell) -> dict[Side, Quartiles]:
     the images. Empty where no trace was kept, or where it is of something else than scores (side `fool`).
     """
     meta, trace = cell.meta, cell.arrays.get("trace")
-    if trace is None or meta.side in (Side.FOOL, Side.BETWEEN) or trace.ndim != 2 or len(trace) != len(cell.samples):
+    if (
+        trace is None
+        or meta.nearest
+        or meta.side in (Side.FOOL, Side.BETWEEN)
+        or trace.ndim != 2
+        or len(trace) != len(cell.samples)
+    ):
         return {}
     clean = cell.samples["clean_score"].to_numpy(np.float64)[:, None]
     attacked = cell.samples["status"].to_numpy() != ""

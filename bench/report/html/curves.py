@@ -22,6 +22,8 @@ def curves_of(table: Table) -> list[Drawing]:
         return fool_curves(table)
     if table.side is Side.BETWEEN:
         return path_curves(table)
+    if table.nearest:
+        return nearest_curves(table)
     return auroc_curves(table)
 
 
@@ -132,6 +134,29 @@ def _fool_lines(
         points = lines.setdefault(row.label, {0.0: at_zero(row)})
         points |= {at.eps: value for at in _curve(row) if at.eps is not None and (value := figure(at)) is not None}
     return {label: sorted(points.items()) for label, points in lines.items()}
+
+
+def nearest_curves(table: Table) -> list[Drawing]:
+    """Share of images across the threshold against the radius, one panel a threat."""
+    panels: dict[str, list[Row]] = {}
+    for section in table.sections:
+        for row in section.rows:
+            if row.meta.nearest is not None:
+                panels.setdefault(section.threat, []).append(row)
+    word = "rejected" if table.side is Side.ALARM else "accepted"
+    drawings = []
+    for threat, rows in panels.items():
+        lines = {}
+        for row in rows:
+            assert row.meta.nearest is not None
+            own = row.meta.nearest.mean or next(iter(row.meta.nearest.sets.values()))
+            lines[row.label] = [(0.0, own.across), *((at.eps, at.across) for at in own.curve if at.eps is not None)]
+        drawings.append(_lines(
+            lines, stem("nearest", table.track, table.side, threat), f"{threat}: {word} against eps",
+            f"{table.track}: share of the attacked images that are {word} at the detector's threshold within eps.",
+            x=f"{rows[0].meta.norm} eps, in [0, 1] pixel units", y=word,
+        ))  # fmt: skip
+    return drawings
 
 
 def path_curves(table: Table) -> list[Drawing]:

@@ -70,7 +70,7 @@ def shown_table(table: Table, radii: Mapping[Norm, float]) -> ShownTable:
     """
     first = shown_grid(flat_grid(table), said=caption(table))
     below = [shown_grid(block.grid, title=block.heading, said=[block.caption]) for block in blocks_below(table)]
-    if table.side is not Side.FOOL:  # whose table has every figure
+    if table.side is not Side.FOOL and not table.nearest:  # whose table has every figure
         every = shown_grid(flat_grid(table, full=True), title="every OOD set, with every figure", folded=True)
         below.append(every)
     return ShownTable(heading(table), (first, *below), tuple(remarks(table, radii)))

@@ -1,0 +1,68 @@
+"""What attacks ask that look for the nearest image: how far an image is past the line that it has to cross."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.cards.threat import Goal, Side
+from bench.detectors.base import Detector
+from bench.errors import UsageError
+from bench.threat_models.base import Context
+from bench.threat_models.objectives import FoolObjective, mean_score, needed_logits, wrong_margin
+
+ROUNDING = 1e-5
+"""Some tens of roundings of float32, relative to scores or logits: other batch shapes must not undo a success."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Past the detector's threshold, or past the decision, as an `Objective`; above 0 the image has done it.
+
+    `evade` asks for a score above the threshold, `alarm` for one below it, by a few roundings. The judge is that
+    distance in units of the clean scores' interquartile range; the direction has its value and the gradient of the
+    detector's objective. `fool` asks for another class, and where the goal says so for a score above the threshold too:
+    the judge is the smaller margin; the direction is the sum of what is missing, and the judge where nothing is.
+
+    Attributes:
+        detector: Frozen, in evaluation mode.
+        ids: (N,) sample ids.
+        context: Side and thresholds; on `fool` labels and goal.
+    """
+
+    detector: Detector
+    ids: Tensor
+    context: Context
+
+    def __call__(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Judge and direction, (B,) each."""
+        return self._decision(x, rows) if self.context.side is Side.FOOL else self._score(x, rows)
+
+    def _score(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        lines, sign = self.context.acceptance, self.context.sign
+        if lines is None:
+            raise UsageError("an attack that looks for the nearest image needs a threshold; the harness gives it.")
+        if self.context.draws:
+            score = objective = mean_score(self.detector, x, self.ids[rows], self.context)
+        else:
+            score, objective = self.detector.score_and_objective(x)
+        classes = needed_logits(self.detector, x).argmax(dim=1) if lines.by_class else torch.zeros_like(rows)
+        line = lines.of(classes, score.dtype)
+        past = sign * (score - line) - ROUNDING * torch.maximum(score.detach().abs(), line.abs())
+        judge = past / lines.scale
+        if objective is score:
+            return judge, judge
+        return judge, judge.detach() + sign * (objective - objective.detach()) / lines.scale
+
+    def _decision(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        context, logits = self.context, needed_logits(self.detector, x)
+        if context.labels is None:
+            raise UsageError("a threat of side 'fool' needs the labels of its images; the harness gives them.")
+        margin = wrong_margin(logits, context.labels[rows]) - ROUNDING * logits.detach().abs().amax(dim=1)
+        if context.goal is not Goal.ACCEPT:
+            return margin, margin
+        above, slope = FoolObjective(self.detector, self.ids, context).acceptance(x, logits, rows)
+        above, slope = above - ROUNDING, slope - ROUNDING
+        judge = torch.minimum(margin, above)
+        missing = margin.clamp(max=0.0) + slope.clamp(max=0.0)
+        return judge, torch.where(judge > 0, torch.minimum(margin, slope), missing)

@@ -1,0 +1,177 @@
+"""The walk of attacks that look for the nearest image: out until it has crossed the line, and back in, step by step."""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.cards.threat import Norm, Side
+from bench.detectors.base import Detector
+from bench.errors import UsageError
+from bench.threat_models import geometry
+from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
+from bench.threat_models.crossing import Crossing
+from bench.threat_models.gradient import Oracle
+from bench.threat_models.nearest import Nearest, labels_to_fool, shrink
+
+_REPORTS = 50
+"""How often, about, progress is reported."""
+
+_LAST_STEP, _LAST_GAMMA = 0.01, 0.001
+"""The last step in units of the first one, and the last gamma, as in both papers' code."""
+
+
+class MinNormParams(ThreatParams):
+    """Parameters of every such walk.
+
+    Attributes:
+        steps: Gradients of an image.
+        step_size: Of the first step, in units of the radius at hand; it falls to a hundredth of that along a cosine.
+        gamma: By which share the radius at hand shrinks past the line and grows before it, at first; it falls to 0.001
+            along a cosine.
+        shrink_steps: Bisections of the segment from the clean image to the nearest one found.
+    """
+
+    steps: int = Field(default=500, ge=1, le=1_000_000)
+    step_size: float = Field(default=1.0, gt=0, le=100, allow_inf_nan=False)
+    gamma: float = Field(default=0.05, gt=0, lt=1, allow_inf_nan=False)
+    shrink_steps: int = Field(default=10, ge=0, le=100)
+
+
+@dataclass
+class Walk:
+    """Images under way, one a row.
+
+    Attributes:
+        sample: (R,) position of the image in x.
+        y: (R, C, H, W) current iterate.
+        eps: (R,) the radius at hand.
+        crossed: (R,) whether any iterate has crossed the line.
+        stuck: (R,) no step can move it any more.
+    """
+
+    sample: Tensor
+    y: Tensor
+    eps: Tensor
+    crossed: Tensor
+    stuck: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    def choose(self, keep: Tensor) -> "Walk":
+        """Some of the rows."""
+        return replace(self, **{name: value[keep] for name, value in vars(self).items()})
+
+
+class MinNorm(Threat):
+    """Base of attacks that find for every image the smallest radius at which it crosses the line; see `Crossing`.
+
+    Each image has a radius of its own. Before the line has been crossed once it is how far away the line is if the
+    objective goes on as here; then it shrinks by gamma past the line, at most to the smallest one found, and grows by
+    gamma before it. A step goes along the gradient, and the subclass brings the point to that radius.
+
+    The answer is the nearest point found past the line, moved back along the segment to the clean image as far as it
+    stays there; the clean image where none was found, and where it is past the line as it is. No image feels its batch
+    mates. A point whose score or gradient is not finite is never kept, and the walk goes on half as far out.
+    """
+
+    Params = MinNormParams
+    follows_loss = False
+    norms: ClassVar[tuple[Norm, ...]]
+    params: MinNormParams
+
+    @abstractmethod
+    def bring(self, moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
+        """(B, C, H, W) points in the box, at the radius at hand or within it.
+
+        Args:
+            moved: (B, C, H, W) displacements of the iterates after the step.
+            x: (B, C, H, W) clean images.
+            eps: (B,) radii.
+        """
+
+    def cost(self, case: Case) -> Cost:
+        """A gradient a step."""
+        return Cost(self.params.steps, 1 + self.params.shrink_steps)
+
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        """At most `steps` gradients and `shrink_steps` + 1 queries.
+
+        Raises:
+            UsageError: The norm is another one, or what the line is told by is missing.
+        """
+        norm = self._norm(budget)
+        if context.side is Side.FOOL:
+            labels_to_fool(_name(self), context)
+        context = replace(context, stop_target=None)  # which would be one of scores
+        tracker = Nearest(x, moments=self.params.steps + 2, context=context)
+        oracle = Oracle(detector, ids=ids, context=context, objective=Crossing(detector, ids, context))
+        left = tracker.begin(oracle)
+        self._walk(oracle, tracker, left, norm)
+        shrink(oracle, tracker, norm, steps=self.params.shrink_steps, moment=self.params.steps + 1)
+        tracker.report(1.0)
+        return tracker.result(replace(budget, norm=norm))
+
+    def _norm(self, budget: Budget) -> Norm:
+        norm = budget.norm or self.norms[0]
+        if norm not in self.norms:
+            allowed = " or ".join(self.norms)
+            raise UsageError(f"{_name(self)} works in {allowed}, not in {norm}; take another threat for that norm.")
+        return norm
+
+    def _walk(self, oracle: Oracle, tracker: Nearest, left: Tensor, norm: Norm) -> None:
+        start = tracker.clean[left]
+        none = torch.zeros_like(left, dtype=torch.bool)
+        rows = Walk(left, start, start.new_full((len(left),), torch.inf), none, none.clone())
+        steps = self.params.steps
+        every = max(1, steps // _REPORTS)
+        for step in range(steps):
+            for batch in oracle.batches(len(rows)):
+                self._step(oracle, tracker, rows, batch, step, norm)
+            if bool(rows.stuck.any()):
+                rows = rows.choose(~rows.stuck)
+            if len(rows) == 0:
+                break
+            if step % every == 0:
+                tracker.report(step / steps)
+
+    def _step(self, oracle: Oracle, tracker: Nearest, rows: Walk, batch: slice, step: int, norm: Norm) -> None:
+        """Judge the iterates of one micro-batch, and step on."""
+        samples, count = rows.sample[batch], batch.stop - batch.start
+        padded, y = oracle.pad(samples), oracle.pad(rows.y[batch])
+        x, column = tracker.clean[padded], (-1, *(1,) * (y.ndim - 1))
+        judge, direction, gradient = oracle.ascend(y, padded)
+        slope = geometry.slope(gradient, norm)
+        finite = torch.isfinite(judge) & torch.isfinite(direction) & torch.isfinite(slope)
+        reached, flat = finite & (judge > 0), finite & (slope == 0)
+        distance = geometry.distance(y, x, norm)
+        tracker.gradients[samples] += 1
+        tracker.non_finite[samples] += (~finite)[:count].long()
+        tracker.flat[samples] += (flat & ~reached)[:count].long()
+        tracker.found(step + 1, samples, *(part[:count] for part in (reached, distance, judge, y)))
+        share = 0.5 * (1.0 + math.cos(math.pi * step / self.params.steps))
+        gamma = _LAST_GAMMA + (self.params.gamma - _LAST_GAMMA) * share
+        size = self.params.step_size * (_LAST_STEP + (1.0 - _LAST_STEP) * share)
+        crossed = oracle.pad(rows.crossed[batch]) | reached
+        before = oracle.pad(rows.eps[batch])
+        ahead = distance + ((-direction).clamp_min(0.0) / slope).to(distance.dtype)
+        further = before * (1.0 + gamma)
+        ahead = torch.where(before < math.inf, torch.maximum(ahead, further), ahead)  # walls slow down what is ahead
+        eps = torch.where(crossed, further, ahead)
+        eps = torch.where(reached, torch.minimum(before * (1.0 - gamma), -tracker.score[padded].to(eps.dtype)), eps)
+        eps = torch.where(finite & ~flat, eps, distance / 2).clamp(max=geometry.reach(x, norm, math.inf))
+        ascent = geometry.unit(gradient, slope.masked_fill(~finite | flat, math.inf), norm)
+        moved = torch.addcmul(y - x, ascent, (size * eps).view(column))
+        rows.y[batch] = self.bring(moved, x, eps)[:count]
+        rows.eps[batch], rows.crossed[batch] = eps[:count], crossed[:count]
+        rows.stuck[batch] = ((flat | ~finite) & (distance == 0))[:count]
+
+
+def _name(threat: Threat) -> str:
+    return type(threat).__name__.lower()
