@@ -48,10 +48,19 @@ def test_without_the_library_one_sentence_says_how_to_install_it(catalog, librar
         catalog.threat(f"{library}:PGD")
 
 
+def test_a_library_whose_extra_cannot_be_built_names_the_command_that_works(catalog, monkeypatch):
+    def missing(name):
+        raise threat_names.PackageNotFoundError(name)
+
+    monkeypatch.setattr(threat_names, "version", missing)
+    with pytest.raises(UsageError, match=r"install it with `pip install --no-deps adv-lib tqdm`\."):
+        catalog.threat("adv-lib:ddn")
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("foolbar:PGD", "such names are foolbox:ATTACK, torchattacks:ATTACK"),
+        ("foolbar:PGD", "such names are foolbox:ATTACK, torchattacks:ATTACK, adv-lib:ATTACK"),
         ("foolbox:", "such names are"),
         ("foolbox:a b", "such names are"),
         ("foolbox:PGD\x1b[2J", "such names are"),
@@ -92,6 +101,7 @@ def test_libraries_are_cited_as_they_ask_for_it():
     assert {name: (paper.year, paper.url) for name, paper in papers.items()} == {
         "foolbox": (2020, "https://doi.org/10.21105/joss.02607"),
         "torchattacks": (2020, "https://arxiv.org/abs/2010.01950"),
+        "adv-lib": (2020, "https://github.com/jeromerony/adversarial-library"),
     }
 
 

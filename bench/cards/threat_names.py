@@ -1,8 +1,8 @@
 """Threats that are named by the attack they wrap, `LIBRARY:ATTACK`, and need no card file: their card is made here.
 
-`foolbox:LinfPGD` and `torchattacks:APGD` run these libraries' own attacks, with their own defaults, on the score. What
-an attack's name does not tell of its norm is written behind it: `torchattacks:APGD@l2`. The library is imported only
-when such a threat is asked for; nothing else here imports torch.
+`foolbox:LinfPGD`, `torchattacks:APGD` and `adv-lib:ddn` run these libraries' own attacks, with their own defaults, on
+the score. What an attack's name does not tell of its norm is written behind it: `torchattacks:APGD@l2`. The library is
+imported only when such a threat is asked for; nothing else here imports torch.
 """
 
 import difflib
@@ -48,12 +48,14 @@ class Library:
         module: `package.module` of the adapter; it has `attacks()`, from names to classes, and `describe(class)`.
         threat: The adapter's class for attacks without `steps`, and for those with them.
         paper: Where the library is described.
+        install: What installs it; "" for the extra of its name.
     """
 
     form: str
     module: str
     threat: tuple[str, str]
     paper: Paper
+    install: str = ""
 
 
 def adapted_threat(name: str) -> ThreatCard:
@@ -111,9 +113,9 @@ def _version(kind: str, name: str) -> str:
     try:
         return version(kind)
     except PackageNotFoundError:
+        command = LIBRARIES[kind].install or f"pip install 'robustood[{kind}]'"
         raise UsageError(
-            f"threat {shorten(name)} needs the library {kind}, which is not here; "
-            f"install it with `pip install 'robustood[{kind}]'`."
+            f"threat {shorten(name)} needs the library {kind}, which is not here; install it with `{command}`."
         ) from None
 
 
@@ -150,6 +152,18 @@ LIBRARIES = {
             year=2020,
             url="https://arxiv.org/abs/2010.01950",
         ),
+    ),
+    "adv-lib": Library(
+        form="adv-lib:ATTACK",
+        module="bench.threat_models.external.adv_lib",
+        threat=("SteppedAdvLib", "SteppedAdvLib"),
+        paper=Paper(
+            title="Adversarial Library",
+            authors="Jérôme Rony, Ismail Ben Ayed",
+            year=2020,
+            url="https://github.com/jeromerony/adversarial-library",
+        ),
+        install="pip install --no-deps adv-lib tqdm",  # visdom, which it requires to draw, does not build any more
     ),
 }
 """What may stand before the colon."""

@@ -1,1 +1,1 @@
-"""Attacks of other libraries, each behind an adapter: `foolbox:ATTACK`, `torchattacks:ATTACK`."""
+"""Attacks of other libraries, each behind an adapter: `foolbox:ATTACK`, `torchattacks:ATTACK`, `adv-lib:ATTACK`."""
