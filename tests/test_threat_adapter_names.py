@@ -21,6 +21,8 @@ def catalog(toy_cards) -> Catalog:
         ("foolbox:L2PGD", Norm.L2, Knowledge.GRADIENTS, 50),
         ("foolbox:L2FastGradientAttack", Norm.L2, Knowledge.GRADIENTS, None),
         ("foolbox:BoundaryAttack", Norm.L2, Knowledge.SCORES, 25_000),
+        ("foolbox:L1PGD", Norm.L1, Knowledge.GRADIENTS, 50),
+        ("foolbox:L0FMNAttack", Norm.L0, Knowledge.GRADIENTS, 100),
         ("foolbox:GaussianBlurAttack@linf", Norm.LINF, Knowledge.SCORES, 1000),
     ],
 )
@@ -65,7 +67,8 @@ def test_a_library_whose_extra_cannot_be_built_names_the_command_that_works(cata
         ("foolbox:a b", "such names are"),
         ("foolbox:PGD\x1b[2J", "such names are"),
         ("foolbox:LinfPDG", "did you mean LinfPGD"),
-        ("foolbox:L1PGD", "no attack 'L1PGD' in the norms l2 or linf"),
+        ("foolbox:EveryPixel", "no attack 'EveryPixel' in the norms l2 or linf or l1 or l0"),
+        ("foolbox:L1PGD@l2", "asks for the norm 'l2'; allowed are l1"),
         ("foolbox:LinfPGD@l2", "asks for the norm 'l2'; allowed are linf"),
         ("foolbox:GaussianBlurAttack", "write foolbox:GaussianBlurAttack@l2"),
     ],

@@ -10,10 +10,12 @@ from bench.cards.base import Card, MethodPath, Name, Paper, Text
 
 
 class Norm(StrEnum):
-    """The norm of a perturbation, in [0, 1] pixel units."""
+    """The norm of a perturbation, in [0, 1] pixel units; L0 counts values that change, every channel for itself."""
 
     L2 = "l2"
     LINF = "linf"
+    L1 = "l1"
+    L0 = "l0"
 
 
 class Side(StrEnum):
@@ -88,6 +90,8 @@ class ThreatCard(Card):
     def _norm_and_eps_together(self) -> Self:
         if (self.norm is None) != (not self.eps):
             raise ValueError("norm and eps go together: give both, or neither for a threat without a budget")
+        if self.norm is Norm.L0 and any(value != int(value) for value in self.eps):
+            raise ValueError("an eps of l0 counts values that change: give whole numbers such as 10")
         if (self.method is None) != bool(self.members):
             raise ValueError("give either a method, or members of which the worst case is taken")
         if self.members and set(self.members) != set(self.sides):

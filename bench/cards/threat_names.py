@@ -18,7 +18,10 @@ from bench.cards.threat import Knowledge, Norm, Side, ThreatCard
 from bench.errors import UsageError, shorten
 
 SIDES = (Side.EVADE, Side.ALARM, Side.BOTH, Side.FOOL)
-RADII = {Norm.L2: (0.5, 1.0, 2.0, 4.0), Norm.LINF: (4 / 255, 8 / 255, 0.1)}
+RADII = {
+    Norm.L2: (0.5, 1.0, 2.0, 4.0), Norm.LINF: (4 / 255, 8 / 255, 0.1), Norm.L1: (2.0, 4.0, 8.0, 16.0),
+    Norm.L0: (4.0, 8.0, 16.0, 32.0),
+}  # fmt: skip
 """The radii where none are given: those of the other threats."""
 
 _NAME = re.compile(r"(?P<attack>[A-Za-z_]\w{0,99})(?:@(?P<norm>\w{1,10}))?")
@@ -96,7 +99,7 @@ def unknown_attack(kind: str, attack: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(attack, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
-    return UsageError(f"{kind} has no attack {shorten(attack)} in the norms l2 or linf; {hint}")
+    return UsageError(f"{kind} has no attack {shorten(attack)} in the norms {' or '.join(Norm)}; {hint}")
 
 
 def is_adapted_threat(name: str) -> bool:
@@ -120,7 +123,7 @@ def _version(kind: str, name: str) -> str:
 
 
 def _norm(name: str, asked: str | None, wrapped: Wrapped) -> Norm:
-    allowed = wrapped.norms or tuple(Norm)
+    allowed = wrapped.norms or (Norm.L2, Norm.LINF)
     if asked is None:
         if wrapped.norms:
             return wrapped.norms[0]

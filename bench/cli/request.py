@@ -36,7 +36,7 @@ def _radii(value: Any) -> Any:
     """Radii as texts that `bench.evaluation.eps` reads: `1`, `8/255`, `l2:0.5,1`, or a mapping from norm to radii."""
     if isinstance(value, Mapping):
         if wrong := [str(norm) for norm in value if norm not in set(Norm)]:
-            raise ValueError(f"must be the norms {' and '.join(Norm)} before their radii, not {wrong[0]!r}")
+            raise ValueError(f"must be the norms {', '.join(Norm)} before their radii, not {wrong[0]!r}")
         return [f"{norm}:{','.join(map(str, _listed(radii)))}" for norm, radii in value.items()]
     return [str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for v in _listed(value)]
 

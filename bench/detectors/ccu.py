@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from bench.cards.threat import Norm
+from bench.detectors.balls import l2_radius
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
 from bench.detectors.logit import needed_network
 from bench.detectors.msp import top_and_others
@@ -90,7 +91,7 @@ class CCU(Detector):
     @torch.no_grad()
     def bound(self, x: Tensor, norm: Norm, eps: float) -> Tensor:
         """(N,) upper bound of the score in the ball of radius `eps`, in [0, 1] pixel units; corollary 3.1."""
-        radius = eps if norm is Norm.L2 else eps * math.sqrt(x[0].numel())
+        radius = l2_radius(norm, eps, x[0].numel())
         flat = x.flatten(1)
         rho: Tensor = self.inside(flat, nearer=radius) - self.outside(flat, nearer=-radius) - self.log_prior_ratio
         return rho.to(x.dtype)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench.cards.threat import Norm
 from bench.datasets.base import TrainingData
+from bench.detectors.balls import l2_radius
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource, Progress, silent
 from bench.detectors.logit import LogitDetector, needed_network
 from bench.detectors.msp import log_odds
@@ -147,8 +148,9 @@ class CertifiedControl(Detector):
         """(N,) the largest score in the ball of radius `eps`, in [0, 1] pixel units."""
         flat = x.flatten(1).double()
         gaps = ((flat - centre).abs() for centre in self.centres.double())
-        if norm is Norm.L2:
-            least = torch.stack([torch.linalg.vector_norm(gap, dim=1) - eps for gap in gaps])
+        if norm is not Norm.LINF:
+            radius = l2_radius(norm, eps, x[0].numel())
+            least = torch.stack([torch.linalg.vector_norm(gap, dim=1) - radius for gap in gaps])
         else:
             least = torch.stack([torch.linalg.vector_norm((gap - eps).clamp_min(0.0), dim=1) for gap in gaps])
         return -least.amin(dim=0).clamp_min(0.0).to(x.dtype)

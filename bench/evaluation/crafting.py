@@ -15,6 +15,7 @@ from bench.evaluation.results import SAMPLE_COLUMNS
 from bench.evaluation.scoring import Draws, score_images
 from bench.metrics.scores import Scores, as_scores
 from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat
+from bench.threat_models.geometry import ORDERS
 
 _ROWS = 1024  # distances are measured in float64, so many images at a time
 
@@ -230,7 +231,7 @@ def _measure(images: Tensor, x: Tensor, budget: Budget) -> tuple[Scores, dict[st
         mine = images[start : start + _ROWS].flatten(1)
         finite = torch.isfinite(mine).all(dim=1)
         delta = (mine - x[start : start + _ROWS].flatten(1)).double()
-        distance = delta.abs().amax(dim=1) if budget.norm is Norm.LINF else delta.norm(dim=1)
+        distance = torch.linalg.vector_norm(delta, ord=ORDERS[budget.norm or Norm.L2], dim=1)
         norms.append(torch.where(finite, distance, 0.0).cpu().numpy())
         unfinite.append((~finite).cpu().numpy())
         outside.append((finite & ((mine < 0) | (mine > 1)).any(dim=1)).cpu().numpy())

@@ -1,4 +1,4 @@
-"""The radii of a run, as they are written on the command line: `l2:0.5,1,2`, `linf:4/255,8/255`, `10`, `8/255`."""
+"""The radii of a run, as they are written on the command line: `l2:0.5,1,2`, `linf:4/255`, `l0:10`, `10`, `8/255`."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,10 @@ from fractions import Fraction
 from bench.cards.threat import Norm, ThreatCard
 from bench.errors import UsageError, shorten
 
-_ALLOWED = "allowed are numbers above 0 such as 0.5 or 8/255, with the norm before them: l2:0.5,1 or linf:4/255,8/255"
+_ALLOWED = (
+    "allowed are numbers above 0 such as 0.5 or 8/255, with the norm (l2, linf, l1 or l0) before them: l2:0.5,1 or "
+    "linf:4/255,8/255"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class EpsChoice:
             raise UsageError(
                 f"eps {_shown(self.bare)} was given without a norm, and the chosen threats ({names}) {has}; "
                 + ("write it as l2:... or linf:..." if norms else "leave --eps out or choose a threat with a norm.")
+            )
+        of_l0 = self.by_norm.get(Norm.L0, ()) or (self.bare if norms == [Norm.L0.value] else ())
+        if parts := [value for value in of_l0 if value != int(value)]:
+            raise UsageError(
+                f"eps {_shown(parts)} was given in l0, which counts values that change; give whole numbers: l0:10."
             )
         for norm, values in self.by_norm.items():
             if norm.value not in norms:

@@ -21,6 +21,7 @@ from bench.leaderboards.claims import Files, in_ball
 from bench.leaderboards.row import Entry, Row
 from bench.metrics import iqr
 from bench.metrics.scores import Scores
+from bench.threat_models.geometry import ORDERS
 
 SAME = 1e-3
 """Scores of one image agree within this share of the IQR of clean ID scores: other machines round otherwise."""
@@ -119,7 +120,7 @@ class Scorer:
     ) -> NDArray[np.bool_]:
         """(k,) whether an image lies outside the ball around its OOD image, or outside the box."""
         moved = (images.astype(np.float64) - self.base[rows]).reshape(len(images), -1)
-        norms = np.abs(moved).max(axis=1) if norm is Norm.LINF else np.sqrt((moved**2).sum(axis=1))
+        norms = np.linalg.norm(moved, ord=ORDERS[norm], axis=1)
         boxed = ((images >= 0) & (images <= 1)).reshape(len(images), -1).all(axis=1)
         return np.asarray(~in_ball(norms, eps) | ~boxed)
 

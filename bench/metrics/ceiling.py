@@ -72,7 +72,7 @@ def nearest_distances(ood_images: ArrayLike, pool_images: ArrayLike, norm: Norm)
     Args:
         ood_images: (N, ...) float in [0, 1], or uint8 in [0, 255] (faster for L-infinity).
         pool_images: (M, ...) images of the same shape: ID images that the attacker may use.
-        norm: L2 or L-infinity.
+        norm: Any; in L0 values that differ count.
 
     Returns:
         (N,) float64.
@@ -85,6 +85,8 @@ def nearest_distances(ood_images: ArrayLike, pool_images: ArrayLike, norm: Norm)
         raise MetricError(
             f"OOD images have {ood.shape[1]} pixels and pool images {pool.shape[1]}; give images of one shape."
         )
+    if norm in (Norm.L1, Norm.L0):
+        return _nearest_summed(ood, pool, Norm(norm))
     return _nearest_l2(ood, pool) if norm == Norm.L2 else _nearest_linf(ood, pool)
 
 
@@ -180,3 +182,20 @@ def _nearest_linf(ood: _Pixels, pool: _Pixels) -> FloatArray:
             np.minimum(a, b, out=low)
             best[i] = min(best[i], float(np.subtract(high, low, out=high).max(axis=1).min()))
     return best / 255.0 if bytes_only else best
+
+
+def _nearest_summed(ood: _Pixels, pool: _Pixels, norm: Norm) -> FloatArray:
+    """Image by image: sums of differences, or how many values differ; exact on bytes where both sides are bytes."""
+    bytes_only = ood.dtype == pool.dtype == np.uint8
+    if not bytes_only:
+        ood, pool = _unit(ood, np.float32), _unit(pool, np.float32)
+    best = np.full(len(ood), np.inf)
+    for others in _chunks(len(pool), 16 * ood.shape[1]):
+        b = pool[others]
+        for i, a in enumerate(ood):
+            if norm is Norm.L0:
+                far = np.count_nonzero(b != a, axis=1)
+            else:
+                far = np.subtract(np.maximum(a, b), np.minimum(a, b)).sum(axis=1, dtype=np.float64)
+            best[i] = min(best[i], float(far.min()))
+    return best / 255.0 if bytes_only and norm is Norm.L1 else best

@@ -73,6 +73,8 @@ def both_scales(norm: Norm | None, eps: float | None) -> str:
     """A radius in [0, 1] pixel units and on the 0 to 255 scale: `0.0314 = 8/255` or `1 (255 on the 0-255 scale)`."""
     if eps is None or norm is None:
         return ""
+    if norm is Norm.L0:
+        return f"{eps:g} values"
     scaled = f"{eps * 255:.4g}"
     return f"{radius(eps)} = {scaled}/255" if norm is Norm.LINF else f"{radius(eps)} ({scaled} on the 0-255 scale)"
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.cards.threat import Norm, Side
+from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.evaluation.results import Cell
 from bench.soundness import comparisons, probes, records
@@ -18,6 +18,7 @@ from bench.soundness.checklist import CHECKS
 from bench.soundness.lab import QUERY, Lab, cell_cost
 from bench.soundness.verdicts import Finding
 from bench.soundness.view import BySet, flat, split
+from bench.threat_models import geometry
 from bench.threat_models.base import Threat
 from bench.threat_models.fgm import FGM
 from bench.threat_models.interpolation import Interpolation, InterpolationParams
@@ -238,7 +239,8 @@ class Runs:
 
 def _box(lab: Lab) -> float:
     """The radius from which on a ball around any image holds the whole box."""
-    return math.sqrt(math.prod(lab.x.shape[1:])) if lab.budget.norm is Norm.L2 else 1.0
+    assert lab.budget.norm is not None
+    return geometry.reach(lab.x, lab.budget.norm, math.inf)
 
 
 def as_tensor(images: NDArray[np.float32], lab: Lab) -> Tensor:

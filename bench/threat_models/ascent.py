@@ -94,7 +94,7 @@ def climb(
     Raises:
         UsageError: The budget has no norm or no radius.
     """
-    norm, eps = ball_of(budget)
+    norm, eps = ball_of(budget, (rule.norm,))
     tracker = Tracker(x, moments=rule.steps + 1, context=context)
     oracle = Oracle(detector, ids=ids, context=context)
     aims = aims_of(detector, x, ids=ids, context=context, restarts=restarts)
@@ -116,14 +116,23 @@ def climb(
     return tracker.result(budget)
 
 
-def ball_of(budget: Budget) -> tuple[Norm, float]:
+def ball_of(budget: Budget, norms: tuple[Norm, ...] = (Norm.L2, Norm.LINF)) -> tuple[Norm, float]:
     """Norm and radius of a budget that needs both.
 
+    Args:
+        budget: Of the attack.
+        norms: In which the threat works; `tuple(Norm)` for all of them.
+
     Raises:
-        UsageError: One of them is missing.
+        UsageError: One of them is missing, or the norm is another one.
     """
     if budget.norm is None or budget.eps is None:
         raise UsageError("this threat needs a norm and an eps; give one, for example `--eps l2:1`.")
+    if budget.norm not in norms:
+        raise UsageError(
+            f"this threat works in {' or '.join(norms)}, and its card says {budget.norm}; choose apgd-l1 or sigma-zero "
+            "for l1 or l0, or another norm."
+        )
     return budget.norm, budget.eps
 
 

@@ -1,7 +1,8 @@
 """The norm balls: exact projection onto ball and box, distances, directions of ascent, and uniform points.
 
 Every function is batched over the first dimension and treats each sample by itself. Images and perturbations are in
-[0, 1] pixel units. Bit-equal results for one sample ask for a fixed batch size, since reductions may depend on it.
+[0, 1] pixel units; an L0 radius counts values. Bit-equal results for one sample ask for a fixed batch size, since
+reductions may depend on it.
 """
 
 import math
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from bench.cards.threat import Norm
+from bench.errors import UsageError
+from bench.threat_models import sparse_balls
 from bench.threat_models.base import Context
 
 _INSIDE = 1.0 - 1e-6
@@ -29,6 +32,10 @@ _STEP_SECANTS = 5
 squared norm then misses its aim by less than 1e-7 of it on average, at eps 4 too, where most pixels clip."""
 
 
+ORDERS = {Norm.L0: 0.0, Norm.L1: 1.0, Norm.L2: 2.0, Norm.LINF: math.inf}
+"""Of `torch.linalg.vector_norm`."""
+
+
 def project(z: Tensor, x: Tensor, norm: Norm, eps: float) -> Tensor:
     """The point of {y in [0, 1]: ||y - x|| <= eps} that is nearest to z in L2 (for L-infinity: in every coordinate).
 
@@ -38,12 +45,16 @@ def project(z: Tensor, x: Tensor, norm: Norm, eps: float) -> Tensor:
     Args:
         z: (N, ...) float32, anywhere.
         x: (N, ...) float32 centres in [0, 1].
-        norm: L2 or L-infinity.
+        norm: Any; of L1 and L0 see `bench.threat_models.sparse_balls`.
         eps: Radius in pixel units.
 
     Returns:
         (N, ...) inside box and ball, the norm at most eps * (1 + 1e-5).
     """
+    if norm is Norm.L1:
+        return _project_l1(z.flatten(1), x.flatten(1), eps).view_as(z)
+    if norm is Norm.L0:
+        return sparse_balls.project_l0(z.flatten(1), x.flatten(1), eps).view_as(z)
     if norm is Norm.LINF:
         reach = max(eps - _HALF_ULP, 0.0)
         return torch.clamp(z, (x - reach).clamp_(min=0.0), (x + reach).clamp_(max=1.0))
@@ -55,10 +66,10 @@ def walls(x: Tensor, norm: Norm, eps: float) -> tuple[Tensor, ...]:
 
     Args:
         x: (N, ...) float32 centres in [0, 1].
-        norm: L2 or L-infinity.
+        norm: Any.
         eps: Radius in pixel units.
     """
-    if norm is Norm.L2:
+    if norm is not Norm.LINF:
         return (x,)
     reach = max(eps - _HALF_ULP, 0.0)
     return (x - reach).clamp_(min=0.0), (x + reach).clamp_(max=1.0)
@@ -74,13 +85,15 @@ def project_step(
     Args:
         z: (N, ...) float32, anywhere; overwritten.
         walls: Of the centres.
-        norm: L2 or L-infinity.
+        norm: Any.
         eps: Radius in pixel units.
         secants: After so many the search for the nearest point in L2 ends, at most that far inside the ball.
     """
     if norm is Norm.LINF:
         return torch.clamp(z, *walls, out=z)
     (x,) = walls
+    if norm in (Norm.L1, Norm.L0):
+        return project(z, x, norm, eps)
     shape = (-1, *(1,) * (z.ndim - 1))
     d = z.sub_(x)
     aim = inner(eps, d[0].numel() if len(d) else 1) ** 2
@@ -117,11 +130,14 @@ def inner(eps: float, pixels: int) -> float:
 
 
 def direction(gradient: Tensor, norm: Norm) -> Tensor:
-    """Steepest ascent of unit length: g / ||g|| for L2, sign(g) for L-infinity.
+    """Steepest ascent of unit length: g / ||g|| for L2, sign(g) for L-infinity, the steepest value alone for L1.
 
     Args:
         gradient: (N, ...); a sample whose gradient is zero or not finite everywhere gets zeros.
-        norm: L2 or L-infinity.
+        norm: Any but L0.
+
+    Raises:
+        UsageError: The norm is L0, of whose length no direction says anything.
     """
     length = magnitude(gradient)
     usable = (length > 0) & (length < math.inf)
@@ -134,11 +150,19 @@ def unit(gradient: Tensor, length: Tensor, norm: Norm) -> Tensor:
     Args:
         gradient: (N, ...).
         length: (N,) at least 0.
-        norm: L2 or L-infinity.
+        norm: Any but L0.
+
+    Raises:
+        UsageError: The norm is L0.
     """
+    if norm is Norm.L0:
+        raise UsageError("the L0 norm has no direction of steepest ascent; choose a threat made for it: sigma-zero.")
     shape = (-1, *(1,) * (gradient.ndim - 1))
     if norm is Norm.LINF:
         return gradient.sign().mul_((length < math.inf).to(gradient.dtype).view(shape))  # the sign of NaN is 0
+    if norm is Norm.L1:
+        steepest = sparse_balls.steepest_l1(gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)).view_as(gradient)
+        return steepest.mul_((length < math.inf).to(gradient.dtype).view(shape))
     return (gradient / length.to(gradient.dtype).view(shape)).nan_to_num_(0.0, 0.0, 0.0)
 
 
@@ -153,13 +177,15 @@ def magnitude(gradient: Tensor) -> Tensor:
 
 
 def slope(gradient: Tensor, norm: Norm) -> Tensor:
-    """(N,) how fast an objective of this gradient rises along `direction`: its L2 norm, or for L-infinity its L1 norm.
+    """(N,) how fast an objective of this gradient rises along `direction`: its norm in the dual one.
 
-    It is 0 where the gradient is zero, and not finite where any of its entries is not.
+    That is L2 for L2, L1 for L-infinity, and L-infinity for L1; for L0 it is L2, which tells only whether there is a
+    gradient. It is 0 where the gradient is zero, and not finite where any of its entries is not.
     """
-    if norm is Norm.L2:
+    if norm in (Norm.L2, Norm.L0):
         return magnitude(gradient)
-    total: Tensor = torch.linalg.vector_norm(gradient.flatten(1), ord=1, dim=1)
+    order = 1.0 if norm is Norm.LINF else math.inf
+    total: Tensor = torch.linalg.vector_norm(gradient.flatten(1), ord=order, dim=1)
     return total
 
 
@@ -179,9 +205,8 @@ def choose(which: Tensor, one: Tensor, other: Tensor, *, out: Tensor) -> Tensor:
 
 
 def distance(y: Tensor, x: Tensor, norm: Norm) -> Tensor:
-    """(N,) float32 distances between images in the norm, summed in float64."""
-    order = 2.0 if norm is Norm.L2 else math.inf
-    lengths: Tensor = torch.linalg.vector_norm((y.double() - x.double()).flatten(1), ord=order, dim=1)
+    """(N,) float32 distances between images in the norm, summed in float64; in L0 how many values differ."""
+    lengths: Tensor = torch.linalg.vector_norm((y.double() - x.double()).flatten(1), ord=ORDERS[norm], dim=1)
     return lengths.float()
 
 
@@ -190,20 +215,22 @@ def reach(x: Tensor, norm: Norm, eps: float) -> float:
 
     Args:
         x: (N, C, H, W) images.
-        norm: L2 or L-infinity.
+        norm: Any.
         eps: Radius.
     """
-    return min(eps, math.sqrt(math.prod(x.shape[1:])) if norm is Norm.L2 else 1.0)
+    values = math.prod(x.shape[1:])
+    return min(eps, {Norm.LINF: 1.0, Norm.L2: math.sqrt(values)}.get(norm, float(values)))
 
 
 def uniform_in_ball(x: Tensor, norm: Norm, eps: float, *, ids: Tensor, draw: int, context: Context) -> Tensor:
     """One point a sample, uniform in the volume of the ball around x, then clipped to the box.
 
-    The L2 ball is drawn as a normal direction times a radius of density r^(d-1): eps * u^(1/d).
+    The L2 ball is drawn as a normal direction times a radius of density r^(d-1): eps * u^(1/d). The L0 ball has no
+    volume: as many values as it allows are drawn, each uniform in [0, 1].
 
     Args:
         x: (N, ...) centres in [0, 1].
-        norm: L2 or L-infinity.
+        norm: Any.
         eps: Radius.
         ids: (N,) int64 sample ids.
         draw: Which of the independent points of these samples.
@@ -213,11 +240,27 @@ def uniform_in_ball(x: Tensor, norm: Norm, eps: float, *, ids: Tensor, draw: int
     if norm is Norm.LINF:
         offset = (context.uniform(ids, 2 * draw, shape) * 2.0 - 1.0) * eps
         return project(x + offset, x, norm, eps)
+    if norm is Norm.L1:
+        numbers = context.uniform(ids, 2 * draw, (2 * math.prod(shape) + 1,))
+        return project(x + sparse_balls.uniform_l1(numbers, eps * _INSIDE).view_as(x), x, norm, eps)
+    if norm is Norm.L0:
+        numbers = context.uniform(ids, 2 * draw, (2 * math.prod(shape),))
+        return sparse_balls.uniform_l0(x.flatten(1), numbers, eps).view_as(x)
     normal = context.noise(ids, 2 * draw, shape)
     radius = context.uniform(ids, 2 * draw + 1, (1,)) ** (1.0 / math.prod(shape)) * (eps * _INSIDE)
     length = torch.linalg.vector_norm(normal.flatten(1), dim=1, keepdim=True)
     scale = (radius / length).view(-1, *(1,) * len(shape))
     return torch.addcmul(x, normal, scale).clamp_(0.0, 1.0)
+
+
+def _project_l1(z: Tensor, x: Tensor, eps: float) -> Tensor:
+    """The projection; where the roundings of many values add up, a little farther in."""
+    y = sparse_balls.project_l1(z, x, eps * _INSIDE)
+    over = torch.linalg.vector_norm(y.double() - x, ord=1, dim=1, keepdim=True) > eps * (1.0 + 5e-6)
+    if asking_is_free(x.device) and not bool(over.any()):
+        return y
+    share = max(eps * (1.0 + 5e-6) - _HALF_ULP * x.shape[1], 0.0) / eps
+    return torch.where(over, torch.lerp(x, y, share), y)
 
 
 def _squared(d: Tensor) -> Tensor:

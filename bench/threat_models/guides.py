@@ -1,12 +1,11 @@
 """Which in-distribution images an attacked image is led by: drawn, in order, or the nearest ones."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from bench.cards.threat import Norm
 from bench.errors import UsageError
+from bench.threat_models import geometry
 from bench.threat_models.base import Context
 
 _POSITION = 2**31 - 1
@@ -56,7 +55,7 @@ def nearest_guides(x: Tensor, pool: Tensor, norm: Norm, count: int) -> Tensor:
         norm: L2 or L-infinity.
         count: How many are wanted.
     """
-    order, flat = 2.0 if norm is Norm.L2 else math.inf, pool.flatten(1)
+    order, flat = geometry.ORDERS[norm], pool.flatten(1)
     rows = [
         torch.linalg.vector_norm(flat - image.flatten(), ord=order, dim=1).argsort(stable=True)[:count] for image in x
     ]

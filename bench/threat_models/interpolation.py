@@ -46,7 +46,7 @@ class Interpolation(Threat):
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query a point, and one for the clean image."""
-        norm, eps = ball_of(budget)
+        norm, eps = ball_of(budget, tuple(Norm))
         pool = needed_pool(context)
         guides = self._guides(x, ids, pool, norm, context)
         total = guides.shape[1] * self.params.points
@@ -97,6 +97,8 @@ def on_the_way(x: Tensor, guides: Tensor, share: float, norm: Norm, eps: float) 
         norm: L2 or L-infinity.
         eps: Radius of the ball around `x`.
     """
+    if norm is Norm.L0:  # a way changes all values at once; here it changes one after the other, the largest first
+        return geometry.project(guides, x, norm, max(1.0, share * eps))
     length = geometry.distance(guides, x, norm)
     reach = torch.where(length > eps, eps / length.clamp_min(torch.finfo(length.dtype).tiny), 1.0)
     far = (share * reach).view(-1, *(1,) * (x.ndim - 1))

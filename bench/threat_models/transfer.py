@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from bench.cards.threat import Norm
 from bench.detectors.base import Detector
 from bench.errors import UsageError
 from bench.threat_models import geometry
@@ -30,7 +31,7 @@ class Transfer(Threat):
         Raises:
             UsageError: There are no images of other detectors.
         """
-        norm, eps = ball_of(budget)
+        norm, eps = ball_of(budget, tuple(Norm))
         if not context.transferred:
             raise UsageError(
                 "a transfer attack needs images that were crafted on other detectors; run it by its card's name, so "

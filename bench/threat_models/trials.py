@@ -55,7 +55,7 @@ class Trials(Threat):
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query a point, and one for the clean image."""
-        norm, eps = ball_of(budget)
+        norm, eps = ball_of(budget, tuple(Norm))
         tracker = Tracker(x, moments=self.params.points + 1, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
         tracker.try_clean(*oracle.judge(x))

@@ -7,9 +7,11 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
-from bench.cards.threat import Norm
+from bench.cards.threat import Norm, Side
 from bench.detectors.ccu import CCU, IsotropicMixture
 from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase
+from bench.threat_models.base import Context
+from bench.threat_models.geometry import uniform_in_ball
 
 CLASSES = 3
 
@@ -156,7 +158,16 @@ def test_no_random_point_of_the_ball_scores_above_the_bound(ccu, mixed, eps):
         assert bool((detector.score(mixed + 0.999 * step) <= bound).all())
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize(("norm", "eps"), [(Norm.L1, 1.5), (Norm.L0, 4.0)])
+def test_no_point_of_a_sparse_ball_scores_above_the_bound(ccu, mixed, norm, eps):
+    detector, ids = ccu(), torch.arange(len(mixed))
+    bound = detector.bound(mixed, norm, eps)
+    for draw in range(20):
+        points = uniform_in_ball(mixed, norm, eps, ids=ids, draw=draw, context=Context(Side.EVADE))
+        assert bool((detector.score(points) <= bound).all())
+
+
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 def test_no_projected_ascent_in_the_ball_scores_above_the_bound(ccu, mixed, norm):
     detector, eps = ccu(), 0.3 if norm is Norm.L2 else 0.05
     bound = detector.bound(mixed, norm, eps)

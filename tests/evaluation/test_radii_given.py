@@ -98,3 +98,14 @@ def test_a_radius_that_no_threat_can_take_is_refused(given, threats, said):
 def test_a_threat_whose_norm_got_no_radius_keeps_those_of_its_card():
     assert parse_eps("l2:1").of(LINF) == (9.0,)
     assert parse_eps(None).of(L2) == (9.0,)
+
+
+def test_radii_in_l0_are_whole_numbers_of_values():
+    card = ThreatCard(name="few", summary="few values", method="a:B", norm="l0", eps=(4, 8), knowledge="gradients")
+    assert parse_eps("l0:4,10").of(card) == (4.0, 10.0)
+    parse_eps("l0:4,10").check([card])
+    for given in ("l0:2.5", "2.5", "l0:0.5"):
+        with pytest.raises(UsageError, match="in l0, which counts values that change; give whole numbers: l0:10"):
+            parse_eps(given).check([card])
+    with pytest.raises(ValueError, match="give whole numbers such as 10"):
+        ThreatCard(name="few", summary="few values", method="a:B", norm="l0", eps=(4.5,), knowledge="gradients")

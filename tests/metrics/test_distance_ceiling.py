@@ -7,7 +7,7 @@ from sklearn.metrics import pairwise_distances
 from bench.cards.threat import Norm
 from bench.metrics import MetricError, ceiling, ceiling_at, distance_ceiling, nearest_distances, radii_for_reach
 
-METRIC = {Norm.L2: "euclidean", Norm.LINF: "chebyshev"}
+METRIC = {Norm.L2: "euclidean", Norm.LINF: "chebyshev", Norm.L1: "manhattan"}
 
 
 def images(rng, count, dtype=np.float64):
@@ -16,6 +16,8 @@ def images(rng, count, dtype=np.float64):
 
 
 def by_sklearn(ood, pool, norm):
+    if norm is Norm.L0:
+        return np.array([min(np.count_nonzero(a != b) for b in pool) for a in ood])
     return pairwise_distances(ood.reshape(len(ood), -1), pool.reshape(len(pool), -1), metric=METRIC[norm]).min(axis=1)
 
 

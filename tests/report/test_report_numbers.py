@@ -52,3 +52,8 @@ def test_counts_are_short(value, expected):
 )
 def test_per_cent_is_never_rounded_to_all_or_nothing(value, expected):
     assert numbers.percent(value) == expected
+
+
+def test_a_radius_in_l0_is_a_number_of_values():
+    assert numbers.both_scales(Norm.L0, 10.0) == "10 values"
+    assert numbers.both_scales(Norm.L1, 2.0) == "2 (510 on the 0-255 scale)"

@@ -99,7 +99,7 @@ def test_a_gradient_that_is_not_finite_is_none():
     assert shares["at_the_image"] == pytest.approx(float((images()[:, 0, 0, 0] > 0.5).double().mean()))
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 @pytest.mark.parametrize("detector", [LinearScore, QuadraticScore])
 @pytest.mark.parametrize("side", [Side.EVADE, Side.ALARM])
 def test_the_gradient_of_a_smooth_score_is_confirmed(detector, norm, side):

@@ -30,7 +30,7 @@ def waits(threat, norm, **context) -> float:
     return counted.total / STEPS
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 @pytest.mark.parametrize("threat", THREATS, ids=lambda threat: type(threat).__name__)
 def test_steps_wait_less_than_every_fifth_time(threat, norm) -> None:
     assert waits(threat, norm) < 0.2

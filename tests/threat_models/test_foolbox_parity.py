@@ -54,7 +54,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("step_size", [0.1, 0.5])
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 def test_pgd_on_a_network_is_not_behind_foolbox_at_equal_budget(norm: Norm, step_size: float) -> None:
     detector = Curved().eval()
     attack, _, eps = ATTACKS[norm]
@@ -72,7 +72,7 @@ def test_pgd_on_a_network_is_not_behind_foolbox_at_equal_budget(norm: Norm, step
     assert ((reached - reference) >= -0.05 * (reference - clean)).all()
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 def test_pgd_on_a_linear_score_ends_where_foolbox_ends_or_above(norm: Norm) -> None:
     detector = LinearScore().eval()
     attack, _, eps = ATTACKS[norm]
@@ -84,7 +84,7 @@ def test_pgd_on_a_linear_score_ends_where_foolbox_ends_or_above(norm: Norm) -> N
         assert (detector.score(ours) - detector.score(theirs)).min() >= -1e-5  # projections aim at eps (1 - 1e-6)
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 def test_one_step_is_the_one_of_foolbox(norm: Norm) -> None:
     detector = LinearScore().eval()
     _, attack, eps = ATTACKS[norm]

@@ -76,7 +76,14 @@ def test_nearest_guides_are_the_nearest_and_no_others() -> None:
             assert row.tolist() == lengths.argsort()[:2].tolist()
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+def test_a_way_in_l0_changes_the_values_that_differ_most_one_after_the_other() -> None:
+    x, guides = torch.zeros(1, 1, 1, 4), torch.tensor([[[[0.1, 0.9, 0.0, 0.5]]]])
+    ways = [on_the_way(x, guides, share, Norm.L0, 4.0)[0, 0, 0].tolist() for share in (0.25, 0.5, 1.0)]
+    expected = [[0, 0.9, 0, 0], [0, 0.9, 0, 0.5], [0.1, 0.9, 0, 0.5]]
+    assert ways == [pytest.approx(way) for way in expected]
+
+
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF, Norm.L1])
 def test_points_on_the_way_stay_in_the_ball_at_their_share_of_it(norm: Norm) -> None:
     x, _ = images()
     guides = x.flip(0).contiguous()

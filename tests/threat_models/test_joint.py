@@ -98,7 +98,7 @@ def test_linear_classifier_and_detector_are_fooled_as_far_as_the_ball_allows(
     assert missed.max() <= allowed and missed.min() >= -1e-5  # steps of one gradient at a time turn about the optimum
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 @pytest.mark.parametrize("mode", list(Mode))
 def test_what_is_found_lies_in_ball_and_box_and_is_no_worse_than_the_clean_image(mode: Mode, norm: Norm) -> None:
     x, ids = images()
@@ -111,7 +111,7 @@ def test_what_is_found_lies_in_ball_and_box_and_is_no_worse_than_the_clean_image
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 @pytest.mark.parametrize("check", fool_checks(), ids=lambda check: check.__name__)
 def test_it_keeps_the_contract(check: FoolCheck, norm: Norm, mode: Mode) -> None:
     threat = Joint(JointParams(mode=mode, steps=6, restarts=2))

@@ -30,6 +30,6 @@ def test_shipped_pgd_spends_a_hundred_steps_from_each_of_five_starts(name: str) 
     assert result.gradients.tolist() == [500] * 7
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 def test_all_threats_of_a_norm_share_their_radii(norm: Norm) -> None:
     assert len({card.eps for card, _ in map(shipped, NAMES) if card.norm is norm}) == 1

@@ -90,7 +90,7 @@ def test_a_threat_that_misses_the_optimum_is_caught() -> None:
         check_threat(PGD(PGDParams(steps=1, restarts=1, step_size=0.3)), norm=Norm.L2, eps=0.5, gradient=True)
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.L2, Norm.LINF])
 def test_more_eps_or_steps_are_never_worse_on_a_quadratic_score(norm: Norm) -> None:
     def reached(eps: float, steps: int) -> torch.Tensor:
         threat = PGD(PGDParams(steps=steps, restarts=2))

@@ -23,6 +23,7 @@ NEAR = 2e-3
 """Of scores up to about 10 that few large steps lead to; a step that is left out changes them by a tenth and more."""
 
 FEW = {
+    "apgd-l1": {"steps": 30, "restarts": 2},
     "apgd-l2": {"steps": 12, "restarts": 2}, "apgd-linf": {"steps": 7, "restarts": 3},
     "boundary-l2": {"steps": 40, "starts": 5}, "clean": {},
     "cw-l2": {"binary_search_steps": 3, "max_iterations": 25, "shrink_steps": 3},
@@ -47,7 +48,7 @@ def of(name):
     card, usual = shipped(name)
     module, _, attribute = card.method.partition(":")
     method = getattr(importlib.import_module(module), attribute)
-    eps = {Norm.L2: 0.7, Norm.LINF: 0.12, None: None}[card.norm]
+    eps = {Norm.L2: 0.7, Norm.LINF: 0.12, Norm.L1: 1.5, Norm.L0: 3.0, None: None}[card.norm]
     return card, method(method.Params(**{**usual.params.model_dump(), **FEW[name]})), eps
 
 

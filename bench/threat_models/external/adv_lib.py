@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import inspect
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,8 +18,7 @@ from bench.errors import CardError
 from bench.threat_models.base import ThreatParams
 from bench.threat_models.external.base import External, SteppedParams
 from bench.threat_models.external.questions import Questions
-
-_ORDERS = {Norm.L2: 2.0, Norm.LINF: math.inf}
+from bench.threat_models.geometry import ORDERS
 
 
 @dataclass(frozen=True)
@@ -42,23 +40,24 @@ class Form:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-_BOTH = (Norm.LINF, Norm.L2)
+_BALLS = (Norm.LINF, Norm.L2, Norm.L1)
 
 _FORMS = {
     # The default loss compares three classes or four; cross-entropy takes two.
-    "apgd": Form(_BOTH, "n_iter", "norm", "eps", {"loss_function": "ce"}),
-    "apgd_targeted": Form(_BOTH, "n_iter", "norm", "eps", {"loss_function": "ce"}),
+    "apgd": Form(_BALLS, "n_iter", "norm", "eps", {"loss_function": "ce"}),
+    "apgd_targeted": Form(_BALLS, "n_iter", "norm", "eps", {"loss_function": "ce"}),
     "pgd_linf": Form((Norm.LINF,), "steps", radius="ε"),
     "alma": Form((Norm.L2,), "num_steps"),
     "carlini_wagner_l2": Form((Norm.L2,), "max_iterations"),
     "carlini_wagner_linf": Form((Norm.LINF,), "max_iterations"),
     "ddn": Form((Norm.L2,), "steps"),
     "df": Form((Norm.L2, Norm.LINF), "steps", "norm"),
-    "fab": Form(_BOTH, "n_iter", "norm"),
-    "fmn": Form((Norm.L2, Norm.LINF), "steps", "norm"),
+    "fab": Form(_BALLS, "n_iter", "norm"),
+    "fmn": Form((Norm.L2, Norm.LINF, Norm.L1, Norm.L0), "steps", "norm"),
     "pdgd": Form((Norm.L2,), "num_steps"),
-    "pdpgd": Form((Norm.L2, Norm.LINF), "num_steps", "norm"),
+    "pdpgd": Form((Norm.L2, Norm.LINF, Norm.L1), "num_steps", "norm"),
     "sdf": Form((Norm.L2,), "steps"),
+    "sigma_zero": Form((Norm.L0,), "num_steps"),
     "tr": Form((Norm.L2, Norm.LINF), "iter", "p"),
 }
 """The attacks that can be run on a model alone, in a norm; all of them follow gradients."""
@@ -90,7 +89,7 @@ class SteppedAdvLib(External):
         form = self._form
         settings: dict[str, Any] = {**form.more, form.steps: self.params.steps}
         if form.norm is not None:
-            settings[form.norm] = _ORDERS[norm]
+            settings[form.norm] = ORDERS[norm]
         if form.radius is not None:
             settings[form.radius] = eps
         images: Tensor = self._run(model, x, labels, **settings)

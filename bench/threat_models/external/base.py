@@ -89,7 +89,7 @@ class External(Threat):
             UsageError: No ball is given.
             CellError: Not one chunk could be attacked.
         """
-        norm, eps = ball_of(budget)
+        norm, eps = ball_of(budget, tuple(Norm))
         tracker = Tracker(x, moments=TRACE_LENGTH, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
         tracker.try_clean(*oracle.judge(x))

@@ -23,8 +23,11 @@ _WITHOUT_GRADIENTS = frozenset({
 })  # fmt: skip
 """Modules of foolbox whose attacks ask for logits or decisions alone."""
 
-_NORMS = {2: Norm.L2, math.inf: Norm.LINF}
-_DISTANCES = {Norm.L2: foolbox.distances.l2, Norm.LINF: foolbox.distances.linf}
+_NORMS = {2: Norm.L2, math.inf: Norm.LINF, 1: Norm.L1, 0: Norm.L0}
+_DISTANCES = {
+    Norm.L2: foolbox.distances.l2, Norm.LINF: foolbox.distances.linf, Norm.L1: foolbox.distances.l1,
+    Norm.L0: foolbox.distances.l0,
+}  # fmt: skip
 
 
 class Foolbox(External):
