@@ -9,6 +9,7 @@ from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
 from bench.cli.options import comma_separated
 from bench.cli.table import print_lines, width_of
 from bench.errors import UsageError
+from bench.files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ def command(
     *,
     track: Annotated[str | None, typer.Option(help="Only this track.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a static site to this folder instead.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the boards to this file as Markdown instead.")] = None,
     compare: Annotated[
         list[str] | None, typer.Option(help="Two detectors of the track: their figures side by side.")
     ] = None,
@@ -44,15 +46,18 @@ def command(
 ) -> None:
     """Rank the rows of the folders `leaderboards/`: the workspace's and the built-in ones.
 
-    Every row is checked by its hashes and arithmetic; nothing is attacked or scored. A row that is broken, or does not
-    hold what it claims, is left out and named. The same folders give the same output. Exit code: 0 every row is shown,
-    1 some file was left out (the others are shown), 2 the request is wrong.
+    A row has a place where a verifier attacked it again and signed what came of it; whose signatures count stands in
+    `leaderboards/allowed_signers`. Other rows stand apart. Nothing is attacked or scored here; hashes, arithmetic and
+    signatures are checked. What is broken, or holds other than it claims, is left out and named. Exit code: 0 every
+    row is shown, 1 some file was left out (the others are shown), 2 the request is wrong.
     """
     pair = comma_separated(compare)
     if pair and (len(pair) != 2 or track is None):
         raise UsageError("--compare takes two detectors of one track; give --track NAME --compare A,B.")
     if html is not None and (pair or (extra_data, certified, white_box) != (None, None, None)):
         raise UsageError("--html writes all rows, and its pages filter and compare them; leave the other options out.")
+    if (html is not None and markdown is not None) or (pair and markdown is not None):
+        raise UsageError("--markdown writes boards, and nothing beside them; leave --html and --compare out.")
     cards = catalog(workspace)
     from bench.leaderboards.columns import Wanted
     from bench.leaderboards.ranking import leaderboards
@@ -63,14 +68,30 @@ def command(
 
         pages = write_site(found, html)
         typer.echo(f"{pages} pages are in '{html}'; open '{html / 'index.html'}'.")
+    elif markdown is not None:
+        from bench.leaderboards.board_markdown import board_markdown
+
+        wanted = Wanted(extra_data, certified, white_box)
+        text = "\n".join(board_markdown(board, wanted) for board in found.boards) or "There is no row yet.\n"
+        write_file(markdown, text.encode())
     elif pair:
         _print_pair(found.boards[0], pair)
     else:
         _print(found, Wanted(extra_data, certified, white_box))
-    if found.unsealed:
+    if found.unsigned:
         say(
-            f"notice: what lies beside rows has no seal, so that nothing tells whether it was changed since "
-            f"({_some(found.unsealed)}); `bench verify --record` and `bench submit --beats` write it with one."
+            f"notice: records of verification that nobody signed give no place ({_some(found.unsigned)}); `bench "
+            "verify --level re-attacked --sign KEY` makes one that does."
+        )
+    if found.unscored:
+        say(
+            f"notice: images that are said to beat a row are not shown before a verifier has scored them "
+            f"({_some(found.unscored)}); `bench verify --level re-attacked --sign KEY` of the row does."
+        )
+    if found.hidden:
+        say(
+            f"notice: rows of the workspace have the name of a verified one, which is shown in their place "
+            f"({_some(found.hidden)}); verified too, they are shown."
         )
     for left_out in found.left_out:
         say(f"left out: {' '.join(left_out.why.split())}")  # one line, whatever a file is called
@@ -83,11 +104,10 @@ def _some(names: "Sequence[str]") -> str:
 
 def _print(found: "Leaderboards", wanted: "Wanted") -> None:
     from bench.leaderboards.board_text import board_lines
-    from bench.leaderboards.columns import shown
 
     out = console()
     for board in found.boards:
-        print_lines(out, board_lines(board, shown(board, wanted), width_of(out)))
+        print_lines(out, board_lines(board, wanted, width_of(out)))
     if not found.boards:
         say("there is no row yet; `bench submit --run RUN --detector NAME` builds one.")
 

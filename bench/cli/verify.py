@@ -10,14 +10,14 @@ from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
 from bench.cli.options import comma_separated
 from bench.cli.places import written_store
 from bench.errors import UsageError
+from bench.files import write_file
 
 if TYPE_CHECKING:
-    from bench.leaderboards.reattack import Fresh
-    from bench.leaderboards.row import Row
+    from bench.leaderboards.verify import Verification
 
 EXAMPLES = (
     "bench verify leaderboards/digits/gat@0123456789ab.json",
-    "bench verify leaderboards/digits/gat@0123456789ab.json --level re-attacked --out fresh --record",
+    "bench verify leaderboards/digits/gat@0123456789ab.json --level re-attacked --out fresh --sign ~/.ssh/id_ed25519",
 )
 _LEVELS = ("claimed", "re-scored", "re-attacked")
 
@@ -28,9 +28,16 @@ def command(
     level: Annotated[str, typer.Option(help="claimed, re-scored (the default) or re-attacked.")] = "re-scored",
     seeds: Annotated[
         list[str] | None,
-        typer.Option(help="Of re-attacked: 3 or more other seeds than the row's; repeatable or commas."),
+        typer.Option(help="Of re-attacked: 3 or more other seeds than the row's; else ones that nobody knows before."),
     ] = None,
-    record: Annotated[bool, typer.Option("--record", help="Write what was reached beside the row.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write what was found beside the row; unsigned, it gives no place.")
+    ] = False,
+    sign: Annotated[
+        Path | None,
+        typer.Option(metavar="KEY", help="Write it and sign it: a private key, or a public one in ssh-agent."),
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write claim and findings side by side to this file.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     workspace: WorkspaceOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
@@ -41,19 +48,23 @@ def command(
 ) -> None:
     """Verify a row: its hashes and arithmetic, its scores by its weights, its attack by fresh ones.
 
-    claimed: schema, hashes and arithmetic, without weights or data. re-scored: the weights give the row's scores on
-    the track's images and on the kept attacked ones, and images that beat it do what their record says. re-attacked:
-    with 3 or more other seeds at equal budget the claimed AUROC is at most their mean + max(0.005, 3 sd), and no
-    weaker image by image. Exit code: 0 the level was reached, 1 it was not, or a record of images is wrong, 2 the file
-    is no row or the request is wrong.
+    claimed: schema, hashes and arithmetic, without weights or data. re-scored: the weights give the row's scores, and
+    images that this command draws are attacked no better than claimed. re-attacked: with 3 or more other seeds at equal
+    budget the claimed AUROC is at most their mean + max(0.005, 3 sd), and no weaker image by image. Only a signed
+    record of re-attacked gives a place, by what it found. Exit code: 0 the level was reached, 1 it was not, or a record
+    of images is wrong, 2 the file is no row or the request is wrong.
     """
     if level not in _LEVELS:
         raise UsageError(f"--level is {level[:40]}; allowed is {', '.join(_LEVELS)}.")
     chosen = _seeds(comma_separated(seeds))
+    if sign is not None:
+        from bench.leaderboards.signatures import check_key
+
+        check_key(sign)
     cards = catalog(workspace)
     from bench.cli.devices import resolve_device
-    from bench.leaderboards.submit import figure
     from bench.leaderboards.verify import Level, verify
+    from bench.leaderboards.verify_report import checked_lines, fresh_lines, verdict_line, verified_markdown
 
     with nullcontext() if out is None else written_store(out) as store:
         found = verify(
@@ -64,31 +75,28 @@ def command(
         say(f"notice: {sentence}")
     for sentence in (*found.problems, *found.beaten):
         say(f"error: {sentence}")
-    own = found.row
-    console().print(
-        f"{found.badge} {own.detector.name} on {own.track.name}: worst-case AUROC {figure(own.worst)} under "
-        f"{own.worst_entry.threat}, clean {figure(own.clean)}",
-        soft_wrap=True,
-    )
-    if found.fresh is not None:
-        _print_fresh(found.row, found.fresh)
-    if record and found.reached is not None:
-        from bench.leaderboards.records import write_record
-
-        written = write_record(row, found)
-        say(f"written: {written}" if written else "kept: the record beside the row is of a higher level.")
+    for line in (verdict_line(found), *checked_lines(found), *fresh_lines(found)):
+        console().print(line, soft_wrap=True)
+    if markdown is not None:
+        write_file(markdown, verified_markdown(found).encode())
+    if record or sign is not None:
+        _record(row, found, sign)
     raise typer.Exit(FAILED if found.problems or found.beaten else 0)
 
 
-def _print_fresh(row: "Row", fresh: "Fresh") -> None:
-    seeds = ", ".join(map(str, fresh.seeds))
-    for entry, again in zip(row.entries, fresh.entries, strict=True):
-        figures = ", ".join(f"{auroc:.4f}" for auroc in again.aurocs)
-        console().print(
-            f"  {entry.threat} at {entry.norm} {entry.eps:g}: claimed {entry.mean.auroc:.4f}, fresh {figures} "
-            f"(seeds {seeds}), allowed {again.allowed:.4f}, median {again.median:.4f}",
-            soft_wrap=True,
-        )
+def _record(row: Path, found: "Verification", key: Path | None) -> None:
+    if found.reached is None:
+        say("nothing is recorded: the row does not hold what it claims.")
+        return
+    from bench.leaderboards.record_files import record_bytes, write_record
+    from bench.leaderboards.records import verified_record
+    from bench.leaderboards.signatures import sign
+
+    made = verified_record(found)
+    content = record_bytes(made.record)
+    written = write_record(row, found.row.stem, made, None if key is None else sign(content, key), content)
+    said = "it is not signed, so that it gives no place" if key is None else f"signed with {key}"
+    say(f"written: {written} ({said}).")
 
 
 def _seeds(given: list[str]) -> tuple[int, ...]:

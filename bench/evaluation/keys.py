@@ -168,8 +168,7 @@ def weights_hashes(spec: DetectorSpec, cards: Cards) -> tuple[str, ...]:
         path = cards.weights_path(weights.file)
         if path is None or not path.is_file():
             raise missing_weights(weights, spec, cards)
-        status = path.stat()
-        digest = _file_hash(path, status.st_mtime_ns, status.st_size)
+        digest = file_sha256(path)
         if weights.sha256 is not None and digest != weights.sha256:
             raise WeightsError(
                 f"weights '{path}' have sha256 {digest[:16]}..., and the card of detector '{spec.name}' expects "
@@ -209,6 +208,12 @@ def _loaded_digest(card: TrackCard, data_dir: Path | None, workspace: Path | Non
     from bench.datasets.track import Track
 
     return str(Track(card, data_dir, workspace=workspace).digest(name))
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, read once while it stays as it is."""
+    status = path.stat()
+    return _file_hash(path, status.st_mtime_ns, status.st_size)
 
 
 @cache

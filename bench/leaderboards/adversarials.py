@@ -1,4 +1,4 @@
-"""Images of somebody else's attack that beat a row: accepted if they keep ball and box and lower the AUROC."""
+"""Images of somebody else's attack that beat a row: accepted if they keep ball and box and lower the AUROC enough."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from bench.files import write_file
 from bench.leaderboards import arrays as names
 from bench.leaderboards.arrays import bytes_sha256, pack
 from bench.leaderboards.claims import check_claims
+from bench.leaderboards.reattack import LEAST
 from bench.leaderboards.rescore import Scorer, check_rescored
 from bench.leaderboards.row import Entry, Label, Row, RowError, Share, read_row
 from bench.seals import sealed_json
@@ -30,7 +31,7 @@ FORMAT: Literal[1] = 1
 
 
 class BeatenRecord(BaseModel):
-    """Somebody's images against a row: shown beside it, and ranked once the track's version rises."""
+    """Somebody's images against a row: scored again by whoever verifies it, and only then shown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -72,8 +73,8 @@ class Beaten:
 
     @property
     def accepted(self) -> bool:
-        """Whether they keep ball and box and lower the AUROC."""
-        return self.outside == 0 and self.auroc < self.entry.mean.auroc
+        """Whether they keep ball and box and lower the AUROC by more than attacks with other seeds may."""
+        return self.outside == 0 and self.auroc < self.entry.mean.auroc - LEAST
 
     def lines(self) -> Iterator[str]:
         """What came of it, in words."""
@@ -81,7 +82,7 @@ class Beaten:
         if self.outside:
             yield f"refused: {self.outside} of {count} images lie outside the ball or the box of {where}."
             return
-        verdict = "accepted" if self.accepted else "refused: the row is not beaten"
+        verdict = "accepted" if self.accepted else f"refused: the row is not beaten by more than {LEAST:g}"
         yield (
             f"{verdict}: {self.higher} of {count} images score higher than the row's under {where}; AUROC "
             f"{self.auroc:.4f} +- {self.se:.4f}, claimed {self.entry.mean.auroc:.4f}"
@@ -117,10 +118,10 @@ def beat_row(
     claims = check_claims(row, row_path, catalog, data_dir)
     if claims.problems or claims.files is None:
         raise RowError(f"row '{row_path}' does not hold what it claims ({claims.problems[0]}); beat one that does.")
-    problems, _ = check_rescored(row, claims.files, catalog, device=device, data_dir=data_dir)
-    if problems:
-        raise RowError(f"row '{row_path}' cannot be scored again here ({problems[0]}); beat one that can.")
     scorer = Scorer.load(row, catalog, device=device, data_dir=data_dir)
+    scored = check_rescored(row, claims.files, catalog, scorer=scorer)
+    if scored.problems:
+        raise RowError(f"row '{row_path}' cannot be scored again here ({scored.problems[0]}); beat one that can.")
     pixels, ids = _read_npz(images, scorer.base.shape[1:])
     rows = _positions(ids, scorer)
     entry, table = row.entries[number], claims.files.table

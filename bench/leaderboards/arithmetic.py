@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bench import metrics
 from bench.evaluation.thresholds import TPR
-from bench.leaderboards.arrays import CLEAN, RIGHT, Arrays, member_name, worst_name
+from bench.leaderboards.arrays import CLEAN, IDS, RIGHT, Arrays, member_name, worst_name
 from bench.leaderboards.row import Estimate, SetFigures
 from bench.metrics import AurocEstimate
 from bench.metrics.scores import Scores
@@ -48,6 +48,11 @@ class ScoreTable:
                 parts[name] = scores[start : start + count]
                 start += count
         return parts
+
+    def ids_by_set(self) -> dict[str, NDArray[np.int64]]:
+        """The sample ids of every set, "test" first."""
+        ends = np.cumsum(list(self.sets.values()))[:-1].tolist()
+        return dict(zip(self.sets, np.split(self.arrays[IDS], ends), strict=True))
 
     def mean(self, scores: Scores) -> Estimate:
         """Mean AUROC of the ID test images against OOD scores, (m,), over the sets that count."""

@@ -10,15 +10,15 @@ from bench.evaluation.results import Cell
 from bench.leaderboards.row import Entry
 from bench.soundness.files import kept_verdicts
 from bench.soundness.stored import stored_checks
-from bench.soundness.verdicts import Verdict, worst
+from bench.soundness.verdicts import Verdict, Verdicts, worst
 
 
-def verdicts_of(catalog: Catalog, run: Path, cells: Iterable[Cell]) -> dict[str, dict[str, Verdict]]:
+def verdicts_of(catalog: Catalog, run: Path | None, cells: Iterable[Cell]) -> dict[str, dict[str, Verdict]]:
     """What each check says of each cell: what the cells say now, and under it what `bench diagnose` found.
 
     Args:
         catalog: Where threats and detectors are found.
-        run: The folder of the cells.
+        run: The folder of the cells; None where they are in memory, and nothing lies beside them.
         cells: With their samples.
 
     Returns:
@@ -29,10 +29,12 @@ def verdicts_of(catalog: Catalog, run: Path, cells: Iterable[Cell]) -> dict[str,
     """
     every = list(cells)
     now = stored_checks(every, catalog)
-    beside = kept_verdicts(run, [cell.meta.key for cell in every])
-    if beside.unusable:
-        raise UsageError(beside.notices(run)[0])
-    kept = beside.found
+    kept: dict[str, Verdicts] = {}
+    if run is not None:
+        beside = kept_verdicts(run, [cell.meta.key for cell in every])
+        if beside.unusable:
+            raise UsageError(beside.notices(run)[0])
+        kept = beside.found
     found = {}
     for key in {*now, *kept}:
         both = now[key].merged(kept[key]) if key in now and key in kept else now.get(key) or kept[key]

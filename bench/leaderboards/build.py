@@ -1,6 +1,6 @@
 """From the cells of a run to a row and the files beside it; what is incomplete or cannot be believed is refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.planner import grouped
 from bench.evaluation.results import Cell
-from bench.evaluation.store import Store
+from bench.evaluation.store import CellStore, Store
 from bench.leaderboards import arrays as names
 from bench.leaderboards.arithmetic import TEST, ScoreTable, rightly_classified
 from bench.leaderboards.arrays import MAX_FILE_BYTES, Arrays, array_sha256, bytes_sha256, pack
@@ -35,7 +35,7 @@ from bench.leaderboards.row import (
     Scores,
     row_bytes,
 )  # fmt: skip
-from bench.leaderboards.suite import excused, find_suite
+from bench.leaderboards.suite import Choice, excused, find_suite
 from bench.metrics.scores import as_scores
 from bench.soundness.verdicts import Verdict
 
@@ -50,10 +50,11 @@ Verdicts = Mapping[str, dict[str, Verdict]]
 
 @dataclass(frozen=True)
 class Built:
-    """A row and the content of the files beside it, by the ends of their names."""
+    """A row and the content of the files beside it, by the ends of their names; and all scores."""
 
     row: Row
     files: dict[str, bytes]
+    table: ScoreTable
 
 
 @dataclass(frozen=True)
@@ -95,20 +96,58 @@ def build_row(
     card = catalog.track(track)
     store = Store(run, called)
     choice, planned = find_suite(catalog, store.metas(), detector, card, run=store.name, data_dir=data_dir)
+    found = Source(catalog, store, store.name, run)
+    built = row_of_cells(found, detector, card, planned, choice, images=images)
+    for entry in built.row.entries:
+        check_believed(entry, catalog)
+    return built
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the cells of a row are.
+
+    Attributes:
+        catalog: Where cards are found.
+        store: The cells.
+        name: What a person calls it.
+        folder: Where findings of `bench diagnose` lie beside the cells; None where they are in memory.
+    """
+
+    catalog: Catalog
+    store: CellStore
+    name: str
+    folder: Path | None = None
+
+
+def row_of_cells(
+    source: Source, detector: str, card: TrackCard, planned: Sequence[PlannedCell], choice: Choice, *, images: int
+) -> Built:
+    """The row that stored cells make: of a run that is handed in, or of a verifier's own.
+
+    Args:
+        source: Where they are.
+        detector: A detector's name.
+        card: The track's card.
+        planned: The suite's cells, in its order.
+        choice: Seed and early stop of the run.
+        images: As in `build_row`.
+
+    Raises:
+        UsageError: As `build_row`, but for checks that fail.
+    """
     ingredients = planned[0].ingredients
-    own = detector_part(catalog, detector, card, ingredients.weights_sha256)
-    found = [_find(catalog, store, cell, card, own) for cell in planned]
+    own = detector_part(source.catalog, detector, card, ingredients.weights_sha256)
+    found = [_find(source, cell, card, own) for cell in planned]
     assert planned[0].clean is not None
-    clean = _get(store, planned[0].clean)
+    clean = _get(source, planned[0].clean)
     every = {cell.meta.key: cell for part in found for cell in (part.cell, *part.members.values())}
-    verdicts = verdicts_of(catalog, run, [clean, *every.values()])
+    verdicts = verdicts_of(source.catalog, source.folder, [clean, *every.values()])
     table = _score_table(card, clean, found)
     files = {SCORES_SUFFIX: pack(table.arrays)}
     if kept := _kept_images(card, found, images):
         files[IMAGES_SUFFIX] = pack(kept)
     entries = tuple(_entry(table, number, part, verdicts) for number, part in enumerate(found))
-    for entry in entries:
-        check_believed(entry, catalog)
     worst = min(entries, key=lambda entry: entry.mean.auroc)
     cost = [clean.meta, *(part.cell.meta for part in found)]
     unnamed = Scores(
@@ -126,7 +165,7 @@ def build_row(
     )  # fmt: skip
     row = _with_files(row, files, len(kept.get(names.rows_name(0), ())))
     _check_readable(row, files)
-    return Built(row, files)
+    return Built(row, files, table)
 
 
 def _with_files(row: Row, files: dict[str, bytes], count: int) -> Row:
@@ -154,9 +193,9 @@ def _check_readable(row: Row, files: Mapping[str, bytes]) -> None:
             )
 
 
-def _find(catalog: Catalog, store: Store, planned: PlannedCell, track: TrackCard, own: DetectorPart) -> _Found:
+def _find(source: Source, planned: PlannedCell, track: TrackCard, own: DetectorPart) -> _Found:
     """The cell of an entry and its members; one that is missing must be one that detector or track do not allow."""
-    cell = _get(store, planned)
+    catalog, cell = source.catalog, _get(source, planned)
     members = {need.threat.name: need for need in planned.needs if need.threat.name in cell.meta.members}
     asked = planned.threat.members.get(Side.EVADE, ())
     left_out = {}
@@ -168,7 +207,7 @@ def _find(catalog: Catalog, store: Store, planned: PlannedCell, track: TrackCard
             reason = cell.meta.left_out.get(name, "it was left out of the run").rstrip(".")
             raise UsageError(f"{planned.label} lacks the attack '{name}' ({reason}); a row needs all of the suite.")
         left_out[name] = why
-    found = {name: _get(store, need) for name, need in members.items()}
+    found = {name: _get(source, need) for name, need in members.items()}
     for name, part in {planned.threat.name: cell, **found}.items():
         if part.meta.left_out and catalog.threat(name).source is not None:
             reasons = "; ".join(grouped(part.meta.left_out))
@@ -176,10 +215,10 @@ def _find(catalog: Catalog, store: Store, planned: PlannedCell, track: TrackCard
     return _Found(planned, cell, found, left_out)
 
 
-def _get(store: Store, planned: PlannedCell) -> Cell:
-    cell = store.get(planned.key)
+def _get(source: Source, planned: PlannedCell) -> Cell:
+    cell = source.store.get(planned.key)
     if cell is None:
-        raise UsageError(f"'{store.name}' lacks the samples of {planned.label}; run it again into it.")
+        raise UsageError(f"'{source.name}' lacks the samples of {planned.label}; run it again into it.")
     return cell
 
 

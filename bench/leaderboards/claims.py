@@ -14,13 +14,14 @@ from bench.cards.detector import DetectorSpec
 from bench.cards.threat import Side
 from bench.cards.track import TrackCard
 from bench.errors import UsageError
-from bench.evaluation.keys import Ingredients, threat_hash
+from bench.evaluation.keys import Ingredients, file_sha256, threat_hash, track_hash
 from bench.leaderboards import arrays as names
-from bench.leaderboards.arithmetic import TEST, ScoreTable
-from bench.leaderboards.arrays import SCORE_TYPES, Arrays, array_sha256, unpack
+from bench.leaderboards.arithmetic import ScoreTable
 from bench.leaderboards.beliefs import failed_attacks
+from bench.leaderboards.checks import Findings
+from bench.leaderboards.companions import Files, read_files
 from bench.leaderboards.identity import declared_weights, detector_part, digest_problem, track_part
-from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, CellPart, Entry, Row, RowError
+from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, CellPart, Entry, Row
 from bench.leaderboards.suite import excused, suite_problems
 from bench.soundness.records import SLACK
 
@@ -31,38 +32,23 @@ _LAST_PLACE = 2.0**-23
 """What a norm may exceed eps by beside `SLACK`: one unit in the last place of a pixel near 1."""
 
 
-@dataclass(frozen=True)
-class Files:
-    """What lies beside a row.
-
-    Attributes:
-        table: All scores.
-        images: The kept images of worst cases; empty where none are kept.
-    """
-
-    table: ScoreTable
-    images: Arrays
-
-
 @dataclass
-class Claims:
+class Claims(Findings):
     """What was found; `files` is None where they cannot be read.
 
     Attributes:
-        problems: One sentence for everything that is wrong.
-        of_cards: Those of them that say no more than that the cards here are others than the row's.
-        remarks: What a reader should know.
+        of_cards: Those problems that say no more than that the cards here are others than the row's.
         files: What lies beside the row.
     """
 
-    problems: list[str] = field(default_factory=list)
     of_cards: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
     files: Files | None = None
 
 
 def check_claims(row: Row, path: Path, catalog: Catalog, data_dir: Path | None) -> Claims:
     """Everything that needs neither weights nor data.
+
+    A row of other cards than those here is held to what it says of its own; that it is so stands in `of_cards`.
 
     Args:
         row: The row.
@@ -71,25 +57,38 @@ def check_claims(row: Row, path: Path, catalog: Catalog, data_dir: Path | None) 
         data_dir: Where data files lie; None for the default.
     """
     found = Claims()
-    found.problems += _form_problems(row, path)
+    found.judge("the row is sealed, and named by what it holds", _form_problems(row, path))
     try:
         track = catalog.track(row.track.name)
-        spec = catalog.detector_spec(row.detector.name, track.name)
-        found.of_cards += [*_card_problems(row, catalog, track, spec), *_suite_problems(row, catalog, track)]
-        found.problems += [*found.of_cards, *_belief_problems(row, catalog)]
+        found.of_cards += _of_cards(row, catalog, track)
+        found.judge("detector, track and suite are those of the cards here", found.of_cards)
+        if not found.of_cards:
+            found.judge("no soundness check of its own fails", _belief_problems(row, catalog))
+        else:
+            found.skip("no soundness check of its own fails", "its attacks are not those of the cards here")
     except UsageError as error:
-        found.problems.append(str(error))
+        found.judge("detector, track and suite are those of the cards here", [str(error)])
         return found
-    found.problems += _key_problems(row)
+    found.judge("the keys of its cells follow from its hashes", _key_problems(row))
+    here = track if track_hash(track) == row.track.hash else None
     try:
-        found.files = _read_files(row, path, track)
+        found.files = read_files(row, path, here)
     except UsageError as error:
-        found.problems.append(str(error))
+        found.judge("the scores beside it are those of its digests", [str(error)])
         return found
-    found.problems += [*_figure_problems(row, found.files.table), *_cost_problems(row)]
-    found.problems += _image_problems(row, track, found.files)
+    found.judge("the scores beside it are those of its digests", [])
+    found.judge("its figures and costs follow from its scores and cells", [*_figures(row, found.files.table)])
+    found.judge("its kept images are well formed", _image_problems(row, here, found.files))
     found.remarks += _code_remarks(row)
     return found
+
+
+def own_problems(row: Row, files: Files) -> Iterator[str]:
+    """What contradicts itself in a row whose scores are at hand: its seal, figures, costs and keys."""
+    if row.row_sha256 != row.content_sha256():
+        yield "it was changed after it was built: its row_sha256 is not that of its fields."
+    yield from _key_problems(row)
+    yield from _figures(row, files.table)
 
 
 def in_ball(norms: NDArray[np.floating], eps: float) -> NDArray[np.bool_]:
@@ -108,18 +107,38 @@ def _form_problems(row: Row, path: Path) -> Iterator[str]:
         yield f"images.file must be '{row.stem + IMAGES_SUFFIX}'."
 
 
+def _of_cards(row: Row, catalog: Catalog, track: TrackCard) -> list[str]:
+    """How the cards here differ from the row's; that there is none of its detector says no more for an older row."""
+    try:
+        spec = catalog.detector_spec(row.detector.name, track.name)
+        return [*_card_problems(row, catalog, track, spec), *_suite_problems(row, catalog, track)]
+    except UsageError as error:
+        if row.track.version >= track.version:
+            raise
+        return [str(error)]
+
+
 def _card_problems(row: Row, catalog: Catalog, track: TrackCard, spec: DetectorSpec) -> Iterator[str]:
     """Fields of the row that the cards here say otherwise."""
     weights = declared_weights(spec) or tuple(part.sha256 for part in row.detector.weights)
     if len(weights) != len(spec.weights):
         yield f"detector.weights are {len(weights)} files, and the card has {len(spec.weights)}."
         return
+    for part, own in zip(spec.weights, row.detector.weights, strict=True):
+        if part.sha256 is None and _other_file(catalog, part.file, own.sha256):
+            yield f"detector.weights: '{part.file}' is another file than the row's."
     yield from _differences("detector", row.detector, detector_part(catalog, row.detector.name, track, weights))
     yield from _differences("track", row.track, track_part(track, dict(row.track.set_digests)))
     if problem := digest_problem(track, spec, dict(row.track.set_digests)):
         yield f"track.set_digests: {problem}."
     if row.micro_batch != (wanted := spec.batch_of(track.shape)):
         yield f"micro_batch is {row.micro_batch}, and the card's is {wanted}."
+
+
+def _other_file(catalog: Catalog, file: str, sha256: str) -> bool:
+    """Whether a weights file that no card pins is here and has another content."""
+    path = catalog.weights_path(file)
+    return path is not None and path.is_file() and file_sha256(path) != sha256
 
 
 def _differences(where: str, given: BaseModel, expected: BaseModel) -> Iterator[str]:
@@ -189,43 +208,9 @@ def _is_key(row: Row, cell: CellPart, *, seed: int) -> bool:
     return cell.key == ingredients.key(layout=row.cell_format, version=row.bench)
 
 
-def _read_files(row: Row, path: Path, track: TrackCard) -> Files:
-    """The files beside a row, as its digests describe them.
-
-    Raises:
-        UsageError: A file is missing or another one, or an array in it is not what the row says.
-    """
-    if list(row.scores.sets) != [TEST, *track.ood]:
-        raise RowError(f"the row has scores of {', '.join(row.scores.sets)}; the track's are test, then its OOD sets.")
-    # Never the name in the row: a stranger wrote it.
-    arrays = unpack(path.with_name(row.stem + SCORES_SUFFIX), what="the file of scores", sha256=row.scores.sha256)
-    table = ScoreTable(row.scores.sets, track.natural() or tuple(track.ood), arrays)
-    ood = sum(row.scores.sets.values()) - row.scores.sets[TEST]
-    expected = {
-        names.IDS: (("int64",), ood + row.scores.sets[TEST]),
-        names.CLEAN: (SCORE_TYPES, ood + row.scores.sets[TEST]),
-    }
-    if names.RIGHT in arrays:
-        expected[names.RIGHT] = (("int8",), row.scores.sets[TEST])
-    for number, entry in enumerate(row.entries):
-        of_entry = [names.worst_name(number), *(names.member_name(number, name) for name in entry.members)]
-        expected |= {names.norm_name(number): (("float32",), ood), **dict.fromkeys(of_entry, (SCORE_TYPES, ood))}
-    if set(arrays) != set(expected) or set(row.scores.digests) != set(expected):
-        raise RowError("the file of scores or scores.digests does not hold the arrays that the row's attacks ask for.")
-    for name, (kinds, count) in expected.items():
-        array = arrays[name]
-        if str(array.dtype) not in kinds or array.shape != (count,):
-            kind = " or ".join(kinds)
-            raise RowError(f"scores '{name}' are {array.dtype} {array.shape}; they must be {kind} ({count},).")
-        if not np.isfinite(array).all():
-            raise RowError(f"scores '{name}' hold a number that is not finite.")
-        if array_sha256(array) != row.scores.digests[name]:
-            raise RowError(f"scores '{name}' differ from their digest in the row.")
-    images: Arrays = {}
-    if row.images is not None:
-        where = path.with_name(row.stem + IMAGES_SUFFIX)
-        images = unpack(where, what="the file of images", sha256=row.images.sha256)
-    return Files(table, images)
+def _figures(row: Row, table: ScoreTable) -> Iterator[str]:
+    yield from _figure_problems(row, table)
+    yield from _cost_problems(row)
 
 
 def _figure_problems(row: Row, table: ScoreTable) -> Iterator[str]:
@@ -235,7 +220,7 @@ def _figure_problems(row: Row, table: ScoreTable) -> Iterator[str]:
     for number, entry in enumerate(row.entries):
         where = f"{entry.threat} at {entry.norm} {entry.eps:g}"
         sets = table.set_figures(number)
-        if list(entry.sets) != list(sets):
+        if set(entry.sets) != set(sets):
             yield f"{where}: its sets are not the track's."
             continue
         for name, figures in sets.items():
@@ -302,7 +287,7 @@ def _unequal(where: str, given: BaseModel, computed: BaseModel) -> Iterator[str]
             yield f"{where}: {name} is given as {theirs}, and the scores make it {ours}."
 
 
-def _image_problems(row: Row, track: TrackCard, files: Files) -> Iterator[str]:
+def _image_problems(row: Row, track: TrackCard | None, files: Files) -> Iterator[str]:
     """Kept images of the wrong form, or outside the box."""
     if row.images is None:
         return
@@ -314,7 +299,8 @@ def _image_problems(row: Row, track: TrackCard, files: Files) -> Iterator[str]:
     for number, entry in enumerate(row.entries):
         rows, images = files.images[names.rows_name(number)], files.images[names.images_name(number)]
         formed = rows.dtype == np.int64 and images.dtype == np.float32 and rows.shape == (row.images.count,)
-        if not formed or images.shape != (row.images.count, *track.shape):
+        shape = images.shape[1:] if track is None else track.shape
+        if not formed or images.shape != (row.images.count, *shape):
             yield f"{entry.threat}: kept images are not {row.images.count} float32 images of the track's shape."
         elif len(np.unique(rows)) < len(rows) or not ((rows >= 0) & (rows < ood)).all():
             yield f"{entry.threat}: kept images do not belong to different OOD images."

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.leaderboards.adversarials import BeatenRecord
 from bench.leaderboards.folder import FoundRow
 from bench.leaderboards.ranking import Board, Standing
+from bench.leaderboards.record_files import SignedRecord
+from bench.leaderboards.records import BeatenFigures
 from bench.leaderboards.row import CellPart, Row
 from bench.leaderboards.submit import figure
 from bench.report import numbers
@@ -14,6 +15,12 @@ from bench.soundness.verdicts import SEVERITY, Verdict
 
 TEXTS = 3
 """How many of the first columns hold words."""
+
+UNRANKED = "Not verified: no place"
+UNRANKED_HINT = (
+    "What these rows claim, as their submitters say: no attacks of a verifier that can be believed stand behind it. "
+    "Who may verify stands in `leaderboards/allowed_signers`."
+)
 
 HEADER = (
     "place", "detector", "badge", "worst-case AUROC", "worst attack", "clean AUROC", "flags", "extra data", "certified",
@@ -42,38 +49,57 @@ def board_grid(standings: Iterable[Standing]) -> Grid:
 
 
 def board_words(standing: Standing) -> list[str]:
-    """What the columns say of a ranked row."""
+    """What the columns say of a ranked row: a verifier's figures, verdicts and costs."""
     row = standing.row
     own = row.detector
     return [
-        str(standing.place), own.name, f"{standing.found.level}", ranked_words(standing),
-        f"{row.worst_entry.threat} at {row.worst_entry.eps:.3g}", figure(row.clean), flags(row),
-        *(_yes(has) for has in (uses_extra_data(row), own.certified, own.white_box)),
+        str(standing.place), own.name, standing.found.words, ranked_words(standing), _attack(row), figure(row.clean),
+        flags(row), *(_yes(has) for has in (uses_extra_data(row), own.certified, own.white_box)),
         numbers.amount(row.gradients), numbers.amount(row.queries), numbers.seconds(row.seconds),
     ]  # fmt: skip
 
 
+def unranked_grid(rows: Iterable[FoundRow]) -> Grid:
+    """One row a row without a place: what is known of it, and what it claims."""
+    header = ["detector", "badge", "claimed worst-case AUROC", "worst attack", "claimed clean AUROC", "bench"]
+    words = [
+        [
+            found.row.detector.name, found.words, figure(found.row.worst), _attack(found.row), figure(found.row.clean),
+            found.row.bench,
+        ]
+        for found in rows
+    ]  # fmt: skip
+    return Grid(header, 2, [words])
+
+
 def ranked_words(standing: Standing) -> str:
-    """The figure that ranks a row; where it is the claimed one, with its interval."""
-    claimed = standing.row.worst
-    return figure(claimed) if standing.ranked == claimed.auroc else numbers.share(standing.ranked)
+    """The figure that ranks a row; with its interval where it is that of one of the verifier's seeds."""
+    worst = standing.row.worst
+    return figure(worst) if standing.ranked == worst.auroc else numbers.share(standing.ranked)
 
 
 def ranked_because(standing: Standing) -> str:
     """Where the figure comes from, in a sentence."""
-    record, claimed = standing.found.record, standing.row.worst.auroc
-    if standing.beaten_before and standing.ranked == standing.beaten_before[0].auroc < standing.found.ranked:
+    fresh, claimed = standing.fresh, standing.found.row.worst.auroc
+    if standing.ranked < fresh.ranked:
         return "Images that beat this detector under an earlier version of the track rank now."
-    if record is not None and record.seeds:
-        return f"The lowest median of {len(record.seeds)} fresh attacks; the row claims {claimed:.4f}."
-    return "As the row claims; it was not attacked again."
+    against = f"; it refutes the row's claim of {claimed:.4f}" if fresh.refuted else f"; the row claims {claimed:.4f}"
+    return f"The lowest median of {len(fresh.seeds)} fresh attacks{against}."
 
 
-def beaten_words(record: BeatenRecord) -> str:
+def verified_words(signed: SignedRecord) -> str:
+    """Who vouches for what, in a sentence."""
+    record = signed.record
+    signer = f"{signed.signer.name} ({signed.signer.fingerprint})"
+    return f"{record.words} on {record.made[:10]} by {signer} with bench {record.bench}"
+
+
+def beaten_words(part: BeatenFigures) -> str:
     """Somebody's images, in a sentence."""
+    when = "ranks" if part.earlier else "ranks once the track's version rises"
     return (
-        f"beaten: AUROC {record.auroc:.3f} by {record.images} images of a third party under {record.threat} at "
-        f"{record.norm} {record.eps:.3g} ({record.higher} score higher); ranks once the track's version rises."
+        f"beaten: AUROC {part.auroc:.3f} by {part.images} images of a third party under {part.threat} at "
+        f"{part.norm} {part.eps:.3g} ({part.higher} score higher), as a verifier scored them; {when}."
     )
 
 
@@ -114,11 +140,12 @@ def uses_extra_data(row: Row) -> bool:
 
 def history_grid(rows: Iterable[FoundRow]) -> Grid:
     """One line a row of one detector."""
-    header = ["row", "shown", "track version", "bench", "badge", "worst-case AUROC", "clean AUROC"]
+    header = ["row", "shown", "track version", "bench", "badge", "claimed worst case", "claimed clean"]
     words = [
         [
-            found.row.stem, found.past or "ranked", str(found.row.track.version), found.row.bench, f"{found.level}",
-            figure(found.row.worst), figure(found.row.clean),
+            found.row.stem, found.past or ("no place" if found.evidence is None else "ranked"),
+            str(found.row.track.version), found.row.bench, found.words, figure(found.row.worst),
+            figure(found.row.clean),
         ]
         for found in rows
     ]  # fmt: skip
@@ -128,6 +155,15 @@ def history_grid(rows: Iterable[FoundRow]) -> Grid:
 def shown(board: Board, wanted: Wanted) -> list[Standing]:
     """The ranked rows that are asked for; their places are those among all."""
     return [standing for standing in board.standings if wanted.fits(standing.row)]
+
+
+def shown_unranked(board: Board, wanted: Wanted) -> list[FoundRow]:
+    """The rows without a place that are asked for."""
+    return [found for found in board.unranked if wanted.fits(found.row)]
+
+
+def _attack(row: Row) -> str:
+    return f"{row.worst_entry.threat} at {row.worst_entry.eps:.3g}"
 
 
 def _yes(has: bool) -> str:

@@ -51,7 +51,8 @@ def compare(a: Standing, b: Standing) -> tuple[Compared, ...]:
     test = metrics.paired_mean_difference if paired else metrics.unpaired_mean_difference
     found = []
     for figure, ours, theirs in _figures(a, b):
-        sets_a, sets_b = _counting(a, ours), _counting(b, theirs)
+        order = a.files.table.counting
+        sets_a, sets_b = _counting(a, ours, order), _counting(b, theirs, order)
         difference = test(a.files.table.test, sets_a, b.files.table.test, sets_b, name=figure)
         means = a.files.table.mean(ours).auroc, b.files.table.mean(theirs).auroc
         found.append(Compared(figure, *means, difference.difference, difference.se, difference.p_value, paired))
@@ -81,17 +82,19 @@ def _worst_scores(standing: Standing, entry: int) -> Scores:
     return standing.files.table.arrays[names.worst_name(entry)]
 
 
-def _counting(standing: Standing, scores: Scores) -> list[Scores]:
+def _counting(standing: Standing, scores: Scores, order: Sequence[str]) -> list[Scores]:
+    """The scores of the sets that count, in this order as far as it names them: cards name their sets in any."""
     table = standing.files.table
     parts = table.by_set(scores)
-    return [parts[name] for name in table.counting]
+    return [parts[name] for name in dict.fromkeys((*order, *table.counting)) if name in table.counting]
 
 
 def _same_samples(a: Standing, b: Standing) -> bool:
-    """Whether both rows scored the same images in the same order."""
+    """Whether both rows scored the same images, set by set in the same order."""
     ours, theirs = a.files.table, b.files.table
-    if (dict(ours.sets), ours.counting) != (dict(theirs.sets), theirs.counting):
+    if (dict(ours.sets), set(ours.counting)) != (dict(theirs.sets), set(theirs.counting)):
         return False
     digests = [standing.row.track.set_digests for standing in (a, b)]
     same = all(digests[0].get(name) == digests[1].get(name) for name in ours.sets)
-    return same and np.array_equal(ours.arrays[names.IDS], theirs.arrays[names.IDS])
+    ids, other = ours.ids_by_set(), theirs.ids_by_set()
+    return same and all(np.array_equal(part, other[name]) for name, part in ids.items())

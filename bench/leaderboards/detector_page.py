@@ -1,12 +1,13 @@
 """What the page of one row shows: figures, attacks, soundness, where it comes from, and its history."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.leaderboards.columns import history_grid, judged, ranked_because, ranked_words
+from bench.leaderboards.checks import Checked
+from bench.leaderboards.columns import history_grid, judged, ranked_because, ranked_words, verified_words
 from bench.leaderboards.folder import FoundRow
 from bench.leaderboards.ranking import Board, Standing
-from bench.leaderboards.records import VerifiedRecord
+from bench.leaderboards.records import BeatenFigures, FreshPart
 from bench.leaderboards.row import Entry, Row
 from bench.leaderboards.submit import figure
 from bench.report import numbers
@@ -18,11 +19,13 @@ Facts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class DetectorPage:
-    """What the page shows.
+    """What the page shows: of a ranked row the verifier's figures, of another one what it claims.
 
     Attributes:
-        found: The row, and what lies beside it.
+        found: The row, and what was found out about it.
+        row: The verifier's own row of a ranked one; else the row as it was handed in.
         place: Its place; None for one that is not ranked.
+        beaten: Images of others that beat it, as a verifier scored them.
         summary: The figures that matter, by name.
         attacks: Grids of the suite's entries, their attacks, and fresh ones.
         soundness: What checks say of each attack; None where nothing was checked.
@@ -33,7 +36,9 @@ class DetectorPage:
     """
 
     found: FoundRow
+    row: Row
     place: int | None
+    beaten: tuple[BeatenFigures, ...]
     summary: Facts
     attacks: tuple[ShownGrid, ...]
     soundness: ShownGrid | None
@@ -41,11 +46,6 @@ class DetectorPage:
     hashes: Facts
     history: ShownGrid
     stems: tuple[str, ...]
-
-    @property
-    def row(self) -> Row:
-        """The row itself."""
-        return self.found.row
 
 
 def detector_page(board: Board, found: FoundRow) -> DetectorPage:
@@ -55,29 +55,35 @@ def detector_page(board: Board, found: FoundRow) -> DetectorPage:
         board: Where it stands.
         found: The row.
     """
-    row = found.row
     standing = next((own for own in board.standings if own.found is found), None)
+    row = found.row if standing is None else standing.row
     rows = board.history(row.detector.name)
     return DetectorPage(
-        found=found, place=standing.place if standing is not None else None,
-        summary=tuple(_summary(row, standing)), attacks=tuple(_attacks(row, found.record)), soundness=_soundness(row),
+        found=found, row=row, place=standing.place if standing is not None else None,
+        beaten=standing.beaten if standing is not None else (), summary=tuple(_summary(found, row, standing)),
+        attacks=tuple(_attacks(row, standing)), soundness=_soundness(row),
         card=tuple(_card(row)), hashes=tuple(_hashes(row)), history=shown_grid(history_grid(rows)),
         stems=tuple(other.row.stem for other in rows),
     )  # fmt: skip
 
 
-def _summary(row: Row, standing: Standing | None) -> Iterator[tuple[str, str]]:
+def _summary(found: FoundRow, row: Row, standing: Standing | None) -> Iterator[tuple[str, str]]:
+    whose = "as claimed; nobody has verified it"
     if standing is not None:
         yield "worst-case AUROC, which ranks", f"{ranked_words(standing)}. {ranked_because(standing)}"
-    yield "worst-case AUROC, as claimed", f"{figure(row.worst)} under {row.worst_entry.threat}"
-    yield "clean AUROC", figure(row.clean)
+        whose = "of one run, the verifier's"
+    claimed = found.row
+    yield "worst-case AUROC, as claimed", f"{figure(claimed.worst)} under {claimed.worst_entry.threat}"
+    yield f"clean AUROC, {whose}", figure(row.clean)
     if row.id_accuracy is not None:
-        yield "ID accuracy", numbers.share(row.id_accuracy)
+        yield f"ID accuracy, {whose}", numbers.share(row.id_accuracy)
     spent = f"{row.gradients:,} gradients, {row.queries:,} scores, {row.seconds:,.0f} s"
-    yield "cost of the attacks", spent
+    yield f"cost of the attacks, {whose}", spent
+    for signed in found.records:
+        yield "verified", verified_words(signed)
 
 
-def _attacks(row: Row, record: VerifiedRecord | None) -> Iterator[ShownGrid]:
+def _attacks(row: Row, standing: Standing | None) -> Iterator[ShownGrid]:
     for entry in row.entries:
         where = f"{entry.threat} at {entry.norm} {numbers.both_scales(entry.norm, entry.eps)}"
         said = ["In brackets the 95 % interval over samples; sets that are not in the mean are artificial."]
@@ -85,10 +91,12 @@ def _attacks(row: Row, record: VerifiedRecord | None) -> Iterator[ShownGrid]:
         left_out = [f"Left out: {name}, since {why}." for name, why in entry.left_out.items()]
         if entry.members:
             yield shown_grid(_members(entry), title=f"{where}: each attack alone", said=left_out)
-    if record is not None and record.entries:
-        seeds = ", ".join(map(str, record.seeds))
+    if standing is not None:
+        seeds = ", ".join(map(str, standing.fresh.seeds))
         said = [f"Fresh attacks at equal budget with the seeds {seeds}; the lowest median ranks the row."]
-        yield shown_grid(_fresh(record), title="attacked again", said=said)
+        yield shown_grid(_fresh(standing.fresh), title="attacked again", said=said)
+        checked = standing.evidence.record.checked
+        yield shown_grid(_checked(checked), title="what the verification checked", said=[])
 
 
 def _sets(entry: Entry) -> Grid:
@@ -114,7 +122,7 @@ def _members(entry: Entry) -> Grid:
     return Grid(["attack", "AUROC", "gradients", "queries", "seconds", "device"], 1, [words])
 
 
-def _fresh(record: VerifiedRecord) -> Grid:
+def _fresh(record: FreshPart) -> Grid:
     words = [
         [
             f"{own.threat} at {own.norm} {own.eps:.3g}", f"{own.claimed:.4f}", f"{own.median:.4f}", f"{own.mean:.4f}",
@@ -123,6 +131,10 @@ def _fresh(record: VerifiedRecord) -> Grid:
         for own in record.entries
     ]  # fmt: skip
     return Grid(["attack", "claimed", "median", "mean", "sd over seeds", "each"], 1, [words])
+
+
+def _checked(checked: Sequence[Checked]) -> Grid:
+    return Grid(["check", "outcome", "said"], 3, [[[own.what, str(own.outcome), own.said] for own in checked]])
 
 
 def _soundness(row: Row) -> ShownGrid | None:

@@ -1,4 +1,4 @@
-"""The order of rows: by worst-case AUROC under a track's suite, and what stands beside it."""
+"""The order of rows: by what verifiers' attacks left of them under a track's suite, and by nothing else."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,43 +7,62 @@ from dataclasses import dataclass, field
 from bench.cards.catalog import Catalog
 from bench.cards.track import TrackCard
 from bench.errors import BenchError
-from bench.leaderboards.adversarials import BeatenRecord
-from bench.leaderboards.claims import Files
-from bench.leaderboards.folder import FoundRow, LeftOut, find_rows, track_names
+from bench.leaderboards.companions import Files
+from bench.leaderboards.folder import FoundRow, LeftOut, find_rows, signers_problems, track_names
+from bench.leaderboards.record_files import SignedRecord
+from bench.leaderboards.records import BeatenFigures, FreshPart
 from bench.leaderboards.row import Row
 from bench.leaderboards.suite import check_suite
-from bench.leaderboards.verify import Level
 
-_LEVELS = tuple(Level)
 _DIGITS = re.compile(r"(\d+)")
-_NEWER = "a newer row of this detector is ranked"
+_NEWER = "another row of this detector is ranked"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A ranked row.
+    """A ranked row. Everything of it that is shown is a verifier's.
 
     Attributes:
         place: From 1; rows that tie share it.
-        found: The row, and what lies beside it.
-        files: Its scores.
-        beaten_before: Images that beat the same detector under an earlier version of the track: they rank now.
+        found: The row as it was handed in, and what was found out about it.
+        evidence: The record that gives the place.
     """
 
     place: int
     found: FoundRow
-    files: Files
-    beaten_before: tuple[BeatenRecord, ...] = ()
+    evidence: SignedRecord
+
+    @property
+    def fresh(self) -> FreshPart:
+        """The verifier's attacks."""
+        assert self.evidence.record.fresh is not None
+        return self.evidence.record.fresh
 
     @property
     def row(self) -> Row:
-        """The row itself."""
-        return self.found.row
+        """The verifier's own row."""
+        return self.fresh.row
+
+    @property
+    def files(self) -> Files:
+        """The verifier's own scores."""
+        assert self.evidence.table is not None
+        return Files(self.evidence.table, {})
+
+    @property
+    def beaten(self) -> tuple[BeatenFigures, ...]:
+        """Images of others that beat it, as the verifier scored them."""
+        return tuple(part for part in self.evidence.record.beaten if part.beats)
+
+    @property
+    def beaten_before(self) -> tuple[BeatenFigures, ...]:
+        """Those that were handed in against an earlier version of the track: they rank now, the lowest first."""
+        return tuple(sorted((part for part in self.beaten if part.earlier), key=lambda part: part.auroc))
 
     @property
     def ranked(self) -> float:
         """What it is ranked by."""
-        return _ranked(self.found, self.beaten_before)
+        return min([self.fresh.ranked, *(part.auroc for part in self.beaten_before)])
 
 
 @dataclass(frozen=True)
@@ -53,17 +72,19 @@ class Board:
     Attributes:
         track: The track's card.
         standings: The ranked rows, the best first: at most one a detector.
+        unranked: Rows of the cards here that no verifier's attacks give a place, by detector.
         past: The others, by detector, the newest first.
     """
 
     track: TrackCard
     standings: tuple[Standing, ...]
+    unranked: tuple[FoundRow, ...]
     past: tuple[FoundRow, ...]
 
     @property
     def rows(self) -> tuple[FoundRow, ...]:
         """All rows."""
-        return (*(standing.found for standing in self.standings), *self.past)
+        return (*(standing.found for standing in self.standings), *self.unranked, *self.past)
 
     def history(self, detector: str) -> tuple[FoundRow, ...]:
         """All rows of a detector, the ranked one first."""
@@ -72,11 +93,13 @@ class Board:
 
 @dataclass(frozen=True)
 class Leaderboards:
-    """The boards, the files that are not shown, and the names of shown ones without a seal."""
+    """The boards; the files that are not shown, or count for nothing until a verifier signs; and hidden rows."""
 
     boards: tuple[Board, ...]
     left_out: tuple[LeftOut, ...] = field(default=())
-    unsealed: tuple[str, ...] = field(default=())
+    unsigned: tuple[str, ...] = field(default=())
+    unscored: tuple[str, ...] = field(default=())
+    hidden: tuple[str, ...] = field(default=())
 
 
 def leaderboards(catalog: Catalog, track: str | None = None) -> Leaderboards:
@@ -91,7 +114,11 @@ def leaderboards(catalog: Catalog, track: str | None = None) -> Leaderboards:
     """
     if track is not None:
         check_suite(catalog.track(track), catalog)
-    boards, left_out, unsealed = [], [], []
+    boards = []
+    unsigned: list[str] = []
+    unscored: list[str] = []
+    hidden: list[str] = []
+    left_out = [LeftOut("allowed_signers", problem) for problem in signers_problems(catalog)]
     for name in [track] if track is not None else track_names(catalog):
         try:
             card = catalog.track(name)
@@ -102,76 +129,50 @@ def leaderboards(catalog: Catalog, track: str | None = None) -> Leaderboards:
         found = find_rows(catalog, card)
         boards.append(rank(card, found.rows))
         left_out += found.left_out
-        unsealed += [f"{name}/{path.name}" for path in found.unsealed]
-    return Leaderboards(tuple(boards), tuple(left_out), tuple(unsealed))
+        unsigned += found.unsigned
+        unscored += found.unscored
+        hidden += found.hidden
+    return Leaderboards(tuple(boards), tuple(left_out), tuple(unsigned), tuple(unscored), tuple(hidden))
 
 
 def rank(track: TrackCard, rows: Iterable[FoundRow]) -> Board:
     """The rows in order.
 
-    Of a detector's rows that fit the cards here the one by the newest bench is ranked. Ties in the worst-case AUROC
-    share a place, and stand by how far they were verified, by clean AUROC and by name.
+    A row has a place where a verifier's own attacks say what is left of its detector. Of a detector's rows the one is
+    ranked that was verified by the newest bench, and of those the one of which less is left; what a row says of its own
+    version moves nobody. Ties in the worst-case AUROC share a place, and stand by clean AUROC and by name.
 
     Args:
         track: The track's card.
         rows: Its rows, in any order.
     """
-    every = sorted(rows, key=_newest_first)
-    current: dict[str, FoundRow] = {}
-    past = []
-    for found in every:
-        if found.past or found.files is None:
-            past.append(found)
-        elif found.row.detector.name in current:
-            past.append(FoundRow(found.row, found.record, found.beaten, found.files, _NEWER))
-        else:
-            current[found.row.detector.name] = found
-    earlier = {name: _beaten_before(found, past) for name, found in current.items()}
-    ordered = sorted(current.values(), key=lambda found: _order(found, earlier[found.row.detector.name]))
-    values = [_ranked(found, earlier[found.row.detector.name]) for found in ordered]
-    standings = []
-    for found, value in zip(ordered, values, strict=True):
-        assert found.files is not None
-        place = 1 + sum(other > value for other in values)
-        standings.append(Standing(place, found, found.files, earlier[found.row.detector.name]))
-    return Board(track, tuple(standings), tuple(sorted(past, key=lambda found: found.row.detector.name)))
-
-
-def _ranked(found: FoundRow, beaten_before: Sequence[BeatenRecord]) -> float:
-    return min([found.ranked, *(record.auroc for record in beaten_before)])
-
-
-def _order(found: FoundRow, beaten_before: Sequence[BeatenRecord]) -> tuple[object, ...]:
-    row = found.row
-    return -_ranked(found, beaten_before), -_LEVELS.index(found.level), -row.clean.auroc, row.stem
-
-
-def _newest_first(found: FoundRow) -> tuple[object, ...]:
-    row = found.row
-    release = tuple(-int(part) for part in _DIGITS.findall(row.bench)[:3])
-    return row.detector.name, -row.track.version, release, -_LEVELS.index(found.level), row.stem
-
-
-def _beaten_before(found: FoundRow, past: Iterable[FoundRow]) -> tuple[BeatenRecord, ...]:
-    """Images against rows of earlier versions of the track with this detector's settings, weights and sets."""
-    row = found.row
-    asked = {(entry.threat, entry.norm, entry.eps) for entry in row.entries}
-    records = [
-        record
-        for other in past
-        if other.row.track.version < row.track.version and _attacked_alike(row, other.row)
-        for record in other.beaten
-        if (record.threat, record.norm, record.eps) in asked
+    every = sorted(rows, key=lambda found: (found.row.detector.name, -found.row.track.version, found.row.stem))
+    past = [found for found in every if found.past]
+    current = [found for found in every if not found.past]
+    able = sorted((found for found in current if found.evidence is not None), key=_by_verifier)
+    first: dict[str, FoundRow] = {}
+    for found in able:
+        first.setdefault(found.row.detector.name, found)
+    past += [
+        FoundRow(own.row, own.records, own.files, _NEWER) for own in able if own is not first[own.row.detector.name]
     ]
-    return tuple(sorted(records, key=lambda record: (record.auroc, record.file_sha256)))
+    standings = _placed(list(first.values()))
+    unranked = tuple(found for found in current if found.evidence is None)
+    return Board(track, standings, unranked, tuple(sorted(past, key=lambda found: found.row.detector.name)))
 
 
-def _attacked_alike(a: Row, b: Row) -> bool:
-    """Whether images made against one row say something of the other."""
-    return all(
-        (
-            a.detector.settings_hash == b.detector.settings_hash,
-            [part.sha256 for part in a.detector.weights] == [part.sha256 for part in b.detector.weights],
-            (a.track.limit, a.track.set_digests) == (b.track.limit, b.track.set_digests),
-        )
-    )
+def _placed(rows: Sequence[FoundRow]) -> tuple[Standing, ...]:
+    standings = [Standing(0, found, found.evidence) for found in rows if found.evidence is not None]
+    values = [standing.ranked for standing in standings]
+    placed = [
+        Standing(1 + sum(other > own.ranked for other in values), own.found, own.evidence) for own in standings
+    ]  # fmt: skip
+    return tuple(sorted(placed, key=lambda own: (own.place, -own.row.clean.auroc, own.found.row.stem)))
+
+
+def _by_verifier(found: FoundRow) -> tuple[object, ...]:
+    """The newest version of bench that verified a row first, then of what less is left."""
+    assert found.evidence is not None and found.evidence.record.fresh is not None
+    record, fresh = found.evidence.record, found.evidence.record.fresh
+    release = tuple(-int(part) for part in _DIGITS.findall(record.bench)[:3])
+    return found.row.detector.name, release, fresh.ranked, found.row.stem

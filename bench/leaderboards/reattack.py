@@ -1,6 +1,7 @@
 """The level `re-attacked`: fresh attacks with other seeds, at equal budget, do not make a row much worse."""
 
 import math
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ from bench.cards.catalog import Catalog
 from bench.errors import UsageError
 from bench.evaluation.engine import CellFailure, run_plan
 from bench.evaluation.plan import PlannedCell
-from bench.evaluation.results import Cell
 from bench.evaluation.store import CellStore, MemoryStore, Store
 from bench.leaderboards import arrays as names
-from bench.leaderboards.claims import Files
-from bench.leaderboards.row import Row
+from bench.leaderboards.arithmetic import TEST, ScoreTable
+from bench.leaderboards.beliefs import failed_attacks
+from bench.leaderboards.build import Source, row_of_cells
+from bench.leaderboards.companions import Files
+from bench.leaderboards.row import SCORES_SUFFIX, Row
 from bench.leaderboards.suite import Choice, suite_cells
-from bench.metrics import iqr, mean_over_sets, paired_mean_difference
+from bench.metrics import iqr, paired_mean_difference
 from bench.metrics.scores import Scores, as_scores
 
 ATTEMPTS = 3
@@ -55,7 +58,17 @@ class FreshEntry:
     @property
     def allowed(self) -> float:
         """The highest AUROC that may be claimed."""
-        return self.mean + max(LEAST, DEVIATIONS * self.sd)
+        return self.mean + self.tolerance
+
+    @property
+    def beaten_below(self) -> float:
+        """Images of somebody else's attack beat the row where they leave less than this."""
+        return self.median - self.tolerance
+
+    @property
+    def tolerance(self) -> float:
+        """What equal attacks with other seeds may differ by."""
+        return max(LEAST, DEVIATIONS * self.sd)
 
     @property
     def sd(self) -> float:
@@ -69,11 +82,44 @@ class FreshEntry:
 
 
 @dataclass(frozen=True)
+class OwnRow:
+    """The row that a verifier's cells make with one seed: every figure that a board shows is one of it.
+
+    Attributes:
+        row: The row.
+        table: Its scores.
+        content: The file of these scores.
+    """
+
+    row: Row
+    table: ScoreTable
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Fresh:
-    """Fresh attacks of all entries, in the suite's order."""
+    """Fresh attacks of all entries, in the suite's order.
+
+    Attributes:
+        seeds: That the verifier chose.
+        entries: What they come to.
+        rows: The verifier's own row of each seed.
+    """
 
     seeds: tuple[int, ...]
     entries: tuple[FreshEntry, ...]
+    rows: tuple[OwnRow, ...] = ()
+
+    @property
+    def ranked(self) -> float:
+        """The lowest median over the entries."""
+        return min(entry.median for entry in self.entries)
+
+    @property
+    def ranking(self) -> OwnRow:
+        """The row of the seed that comes nearest to the median that ranks."""
+        number = min(range(len(self.entries)), key=lambda n: self.entries[n].median)
+        return min(self.rows, key=lambda own: abs(own.row.entries[number].mean.auroc - self.ranked))
 
 
 def fresh_attacks(
@@ -91,7 +137,7 @@ def fresh_attacks(
     Args:
         row: A row whose claims hold.
         catalog: Where cards and weights are found.
-        seeds: Other than the row's own; empty takes the next three.
+        seeds: Other than the row's own; empty takes three that nobody knows before, or those that `out` has cells of.
         device: Where to compute.
         data_dir: Where data files lie; None for the default.
         out: A folder that keeps the cells; None keeps them in memory.
@@ -101,21 +147,36 @@ def fresh_attacks(
         UsageError: Fewer than three seeds, equal ones, or the row's own.
         BenchError: A cell cannot be computed.
     """
-    chosen = tuple(seeds) or tuple(row.seed + k for k in range(1, ATTEMPTS + 1))
+    store: CellStore = Store(out) if out is not None else MemoryStore()
+    chosen = tuple(seeds) or _drawn_seeds(row, store)
     if len(set(chosen)) < ATTEMPTS or len(set(chosen)) < len(chosen) or row.seed in chosen or min(chosen) < 0:
         raise UsageError(
             f"seeds are {', '.join(map(str, chosen))}; allowed are {ATTEMPTS} or more different ones, 0 or above, and "
             f"not the row's own ({row.seed})."
         )
-    store: CellStore = Store(out) if out is not None else MemoryStore()
     track = catalog.track(row.track.name)
-    found: list[list[Cell]] = [[] for _ in row.entries]
+    source = Source(catalog, store, str(out) if out is not None else "memory", out)
+    rows = []
     for seed in chosen:
         choice = Choice(seed, row.entries[0].cell.early_stop)
-        for number, planned in enumerate(suite_cells(catalog, row.detector.name, track, choice, data_dir)):
-            watch(planned, seed)
-            found[number].append(_computed(planned, store, catalog, device, data_dir))
-    return Fresh(chosen, tuple(_fresh_entry(row, cells) for cells in found))
+        planned = suite_cells(catalog, row.detector.name, track, choice, data_dir)
+        for cell in planned:
+            watch(cell, seed)
+            _compute(cell, store, catalog, device, data_dir)
+        built = row_of_cells(source, row.detector.name, track, planned, choice, images=0)
+        rows.append(OwnRow(built.row, built.table, built.files[SCORES_SUFFIX]))
+    return Fresh(chosen, tuple(_fresh_entry(row, number, rows) for number in range(len(row.entries))), tuple(rows))
+
+
+def doubts(fresh: Fresh, catalog: Catalog) -> Iterator[str]:
+    """One sentence for every check that fails the verifier's own attacks: their figure is no bound to be ranked by."""
+    for own in fresh.rows:
+        for entry in own.row.entries:
+            for name, failed in failed_attacks(entry, catalog).items():
+                yield (
+                    f"{name} at {entry.norm} {entry.eps:g} with seed {own.row.seed} fails the soundness checks "
+                    f"{', '.join(failed)}, so that what it leaves cannot be believed."
+                )
 
 
 def check_reattacked(row: Row, files: Files, fresh: Fresh) -> Iterator[str]:
@@ -163,23 +224,33 @@ def mildest_share(claimed: Scores, fresh: Scores, moved: float) -> tuple[float, 
     return share, chance + 3.0 * math.sqrt(chance * (1.0 - chance) / count)
 
 
-def _computed(planned: PlannedCell, store: CellStore, catalog: Catalog, device: str, data_dir: Path | None) -> Cell:
+def _drawn_seeds(row: Row, store: CellStore) -> tuple[int, ...]:
+    """Seeds that no submitter could know; those of an interrupted verification first, whose cells are there."""
+    begun: list[int] = []
+    if isinstance(store, Store):
+        own = (row.detector.name, row.detector.settings_hash, row.track.name)
+        begun = [m.seed for m in store.metas() if m.eps and (m.detector, m.detector_hash, m.track) == own]
+    seeds = [seed for seed in sorted(set(begun)) if seed != row.seed][:ATTEMPTS]
+    while len(seeds) < ATTEMPTS:
+        if (seed := secrets.randbelow(2**31)) not in (*seeds, row.seed):
+            seeds.append(seed)
+    return tuple(sorted(seeds))
+
+
+def _compute(planned: PlannedCell, store: CellStore, catalog: Catalog, device: str, data_dir: Path | None) -> None:
     for outcome in run_plan([planned], store, catalog, device=device, data_dir=data_dir):
         if isinstance(outcome, CellFailure):
             raise outcome.error
-    cell = store.get(planned.key)
-    assert cell is not None  # it was stored a moment ago
-    return cell
 
 
-def _fresh_entry(row: Row, cells: list[Cell]) -> FreshEntry:
-    scores, aurocs = [], []
-    for cell in cells:
-        parts = {name: cell.samples[cell.samples["set"] == name]["score"].to_numpy() for name in row.scores.sets}
-        test = parts.pop("test")
-        aurocs.append(mean_over_sets(test, _counting(row, parts)).auroc)
-        scores.append(as_scores(np.concatenate(list(parts.values()))))
-    return FreshEntry(tuple(aurocs), np.stack(scores))
+def _fresh_entry(row: Row, number: int, rows: Sequence[OwnRow]) -> FreshEntry:
+    """The fresh figures of one entry, and the scores in the order of the row's own."""
+    order = [name for name in row.scores.sets if name != TEST]
+    scores = []
+    for own in rows:
+        parts = own.table.by_set(own.table.arrays[names.worst_name(number)])
+        scores.append(as_scores(np.concatenate([parts[name] for name in order])))
+    return FreshEntry(tuple(own.row.entries[number].mean.auroc for own in rows), np.stack(scores))
 
 
 def _counting(row: Row, parts: dict[str, Scores]) -> list[Scores]:

@@ -1,27 +1,70 @@
-"""What was found out about a row later: how far it was verified, and which images beat it. Written beside the row."""
+"""What one verification of a row found: all that a board shows of a ranked row is taken from such a record.
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+It always says what that run found, be it little or against the row. It is bound to the row, and holds a row of the
+verifier's own, made from its fresh attacks: figures, verdicts, costs, versions. Only a record that is signed by
+somebody in `allowed_signers` counts; see `bench.leaderboards.signatures`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from bench.cards.base import Name, Sha256
 from bench.cards.threat import Norm
-from bench.leaderboards.reattack import ATTEMPTS, DEVIATIONS, LEAST, Fresh, FreshEntry
-from bench.leaderboards.row import Entry, Row, RowError, Share, Version, ignored, read_part
+from bench.leaderboards.arithmetic import ScoreTable
+from bench.leaderboards.beaten import Rescored
+from bench.leaderboards.checks import Checked
+from bench.leaderboards.claims import own_problems
+from bench.leaderboards.companions import Files
+from bench.leaderboards.reattack import ATTEMPTS, FreshEntry
+from bench.leaderboards.row import Entry, Row, Share, Version
 from bench.leaderboards.verify import Level, Verification
-from bench.own_files import write_own
-from bench.seals import sealed_json
+
+RECORD = re.compile(r"\.verified-[0-9a-f]{12}\.json$")
+"""How the names of records end."""
+
+FORMAT: Literal[2] = 2
+"""Version of the records' layout; those of format 1 were not signed."""
 
 _ROUNDING = 1e-9
-VERIFIED_SUFFIX = ".verified.json"
-FORMAT: Literal[1] = 1
+
+Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Subject(_Part):
+    """The row that was verified: another one, or the same after a change, needs a verification of its own."""
+
+    row_sha256: Sha256
+    scores_sha256: Sha256
+    images_sha256: Sha256 | None
+    detector: str = Field(max_length=129)
+    card_hash: Sha256
+    settings_hash: Sha256
+    weights: tuple[Sha256, ...] = Field(max_length=64)
+    track: Name
+    track_version: int = Field(ge=1)
+    track_hash: Sha256
+    set_digests: dict[Name, Sha256] = Field(max_length=70)
+
+    @classmethod
+    def of(cls, row: Row) -> "Subject":
+        """The identity of a row."""
+        return cls(
+            row_sha256=row.row_sha256, scores_sha256=row.scores.sha256,
+            images_sha256=None if row.images is None else row.images.sha256, detector=row.detector.name,
+            card_hash=row.detector.card_hash, settings_hash=row.detector.settings_hash,
+            weights=tuple(part.sha256 for part in row.detector.weights), track=row.track.name,
+            track_version=row.track.version, track_hash=row.track.hash, set_digests=row.track.set_digests,
+        )  # fmt: skip
 
 
 class FreshFigures(_Part):
@@ -31,122 +74,180 @@ class FreshFigures(_Part):
     norm: Norm
     eps: float = Field(gt=0, allow_inf_nan=False)
     claimed: Share
-    aurocs: tuple[Share, ...] = Field(min_length=1, max_length=100)  # of each seed
+    aurocs: tuple[Share, ...] = Field(min_length=ATTEMPTS, max_length=100)  # of each seed
     mean: Share
     sd: float = Field(ge=0, allow_inf_nan=False)
     median: Share
+    allowed: float = Field(ge=0, le=2, allow_inf_nan=False)  # what may be claimed
+
+
+class BeatenFigures(_Part):
+    """Images of a third party, scored by the verifier with its own attacks."""
+
+    file_sha256: Sha256
+    earlier: bool  # handed in against a row of an earlier version of the track
+    threat: Name
+    norm: Norm
+    eps: float = Field(gt=0, allow_inf_nan=False)
+    images: int = Field(ge=1)
+    higher: int = Field(ge=0)  # images that score higher than under the verifier's attacks
+    auroc: Share  # with the higher of both scores for every image
+    se: Share
+    beats: bool  # whether that is less than other seeds may leave
+
+
+class FreshPart(_Part):
+    """What fresh attacks found."""
+
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=ATTEMPTS, max_length=100)
+    entries: tuple[FreshFigures, ...] = Field(min_length=1, max_length=8)
+    refuted: bool  # the claim is milder than fresh attacks allow
+    doubted: bool  # a soundness check fails the verifier's own attacks
+    ranked: Share  # the lowest median over the entries
+    row: Row  # of the seed next to that median: the verifier's own figures, verdicts, costs and versions
 
 
 class VerifiedRecord(_Part):
-    """How far a row was verified, and what it is ranked by once it was attacked again."""
+    """What one verification found."""
 
-    format: Literal[1] = FORMAT
-    row_sha256: Sha256  # of the row that was verified: another one needs a verification of its own
-    level: Level
+    format: Literal[2] = FORMAT
+    row_sha256: Sha256
+    made: Time
     bench: Version
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), max_length=100)
-    entries: tuple[FreshFigures, ...] = Field(default=(), max_length=8)
-    ranked: Share  # the lowest median over the entries; the claimed worst case where nothing was attacked again
+    asked: Level
+    reached: Level
+    subject: Subject
+    checked: tuple[Checked, ...] = Field(max_length=100)
+    fresh: FreshPart | None
+    beaten: tuple[BeatenFigures, ...] = Field(max_length=100)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it gives a place: fresh attacks were made, and no check fails them."""
+        return self.fresh is not None and not self.fresh.doubted
+
+    @property
+    def words(self) -> str:
+        """What it found, in a word or two."""
+        if self.fresh is not None:
+            return "doubted" if self.fresh.doubted else "refuted" if self.fresh.refuted else str(Level.REATTACKED)
+        return str(self.reached) if self.reached is self.asked else f"refuted at {self.asked}"
 
 
-def verified_record(found: Verification) -> VerifiedRecord:
-    """The record of a verification that found nothing wrong at the level it reached."""
+@dataclass(frozen=True)
+class Made:
+    """A record, and the verifier's scores that belong beside it; None where nothing was attacked."""
+
+    record: VerifiedRecord
+    scores: bytes | None
+
+
+def verified_record(found: Verification, now: datetime | None = None) -> Made:
+    """The record of a verification of a row whose claim holds, whatever else came of it.
+
+    Args:
+        found: What came of it.
+        now: When it was made; None for the present.
+    """
     from bench import __version__
 
     assert found.reached is not None
-    entries = _fresh_figures(found.row, found.fresh) if found.fresh is not None else ()
-    attacked = found.reached is Level.REATTACKED
-    ranked = min((entry.median for entry in entries), default=found.row.worst.auroc)
-    return VerifiedRecord(
-        row_sha256=found.row.row_sha256, level=found.reached, bench=__version__,
-        seeds=found.fresh.seeds if found.fresh is not None and attacked else (),
-        entries=entries if attacked else (), ranked=ranked if attacked else found.row.worst.auroc,
+    record = VerifiedRecord(
+        row_sha256=found.row.row_sha256, made=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        bench=__version__, asked=found.asked, reached=found.reached, subject=Subject.of(found.row),
+        checked=tuple(found.checked), fresh=_fresh_part(found),
+        beaten=tuple(_beaten_figures(part) for part in found.rescored),
     )  # fmt: skip
+    return Made(record, found.fresh.ranking.content if found.fresh is not None else None)
 
 
-def read_verified(path: Path, row: Row, unsealed: Callable[[Path], None] = ignored) -> VerifiedRecord | None:
-    """The record beside a row; None where there is none.
-
-    Args:
-        path: The row's file.
-        row: What it holds.
-        unsealed: Hears of a record without a seal.
-
-    Raises:
-        RowError: It is damaged or of another row, or its figures contradict each other or the row's.
-    """
-    beside = path.with_name(row.stem + VERIFIED_SUFFIX)
-    if not beside.exists():
-        return None
-    record = read_part(beside, VerifiedRecord, what="verification", unsealed=unsealed)
-    if record.row_sha256 != row.row_sha256:
-        raise RowError(f"verification '{beside}' is of another row; run `bench verify --record` again.")
-    if problem := next(_contradictions(record, row), None):
-        raise RowError(f"verification '{beside}': {problem}; run `bench verify --record` again.")
-    return record
-
-
-def write_record(path: Path, found: Verification) -> Path | None:
-    """Write the record beside a row, unless the one that is there goes further and nothing was found wrong now.
+def contradictions(record: VerifiedRecord, row: Row, table: ScoreTable | None) -> Iterator[str]:
+    """Why a record says nothing of a row, or contradicts itself.
 
     Args:
-        path: The row's file.
-        found: What came of verifying it.
-
-    Returns:
-        Its file; None where the one that is there was kept.
-
-    Raises:
-        UsageError: The folder cannot be written, or another file lies under the record's name.
+        record: The record.
+        row: The row that it lies beside.
+        table: The verifier's scores; None where nothing was attacked.
     """
-    beside = path.with_name(found.row.stem + VERIFIED_SUFFIX)
-    if not found.problems and _goes_further(path, found):
-        return None
-    write_own({beside: sealed_json(verified_record(found).model_dump(mode="json"))}, "rename it")
-    return beside
-
-
-def _goes_further(path: Path, found: Verification) -> bool:
-    """Whether the record that is there is of this row, and of a higher level."""
-    assert found.reached is not None
-    try:
-        known = read_verified(path, found.row)
-    except RowError:
-        return False
-    levels = tuple(Level)
-    return known is not None and levels.index(known.level) > levels.index(found.reached)
-
-
-def _contradictions(record: VerifiedRecord, row: Row) -> Iterator[str]:
-    """Figures that do not follow from each other or from the row."""
-    if record.level is not Level.REATTACKED:
-        if record.entries or record.seeds or record.ranked != row.worst.auroc:
-            yield "it holds fresh attacks below the level re-attacked"
+    if record.row_sha256 != row.row_sha256 or record.subject != Subject.of(row):
+        yield "it is of another row, or of this one before it was changed"
         return
-    if len(set(record.seeds)) < ATTEMPTS or row.seed in record.seeds:
+    if record.fresh is None:
+        if record.beaten or record.reached is Level.REATTACKED:
+            yield "it holds what fresh attacks find, and no fresh attacks"
+        return
+    reached = Level.RESCORED if record.fresh.refuted or record.fresh.doubted else Level.REATTACKED
+    if (record.asked, record.reached) != (Level.REATTACKED, reached):
+        yield "the level that it names is not the one that its figures reach"
+    yield from _of_figures(record.fresh, row)
+    yield from _of_own_row(record.fresh, row, table)
+
+
+def _of_figures(fresh: FreshPart, row: Row) -> Iterator[str]:
+    """Figures of fresh attacks that do not follow from each other."""
+    if len(set(fresh.seeds)) < len(fresh.seeds) or row.seed in fresh.seeds:
         yield f"its seeds are not {ATTEMPTS} or more others than the row's"
-    if len(record.entries) != len(row.entries):
+    if [_suite(entry) for entry in fresh.entries] != [_suite(entry) for entry in row.entries]:
         yield "its attacks are not the row's"
         return
-    for given, entry in zip(record.entries, row.entries, strict=True):
-        if len(given.aurocs) != len(record.seeds):
-            yield f"{given.threat} has {len(given.aurocs)} figures for {len(record.seeds)} seeds"
-            return
-        expected = _figures(entry, FreshEntry(given.aurocs, np.zeros((0, 0), np.float32)))
-        if given != expected:
+    for given, entry in zip(fresh.entries, row.entries, strict=True):
+        if len(given.aurocs) != len(fresh.seeds) or given != _figures(entry, given.aurocs):
             yield f"the figures of {given.threat} do not follow from those of its seeds and the row's"
-        if entry.mean.auroc > given.mean + max(LEAST, DEVIATIONS * given.sd) + _ROUNDING:
+        if given.claimed > given.allowed + _ROUNDING and not fresh.refuted:
             yield f"the claimed AUROC under {given.threat} is above what its fresh attacks allow"
-    if record.ranked != min(given.median for given in record.entries):
+    if fresh.ranked != min(given.median for given in fresh.entries):
         yield "the figure that ranks is not the lowest median"
 
 
-def _fresh_figures(row: Row, fresh: Fresh) -> tuple[FreshFigures, ...]:
-    return tuple(_figures(entry, again) for entry, again in zip(row.entries, fresh.entries, strict=True))
+def _of_own_row(fresh: FreshPart, row: Row, table: ScoreTable | None) -> Iterator[str]:
+    """Why the verifier's own row is none of the fresh attacks."""
+    own = fresh.row
+    if (own.detector, own.track, own.micro_batch) != (row.detector, row.track, row.micro_batch):
+        yield "the verifier's own row is of another detector or track"
+    if [_suite(entry) for entry in own.entries] != [_suite(entry) for entry in fresh.entries]:
+        yield "the verifier's own row has other attacks"
+        return
+    if own.seed not in fresh.seeds:
+        yield "the verifier's own row is of none of its seeds"
+        return
+    number = fresh.seeds.index(own.seed)
+    pairs = zip(fresh.entries, own.entries, strict=True)
+    if any(given.aurocs[number : number + 1] != (entry.mean.auroc,) for given, entry in pairs):
+        yield "the verifier's own row is not that of its seed"
+    if table is None:
+        yield "the verifier's scores are not beside it"
+        return
+    yield from own_problems(own, Files(table, {}))
 
 
-def _figures(entry: Entry, again: FreshEntry) -> FreshFigures:
+def _suite(entry: Entry | FreshFigures) -> tuple[str, Norm, float]:
+    return entry.threat, entry.norm, entry.eps
+
+
+def _fresh_part(found: Verification) -> FreshPart | None:
+    fresh = found.fresh
+    if fresh is None:
+        return None
+    figures = tuple(
+        _figures(entry, again.aurocs) for entry, again in zip(found.row.entries, fresh.entries, strict=True)
+    )
+    return FreshPart(
+        seeds=fresh.seeds, entries=figures, refuted=found.refuted, doubted=found.doubted, ranked=fresh.ranked,
+        row=fresh.ranking.row,
+    )  # fmt: skip
+
+
+def _figures(entry: Entry, aurocs: tuple[float, ...]) -> FreshFigures:
+    again = FreshEntry(aurocs, np.zeros((0, 0), np.float32))
     return FreshFigures(
-        threat=entry.threat, norm=entry.norm, eps=entry.eps, claimed=entry.mean.auroc, aurocs=again.aurocs,
-        mean=again.mean, sd=again.sd, median=again.median,
+        threat=entry.threat, norm=entry.norm, eps=entry.eps, claimed=entry.mean.auroc, aurocs=aurocs, mean=again.mean,
+        sd=again.sd, median=again.median, allowed=again.allowed,
+    )  # fmt: skip
+
+
+def _beaten_figures(part: Rescored) -> BeatenFigures:
+    own = part.record
+    return BeatenFigures(
+        file_sha256=own.file_sha256, earlier=part.earlier, threat=own.threat, norm=own.norm, eps=own.eps,
+        images=own.images, higher=part.higher, auroc=part.auroc, se=part.se, beats=part.beats,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """The level `re-scored`: the weights give a row's scores on the track's images, and on the kept attacked ones."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from bench.evaluation.images import TEST, Images
 from bench.evaluation.keys import weights_hashes
 from bench.evaluation.scoring import Draws, device_of, predict_classes, score_images
 from bench.leaderboards import arrays as names
-from bench.leaderboards.claims import Files, in_ball
+from bench.leaderboards.checks import Findings
+from bench.leaderboards.claims import in_ball
+from bench.leaderboards.companions import Files
 from bench.leaderboards.row import Entry, Row
 from bench.metrics import iqr
 from bench.metrics.scores import Scores
@@ -34,9 +37,15 @@ ACCURACY_ROUNDING = 2e-3
 
 
 def check_rescored(
-    row: Row, files: Files, catalog: Catalog, *, device: str = "cpu", data_dir: Path | None = None
-) -> tuple[list[str], list[str]]:
-    """Problems and remarks.
+    row: Row,
+    files: Files,
+    catalog: Catalog,
+    *,
+    device: str = "cpu",
+    data_dir: Path | None = None,
+    scorer: "Scorer | None" = None,
+) -> Findings:
+    """What the weights say of a row's scores.
 
     Args:
         row: A row whose claims hold.
@@ -44,19 +53,28 @@ def check_rescored(
         catalog: Where weights are found.
         device: Where to compute.
         data_dir: Where data files lie; None for the default.
+        scorer: The row's detector and images, where they are loaded already.
 
     Raises:
         BenchError: Weights or data are missing, or the detector cannot be loaded.
     """
-    scorer = Scorer.load(row, catalog, device=device, data_dir=data_dir)
-    problems = [*_weights_problems(row, catalog), *_clean_problems(row, files, scorer)]
-    remarks = []
+    scorer = scorer if scorer is not None else Scorer.load(row, catalog, device=device, data_dir=data_dir)
+    found = Findings()
+    found.judge("the weights here are the row's", _weights_problems(row, catalog))
+    found.judge("images and ID accuracy are the row's", _image_problems(row, files, scorer))
+    if found.problems:
+        return found
+    found.judge("the weights give its clean scores", _clean_problems(files, scorer), f"{len(scorer.ids):,} images")
+    what = "the weights give the scores of its kept attacked images"
     if row.images is None:
-        remarks.append("no attacked images lie beside the row; only the clean scores were computed again.")
-    elif not problems:
-        for number in range(len(row.entries)):
-            problems += _attacked_problems(row, files, number, scorer)
-    return problems, remarks
+        found.skip(what, "no attacked images lie beside the row")
+        found.remarks.append("no attacked images lie beside the row; only the clean scores were computed again.")
+    elif not found.problems:
+        every = [
+            problem for number in range(len(row.entries)) for problem in _attacked_problems(row, files, number, scorer)
+        ]
+        found.judge(what, every, f"{row.images.count} images of each worst case, which the submitter's run has kept")
+    return found
 
 
 class Scorer:
@@ -65,13 +83,14 @@ class Scorer:
     Args:
         row: The row.
         detector: As its card describes it.
-        images: The track's sets at the row's limit.
+        images: The track's sets at the row's limit, of which the OOD sets are put into the row's order.
     """
 
     def __init__(self, row: Row, detector: Detector, images: Images) -> None:
         self.row = row
         self.detector = detector
-        self.images = images
+        ood = {name: images.ood[name] for name in row.scores.sets if name != TEST}
+        self.images = images = replace(images, ood=ood)
         self.ids = np.concatenate([part.ids.numpy() for part in (images.test, *images.ood.values())])
         self.base = torch.cat([part.pixels() for part in images.ood.values()]).numpy()
 
@@ -134,15 +153,18 @@ def _weights_problems(row: Row, catalog: Catalog) -> Iterator[str]:
         yield "the weights here are other ones than the row's."
 
 
-def _clean_problems(row: Row, files: Files, scorer: Scorer) -> Iterator[str]:
+def _image_problems(row: Row, files: Files, scorer: Scorer) -> Iterator[str]:
     if not np.array_equal(scorer.ids, files.table.arrays[names.IDS]):
         yield "its scores are of other images than the track has here."
         return
     here = {name: part.digest for name, part in scorer.images.sets().items()}
     if {name: digest for name, digest in row.track.set_digests.items() if name in here} != here:
         yield "the content of the track's sets here is not that of the row."
-    if _differ(row.id_accuracy, scorer.id_accuracy()):
-        yield f"id_accuracy is given as {row.id_accuracy}, and the weights make it {scorer.id_accuracy()}."
+    if _differ(row.id_accuracy, accuracy := scorer.id_accuracy()):
+        yield f"id_accuracy is given as {row.id_accuracy}, and the weights make it {accuracy}."
+
+
+def _clean_problems(files: Files, scorer: Scorer) -> Iterator[str]:
     spread = iqr(files.table.test) or 1.0
     off = np.abs(scorer.clean() - files.table.arrays[names.CLEAN]) / spread
     if (wrong := int(np.sum(~(off <= scorer.tolerance)))) > 0:

@@ -7,7 +7,14 @@ from typing import Any
 
 import bench
 from bench.leaderboards.board_text import CAPTION
-from bench.leaderboards.columns import beaten_words, board_grid, uses_extra_data
+from bench.leaderboards.columns import (
+    UNRANKED,
+    UNRANKED_HINT,
+    beaten_words,
+    board_grid,
+    unranked_grid,
+    uses_extra_data,
+)
 from bench.leaderboards.compare import MOST, pairs
 from bench.leaderboards.detector_page import detector_page
 from bench.leaderboards.ranking import Board, Leaderboards
@@ -50,7 +57,8 @@ def site_pages(found: Leaderboards) -> Iterator[tuple[str, str]]:
         name = board.track.name
         yield f"{name}/index.html", _rendered(
             "track.html.jinja", (_SORT, _FILTER), home="../", board=board, shown=table, left_out=left_out,
-            caption=CAPTION, uses_extra_data=uses_extra_data, beaten_words=beaten_words,
+            caption=CAPTION, uses_extra_data=uses_extra_data, beaten_words=beaten_words, unranked_title=UNRANKED,
+            unranked_hint=UNRANKED_HINT, unranked=shown_grid(unranked_grid(board.unranked)),
         )  # fmt: skip
         yield f"{name}/compare.html", _rendered(
             "compare.html.jinja", (_COMPARE,), home="../", board=board, data=_compared(board), most=MOST,
@@ -85,7 +93,7 @@ def _table(board: Board) -> ShownGrid:
 def _compared(board: Board) -> dict[str, Any]:
     """What the page of comparisons reads: the rows, and the figures of every pair."""
     rows = [
-        {"stem": own.row.stem, "name": own.row.detector.name, "place": own.place, "badge": str(own.found.level)}
+        {"stem": own.found.row.stem, "name": own.row.detector.name, "place": own.place, "badge": own.found.words}
         for own in board.standings[:MOST]
     ]
     found = {f"{i} {j}": [asdict(figure) for figure in compared] for i, j, compared in pairs(board.standings)}

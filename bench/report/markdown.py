@@ -28,10 +28,21 @@ def render_markdown(table: Table, *, full: bool = False, radii: Mapping[Norm, fl
 
 
 def _block(title: str, grid: Grid, said: Iterable[str]) -> list[str]:
-    rules = [":--"] * grid.texts + ["--:"] * (len(grid.header) - grid.texts)
-    lines = [f"**{escape_markdown(title)}**", "", _row(map(escape_markdown, grid.header)), _row(rules)]
-    lines += [_row(map(escape_markdown, words)) for block in grid.blocks for words in block]
+    lines = [f"**{escape_markdown(title)}**", "", *markdown_grid(grid)]
     return [*lines, "", *(f"- {escape_markdown(line)}" for line in said)]
+
+
+def markdown_grid(grid: Grid, texts: int | None = None) -> list[str]:
+    """The lines of a table.
+
+    Args:
+        grid: Its words.
+        texts: How many of the first columns are set to the left; None takes the grid's own number.
+    """
+    left = grid.texts if texts is None else texts
+    rules = [":--"] * left + ["--:"] * (len(grid.header) - left)
+    lines = [_row(map(escape_markdown, grid.header)), _row(rules)]
+    return [*lines, *(_row(map(escape_markdown, words)) for block in grid.blocks for words in block)]
 
 
 def escape_markdown(text: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from row_world import make_world, rows, run_suite, submit
+from row_world import allow, line_for, make_world, new_key, rows, run_suite, submit, verify
 
 from bench.cards.catalog import Catalog
 
@@ -18,6 +18,28 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = submit(root)
     assert result.exit_code == 0, result.output
     return root
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The private key of somebody who may verify in the finished and the verified workspace."""
+    return new_key(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def attested(finished: Path, key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished workspace, whose row was attacked again and signed for; tests must not change it."""
+    root = Path(shutil.copytree(finished, tmp_path_factory.mktemp("attested") / "world"))
+    allow(root, line_for(key))
+    result = verify(root, rows(root)[0], "re-attacked", "--sign", key, "--seeds", "1,2,3", "-q")
+    assert result.exit_code == 0, result.output
+    return root
+
+
+@pytest.fixture
+def honest(attested: Path, tmp_path: Path) -> Path:
+    """A copy of the verified workspace, without its cells."""
+    return Path(shutil.copytree(attested, tmp_path / "honest", ignore=shutil.ignore_patterns("runs")))
 
 
 @pytest.fixture

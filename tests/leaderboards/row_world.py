@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import subprocess
 import textwrap
 from pathlib import Path
 
@@ -128,6 +129,46 @@ def submit(root: Path, detector: str = "bent", *more: object) -> Result:
 def verify(root: Path, row: Path, level: str = "re-scored", *more: object) -> Result:
     """Verify a row."""
     return bench("verify", row, "--workspace", root, "--level", level, "--device", "cpu", *more)
+
+
+def new_key(folder: Path, name: str = "key") -> Path:
+    """A throw-away private key; its public half lies beside it."""
+    path = folder / name
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", path], check=True)
+    return path
+
+
+def public_half(key: Path) -> str:
+    """Kind and text of a public key, as lines of `allowed_signers` hold them."""
+    return " ".join(key.with_name(f"{key.name}.pub").read_text().split()[:2])
+
+
+def allow(root: Path, *lines: str) -> Path:
+    """Say whose signatures count in a workspace."""
+    path = root / "leaderboards/allowed_signers"
+    put(path, "".join(f"{line}\n" for line in lines))
+    return path
+
+
+def line_for(key: Path, name: str = "verifier@example.org", options: str = 'namespaces="robustood-record"') -> str:
+    """A line of `allowed_signers`."""
+    return f"{name} {options} {public_half(key)}".replace("  ", " ")
+
+
+def records(row: Path) -> list[Path]:
+    """The records of verification that lie beside a row."""
+    return sorted(row.parent.glob(f"{row.stem}.verified-*.json"))
+
+
+def board(root: Path, *more: object) -> Result:
+    """The board of the small track."""
+    return bench("leaderboard", "--workspace", root, "--track", "small", *more)
+
+
+def places(root: Path) -> dict[str, str]:
+    """Detector -> place and badge, of the rows that have one."""
+    lines = [line.split() for line in board(root).stdout.splitlines() if line[:1].isdigit()]
+    return {words[1]: f"{words[0]} {words[2]}" for words in reversed(lines) if len(words) > 6}
 
 
 def rows(root: Path) -> list[Path]:

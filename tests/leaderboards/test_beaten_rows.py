@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from row_tampering import with_fields
+from row_tampering import loads, with_fields
 from row_world import bench, verify
 from safetensors.numpy import load
 
@@ -162,6 +162,7 @@ def test_accepted_images_are_scored_again_with_their_row(world, row_path, kept):
     ("change", "words"),
     [
         (lambda record: with_fields(record, auroc=0.1), "is given"),
+        (lambda record: with_fields(record, auroc=loads(record)["claimed"] - 0.004), "does not fit its row"),
         (lambda record: record.write_text(record.read_text().replace("0.", "0.0", 1)), "differs from its seal"),
         (lambda record: with_images(record, images=np.zeros((70, 1, 4, 4), np.float32)), "outside the ball"),
         (lambda record: with_images(record, images=np.full((70, 1, 4, 4), np.nan, np.float32)), "outside the ball"),
@@ -177,7 +178,7 @@ def test_a_record_that_is_wrong_is_found_with_its_row_which_keeps_its_badge(worl
     result = verify(world, row_path)
     assert result.exit_code == 1
     assert words in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 2  # what is done, and what is wrong
+    assert len(result.stderr.strip().splitlines()) == 3  # what is done, and what is wrong
     assert result.stdout.startswith("[re-scored]")
 
 

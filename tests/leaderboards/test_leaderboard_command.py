@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from row_tampering import loads, reseal, with_fields
-from row_world import bench, rows, run_suite, submit, verify
+from row_world import bench, places, records, rows, run_suite, submit, verify
 
 from bench.leaderboards.adversarials import Beaten, write_beaten
 from bench.leaderboards.row import SCORES_SUFFIX, read_row
@@ -18,12 +18,11 @@ OTHER = "shaken"
 
 
 @pytest.fixture(scope="module")
-def filled(finished, tmp_path_factory):
+def filled(attested, tmp_path_factory):
     """A workspace with the rows of two detectors, one of them verified; tests must not change it."""
-    root = shutil.copytree(finished, tmp_path_factory.mktemp("filled") / "world")
+    root = shutil.copytree(attested, tmp_path_factory.mktemp("filled") / "world")
     assert run_suite(root, OTHER).exit_code == 0
     assert submit(root, OTHER).exit_code == 0
-    assert verify(root, row_of(root, "bent"), "re-scored", "--record").exit_code == 0
     return root
 
 
@@ -36,17 +35,23 @@ def row_of(root, detector):
     return next(path for path in rows(root) if path.name.startswith(f"{detector}@"))
 
 
+def unverify(path):
+    """Take the record of a row away."""
+    for file in path.parent.glob(f"{path.stem}.verified-*"):
+        file.unlink()
+
+
 def board(root, *more):
     return bench("leaderboard", "--workspace", root, *more)
 
 
-def test_every_row_is_ranked_with_its_badge(filled):
+def test_the_verified_row_has_a_place_and_the_other_stands_apart(filled):
     result = board(filled, "--track", "small")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
-    lines = [line.split() for line in result.stdout.splitlines() if line[:1].isdigit()]
-    assert {line[1]: line[2] for line in lines[:2]} == {"bent": "re-scored", OTHER: "claimed"}
-    assert [line[0] for line in lines[:2]] == ["1", "2"]
+    assert places(filled) == {"bent": "1 re-attacked"}
+    apart = result.stdout.partition("Not verified: no place")[2]
+    assert OTHER in apart and "bent" not in apart
 
 
 def test_the_same_folder_gives_the_same_output(filled, tmp_path):
@@ -62,15 +67,18 @@ def own_pages(site):
     return [path for path in site.rglob("*.html") if path.relative_to(site).parts[0] in ("index.html", "small")]
 
 
-def test_two_rows_are_compared_in_the_terminal(filled):
-    result = board(filled, "--track", "small", "--compare", f"bent,{OTHER}")
+def test_two_verified_rows_are_compared_in_the_terminal(root, key):
+    words = f"'{OTHER}' has no ranked row"
+    assert words in board(root, "--track", "small", "--compare", f"bent,{OTHER}").stderr
+    assert verify(root, row_of(root, OTHER), "re-attacked", "--sign", key, "-q").exit_code == 0
+    result = board(root, "--track", "small", "--compare", f"bent,{OTHER}")
     assert result.exit_code == 0
     assert "on the same samples" in result.stdout
     assert "worst case" in result.stdout
 
 
 def test_filters_leave_rows_out_and_say_how_many(filled):
-    assert "No row fits the filters" in board(filled, "--certified").stdout
+    assert "No ranked row fits the filters" in board(filled, "--certified").stdout
     assert "bent" in board(filled, "--not-certified", "--white-box", "--no-extra-data").stdout
 
 
@@ -97,6 +105,8 @@ def test_where_there_is_no_row_at_all_the_command_that_builds_one_is_named(fresh
         (["--track", "small", "--compare", "bent"], "two detectors"),
         (["--track", "small", "--compare", "bent,nobody"], "'nobody' has no ranked row"),
         (["--html", "site", "--certified"], "leave the other options out"),
+        (["--html", "site", "--markdown", "board.md"], "--markdown writes boards"),
+        (["--track", "small", "--compare", "bent,shaken", "--markdown", "board.md"], "--markdown writes boards"),
     ],
 )
 def test_a_wrong_request_is_refused_in_one_sentence(filled, options, words):
@@ -133,13 +143,13 @@ def left_out(root, words):
 def test_a_broken_row_is_left_out_and_the_others_are_shown(root, change, words):
     path = row_of(root, "bent")
     path.write_text(change(path.read_text()))
-    path.with_name(path.stem + ".verified.json").unlink()
+    unverify(path)
     assert "bent" not in left_out(root, words)
 
 
 def test_a_figure_that_the_scores_do_not_give_is_found_even_if_the_row_is_sealed_again(root):
     path = row_of(root, "bent")
-    path.with_name(path.stem + ".verified.json").unlink()
+    unverify(path)
     row = read_row(path)
     better = row.worst.model_copy(update={"auroc": 0.999})
     reseal(path, row.model_copy(update={"worst": better}))
@@ -149,39 +159,41 @@ def test_a_figure_that_the_scores_do_not_give_is_found_even_if_the_row_is_sealed
 def test_a_row_without_its_scores_is_left_out(root):
     path = row_of(root, "bent")
     path.with_name(path.stem + SCORES_SUFFIX).unlink()
-    path.with_name(path.stem + ".verified.json").unlink()
+    unverify(path)
     assert "bent" not in left_out(root, "the file of scores")
 
 
-def test_a_verification_that_contradicts_itself_costs_the_badge_and_not_the_row(root):
+def test_boards_are_written_as_markdown_with_the_same_words(filled, tmp_path):
+    assert board(filled, "--markdown", tmp_path / "board.md").exit_code == 0
+    own = (tmp_path / "board.md").read_text().partition("**small, version 1")[2]
+    ranked, _, apart = own.partition("**Not verified: no place**")
+    assert "| 1 | bent | re-attacked |" in ranked and OTHER not in ranked
+    assert f"| {OTHER} | not verified |" in apart
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"0.1.0", b"0.2.0", 1)), "signature does not hold"),
+        (lambda path: path.with_name(f"{path.name}.sig").write_text("no signature"), "none of OpenSSH's"),
+        (lambda path: path.with_name(f"{path.stem}.scores.safetensors").unlink(), "verifier's own scores"),
+        (lambda path: path.with_name(f"{path.stem}.scores.safetensors").write_bytes(b"x"), "verifier's own scores"),
+    ],
+)
+def test_a_verification_that_was_changed_costs_the_place_and_not_the_row(root, change, words):
+    change(records(row_of(root, "bent"))[0])
+    shown = left_out(root, words)
+    assert "bent" in shown and "re-attacked" not in shown
+
+
+def test_a_verification_that_nobody_signed_gives_no_place_and_is_named_in_one_notice(root):
     path = row_of(root, "bent")
-    beside = path.with_name(path.stem + ".verified.json")
-    with_fields(beside, ranked=1.0)
-    shown = left_out(root, "holds fresh attacks below the level")
-    assert "bent" in shown and "re-scored" not in shown
-
-
-def test_a_verification_that_was_changed_costs_the_badge_and_not_the_row(root):
-    path = row_of(root, "bent")
-    beside = path.with_name(path.stem + ".verified.json")
-    beside.write_text(beside.read_text().replace("0.1.0", "0.2.0", 1))
-    shown = left_out(root, "verification")
-    assert "differs from its seal" in board(root, "--track", "small").stderr
-    assert "bent" in shown and "re-scored" not in shown
-
-
-def test_records_without_a_seal_are_taken_and_named_in_one_notice(root, beaten):
-    path = row_of(root, "bent")
-    old = (path.with_name(path.stem + ".verified.json"), beaten)
-    for file in old:
-        content = loads(file)
-        del content["seal"]
-        file.write_text(json.dumps(content))
+    (record,) = records(path)
+    record.with_name(f"{record.name}.sig").unlink()
     result = board(root, "--track", "small")
-    assert result.exit_code == 0, result.stderr
-    assert "re-scored" in result.stdout and "bent beaten" in result.stdout
+    assert result.exit_code == 0 and places(root) == {}
     (notice,) = result.stderr.splitlines()
-    assert notice.startswith("notice: what lies beside rows has no seal") and all(file.name in notice for file in old)
+    assert notice.startswith("notice: records of verification that nobody signed") and record.name in notice
 
 
 def test_a_verification_of_no_row_is_left_out(root):
@@ -241,10 +253,12 @@ def beaten(root):
     return write_beaten(path, Beaten(row, row.worst_entry, 0.4321, 0.02, 3, 0, arrays))
 
 
-def test_images_that_beat_a_row_stand_below_it(root, beaten):
+def test_images_that_are_said_to_beat_a_row_are_not_shown_before_a_verifier_has_scored_them(root, beaten):
     result = board(root, "--track", "small")
     assert result.exit_code == 0, result.stderr
-    assert "bent beaten: AUROC 0.432 by 3 images" in result.stdout
+    assert "beaten" not in result.stdout
+    (notice,) = result.stderr.splitlines()
+    assert "not shown before a verifier has scored them" in notice and beaten.stem in notice
 
 
 @pytest.mark.parametrize(
@@ -270,11 +284,9 @@ def test_images_that_are_not_there_beat_nothing(root, beaten):
 
 
 def test_a_row_that_was_attacked_again_is_ranked_by_its_lowest_median(root):
-    path = row_of(root, "bent")
-    assert verify(root, path, "re-attacked", "--record").exit_code == 0
-    record = loads(path.with_name(path.stem + ".verified.json"))
+    (path,) = records(row_of(root, "bent"))
     (line,) = [line for line in board(root, "--track", "small").stdout.splitlines() if " re-attacked " in line]
-    assert f"{min(entry['median'] for entry in record['entries']):.3f}" in line.split()
+    assert f"{min(entry['median'] for entry in loads(path)['fresh']['entries']):.3f}" in line.split()
 
 
 def test_a_site_is_written_in_full_beside_a_broken_row(root, tmp_path):

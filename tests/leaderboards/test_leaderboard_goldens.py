@@ -9,10 +9,11 @@ import pytest
 from board_rows import found_row, track_card, varied_board
 from goldens import assert_golden, without_images
 from row_tampering import reseal
-from row_world import bench, make_world, rows, run_suite, submit, verify
+from row_world import allow, bench, line_for, make_world, new_key, records, rows, run_suite, submit, verify
 
+from bench.leaderboards.board_markdown import board_markdown
 from bench.leaderboards.board_text import board_lines, compare_lines
-from bench.leaderboards.columns import Wanted, shown
+from bench.leaderboards.columns import Wanted
 from bench.leaderboards.compare import compare
 from bench.leaderboards.folder import LeftOut
 from bench.leaderboards.ranking import Leaderboards, rank
@@ -26,6 +27,8 @@ MASKED = (
     (r"row_methods_\d+", "METHODS"),
     (r'("(?:seconds|bench|bytes|torch|numpy|python|platform|machine|[a-z_-]+)": )"[0-9][^"]*"', r"\1VERSION"),
     (r"\b\d+(\.\d+)? s\b", "T s"),
+    (r"drawn with seed \d+", "drawn with seed N"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
 )
 
 
@@ -53,8 +56,9 @@ def board():
 
 def test_boards_of_every_filter_and_width_read_as_kept(board):
     kinds = [Wanted(), Wanted(extra_data=True), Wanted(certified=False, white_box=True), Wanted(certified=True)]
-    said = [printed(board_lines(board, shown(board, wanted), width)) for wanted in kinds for width in (60, 110, 300)]
-    said.append(printed(board_lines(rank(track_card(version=7), []), [], 120)))
+    said = [printed(board_lines(board, wanted, width)) for wanted in kinds for width in (60, 110, 300)]
+    said.append(printed(board_lines(rank(track_card(version=7), []), Wanted(), 120)))
+    said += [board_markdown(board, wanted) for wanted in kinds]
     assert_golden(GOLDEN / "boards.txt", "\n".join(said))
 
 
@@ -106,11 +110,19 @@ def test_a_session_of_rows_reads_as_kept(tmp_path, monkeypatch):
     session(bench("leaderboard", "--workspace", root, "--track", "small"), "leaderboard")
     for level in ("claimed", "re-scored"):
         session(verify(root, row, level, "--record"), f"verify {level}")
-    session(verify(root, row, "re-attacked", "--record", "--quiet", "--seeds", "1,2,3"), "verify re-attacked")
-    session(verify(root, row, "claimed", "--record"), "verify claimed, whose record is of a higher level")
+    session(bench("leaderboard", "--workspace", root, "--track", "small"), "leaderboard with unsigned records")
+    unsigned, key = set(records(row)), new_key(root)
+    allow(root, line_for(key))
+    session(verify(root, row, "re-attacked", "--sign", root / "none"), "sign without a key")
+    options = ("--sign", key, "--quiet", "--seeds", "1,2,3", "--markdown", root / "v.md")
+    session(verify(root, row, "re-attacked", *options), "verify re-attacked, and sign")
+    session.said.append((root / "v.md").read_text())
     session(verify(root, row, "re-attacked", "--seeds", "1,2"), "too few seeds")
     session(verify(root, row, "re-attacked", "--seeds", "0,1,2"), "the row's own seed")
-    session.file(row.with_name(f"{row.stem}.verified.json"))
+    (signed,) = set(records(row)) - unsigned
+    session.file(signed)
+    for path in unsigned:
+        path.unlink()
     session(bench("leaderboard", "--workspace", root, "--track", "small"), "leaderboard of a verified row")
     session(bench("leaderboard", "--workspace", root, "--track", "small", "--compare", "bent,absent"), "compare")
     session(bench("leaderboard", "--workspace", root, "--track", "small", "--html", root / "site"), "site")

@@ -1,9 +1,12 @@
 """Rows are ranked by what is left under attack, and by what others found out about them."""
 
+from dataclasses import replace
+
 import pytest
 from board_rows import cell, found_row, row_of, score_table, track_card, varied_board
 
-from bench.leaderboards.columns import Wanted, flags, ranked_because, shown
+from bench.leaderboards.columns import Wanted, flags, ranked_because, shown, shown_unranked
+from bench.leaderboards.folder import FoundRow
 from bench.leaderboards.ranking import rank
 from bench.leaderboards.row import Member
 from bench.leaderboards.verify import Level
@@ -31,10 +34,10 @@ def test_the_order_of_files_does_not_matter():
 
 def test_fresh_attacks_rank_a_row_by_their_median_and_not_by_its_claim():
     attacked = found_row("attacked", 1, fresh=(0.5, 0.9, 0.6))
-    claimed = found_row("claimed", 1)
-    board = ranked(attacked, claimed)
-    assert names(board) == ["claimed", "attacked"]
-    assert board.standings[1].ranked == 0.6 < board.standings[1].row.worst.auroc
+    other = found_row("other", 1)
+    board = ranked(attacked, other)
+    assert names(board) == ["other", "attacked"]
+    assert board.standings[1].ranked == 0.6 < board.standings[1].found.row.worst.auroc
     assert "median of 3 fresh attacks" in ranked_because(board.standings[1])
 
 
@@ -45,16 +48,71 @@ def test_rows_that_tie_share_a_place_and_the_next_place_is_skipped():
     ]  # fmt: skip
 
 
-def test_of_rows_that_tie_the_better_verified_one_stands_first():
-    board = ranked(found_row("a", 1), found_row("b", 1, level=Level.RESCORED))
-    assert names(board) == ["b", "a"]
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"level": None}, "not verified"),
+        ({"level": Level.CLAIMED}, "claimed"),
+        ({"level": Level.RESCORED}, "re-scored"),
+        ({"doubted": True}, "doubted"),
+    ],
+)
+def test_a_row_that_no_verifier_attacked_with_success_stands_apart_without_a_place(row, words):
+    board = ranked(found_row("best", 1, fall=0.0, **row), found_row("other", 1, fall=3.0))
+    assert names(board) == ["other"]
+    assert [(found.row.detector.name, found.words) for found in board.unranked] == [("best", words)]
 
 
-def test_of_one_detector_the_row_by_the_newest_bench_is_ranked_and_the_other_is_history():
-    old, new = found_row("gat", 1, bench="0.9.0", fall=0.1), found_row("gat", 2, bench="0.10.0", fall=2.0)
+def test_a_refuted_row_says_so_and_ranks_by_what_was_left():
+    board = ranked(found_row("gat", 1, fall=0.0, fresh=(0.3, 0.31, 0.32), refuted=True), found_row("other", 1))
+    assert [(own.row.detector.name, own.found.words) for own in board.standings] == [
+        ("other", "re-attacked"), ("gat", "refuted"),
+    ]  # fmt: skip
+    assert board.standings[1].ranked == 0.31
+    assert "refutes the row's claim" in ranked_because(board.standings[1])
+
+
+def both(one, other):
+    """A row that two verifiers have looked at."""
+    return FoundRow(one.row, (*one.records, *other.records), one.files)
+
+
+def test_of_two_verifications_of_a_row_the_one_that_leaves_less_counts_whichever_came_last():
+    mild, strong = found_row("gat", 1, fresh=(0.7, 0.7, 0.7)), found_row("gat", 1, fresh=(0.4, 0.4, 0.4), refuted=True)
+    for one in (both(mild, strong), both(strong, mild)):
+        (standing,) = ranked(one).standings
+        assert (standing.ranked, standing.found.words) == (0.4, "refuted")
+
+
+def test_a_later_verification_of_a_lower_level_takes_no_place_and_no_refutation_away():
+    for told, words in ((False, "re-attacked"), (True, "refuted")):
+        attacked = found_row("gat", 1, refuted=told)
+        (standing,) = ranked(both(attacked, found_row("gat", 1, level=Level.RESCORED))).standings
+        assert standing.found.words == words
+
+
+def test_a_row_that_one_of_two_verifiers_could_not_believe_has_no_place():
+    board = ranked(both(found_row("gat", 1), found_row("gat", 1, doubted=True)))
+    assert board.standings == () and board.unranked[0].words == "doubted"
+
+
+def test_of_one_detector_the_row_that_the_newest_bench_verified_is_ranked_and_the_other_is_history():
+    old, new = found_row("gat", 1, verifier="0.9.0", fall=0.1), found_row("gat", 2, verifier="0.10.0", fall=2.0)
     board = ranked(old, new)
     assert [standing.found for standing in board.standings] == [new]
-    assert [found.row.bench for found in board.history("gat")] == ["0.10.0", "0.9.0"]
+    assert [found.row.row_sha256 for found in board.history("gat")] == [new.row.row_sha256, old.row.row_sha256]
+
+
+@pytest.mark.parametrize("level", [None, Level.RESCORED, Level.REATTACKED])
+def test_the_version_that_a_row_claims_for_itself_displaces_nobody(level):
+    honest, loud = found_row("gat", 1, fall=2.0), found_row("gat", 2, fall=0.1, bench="99.0.0", level=level)
+    (standing,) = ranked(honest, loud).standings
+    assert standing.found is honest
+
+
+def test_of_two_rows_that_one_bench_verified_the_one_of_which_less_is_left_is_ranked():
+    weak, strong = found_row("gat", 1, fresh=(0.5, 0.5, 0.5)), found_row("gat", 2, fresh=(0.6, 0.6, 0.6))
+    assert [own.found for own in ranked(strong, weak).standings] == [weak]
 
 
 def test_rows_of_other_cards_are_history_and_hold_no_place():
@@ -71,25 +129,19 @@ def test_images_that_beat_a_row_do_not_move_it():
 
 
 def test_images_that_beat_the_detector_under_an_earlier_version_of_the_track_rank_it():
-    before = found_row("beaten", 1, fall=0.1, beaten=(0.01, 0.3), version=1, past="version 1 of the track")
-    other = found_row("other", 1, version=2, settings="c" * 64)
-    board = ranked(found_row("beaten", 1, fall=0.1, version=2), before, other, version=2)
+    board = ranked(found_row("beaten", 1, fall=0.1, before=(0.3, 0.01)), found_row("other", 1))
     assert names(board) == ["other", "beaten"]
     assert board.standings[1].ranked == 0.01
     assert "earlier version" in ranked_because(board.standings[1])
 
 
-def test_another_name_does_not_save_a_detector_from_images_that_beat_it():
-    before = found_row("old", 1, fall=0.1, beaten=(0.01,), version=1, past="version 1 of the track")
-    assert ranked(found_row("new", 1, fall=0.1, version=2), before, version=2).standings[0].ranked == 0.01
-
-
-@pytest.mark.parametrize("change", [{"settings": "c" * 64}, {"version": 2}])
-def test_images_against_another_detector_or_the_same_version_do_not_rank(change):
-    fields = {"version": 1, **change}
-    before = found_row("gat", 1, fall=0.2, beaten=(0.01,), past="another", **fields)
-    board = ranked(found_row("gat", 1, fall=0.1, version=2), before, version=2)
-    assert board.standings[0].beaten_before == ()
+def test_images_that_a_verifier_found_not_to_beat_a_row_say_nothing():
+    row = found_row("gat", 1, before=(0.01,))
+    (signed,) = row.records
+    (part,) = signed.record.beaten
+    record = signed.record.model_copy(update={"beaten": (part.model_copy(update={"beats": False}),)})
+    (standing,) = ranked(FoundRow(row.row, (replace(signed, record=record),), row.files)).standings
+    assert standing.beaten == () and standing.ranked == standing.fresh.ranked
 
 
 @pytest.mark.parametrize(
@@ -107,6 +159,7 @@ def test_filters_choose_rows_and_leave_their_places(wanted, expected):
     board = varied_board()
     chosen = shown(board, wanted)
     assert {standing.row.detector.name for standing in chosen} == expected
+    assert all(wanted.fits(found.row) for found in shown_unranked(board, wanted))
     assert all(standing in board.standings for standing in chosen)
 
 

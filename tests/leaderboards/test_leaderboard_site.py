@@ -45,7 +45,7 @@ def evil_pages():
 def test_there_is_a_page_for_all_tracks_for_each_track_for_its_pairs_and_for_each_row(board, pages):
     rows = {f"small/{found.row.stem}.html" for found in board.rows}
     assert set(pages) == {"index.html", "small/index.html", "small/compare.html", *rows}
-    assert len(rows) == 6
+    assert len(rows) == 9
 
 
 def test_markup_in_every_text_of_a_row_is_shown_as_text(evil_pages):

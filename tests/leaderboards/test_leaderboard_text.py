@@ -5,7 +5,7 @@ from board_rows import cell, found_row, row_of, score_table, track_card, varied_
 
 from bench.cli import leaderboard as command
 from bench.leaderboards.board_text import CAPTION, board_lines, compare_lines
-from bench.leaderboards.columns import history_grid, judged, uses_extra_data
+from bench.leaderboards.columns import UNRANKED_HINT, Wanted, history_grid, judged, uses_extra_data
 from bench.leaderboards.compare import compare
 from bench.leaderboards.ranking import Leaderboards, rank
 from bench.soundness.verdicts import Verdict
@@ -18,23 +18,31 @@ place  detector  badge                      AUROC       attack                AU
   white-box  gradients  queries  seconds
 1      anchor    re-attacked                0.840  all-l2 at 1  0.955 (0.863-0.992)  not checked     no         no\
         yes      24.6k      140      3.0
-2      outlier   claimed      0.792 (0.670-0.885)  all-l2 at 1  0.917 (0.820-0.971)  not checked    yes         no\
+2      outlier   re-attacked  0.792 (0.670-0.885)  all-l2 at 1  0.917 (0.820-0.971)  not checked    yes         no\
         yes      24.6k      140      3.0
-3      boxed     claimed      0.537 (0.407-0.664)  all-l2 at 1  0.936 (0.861-0.978)  not checked     no         no\
+3      boxed     re-attacked  0.537 (0.407-0.664)  all-l2 at 1  0.936 (0.861-0.978)  not checked     no         no\
          no      24.6k      140      3.0
-4      bounded   claimed      0.433 (0.304-0.568)  all-l2 at 1  0.736 (0.607-0.841)  not checked     no        yes\
+4      bounded   re-attacked  0.433 (0.304-0.568)  all-l2 at 1  0.736 (0.607-0.841)  not checked     no        yes\
         yes      24.6k      140      3.0
-5      plain     re-scored    0.383 (0.262-0.515)  all-l2 at 1  0.922 (0.839-0.970)      WARN D4     no         no\
+5      plain     refuted      0.383 (0.262-0.515)  all-l2 at 1  0.922 (0.839-0.970)      WARN D4     no         no\
         yes      24.6k      140      3.0
-outlier beaten: AUROC 0.400 by 50 images of a third party under all-l2 at l2 1 (20 score higher); ranks once the\
- track's version rises.
+outlier beaten: AUROC 0.400 by 50 images of a third party under all-l2 at l2 1 (20 score higher), as a verifier scored\
+ them; ranks once the track's version rises.
+Not verified: no place
+{hint}
+                                    claimed                           claimed
+                                 worst-case        worst                clean
+detector         badge                AUROC       attack                AUROC   bench
+loud      not verified  0.949 (0.869-0.987)  all-l2 at 1  0.949 (0.869-0.987)  99.0.0
+masked         doubted  0.927 (0.846-0.973)  all-l2 at 1  0.935 (0.857-0.978)   0.1.0
+scored       re-scored  0.889 (0.794-0.951)  all-l2 at 1  0.908 (0.818-0.963)   0.1.0
 1 row is not ranked, being of earlier cards or versions; the pages (--html) show every row.
 """
 
 COMPARED = """\
 anchor against outlier on small
-Claimed mean AUROCs on the same samples; the error of the difference is that of DeLong et al., paired, and p is\
- two-sided, of one comparison alone.
+Mean AUROCs of the verifiers' attacks on the same samples; the error of the difference is that of DeLong et al.,\
+ paired, and p is two-sided, of one comparison alone.
 figure            anchor  outlier      difference      p
 clean              0.955    0.917  +0.038 ± 0.042   0.36
 worst case         0.934    0.792  +0.142 ± 0.060  0.017
@@ -49,33 +57,36 @@ def text(lines):
 
 def test_a_board_reads_as_written_here():
     board = varied_board()
-    assert text(board_lines(board, board.standings, 230)) == BOARD.format(caption=CAPTION)
+    assert text(board_lines(board, Wanted(), 400)) == BOARD.format(caption=CAPTION, hint=UNRANKED_HINT)
 
 
 def test_every_kind_of_line_of_a_board_is_told_apart():
     board = varied_board()
-    kinds = [line.kind for line in board_lines(board, board.standings, 230)]
-    assert kinds == ["heading", "caption", "header", "header", *["row"] * 5, "remark", "caption"]
+    kinds = [line.kind for line in board_lines(board, Wanted(), 230)]
+    ranked = ["heading", "caption", "caption", "header", "header", *["row"] * 5, "remark"]
+    assert kinds == [*ranked, "heading", "caption", *["header"] * 3, *["row"] * 3, "caption"]
 
 
 def test_in_a_narrow_terminal_every_panel_of_a_board_begins_with_place_and_detector():
     board = varied_board()
-    lines = board_lines(board, board.standings, 100)
+    lines = board_lines(board, Wanted(), 100)
     assert max(len(line.text) for line in lines) <= 100
     heads = [line.text.split() for line in lines if line.kind == "header"]
     assert [words[:2] for words in heads if words[0] == "place"] == [["place", "detector"]] * 2
-    rows = [line.text.split()[:2] for line in lines if line.kind == "row"]
+    rows = [line.text.split()[:2] for line in lines if line.kind == "row" and line.text[0].isdigit()]
     assert rows == [[str(standing.place), standing.row.detector.name] for standing in board.standings] * 2
 
 
 def test_rows_that_are_not_shown_are_counted_and_so_are_older_ones():
     board = varied_board()
-    assert "3 rows do not fit the filters." in text(board_lines(board, board.standings[:2], 230))
-    assert "No row fits the filters." in text(board_lines(board, [], 230))
+    assert "6 rows do not fit the filters." in text(board_lines(board, Wanted(extra_data=True), 230))
+    assert "1 row does not fit the filters." in text(board_lines(board, Wanted(certified=False), 230))
+    none = text(board_lines(board, Wanted(certified=True, white_box=False), 230))
+    assert "No ranked row fits the filters." in none and "Not verified" not in none
     older = rank(track_card(), [found_row("a", 1), *(found_row("a", n, past="old") for n in (2, 3))])
-    assert "2 rows are not ranked, being of earlier cards" in text(board_lines(older, older.standings, 230))
+    assert "2 rows are not ranked, being of earlier cards" in text(board_lines(older, Wanted(), 230))
     empty = rank(track_card(), [])
-    assert text(board_lines(empty, [], 230)).endswith("There is no row; `bench submit` builds one.\n")
+    assert text(board_lines(empty, Wanted(), 230)).endswith("There is no row; `bench submit` builds one.\n")
 
 
 def test_a_comparison_reads_as_written_here():
@@ -94,9 +105,9 @@ def test_the_history_of_a_detector_says_of_each_row_why_it_is_shown_or_not():
     grid = history_grid(board.history("anchor"))
     assert [dict(zip(grid.header, words, strict=True)) | {"row": ""} for words in grid.blocks[0]] == [
         {"row": "", "shown": "ranked", "track version": "1", "bench": "0.1.0", "badge": "re-attacked",
-         "worst-case AUROC": "0.934 (0.839-0.982)", "clean AUROC": "0.955 (0.863-0.992)"},
-        {"row": "", "shown": "version 1 of the track", "track version": "1", "bench": "0.0.9", "badge": "claimed",
-         "worst-case AUROC": "0.753 (0.629-0.853)", "clean AUROC": "0.838 (0.729-0.916)"},
+         "claimed worst case": "0.934 (0.839-0.982)", "claimed clean": "0.955 (0.863-0.992)"},
+        {"row": "", "shown": "version 1 of the track", "track version": "1", "bench": "0.0.9", "badge": "re-attacked",
+         "claimed worst case": "0.753 (0.629-0.853)", "claimed clean": "0.838 (0.729-0.916)"},
     ]  # fmt: skip
     assert [words[0] for words in grid.blocks[0]] == [found.row.stem for found in board.history("anchor")]
 
@@ -127,7 +138,7 @@ def test_extra_data_are_what_is_not_said_to_be_none(given, uses):
 )
 def test_flags_are_sorted_by_verdict_and_number(verdicts, words):
     board = rank(track_card(), [found_row("a", 1, soundness=verdicts)])
-    assert words in text(board_lines(board, board.standings, 230))
+    assert words in text(board_lines(board, Wanted(), 230))
     assert cell(soundness=verdicts).soundness == verdicts
 
 

@@ -4,58 +4,95 @@ import json
 
 import numpy as np
 import pytest
-from row_tampering import with_fields
-from row_world import verify
+from row_tampering import at
+from row_world import allow, line_for, records, rows, verify
+from safetensors.numpy import load
 
-from bench.errors import UsageError
-from bench.evaluation.store import Store
+from bench.evaluation.store import MemoryStore, Store
 from bench.leaderboards.arrays import worst_name
+from bench.leaderboards.checks import Outcome
 from bench.leaderboards.claims import check_claims
-from bench.leaderboards.reattack import Fresh, FreshEntry, check_reattacked, mildest_share
-from bench.leaderboards.records import VERIFIED_SUFFIX, read_verified, verified_record, write_record
-from bench.leaderboards.row import RowError, read_row
-from bench.leaderboards.verify import Level, Verification
+from bench.leaderboards.reattack import Fresh, FreshEntry, _drawn_seeds, check_reattacked, mildest_share
+from bench.leaderboards.record_files import read_beside
+from bench.leaderboards.records import VerifiedRecord, contradictions
+from bench.leaderboards.row import read_row
+from bench.leaderboards.signatures import read_signers
+from bench.leaderboards.verify import Level
 
 
-def test_an_honest_row_is_re_attacked_and_its_record_kept(world, row_path):
-    result = verify(world, row_path, "re-attacked", "--record", "--quiet", "--out", world / "fresh")
+def test_an_honest_row_is_re_attacked_and_its_record_kept(world, row_path, key):
+    allow(world, line_for(key))
+    result = verify(world, row_path, "re-attacked", "--sign", key, "--quiet", "--out", world / "fresh")
     assert result.exit_code == 0, result.output
-    assert len(Store(world / "fresh").metas()) > 3  # where it was asked to keep them
+    metas = Store(world / "fresh").metas()
+    assert len(metas) > 3  # where it was asked to keep them
     first = result.stdout.splitlines()[0]
-    assert first.startswith("[re-attacked] bent on small: worst-case AUROC")
+    assert first.startswith("[re-attacked] bent on small: claimed worst-case AUROC")
     assert first.rpartition(", clean ")[2].startswith("0.")  # one line, however long
-    row = read_row(row_path)
-    record = read_verified(row_path, row)
-    assert record.seeds == (1, 2, 3)
-    assert record.ranked == min(np.median(entry.aurocs) for entry in record.entries)
-    for entry in record.entries:
-        assert entry.claimed <= entry.mean + max(0.005, 3.0 * entry.sd)
-    beside = row_path.with_name(row.stem + VERIFIED_SUFFIX)
-    content = json.loads(beside.read_text())
-    for place in ("ranked", "row_sha256", "level", "seeds"):
-        wrong = {"ranked": 0.99, "row_sha256": "0" * 64, "level": "claimed", "seeds": [0, 1, 2]}[place]
-        with_fields(beside, **{**content, place: wrong})
-        with pytest.raises(RowError, match=r"another row|it holds|its seeds|figure that ranks"):
-            read_verified(row_path, row)
-    beside.write_text(json.dumps({**content, "bench": "0.2.0"}))
-    with pytest.raises(RowError, match="differs from its seal"):
-        read_verified(row_path, row)
+    record = signed(world, row_path).record
+    fresh = record.fresh
+    assert set(fresh.seeds) == {meta.seed for meta in metas if meta.eps} and read_row(row_path).seed not in fresh.seeds
+    assert fresh.ranked == min(np.median(entry.aurocs) for entry in fresh.entries)
+    for entry in fresh.entries:
+        assert entry.claimed <= entry.allowed == entry.mean + max(0.005, 3.0 * entry.sd)
+    assert (record.asked, record.reached, fresh.refuted, fresh.doubted) == (Level.REATTACKED,) * 2 + (False, False)
+    again = verify(world, row_path, "re-attacked", "--quiet", "--out", world / "fresh")
+    assert f"seeds {', '.join(map(str, fresh.seeds))}" in again.stdout  # an interrupted verification goes on
+    assert len(Store(world / "fresh").metas()) == len(metas)
 
 
-def test_a_file_of_somebody_else_under_the_records_name_stays(row_path):
+def signed(world, row_path):
+    """The one record beside a row that counts."""
     row = read_row(row_path)
-    beside = row_path.with_name(row.stem + VERIFIED_SUFFIX)
-    beside.write_text("my notes")
-    with pytest.raises(UsageError, match="nothing in it tells that this program wrote it"):
-        write_record(row_path, Verification(row, Level.RESCORED))
-    assert beside.read_text() == "my notes"
-    beside.unlink()
-    for _ in range(2):
-        assert write_record(row_path, Verification(row, Level.RESCORED)) == beside
+    found = read_beside(row, records(row_path), read_signers(world / "leaderboards"))
+    assert found.refused == {}
+    (record,) = found.signed
+    return record
+
+
+def test_the_seeds_of_two_verifications_are_others_and_nobody_knows_them_before(row_path):
+    row = read_row(row_path)
+    drawn = [_drawn_seeds(row, MemoryStore()) for _ in range(3)]
+    assert len({seed for seeds in drawn for seed in seeds}) == 9 and all(row.seed not in seeds for seeds in drawn)
+
+
+def test_a_verifier_s_own_row_is_made_of_its_own_attacks(attested):
+    (path,) = rows(attested)
+    row, found = read_row(path), signed(attested, path)
+    own = found.record.fresh.row
+    assert (own.detector, own.track, own.micro_batch) == (row.detector, row.track, row.micro_batch)
+    assert own.seed in (1, 2, 3) and row.seed == 0
+    number = found.record.fresh.seeds.index(own.seed)
+    for entry, figures in zip(own.entries, found.record.fresh.entries, strict=True):
+        assert entry.mean.auroc == figures.aurocs[number]
+        assert entry.cell.key not in {part.cell.key for part in row.entries}
+    assert found.record.fresh.ranked == own.worst.auroc
+    assert np.array_equal(found.table.arrays["ids"], load(path.with_name(row.scores.file).read_bytes())["ids"])
+
+
+def test_records_are_written_beside_each_other_and_say_what_each_run_found(world, row_path):
+    for level, words in (("claimed", "claimed"), ("re-scored", "re-scored"), ("re-attacked", "re-attacked")):
+        before = set(records(row_path))
+        assert verify(world, row_path, level, "--record", "--quiet").exit_code == 0
+        (new,) = set(records(row_path)) - before
+        record = VerifiedRecord.model_validate_json(new.read_bytes())
+        assert (record.asked, record.reached, record.words) == (level, level, words)
+        left = [own.what for own in record.checked if own.outcome is Outcome.UNCHECKED]
+        assert any("a reviewer" in own.said for own in record.checked) and len(left) == {"claimed": 4}.get(level, 2) - (
+            level == "re-attacked"
+        )
+    assert len(records(row_path)) == 3
+
+
+def test_of_a_row_that_does_not_hold_what_it_claims_nothing_is_recorded(world, row_path, key):
+    row_path.write_text(row_path.read_text().replace('"seconds": ', '"seconds": 1', 1))
+    result = verify(world, row_path, "re-attacked", "--sign", key)
+    assert result.exit_code == 1 and "[refused]" in result.stdout
+    assert "nothing is recorded" in result.stderr and records(row_path) == []
 
 
 def test_a_row_that_was_not_verified_has_no_record(row_path):
-    assert read_verified(row_path, read_row(row_path)) is None
+    assert records(row_path) == []
 
 
 def test_the_allowed_auroc_is_the_mean_and_0_005_or_three_deviations():
@@ -106,42 +143,53 @@ def test_scores_that_hardly_differ_are_milder_for_nobody():
     assert mildest_share(scores[0] - 1e-2, scores[1:], 1e-3)[0] == 1.0
 
 
-def test_a_record_of_a_higher_level_is_kept_until_something_is_found_wrong(world, row_path):
-    row = read_row(row_path)
-    verify(world, row_path, "re-scored", "--record")
-    kept = verify(world, row_path, "claimed", "--record")
-    assert "kept" in kept.stderr
-    assert read_verified(row_path, row).level == "re-scored"
-    found = Verification(row, Level.CLAIMED, problems=("its scores are others.",))
-    assert write_record(row_path, found) is not None
-    assert read_verified(row_path, row).level == "claimed"
-
-
-def record_of(row, *, lower=0.0, **changes):
-    """A record of fresh attacks that found the claimed figures less `lower`, with other values in its first entry."""
-    fresh = [FreshEntry((entry.mean.auroc - lower,) * 3, np.zeros((3, 1), np.float32)) for entry in row.entries]
-    found = Verification(row, Level.REATTACKED, fresh=Fresh((1, 2, 3), tuple(fresh)))
-    content = verified_record(found).model_dump(mode="json")
-    content["entries"][0] |= changes
-    return json.dumps(content)
+def changed(record, place, value):
+    """The record with another value at a place."""
+    content = record.model_dump(mode="json")
+    at(content, place[:-1])[place[-1]] = value
+    return VerifiedRecord.model_validate_json(json.dumps(content))
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("place", "value", "words"),
     [
-        ({"lower": 0.006}, "above what its fresh attacks allow"),
-        ({"median": 0.99}, "do not follow"),
-        ({"sd": 0.3}, "do not follow"),
-        ({"claimed": 0.3}, "do not follow"),
-        ({"eps": 0.2}, "do not follow"),
-        ({"aurocs": [0.9, 0.9]}, "2 figures for 3 seeds"),
+        (("row_sha256",), "0" * 64, "another row"),
+        (("subject", "weights"), ["0" * 64], "another row"),
+        (("subject", "scores_sha256"), "0" * 64, "another row"),
+        (("subject", "track_hash"), "0" * 64, "another row"),
+        (("subject", "set_digests"), {}, "another row"),
+        (("reached",), "claimed", "not the one that its figures reach"),
+        (("asked",), "claimed", "not the one that its figures reach"),
+        (("fresh", "refuted"), True, "not the one that its figures reach"),
+        (("fresh", "doubted"), True, "not the one that its figures reach"),
+        (("fresh",), None, "no fresh attacks"),
+        (("fresh", "ranked"), 0.999, "not the lowest median"),
+        (("fresh", "seeds"), [0, 1, 2], "its seeds"),
+        (("fresh", "seeds"), [1, 1, 2], "its seeds"),
+        (("fresh", "seeds"), [7, 8, 9], "none of its seeds"),
+        (("fresh", "entries", 0, "median"), 0.99, "do not follow"),
+        (("fresh", "entries", 0, "sd"), 0.3, "do not follow"),
+        (("fresh", "entries", 0, "claimed"), 0.3, "do not follow"),
+        (("fresh", "entries", 0, "aurocs"), [0.9, 0.9, 0.9, 0.9], "do not follow"),
+        (("fresh", "entries", 0, "eps"), 0.2, "its attacks are not"),
+        (("fresh", "row", "seconds"), 0.0, "changed after it was built"),
+        (("fresh", "row", "seed"), 5, "none of its seeds"),
+        (("fresh", "row", "detector", "extra_data"), "outliers", "another detector"),
     ],
 )
-def test_a_record_whose_figures_contradict_each_other_or_the_row_is_refused(row_path, changes, words):
-    row = read_row(row_path)
-    beside = row_path.with_name(row.stem + VERIFIED_SUFFIX)
-    beside.write_text(record_of(row))
-    assert read_verified(row_path, row).level == "re-attacked"
-    beside.write_text(record_of(row, **changes))
-    with pytest.raises(RowError, match=words):
-        read_verified(row_path, row)
+def test_a_record_that_contradicts_itself_or_the_row_says_nothing_whoever_signs_it(attested, place, value, words):
+    (path,) = rows(attested)
+    row, found = read_row(path), signed(attested, path)
+    assert list(contradictions(found.record, row, found.table)) == []
+    assert any(words in problem for problem in contradictions(changed(found.record, place, value), row, found.table))
+
+
+def test_a_verifier_s_own_row_must_follow_from_the_scores_beside_the_record(attested):
+    (path,) = rows(attested)
+    row, found = read_row(path), signed(attested, path)
+    own = found.record.fresh.row
+    better = own.model_copy(update={"clean": own.clean.model_copy(update={"auroc": 1.0})}).sealed()
+    fresh = found.record.fresh.model_copy(update={"row": better})
+    record = found.record.model_copy(update={"fresh": fresh})
+    assert any("the scores make it" in problem for problem in contradictions(record, row, found.table))
+    assert any("not beside it" in problem for problem in contradictions(found.record, row, None))

@@ -47,7 +47,7 @@ def test_a_change_of_any_one_field_that_is_sealed_again_is_found_but_for_circums
         claims = check_claims(read_row(sealed), sealed, cards, None)
         problems = claims.problems
         if not problems and claims.files is not None:
-            problems, _ = check_rescored(row, claims.files, cards)
+            problems = check_rescored(row, claims.files, cards).problems
         if not problems and at(content, place) != at(json.loads(sealed.read_text()), place):
             unseen.append(place)
     assert unseen
@@ -88,18 +88,21 @@ def test_an_image_that_is_changed_and_sealed_again_is_found(world, row_path):
     assert "[claimed]" in result.stdout
 
 
-def test_an_attack_that_did_nothing_is_found_by_attacking_again(world, row_path):
+def test_an_attack_that_did_nothing_is_found_by_attacking_drawn_images_and_by_attacking_all(world, row_path):
     row = read_row(row_path)
     arrays = load(row_path.with_name(row.scores.file).read_bytes())
     clean = arrays["clean"][row.scores.sets["test"] :]
     idle = {name: clean if name.startswith(("worst", "member")) else array for name, array in arrays.items()}
     forged, scores = with_scores(row.model_copy(update={"images": None}), idle)
     sealed = reseal(row_path, with_figures(forged, idle), {SCORES_SUFFIX: scores})
-    assert verify(world, sealed, "re-scored").exit_code == 0
+    drawn = verify(world, sealed, "re-scored")
+    assert drawn.exit_code == 1
+    assert "32 images drawn with seed" in drawn.stderr
+    assert "[claimed]" in drawn.stdout
     result = verify(world, sealed, "re-attacked", "--quiet")
     assert result.exit_code == 1
     assert "is claimed, and fresh attacks allow" in result.stderr
-    assert "[re-scored]" in result.stdout
+    assert "[refuted]" in result.stdout
 
 
 def test_other_weights_are_found(world, row_path):
@@ -161,6 +164,6 @@ def test_an_id_accuracy_that_the_weights_do_not_give_is_found(row_path, cards, m
     row = read_row(row_path)
     files = check_claims(row, row_path, cards, None).files
     monkeypatch.setattr(Scorer, "id_accuracy", lambda scorer: 0.9)
-    found, _ = check_rescored(row.model_copy(update={"id_accuracy": given}), files, cards)
+    found = check_rescored(row.model_copy(update={"id_accuracy": given}), files, cards).problems
     assert len(found) == problems
     assert all("id_accuracy is given as 0.5" in problem for problem in found)
