@@ -173,6 +173,13 @@ def make_arena(name: str, side: Side, options: argparse.Namespace) -> Arena:
     return Arena(detector, side, x[left], labels[left], line, high - low)
 
 
+def has_classifier(name: str, track: str) -> bool:
+    """Whether a detector predicts classes."""
+    catalog = Catalog.find()
+    card = catalog.track(track)
+    return load_detector(catalog.detector_spec(name, track), card, catalog).info.classifier
+
+
 def ours(arena: Arena, threat: str, steps: int, options: argparse.Namespace) -> tuple[Tensor, float]:
     """Images, and the gradients that one took on average."""
     card = Catalog.find().threat(threat)
@@ -207,6 +214,8 @@ def main() -> None:
     rows = []
     for name in options.detectors:
         for side in map(Side, options.sides):
+            if side is Side.FOOL and not has_classifier(name, options.track):
+                continue
             arena = make_arena(name, side, options)
             for threat in options.threats:
                 if threat == "cw-l2" and side is not Side.FOOL:

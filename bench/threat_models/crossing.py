@@ -16,23 +16,39 @@ ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
+class Boundaries:
+    """Which classes an image may cross to, and how their margins compare.
+
+    Attributes:
+        classes: (N, k) wrong classes, the most likely first.
+        units: (N, k) pixels that a unit of each margin is worth at the clean image.
+    """
+
+    classes: Tensor
+    units: Tensor
+
+
+@dataclass(frozen=True)
 class Crossing:
     """Past the detector's threshold, or past the decision, as an `Objective`; above 0 the image has done it.
 
     `evade` asks for a score above the threshold, `alarm` for one below it, by a few roundings. The judge is that
     distance in units of the clean scores' interquartile range; the direction has its value and the gradient of the
     detector's objective. `fool` asks for another class, and where the goal says so for a score above the threshold too:
-    the judge is the smaller margin; the direction is the sum of what is missing, and the judge where nothing is.
+    the judge is the smaller margin. Of the classes the nearest one directs, told in pixels, since the largest logit
+    need not be the nearest class; where acceptance is missing too, the sum of what is missing.
 
     Attributes:
         detector: Frozen, in evaluation mode.
         ids: (N,) sample ids.
         context: Side and thresholds; on `fool` labels and goal.
+        boundaries: On `fool`.
     """
 
     detector: Detector
     ids: Tensor
     context: Context
+    boundaries: Boundaries | None = None
 
     def __call__(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Judge and direction, (B,) each."""
@@ -55,14 +71,16 @@ class Crossing:
         return judge, judge.detach() + sign * (objective - objective.detach()) / lines.scale
 
     def _decision(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        context, logits = self.context, needed_logits(self.detector, x)
-        if context.labels is None:
-            raise UsageError("a threat of side 'fool' needs the labels of its images; the harness gives them.")
-        margin = wrong_margin(logits, context.labels[rows]) - ROUNDING * logits.detach().abs().amax(dim=1)
+        context, logits, known = self.context, needed_logits(self.detector, x), self.boundaries
+        assert context.labels is not None and known is not None
+        labels, rounding = context.labels[rows], ROUNDING * logits.detach().abs().amax(dim=1)
+        margin = wrong_margin(logits, labels) - rounding
+        margins = logits.gather(1, known.classes[rows]) - logits.gather(1, labels[:, None]) - rounding[:, None]
+        nearest = (margins * known.units[rows]).amax(dim=1)
         if context.goal is not Goal.ACCEPT:
-            return margin, margin
+            return margin, nearest
         above, slope = FoolObjective(self.detector, self.ids, context).acceptance(x, logits, rows)
         above, slope = above - ROUNDING, slope - ROUNDING
         judge = torch.minimum(margin, above)
-        missing = margin.clamp(max=0.0) + slope.clamp(max=0.0)
-        return judge, torch.where(judge > 0, torch.minimum(margin, slope), missing)
+        missing = nearest.clamp(max=0.0) + slope.clamp(max=0.0)
+        return judge, torch.where(judge > 0, torch.minimum(nearest, slope), missing)

@@ -15,8 +15,9 @@ class DDN(MinNorm):
     The point after a step along the gradient is moved along the ray from the clean image to the sphere of the radius
     at hand, which shrinks past the line and grows before it.
 
-    Deviations: the line is a threshold of the score, and on side `fool` a margin of logits directs instead of
-    cross-entropy, whose gradient vanishes for images that are classified with certainty. The first radius is how far
+    Deviations: the line is a threshold of the score, and on side `fool` the margin of the class that is nearest in
+    pixels directs instead of cross-entropy, whose gradient vanishes for images that are classified with certainty. The
+    first radius is how far
     the line seems to be, where the paper has 1; steps are in units of the radius; gamma falls from the paper's 0.05 to
     0.001, as in FMN; the answer is moved back along its segment; nothing is rounded to 8 bits.
     """

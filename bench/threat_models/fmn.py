@@ -1,10 +1,21 @@
 """Fast minimum norm: the nearest image in L-infinity past a threshold or a decision."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from bench.cards.threat import Norm
-from bench.threat_models.min_norm import MinNorm
+from bench.threat_models.min_norm import MinNorm, MinNormParams
+
+
+class FMNParams(MinNormParams):
+    """Parameters of `FMN`.
+
+    Attributes:
+        step_size: Of the first step, an L2 length in pixel units; it falls to a hundredth of that along a cosine.
+    """
+
+    step_size: float = Field(default=3.0, gt=0, le=100, allow_inf_nan=False)
 
 
 class FMN(MinNorm):
@@ -15,11 +26,18 @@ class FMN(MinNorm):
     The point after a step along the gradient is projected onto the ball of the radius at hand, which shrinks past the
     line and grows before it.
 
-    Deviations: the line is a threshold of the score, and on side `fool` it is the paper's margin of logits. Steps are
-    in units of the radius; the answer is moved back along its segment.
+    Deviations: the line is a threshold of the score; on side `fool` it is the paper's margin of logits, and the class
+    directs that is nearest in pixels at the clean image. The first step has a length of 3, where the paper has 1; the
+    answer is moved back along its segment.
     """
 
+    Params = FMNParams
+    params: FMNParams
     norms = (Norm.LINF,)
+
+    def unit_of_steps(self, eps: Tensor) -> Tensor:
+        """(B,) ones: steps are as long whatever the radius is."""
+        return torch.ones_like(eps)
 
     def bring(self, moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
         """Every pixel within the radius and the box."""

@@ -15,7 +15,9 @@ from bench.errors import UsageError
 from bench.threat_models import geometry
 from bench.threat_models.base import AttackResult, Budget, Context, Threat, ThreatParams
 from bench.threat_models.costs import Case, Cost
-from bench.threat_models.crossing import Crossing
+from bench.threat_models.crossing import Boundaries, Crossing
+from bench.threat_models.cw_hinge import pixel_units
+from bench.threat_models.decisions import wrong_classes
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.nearest import Nearest, labels_to_fool, shrink
 
@@ -31,15 +33,18 @@ class MinNormParams(ThreatParams):
 
     Attributes:
         steps: Gradients of an image.
-        step_size: Of the first step, in units of the radius at hand; it falls to a hundredth of that along a cosine.
+        step_size: Of the first step, in units that the subclass names; it falls to a hundredth of that along a cosine.
         gamma: By which share the radius at hand shrinks past the line and grows before it, at first; it falls to 0.001
             along a cosine.
+        candidates: On side `fool`, how many wrong classes may direct, the most likely ones of the clean image; their
+            gradients there count among the steps.
         shrink_steps: Bisections of the segment from the clean image to the nearest one found.
     """
 
     steps: int = Field(default=500, ge=1, le=1_000_000)
     step_size: float = Field(default=1.0, gt=0, le=100, allow_inf_nan=False)
     gamma: float = Field(default=0.05, gt=0, lt=1, allow_inf_nan=False)
+    candidates: int = Field(default=9, ge=1, le=100_000)
     shrink_steps: int = Field(default=10, ge=0, le=100)
 
 
@@ -96,6 +101,10 @@ class MinNorm(Threat):
             eps: (B,) radii.
         """
 
+    def unit_of_steps(self, eps: Tensor) -> Tensor:
+        """(B,) L2 lengths of steps of size 1, at these radii."""
+        return eps
+
     def cost(self, case: Case) -> Cost:
         """A gradient a step."""
         return Cost(self.params.steps, 1 + self.params.shrink_steps)
@@ -107,16 +116,30 @@ class MinNorm(Threat):
             UsageError: The norm is another one, or what the line is told by is missing.
         """
         norm = self._norm(budget)
-        if context.side is Side.FOOL:
-            labels_to_fool(_name(self), context)
         context = replace(context, stop_target=None)  # which would be one of scores
         tracker = Nearest(x, moments=self.params.steps + 2, context=context)
-        oracle = Oracle(detector, ids=ids, context=context, objective=Crossing(detector, ids, context))
-        left = tracker.begin(oracle)
-        self._walk(oracle, tracker, left, norm)
+        if context.side is Side.FOOL:
+            oracle, left, spent = self._at_boundaries(detector, x, ids, context, tracker)
+        else:
+            oracle, spent = Oracle(detector, ids=ids, context=context, objective=Crossing(detector, ids, context)), 0
+            left = tracker.begin(oracle)
+        self._walk(oracle, tracker, left, norm, max(1, self.params.steps - spent))
         shrink(oracle, tracker, norm, steps=self.params.shrink_steps, moment=self.params.steps + 1)
         tracker.report(1.0)
         return tracker.result(replace(budget, norm=norm))
+
+    def _at_boundaries(
+        self, detector: Detector, x: Tensor, ids: Tensor, context: Context, tracker: Nearest
+    ) -> tuple[Oracle, Tensor, int]:
+        """What to ask on side `fool`, the images that are not misclassified yet, and gradients that it took to know."""
+        labels = labels_to_fool(_name(self), context)
+        plain = Oracle(detector, ids=ids, context=context)
+        left = tracker.begin(plain)
+        classes = wrong_classes(detector, plain, x, labels)[:, : self.params.candidates]
+        both = torch.cat([labels[:, None], classes], dim=1)
+        units, _ = pixel_units(plain, tracker, left, both, 0.0)
+        crossing = Crossing(detector, ids, context, Boundaries(classes, units))
+        return Oracle(detector, ids=ids, context=context, objective=crossing), left, both.shape[1]
 
     def _norm(self, budget: Budget) -> Norm:
         norm = budget.norm or self.norms[0]
@@ -125,15 +148,14 @@ class MinNorm(Threat):
             raise UsageError(f"{_name(self)} works in {allowed}, not in {norm}; take another threat for that norm.")
         return norm
 
-    def _walk(self, oracle: Oracle, tracker: Nearest, left: Tensor, norm: Norm) -> None:
+    def _walk(self, oracle: Oracle, tracker: Nearest, left: Tensor, norm: Norm, steps: int) -> None:
         start = tracker.clean[left]
         none = torch.zeros_like(left, dtype=torch.bool)
         rows = Walk(left, start, start.new_full((len(left),), torch.inf), none, none.clone())
-        steps = self.params.steps
         every = max(1, steps // _REPORTS)
         for step in range(steps):
             for batch in oracle.batches(len(rows)):
-                self._step(oracle, tracker, rows, batch, step, norm)
+                self._step(oracle, tracker, rows, batch, step, norm, steps)
             if bool(rows.stuck.any()):
                 rows = rows.choose(~rows.stuck)
             if len(rows) == 0:
@@ -141,7 +163,9 @@ class MinNorm(Threat):
             if step % every == 0:
                 tracker.report(step / steps)
 
-    def _step(self, oracle: Oracle, tracker: Nearest, rows: Walk, batch: slice, step: int, norm: Norm) -> None:
+    def _step(
+        self, oracle: Oracle, tracker: Nearest, rows: Walk, batch: slice, step: int, norm: Norm, steps: int
+    ) -> None:
         """Judge the iterates of one micro-batch, and step on."""
         samples, count = rows.sample[batch], batch.stop - batch.start
         padded, y = oracle.pad(samples), oracle.pad(rows.y[batch])
@@ -155,7 +179,7 @@ class MinNorm(Threat):
         tracker.non_finite[samples] += (~finite)[:count].long()
         tracker.flat[samples] += (flat & ~reached)[:count].long()
         tracker.found(step + 1, samples, *(part[:count] for part in (reached, distance, judge, y)))
-        share = 0.5 * (1.0 + math.cos(math.pi * step / self.params.steps))
+        share = 0.5 * (1.0 + math.cos(math.pi * step / steps))
         gamma = _LAST_GAMMA + (self.params.gamma - _LAST_GAMMA) * share
         size = self.params.step_size * (_LAST_STEP + (1.0 - _LAST_STEP) * share)
         crossed = oracle.pad(rows.crossed[batch]) | reached
@@ -166,8 +190,9 @@ class MinNorm(Threat):
         eps = torch.where(crossed, further, ahead)
         eps = torch.where(reached, torch.minimum(before * (1.0 - gamma), -tracker.score[padded].to(eps.dtype)), eps)
         eps = torch.where(finite & ~flat, eps, distance / 2).clamp(max=geometry.reach(x, norm, math.inf))
-        ascent = geometry.unit(gradient, slope.masked_fill(~finite | flat, math.inf), norm)
-        moved = torch.addcmul(y - x, ascent, (size * eps).view(column))
+        lengths = geometry.magnitude(gradient)
+        ascent = geometry.unit(gradient, lengths.masked_fill(~finite | flat, math.inf), Norm.L2)
+        moved = torch.addcmul(y - x, ascent, (size * self.unit_of_steps(eps)).view(column))
         rows.y[batch] = self.bring(moved, x, eps)[:count]
         rows.eps[batch], rows.crossed[batch] = eps[:count], crossed[:count]
         rows.stuck[batch] = ((flat | ~finite) & (distance == 0))[:count]
