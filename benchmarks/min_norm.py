@@ -115,9 +115,10 @@ def adv_lib_peer(name: str, **settings: object) -> Peer:
         sys.modules.setdefault("visdom", ModuleType("visdom"))  # imported to draw, and nothing is drawn here
         sys.modules["visdom"].__dict__.setdefault("Visdom", object)
         attack = getattr(importlib.import_module("adv_lib.attacks"), name)
-        budget = {"steps": steps} if name != "carlini_wagner_l2" else {
-            "max_iterations": max(1, steps // 6), "binary_search_steps": 6,
-        }  # fmt: skip
+        budget = {
+            "carlini_wagner_l2": {"max_iterations": max(1, steps // 6), "binary_search_steps": 6},
+            "sigma_zero": {"num_steps": steps},
+        }.get(name, {"steps": steps})  # fmt: skip
         images: Tensor = attack(model.eval(), x, labels, **budget, **settings)
         return images
 
@@ -140,6 +141,11 @@ PEERS: dict[str, dict[str, Peer]] = {
     "fmn-linf": {
         "foolbox FMN": foolbox_peer("LInfFMNAttack"),
         "adv-lib fmn": adv_lib_peer("fmn", norm=math.inf),
+    },
+    "sigma-zero": {
+        "foolbox FMN": foolbox_peer("L0FMNAttack"),
+        "adv-lib fmn": adv_lib_peer("fmn", norm=0),
+        "adv-lib sigma_zero": adv_lib_peer("sigma_zero"),
     },
     "cw-l2": {
         "foolbox CW": foolbox_cw,

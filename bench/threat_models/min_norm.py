@@ -28,24 +28,100 @@ _LAST_STEP, _LAST_GAMMA = 0.01, 0.001
 """The last step in units of the first one, and the last gamma, as in both papers' code."""
 
 
-class MinNormParams(ThreatParams):
-    """Parameters of every such walk.
+class NearestParams(ThreatParams):
+    """Parameters of every search.
 
     Attributes:
         steps: Gradients of an image.
-        step_size: Of the first step, in units that the subclass names; it falls to a hundredth of that along a cosine.
-        gamma: By which share the radius at hand shrinks past the line and grows before it, at first; it falls to 0.001
-            along a cosine.
         candidates: On side `fool`, how many wrong classes may direct, the most likely ones of the clean image; their
             gradients there count among the steps.
-        shrink_steps: Bisections of the segment from the clean image to the nearest one found.
     """
 
     steps: int = Field(default=500, ge=1, le=1_000_000)
+    candidates: int = Field(default=9, ge=1, le=100_000)
+
+
+class MinNormParams(NearestParams):
+    """Parameters of every such walk.
+
+    Attributes:
+        step_size: Of the first step, in units that the subclass names; it falls to a hundredth of that along a cosine.
+        gamma: By which share the radius at hand shrinks past the line and grows before it, at first; it falls to 0.001
+            along a cosine.
+        shrink_steps: Bisections of the segment from the clean image to the nearest one found.
+    """
+
     step_size: float = Field(default=1.0, gt=0, le=100, allow_inf_nan=False)
     gamma: float = Field(default=0.05, gt=0, lt=1, allow_inf_nan=False)
-    candidates: int = Field(default=9, ge=1, le=100_000)
     shrink_steps: int = Field(default=10, ge=0, le=100)
+
+
+class NearestSearch(Threat):
+    """Base of attacks that find for every image the smallest radius at which it crosses the line; see `Crossing`.
+
+    The answer is the nearest point found past the line; the clean image where none was found, and where it is past the
+    line as it is. No image feels its batch mates. A point whose score or gradient is not finite is never kept.
+    """
+
+    Params: ClassVar[type[ThreatParams]] = NearestParams
+    follows_loss = False
+    norms: ClassVar[tuple[Norm, ...]]
+    params: NearestParams
+
+    @abstractmethod
+    def search(self, oracle: Oracle, tracker: Nearest, left: Tensor, norm: Norm, steps: int) -> None:
+        """Look for points past the line, and tell the tracker.
+
+        Args:
+            oracle: Asks about the line; above 0 is past it.
+            tracker: Keeps what is nearest; its last moments are one a gradient and one for what comes after them.
+            left: (R,) positions of the images that are not across as they are.
+            norm: Of the distances.
+            steps: Gradients that each may take.
+        """
+
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        """The search, from the clean images that are not across.
+
+        Raises:
+            UsageError: The norm is another one, or what the line is told by is missing.
+        """
+        norm = self._norm(budget)
+        context = replace(context, stop_target=None)  # which would be one of scores
+        tracker = Nearest(x, moments=self.params.steps + 2, context=context)
+        if context.side is Side.FOOL:
+            oracle, left, spent = self._at_boundaries(detector, x, ids, context, tracker)
+        else:
+            oracle, spent = Oracle(detector, ids=ids, context=context, objective=Crossing(detector, ids, context)), 0
+            left = tracker.begin(oracle)
+        self.search(oracle, tracker, left, norm, max(1, self.params.steps - spent))
+        tracker.report(1.0)
+        return tracker.result(replace(budget, norm=norm))
+
+    def gradients(self, case: Case) -> int:
+        """The most that an image takes: on side `fool` those at the boundaries count too."""
+        boundaries = min(self.params.candidates, case.classes - 1) + 1 if case.side is Side.FOOL else 0
+        return max(self.params.steps, boundaries + 1)
+
+    def _at_boundaries(
+        self, detector: Detector, x: Tensor, ids: Tensor, context: Context, tracker: Nearest
+    ) -> tuple[Oracle, Tensor, int]:
+        """What to ask on side `fool`, the images that are not misclassified yet, and gradients that it took to know."""
+        labels = labels_to_fool(_name(self), context)
+        plain = Oracle(detector, ids=ids, context=context)
+        left = tracker.begin(plain)
+        classes = wrong_classes(detector, plain, x, labels)[:, : self.params.candidates]
+        both = torch.cat([labels[:, None], classes], dim=1)
+        units, _ = pixel_units(plain, tracker, left, both, 0.0)
+        crossing = Crossing(detector, ids, context, Boundaries(classes, units))
+        return Oracle(detector, ids=ids, context=context, objective=crossing), left, both.shape[1]
+
+    def _norm(self, budget: Budget) -> Norm:
+        norm = budget.norm or self.norms[0]
+        if norm not in self.norms:
+            allowed = " or ".join(self.norms)
+            raise UsageError(f"{_name(self)} works in {allowed}, not in {norm}; take another threat for that norm.")
+        return norm
 
 
 @dataclass
@@ -74,21 +150,17 @@ class Walk:
         return replace(self, **{name: value[keep] for name, value in vars(self).items()})
 
 
-class MinNorm(Threat):
-    """Base of attacks that find for every image the smallest radius at which it crosses the line; see `Crossing`.
+class MinNorm(NearestSearch):
+    """Base of walks with a radius for every image.
 
-    Each image has a radius of its own. Before the line has been crossed once it is how far away the line is if the
-    objective goes on as here; then it shrinks by gamma past the line, at most to the smallest one found, and grows by
-    gamma before it. A step goes along the gradient, and the subclass brings the point to that radius.
-
-    The answer is the nearest point found past the line, moved back along the segment to the clean image as far as it
-    stays there; the clean image where none was found, and where it is past the line as it is. No image feels its batch
-    mates. A point whose score or gradient is not finite is never kept, and the walk goes on half as far out.
+    Before the line has been crossed once the radius is how far away the line is if the objective goes on as here; then
+    it shrinks by gamma past the line, at most to the smallest one found, and grows by gamma before it. A step goes
+    along the gradient, and the subclass brings the point to that radius. At the end the nearest point is moved back
+    along the segment to the clean image as far as it stays past the line. From a point that is not finite the walk goes
+    on half as far out.
     """
 
-    Params = MinNormParams
-    follows_loss = False
-    norms: ClassVar[tuple[Norm, ...]]
+    Params: ClassVar[type[ThreatParams]] = MinNormParams
     params: MinNormParams
 
     @abstractmethod
@@ -106,47 +178,13 @@ class MinNorm(Threat):
         return eps
 
     def cost(self, case: Case) -> Cost:
-        """A gradient a step."""
-        return Cost(self.params.steps, 1 + self.params.shrink_steps)
+        """A gradient a step, and `shrink_steps` + 1 queries."""
+        return Cost(self.gradients(case), 1 + self.params.shrink_steps)
 
-    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
-        """At most `steps` gradients and `shrink_steps` + 1 queries.
-
-        Raises:
-            UsageError: The norm is another one, or what the line is told by is missing.
-        """
-        norm = self._norm(budget)
-        context = replace(context, stop_target=None)  # which would be one of scores
-        tracker = Nearest(x, moments=self.params.steps + 2, context=context)
-        if context.side is Side.FOOL:
-            oracle, left, spent = self._at_boundaries(detector, x, ids, context, tracker)
-        else:
-            oracle, spent = Oracle(detector, ids=ids, context=context, objective=Crossing(detector, ids, context)), 0
-            left = tracker.begin(oracle)
-        self._walk(oracle, tracker, left, norm, max(1, self.params.steps - spent))
+    def search(self, oracle: Oracle, tracker: Nearest, left: Tensor, norm: Norm, steps: int) -> None:
+        """The walk, and the way back."""
+        self._walk(oracle, tracker, left, norm, steps)
         shrink(oracle, tracker, norm, steps=self.params.shrink_steps, moment=self.params.steps + 1)
-        tracker.report(1.0)
-        return tracker.result(replace(budget, norm=norm))
-
-    def _at_boundaries(
-        self, detector: Detector, x: Tensor, ids: Tensor, context: Context, tracker: Nearest
-    ) -> tuple[Oracle, Tensor, int]:
-        """What to ask on side `fool`, the images that are not misclassified yet, and gradients that it took to know."""
-        labels = labels_to_fool(_name(self), context)
-        plain = Oracle(detector, ids=ids, context=context)
-        left = tracker.begin(plain)
-        classes = wrong_classes(detector, plain, x, labels)[:, : self.params.candidates]
-        both = torch.cat([labels[:, None], classes], dim=1)
-        units, _ = pixel_units(plain, tracker, left, both, 0.0)
-        crossing = Crossing(detector, ids, context, Boundaries(classes, units))
-        return Oracle(detector, ids=ids, context=context, objective=crossing), left, both.shape[1]
-
-    def _norm(self, budget: Budget) -> Norm:
-        norm = budget.norm or self.norms[0]
-        if norm not in self.norms:
-            allowed = " or ".join(self.norms)
-            raise UsageError(f"{_name(self)} works in {allowed}, not in {norm}; take another threat for that norm.")
-        return norm
 
     def _walk(self, oracle: Oracle, tracker: Nearest, left: Tensor, norm: Norm, steps: int) -> None:
         start = tracker.clean[left]

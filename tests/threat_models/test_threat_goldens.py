@@ -37,6 +37,7 @@ FEW = {
     "matching-l2": {"steps": 6, "restarts": 2, "pairing": "in-order"}, "matching-linf": {"steps": 6, "update": "plain"},
     "noise-l2": {"points": 5}, "noise-linf": {"points": 3}, "pgd-l2": {"steps": 5, "restarts": 3},
     "pgd-linf": {"steps": 6, "restarts": 2, "schedule": "constant", "step_size": 0.3},
+    "sigma-zero": {"steps": 20, "prune_queries": 8},
     "square-l2": {"queries": 25, "restarts": 2}, "square-linf": {"queries": 30}, "transfer-l2": {}, "transfer-linf": {},
 }  # fmt: skip
 WITHOUT_OWN_METHOD = {"auto-l2", "auto-linf"}  # worst cases of the others
