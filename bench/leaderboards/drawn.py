@@ -14,16 +14,19 @@ from bench.evaluation.workbench import Workbench
 from bench.leaderboards import arrays as names
 from bench.leaderboards.checks import Findings
 from bench.leaderboards.companions import Files
-from bench.leaderboards.reattack import DEVIATIONS, LEAST
+from bench.leaderboards.reattack import DEVIATIONS, LEAST, MOVED
 from bench.leaderboards.row import Entry, Row
 from bench.leaderboards.suite import Choice, suite_cells
 from bench.metrics import iqr, paired_mean_difference
 from bench.metrics.scores import Scores, as_scores
 from bench.soundness.lab import Allowance, Lab
-from bench.soundness.view import View
+from bench.soundness.view import View, split
 
 DRAWN = 16
 """Images of every OOD set that counts."""
+
+SURE = 4.0
+"""Standard errors: an attack of equal strength raises scores by so much more for one draw in 30,000."""
 
 _WHAT = "images drawn by the verifier are attacked no better"
 
@@ -40,7 +43,8 @@ def check_drawn(
     """Attack a few images of each entry again, by one attack of the suite: what it finds, the claimed worst case beats.
 
     The worst of several attacks is at least as strong as one of them alone. So the AUROC of the drawn images under the
-    claimed scores is at most that of the fresh ones + max(0.005, three paired standard errors).
+    claimed scores is at most that of the fresh ones + max(0.005, three paired standard errors); and the fresh scores
+    are on average no higher than the claimed ones by four standard errors.
 
     Args:
         row: A row whose clean scores hold.
@@ -79,6 +83,12 @@ def check_drawn(
                 f"{where}: on {told}, the claimed scores give an AUROC {paired.difference:.4f} higher than this one "
                 f"attack leaves (allowed is {allowed:.4f})."
             )
+        rise = np.concatenate([now[name].astype(np.float64) - was[name] for name in was]) / (iqr(test) or 1.0)
+        if rise.mean() > MOVED and (times := rise.mean() / (_error(rise) or MOVED)) > SURE:
+            problems.append(
+                f"{where}: on {told}, this one attack raises the scores by {rise.mean():.3g} IQR more than is claimed, "
+                f"{times:.1f} standard errors (allowed is {SURE:g})."
+            )
         found.judge(f"{where}: {_WHAT}", problems, told)
     return found
 
@@ -113,5 +123,13 @@ def _attacked(
         side=Side.EVADE, rows=drawn, clean=clean, attacked=clean, opponents=(test,), target=None, iqr=iqr(test) or 1.0
     )
     lab = Lab(stage, threat, view, Allowance(math.inf))
-    scores = lab.scores(lab.attack(threat, stop=False, seed=seed))
+    done = lab.attack(threat, stop=False, seed=seed)
+    if stage.detector.info.random:  # scored by draws that did not choose the images, as claimed ones are
+        return {name: as_scores(part) for name, part in split(lab.score(done.images, fresh=2), view).items()}
+    scores = lab.scores(done)
     return {name: as_scores(part) for name, part in scores.items()}
+
+
+def _error(values: np.ndarray) -> float:
+    """The standard error of a mean."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import subprocess
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -165,10 +166,18 @@ def board(root: Path, *more: object) -> Result:
     return bench("leaderboard", "--workspace", root, "--track", "small", *more)
 
 
+def ranked(root: Path) -> list[list[str]]:
+    """What the columns of the board say of every row with a place."""
+    with tempfile.TemporaryDirectory() as folder:
+        board(root, "--markdown", path := Path(folder) / "board.md")
+        table = path.read_text().partition("Not verified")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    return [[word.strip() for word in line.split("|")[1:-1]] for line in lines]
+
+
 def places(root: Path) -> dict[str, str]:
     """Detector -> place and badge, of the rows that have one."""
-    lines = [line.split() for line in board(root).stdout.splitlines() if line[:1].isdigit()]
-    return {words[1]: f"{words[0]} {words[2]}" for words in reversed(lines) if len(words) > 6}
+    return {words[1]: f"{words[0]} {words[2]}" for words in ranked(root)}
 
 
 def rows(root: Path) -> list[Path]:
