@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from row_tampering import loads, with_fields
-from row_world import bench, verify
+from row_world import allow, bench, board, line_for, ranked, records, rows, run_suite, submit, verify
 from safetensors.numpy import load
 
 from bench.cards.catalog import Catalog
@@ -16,8 +16,9 @@ from bench.cards.threat import Norm
 from bench.errors import UsageError
 from bench.leaderboards import adversarials
 from bench.leaderboards.arrays import bytes_sha256, pack
+from bench.leaderboards.beaten import moved
 from bench.leaderboards.rescore import Scorer
-from bench.leaderboards.row import read_row
+from bench.leaderboards.row import RowError, read_row
 from bench.threat_models.geometry import project
 
 
@@ -213,3 +214,33 @@ def test_a_file_of_images_may_be_just_as_large_as_the_limit_packed_and_unpacked(
         monkeypatch.setattr(adversarials, "MAX_BYTES", path.stat().st_size - size)
         with pytest.raises(UsageError, match=said):
             adversarials._read_npz(path, (1, 4, 4))
+
+
+def test_images_that_beat_a_row_are_shown_as_a_verifier_scored_them_and_rank_once_the_version_rises(
+    world, row_path, kept, key
+):
+    allow(world, line_for(key))
+    content = loads(kept)
+    assert verify(world, row_path, "re-attacked", "--sign", key, "-q").exit_code == 0
+    (record,) = records(row_path)
+    (part,) = loads(record)["beaten"]
+    assert part["beats"] and not part["earlier"] and part["file_sha256"] == content["file_sha256"]
+    assert part["auroc"] == pytest.approx(content["auroc"], abs=0.02)
+    assert f"bent beaten: AUROC {part['auroc']:.3f} by 70 images" in board(world).stdout.replace("\n  ", " ")
+    assert ranked(world)[0][3][:5] == f"{loads(record)['fresh']['ranked']:.3f}"
+    card = world / "datasets/small.yaml"
+    card.write_text(json.dumps({**loads(card), "version": 2, "ood": dict(reversed(loads(card)["ood"].items()))}))
+    assert run_suite(world).exit_code == 0 and submit(world).exit_code == 0
+    (new,) = [path for path in rows(world) if path != row_path]
+    assert verify(world, new, "re-attacked", "--sign", key, "-q").exit_code == 0
+    (again,) = loads(records(new)[0])["beaten"]
+    assert again["earlier"] and again["auroc"] == pytest.approx(part["auroc"], abs=0.02)
+    assert ranked(world)[0][3] == f"{again['auroc']:.3f}"
+
+
+def test_positions_follow_their_sets_where_these_come_in_another_order():
+    before, now = {"test": 9, "a": 2, "b": 3}, {"test": 9, "b": 3, "a": 2}
+    assert moved(np.array([0, 1, 2, 4]), before, now).tolist() == [3, 4, 0, 2]
+    assert moved(np.array([3, 0]), now, before).tolist() == [0, 2]
+    with pytest.raises(RowError, match="other sets"):
+        moved(np.array([0]), before, {"test": 9, "a": 3, "b": 3})

@@ -1,11 +1,13 @@
 """Two rows are compared sample by sample where they scored the same images."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from board_rows import COUNTING, found_row, track_card
 
+from bench.leaderboards.arithmetic import ScoreTable
 from bench.leaderboards.compare import MOST, compare, pairs
 from bench.leaderboards.ranking import rank
 
@@ -69,3 +71,22 @@ def test_every_pair_comes_once_and_of_many_rows_only_the_first(monkeypatch):
     monkeypatch.setattr("bench.leaderboards.compare.MOST", 2)
     assert [(i, j) for i, j, _ in pairs(rows)] == [(0, 1)]
     assert MOST > 2
+
+
+def test_rows_whose_sets_come_in_another_order_are_compared_as_if_they_did_not():
+    a, b = standings(found_row("a", 1, fall=1.0), found_row("b", 2, fall=1.5))
+    table, turned = b.files.table, dict(reversed(b.files.table.sets.items()))
+    sets = {"test": turned.pop("test"), **turned}
+
+    def reordered(scores):
+        parts = table.by_set(scores)
+        return np.concatenate([parts[name] for name in sets if name != "test"])
+
+    count = table.sets["test"]
+    arrays = {
+        name: np.concatenate([own[:count], reordered(own[count:])]) if len(own) > len(table.clean) else reordered(own)
+        for name, own in table.arrays.items()
+    }
+    other = ScoreTable(sets, tuple(reversed(table.counting)), arrays)
+    evidence = replace(b.evidence, table=other)
+    assert compare(a, replace(b, evidence=evidence)) == compare(a, b)
