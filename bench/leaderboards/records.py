@@ -78,7 +78,7 @@ class FreshFigures(_Part):
     mean: Share
     sd: float = Field(ge=0, allow_inf_nan=False)
     median: Share
-    allowed: float = Field(ge=0, le=2, allow_inf_nan=False)  # what may be claimed
+    allowed: float = Field(ge=0, le=4, allow_inf_nan=False)  # what may be claimed
 
 
 class BeatenFigures(_Part):
@@ -86,7 +86,7 @@ class BeatenFigures(_Part):
 
     file_sha256: Sha256
     earlier: bool  # handed in against a row of an earlier version of the track
-    threat: Name
+    threat: Name  # whose ball they keep
     norm: Norm
     eps: float = Field(gt=0, allow_inf_nan=False)
     images: int = Field(ge=1)
@@ -112,13 +112,13 @@ class VerifiedRecord(_Part):
 
     format: Literal[2] = FORMAT
     row_sha256: Sha256
-    made: Time
-    bench: Version
-    asked: Level
-    reached: Level
+    made: Time  # in UTC
+    bench: Version  # that verified it
+    asked: Level  # how far the verification was to go
+    reached: Level  # how far nothing was found wrong
     subject: Subject
-    checked: tuple[Checked, ...] = Field(max_length=100)
-    fresh: FreshPart | None
+    checked: tuple[Checked, ...] = Field(max_length=100)  # what passed, what failed, and what was not looked at
+    fresh: FreshPart | None  # nothing where no attack was made
     beaten: tuple[BeatenFigures, ...] = Field(max_length=100)
 
     @property

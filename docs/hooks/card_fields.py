@@ -13,8 +13,10 @@ from bench.cards.network import NetworkCard
 from bench.cards.threat import Goal, Knowledge, Norm, Side, ThreatCard
 from bench.cards.track import SetKind, TrackCard
 from bench.leaderboards.baseline import Baseline
+from bench.leaderboards.records import VerifiedRecord
 from bench.leaderboards.row import Row
 
+FILES = (Row, VerifiedRecord, Baseline)
 CARDS = (TrackCard, NetworkCard, DetectorCard, ThreatCard)
 ENUMERATIONS = (Side, Goal, Norm, Knowledge, SetKind, ThresholdSource)
 
@@ -44,18 +46,18 @@ def cards_page() -> str:
 
 
 def row_page() -> str:
-    """Every field of a row of the leaderboard and of a baseline."""
+    """Every field of a row of the leaderboard, of what a verifier found of one, and of a baseline."""
     lines = [
         "# Fields of a row",
         "",
-        "A row of the leaderboard and a baseline are JSON files; unknown fields are errors. Their schemas are "
-        "published as [row.schema.json](row.schema.json) and [baseline.schema.json](baseline.schema.json). This page "
-        "is made from the code when the site is built.",
+        "A row of the leaderboard, the record of its verification and a baseline are JSON files; unknown fields are "
+        "errors. The schemas of rows and baselines are published as [row.schema.json](row.schema.json) and "
+        "[baseline.schema.json](baseline.schema.json). This page is made from the code when the site is built.",
     ]
-    for model in (Row, Baseline):
+    for model in FILES:
         lines += model_section(model, depth=2)
     lines += ["", "## Parts"]
-    for part in sorted(parts_of((Row, Baseline)) - {Row, Baseline}, key=lambda each: each.__name__):
+    for part in sorted(parts_of(FILES) - set(FILES), key=lambda each: each.__name__):
         lines += model_section(part, depth=3)
     return page(lines)
 
