@@ -1,21 +1,10 @@
 """Fast minimum norm: the nearest image in L-infinity past a threshold or a decision."""
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from bench.cards.threat import Norm
-from bench.threat_models.min_norm import MinNorm, MinNormParams
-
-
-class FMNParams(MinNormParams):
-    """Parameters of `FMN`.
-
-    Attributes:
-        step_size: Of the first step, an L2 length in pixel units; it falls to a hundredth of that along a cosine.
-    """
-
-    step_size: float = Field(default=3.0, gt=0, le=100, allow_inf_nan=False)
+from bench.threat_models.min_norm import MinNorm
 
 
 class FMN(MinNorm):
@@ -27,12 +16,12 @@ class FMN(MinNorm):
     line and grows before it.
 
     Deviations: the line is a threshold of the score; on side `fool` it is the paper's margin of logits, and the class
-    directs that is nearest in pixels at the clean image. The first step has a length of 3, where the paper has 1; the
-    answer is moved back along its segment.
+    directs that is nearest in pixels at the clean image. Until the line is crossed, the radius is that of twice its
+    distance: on curved scores the walk then comes from farther out, and ends up to 1 % nearer. The answer is moved back
+    along its segment. Steps are L2 lengths in pixel units, as in the paper.
     """
 
-    Params = FMNParams
-    params: FMNParams
+    overshoot = 2.0
     norms = (Norm.LINF,)
 
     def unit_of_steps(self, eps: Tensor) -> Tensor:

@@ -163,6 +163,9 @@ class MinNorm(NearestSearch):
     Params: ClassVar[type[ThreatParams]] = MinNormParams
     params: MinNormParams
 
+    overshoot: ClassVar[float] = 1.0
+    """By which the distance of the line is multiplied as long as it has not been crossed."""
+
     @abstractmethod
     def bring(self, moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
         """(B, C, H, W) points in the box, at the radius at hand or within it.
@@ -222,7 +225,7 @@ class MinNorm(NearestSearch):
         size = self.params.step_size * (_LAST_STEP + (1.0 - _LAST_STEP) * share)
         crossed = oracle.pad(rows.crossed[batch]) | reached
         before = oracle.pad(rows.eps[batch])
-        ahead = distance + ((-direction).clamp_min(0.0) / slope).to(distance.dtype)
+        ahead = distance + self.overshoot * ((-direction).clamp_min(0.0) / slope).to(distance.dtype)
         further = before * (1.0 + gamma)
         ahead = torch.where(before < math.inf, torch.maximum(ahead, further), ahead)  # walls slow down what is ahead
         eps = torch.where(crossed, further, ahead)
