@@ -62,6 +62,16 @@ def test_every_image_found_is_just_across_the_threshold(cells):
     assert (nowhere["score"] == nowhere["clean_score"]).all()
 
 
+@pytest.mark.parametrize("side", ["evade", "alarm"])
+def test_an_image_that_moved_and_is_not_across_counts_as_infinitely_far(cells, side):
+    cell = cells("net", "halfway", side=side)[1]
+    name = "far" if side == "evade" else "test"
+    part, figures = rows(cell, name), cell.meta.nearest.sets[name]
+    assert (part["norm"] > 0).mean() > 0.9 and figures.curve[-1].across < 0.5
+    assert figures.median_radius is None
+    assert figures.curve[-1].across == pytest.approx(np.isfinite(radii_of(cell, name, side)).mean())
+
+
 def test_thresholds_by_class_are_those_of_the_class_that_is_predicted(cells):
     cell = cells("by-class", "crossing", side="evade")[1]
     part, lines = rows(cell, "far"), cell.meta.thresholds

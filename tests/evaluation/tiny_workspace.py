@@ -84,6 +84,9 @@ THREATS: dict[str, dict[str, Any]] = {
         "method": "bench.threat_models.ddn:DDN", "norm": "l2", "eps": [0.3, 0.6], "min_norm": True,
         "sides": ["evade", "alarm", "fool"], "params": {"steps": 20},
     },
+    "halfway": {
+        "method": "tiny_world:Halfway", "norm": "l2", "eps": [0.3, 2.0], "min_norm": True, "sides": ["evade", "alarm"]
+    },
     "worst-crossing": {
         "norm": "l2", "eps": [0.3], "sides": ["evade", "fool"],
         "members": {"evade": ["fooling", "crossing"], "fool": ["fooling", "crossing"]},
