@@ -53,6 +53,7 @@ class Knowledge(StrEnum):
     NONE = "none"
     SCORES = "scores"
     GRADIENTS = "gradients"
+    ANY = "any"  # gradients where there are some, scores everywhere
 
 
 def _allowed_eps(values: tuple[float, ...]) -> tuple[float, ...]:

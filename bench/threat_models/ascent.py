@@ -13,6 +13,7 @@ from bench.threat_models import geometry
 from bench.threat_models.aims import aims_of
 from bench.threat_models.base import AttackResult, Budget, Context
 from bench.threat_models.gradient import Oracle
+from bench.threat_models.objectives import Objective
 from bench.threat_models.stepping import Found, Rows, ScheduledSteps, StepRule
 from bench.threat_models.tracking import Tracker
 
@@ -56,8 +57,9 @@ def ascend(
 
 
 def climb(
-    detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context, rule: StepRule, restarts: int
-) -> AttackResult:
+    detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context, rule: StepRule, restarts: int,
+    objective: Objective | None = None,
+) -> AttackResult:  # fmt: skip
     """Attack every image from one or more starts; the score chooses, the objective directs, the rule steps.
 
     Restart 0 starts at the clean image, since noise of the whole radius leads some detectors' scores so far down that
@@ -85,7 +87,8 @@ def climb(
         budget: Norm and radius, both given.
         context: Side, seed, stop target, batch shape.
         rule: How each restart gets from one iterate to the next, and in how many steps.
-        restarts: Number of starts, the clean image among them.
+        restarts: Number of starts, the clean image among them; 1 where an objective is given.
+        objective: What judges and directs in place of what the side is after.
 
     Returns:
         Gradients: one a step and restart; queries: one for the clean image, one for the point that is known earlier and
@@ -96,7 +99,7 @@ def climb(
     """
     norm, eps = ball_of(budget, (rule.norm,))
     tracker = Tracker(x, moments=rule.steps + 1, context=context)
-    oracle = Oracle(detector, ids=ids, context=context)
+    oracle = Oracle(detector, ids=ids, context=context, objective=objective)
     aims = aims_of(detector, x, ids=ids, context=context, restarts=restarts)
     search = _Search(oracle, oracle.hasty(ids=ids, context=context), tracker, x, ids, norm, eps, context, rule)
     everyone = torch.arange(len(x), device=x.device)

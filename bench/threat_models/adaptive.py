@@ -1,0 +1,204 @@
+"""What an attacker tries who suspects that a gradient is masked: several directions, and more of what works."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.detectors.base import Detector
+from bench.threat_models import geometry
+from bench.threat_models.ascent import ball_of, climb
+from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat, ThreatParams
+from bench.threat_models.costs import Case, Cost
+from bench.threat_models.gradient import Oracle
+from bench.threat_models.guides import nearest_guides
+from bench.threat_models.interpolation import on_the_way
+from bench.threat_models.pgd import PGDParams, step_sizes
+from bench.threat_models.stepping import ScheduledSteps
+from bench.threat_models.surrogates import (
+    GUIDES,
+    Differences,
+    FreshNoise,
+    Plain,
+    Smoothed,
+    Straight,
+    Surrogate,
+    Undefended,
+)  # fmt: skip
+from bench.threat_models.tracking import Tracker
+
+
+class AdaptiveParams(ThreatParams):
+    """Parameters of `Adaptive`.
+
+    Attributes:
+        steps: Of each direction's trial.
+        longer: How many times as many the second round has, for the direction that did best.
+        draws: Points whose gradients a smoothed step averages.
+        pairs: Directions that a step by differences tries forth and back.
+        guides: Nearest ID images to whose sides the search sets out.
+        points: Points on the way to each.
+    """
+
+    steps: int = Field(default=20, ge=1, le=100_000)
+    longer: int = Field(default=5, ge=1, le=1000)
+    draws: int = Field(default=4, ge=1, le=1000)
+    pairs: int = Field(default=8, ge=1, le=10_000)
+    guides: int = Field(default=3, ge=1, le=1000)
+    points: int = Field(default=4, ge=1, le=1000)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One direction from one start.
+
+    Attributes:
+        surrogate: What directs.
+        from_guides: It starts on the way to an ID image, in place of the clean image.
+        first_step: Length of the first step, in units of eps.
+    """
+
+    surrogate: Surrogate
+    from_guides: bool = False
+    first_step: float = 1.0
+
+
+class Adaptive(Threat):
+    """Repairs of a masked gradient, tried on every image; what repairs it is given more steps (Tramer et al. 2020).
+
+    The trial: a short ascent each by the objective, by the objective from the way to an in-distribution image, by a
+    backward pass that goes straight through what has no gradient, by gradients averaged over a neighbourhood, by
+    differences of scores, and by two undefended scores of the same network's logits; of a random detector also by fresh
+    noise. The score itself judges every iterate. An image that something lifts clearly higher than the plain objective
+    did goes on with that from its best point; for the others `PGD` spends its steps better, and a suite has it too.
+
+    Each image decides by itself, so that its result does not depend on the others.
+    """
+
+    Params = AdaptiveParams
+    params: AdaptiveParams
+
+    def cost(self, case: Case) -> Cost:
+        """The trial of every way, and the second round of the dearest one."""
+        p = self.params
+        once, each = Cost(0, 1 + p.guides * p.points), _PASSES
+        steps = [(1, 0), (1, 0), (1, 1), (p.draws, 1), (GUIDES, 2 * (p.pairs + GUIDES) + 1), (1, 1), (1, 1)]
+        trial = Cost(sum(g for g, _ in steps) * p.steps, sum(q * p.steps + each for _, q in steps))
+        gradients, queries = (p.longer * p.steps * max(way[i] for way in steps) for i in (0, 1))
+        return Cost(once.gradients + trial.gradients + gradients, once.queries + trial.queries + queries + each)
+
+    def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
+        """Every image by every way, then each by its best one."""
+        ball_of(budget)
+        search = _Search(self.params, detector, x, ids, budget, replace(context, search=None))
+        return search.run()
+
+
+_CLEARLY = 0.02
+"""By what share of the plain ascent's gain another way has to be better, before more is spent on it."""
+
+_PASSES = 3
+"""Queries of an ascent beside its steps: the clean image, the start, and the last iterate."""
+
+
+class _Search:
+    def __init__(
+        self, params: AdaptiveParams, detector: Detector, x: Tensor, ids: Tensor, budget: Budget, context: Context
+    ) -> None:
+        self.params, self.detector, self.x, self.ids = params, detector, x, ids
+        self.budget, self.context = budget, context
+        self.norm, self.eps = ball_of(budget)
+        self.count = len(self._ways(torch.arange(len(x), device=x.device)))
+        self.tracker = Tracker(x, moments=2 * self.count + 2, context=context)
+        self.moment = 1
+        self.flat = torch.zeros(len(x), dtype=torch.bool, device=x.device)  # nothing but zero gradients, by some way
+
+    def run(self) -> AttackResult:
+        """Both rounds."""
+        oracle, tracker = Oracle(self.detector, ids=self.ids, context=self.context), self.tracker
+        tracker.try_clean(*oracle.judge(self.x))
+        clean = tracker.score.clone()
+        everyone = torch.arange(len(self.x), device=self.x.device)
+        starts = self._towards_guides(oracle)
+        reached = clean.new_full((self.count, len(self.x)), -torch.inf)
+        for number in range(self.count):
+            left = everyone[~tracker.beyond()]
+            way = self._ways(left)[number]
+            begin = starts[left] if way.from_guides else self.x[left]
+            reached[number, left] = self._climb(way, left, begin, self.params.steps)
+            tracker.report((number + 1) / (2 * self.count))
+        best = reached.argmax(dim=0)
+        gain = reached.gather(0, best[None]).squeeze(0) - reached[0]
+        needed = _CLEARLY * (reached[0] - clean).nan_to_num(0.0, 0.0, 0.0).abs()
+        chosen = torch.where(gain > needed, best, 0)
+        for number in range(1, self.count):
+            rows = everyone[(chosen == number) & ~tracker.beyond()]
+            way = self._ways(rows)[number]
+            self._climb(way, rows, tracker.images[rows], self.params.longer * self.params.steps)
+            tracker.report(0.5 + (number + 1) / (2 * self.count))
+        unmoved = self.flat & (tracker.score <= clean)
+        tracker.flat.copy_(torch.where(unmoved, tracker.gradients, 0))
+        tracker.report(1.0)
+        return tracker.result(self.budget)
+
+    def _ways(self, rows: Tensor) -> list[_Way]:
+        """The plain one first where there is a gradient; those of these images, by the same numbers always."""
+        p = self.params
+        of = (self.detector, self.ids[rows], self.context.at(rows), self.norm, self.eps)
+        if not self.detector.info.differentiable:
+            ways = [_Way(Differences(*of, pairs=p.pairs, guided=False), from_guides=start) for start in (False, True)]
+            return ways
+        ways = [
+            _Way(Plain(*of), first_step=2.0),
+            _Way(Plain(*of), from_guides=True, first_step=0.5),
+            _Way(Straight(*of), first_step=2.0),
+            _Way(Smoothed(*of, draws=p.draws)),
+            _Way(Differences(*of, pairs=p.pairs)),
+            _Way(Undefended(*of), first_step=2.0),
+            _Way(Undefended(*of, margin=True), first_step=2.0),
+        ]
+        return [*ways, _Way(FreshNoise(*of))] if self.context.draws else ways
+
+    def _climb(self, way: _Way, rows: Tensor, start: Tensor, steps: int) -> Tensor:
+        """(rows,) the best signed score that a way found; everything it found is noted."""
+        self.moment += 1
+        if len(rows) == 0:
+            return self.x.new_zeros(0)
+        schedule = step_sizes(PGDParams(steps=steps, step_size=way.first_step))
+        reach = geometry.reach(self.x[rows], self.norm, self.eps)
+        rule = ScheduledSteps(self.norm, self.eps, tuple(reach * size for size in schedule), (0.75,))
+        context = replace(self.context.at(rows), earlier=start, onward=True)
+        found = climb(
+            self.detector, self.x[rows], ids=self.ids[rows], budget=self.budget, context=context, rule=rule,
+            restarts=1, objective=way.surrogate,
+        )  # fmt: skip
+        signed = (self.context.sign * found.score_trace[:, -1]).nan_to_num(nan=-torch.inf)
+        tracker = self.tracker
+        tracker.gradients[rows] += found.gradients * way.surrogate.gradients
+        tracker.queries[rows] += found.queries + found.gradients * way.surrogate.queries
+        tracker.non_finite[rows] += torch.tensor([status is Status.NON_FINITE for status in found.status]).to(rows)
+        self.flat[rows] |= torch.tensor([status is Status.NO_GRADIENT for status in found.status]).to(rows.device)
+        tracker.offer(rows, signed, signed, found.images, found.last_images)
+        tracker.saw(self.moment, rows, signed)
+        return signed
+
+    def _towards_guides(self, oracle: Oracle) -> Tensor:
+        """(N, C, H, W) the best points by the score on the ways to the nearest ID images; the images where none are."""
+        starts, pool, p = self.x.clone(), self.context.pool, self.params
+        if pool is None or len(pool) == 0:
+            return starts
+        guides = nearest_guides(self.x, pool, self.norm, p.guides)
+        best = self.tracker.score.new_full((len(self.x),), -torch.inf)
+        samples = torch.arange(len(self.x), device=self.x.device)
+        for turn in range(guides.shape[1]):
+            for step in range(p.points):
+                share = (p.points - step) / p.points
+                points = on_the_way(self.x, pool[guides[:, turn]], share, self.norm, self.eps)
+                score, objective = oracle.judge(points)
+                self.tracker.try_images(1, samples, score, objective, points)
+                score = score.nan_to_num(nan=-torch.inf)
+                better = score > best
+                geometry.choose(better, points, starts, out=starts)
+                best = torch.where(better, score, best)
+        return starts
