@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +70,7 @@ def command(
 ) -> None:
     """Check an attack: is its figure strong, converged, and made of gradients that can be used?
 
-    Computes the cell unless the store of --out holds it, then spends at most three times its cost on checks. Exit
+    Computes the cell unless the store of --out holds it, then spends at most four times its cost on checks. Exit
     code: 0 without a FAIL, 1 with one, 2 for a request that is wrong.
     """
     where = {"device": device, "workspace": workspace, "data_dir": data_dir, "out": out}
@@ -204,6 +205,8 @@ def _print_checklist(planned: "PlannedCell", meta: "CellMeta", diagnosis: "Diagn
             finding.found, finding.advice,
         )  # fmt: skip
     out.print(table)
+    for standing in diagnosis.standings:
+        out.print(f"{standing.side}: {standing}", soft_wrap=True)
     counts = ", ".join(f"{count(findings, v)} {v}" for v in Verdict if count(findings, v))
     times = diagnosis.cost / max(diagnosis.cell_cost, 1.0)
     out.print(
@@ -219,6 +222,10 @@ def _as_json(meta: "CellMeta", diagnosis: "Diagnosis") -> dict[str, Any]:
         "side": meta.side, "track": meta.track, "limit": meta.limit, "seed": meta.seed,
         "failed": list(diagnosis.verdicts.failed),
         "findings": [finding.model_dump(mode="json") for finding in diagnosis.verdicts.findings],
+        "standing": [
+            {**asdict(standing), "side": str(standing.side), "excess": standing.excess}
+            for standing in diagnosis.standings
+        ],
         "images": diagnosis.images, "cell_cost": diagnosis.cell_cost, "cost": diagnosis.cost,
         "cell_seconds": meta.seconds, "seconds": diagnosis.seconds,
     }  # fmt: skip

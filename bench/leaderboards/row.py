@@ -40,7 +40,7 @@ DetectorName = Annotated[
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,79}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[^\n]*$", max_length=200)]
 Said = Annotated[str, StringConstraints(pattern=r"^[^\n]*$", max_length=600)]
-Check = Annotated[str, StringConstraints(pattern=r"^D([1-9]|1[0-9])$")]
+Check = Annotated[str, StringConstraints(pattern=r"^D([1-9]|1[0-9]|20)$")]
 Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=500)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]

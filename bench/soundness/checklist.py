@@ -12,7 +12,7 @@ class Check:
     """One check.
 
     Attributes:
-        id: "D1" to "D19".
+        id: "D1" to "D20".
         title: What it asks, in a few words.
         advice: What to try where it says WARN or FAIL.
     """
@@ -41,8 +41,8 @@ CHECKS = {
     for check in (
         Check(
             "D1", "the score is the same twice",
-            "compute the score at one fixed batch shape; average a random detector over draws, and score stored images "
-            "with fresh ones.",
+            "declare that the score is random (`random` of its `DetectorInfo`) and draw from `noise` alone, which the "
+            "harness averages; where batches change a score, give --micro-batch.",
         ),
         Check(
             "D2", "there is a gradient",
@@ -54,7 +54,7 @@ CHECKS = {
             "look for detached tensors, rounding and in-place changes in the score; where an approximation is meant, "
             "declare it (`approximate_gradient`).",
         ),
-        Check("D4", "random points do not beat it", "the gradient misleads: try square, transfer, or an `objective`."),
+        Check("D4", "random points do not beat it", "the gradient misleads: try adaptive, square, or an `objective`."),
         Check(
             "D5", "a larger eps helps the attacker",
             "give the larger eps more steps, or the smaller eps's result as a start; look at D2 where nothing moves.",
@@ -81,8 +81,8 @@ CHECKS = {
         Check("D13", "the last iterate against the best", "nothing: the best iterate is what is reported."),
         Check(
             "D14", "scores tell images apart",
-            "score the unsaturated form (log-odds, logits, float64), or report the AUROC with ties against the "
-            "defender.",
+            "score the unsaturated form: log-odds or logits in place of probabilities, float64 in place of float32; "
+            "`bench table --full` shows the AUROC with ties against the defender.",
         ),
         Check("D15", "the landscape is smooth", "average the gradient over points around the iterate, or try square."),
         Check(
@@ -101,12 +101,16 @@ CHECKS = {
             "D19", "it is the detector of the card",
             "restore weights and data; a clean AUROC below 0.5 alone is a finding about the detector.",
         ),
+        Check(
+            "D20", "repairs of its gradient do not beat it",
+            "the gradient is masked: report the worst case with --threat auto-l2 or auto-linf, which tries the same.",
+        ),
     )
 }  # fmt: skip
 
 
 def checks_made(verdicts: Mapping[str, Verdicts]) -> str:
-    """How many of all checks were made of each attack, in words: "5 of 19" or "3 to 9 of 19"; empty without any."""
+    """How many of all checks were made of each attack, in words: "5 of 20" or "3 to 9 of 20"; empty without any."""
     numbers = sorted({_made(one) for one in verdicts.values()})
     if not numbers:
         return ""

@@ -1,4 +1,4 @@
-"""All checks of one cell: what stored cells say, and extra runs on fixed images for at most three times its cost."""
+"""All checks of one cell: what stored cells say, and extra runs on fixed images for at most four times its cost."""
 
 import math
 import time
@@ -24,6 +24,7 @@ from bench.soundness import probes, records
 from bench.soundness.checklist import CHECKS
 from bench.soundness.lab import Allowance, Lab, cell_cost
 from bench.soundness.runs import BLACK_QUERIES, Rivals, Run, Runs, as_tensor
+from bench.soundness.standing import Standing, settled, standing_of
 from bench.soundness.stored import Role, late_rise, role_of, stored_checks
 from bench.soundness.verdicts import Finding, Verdicts, one_each
 from bench.soundness.view import TEST, View, attacked_rows, split, views
@@ -35,7 +36,7 @@ IMAGES = 64
 FEWEST = 8
 """Checks are left out rather than asked of fewer images."""
 
-TIMES = 3.0
+TIMES = 4.0
 """The most that the extra runs may cost, in units of the cell's own cost."""
 
 _PLANNED = 0.85
@@ -54,6 +55,7 @@ class Diagnosis:
 
     Attributes:
         verdicts: One finding a check and side.
+        standings: What the attacks of all checks together say of the figure, one a side.
         images: Of each set that extra runs attacked.
         cell_cost: What the cell cost, as `cell_cost` counts it.
         cost: What the extra runs cost.
@@ -61,6 +63,7 @@ class Diagnosis:
     """
 
     verdicts: Verdicts
+    standings: tuple[Standing, ...]
     images: int
     cell_cost: float
     cost: float
@@ -140,7 +143,7 @@ def diagnose(
     allowance = Allowance(TIMES * cost)
     sides = [(view, _rivals(planned, workbench, catalog, device)) for view in views(cell)]
     images = _images(cell, stage, threat, sides)
-    found = list(stored_checks([cell, *others], catalog)[cell.meta.key].findings)
+    found, standings = list(stored_checks([cell, *others], catalog)[cell.meta.key].findings), []
     for number, (view, rivals) in enumerate(sides):
         runs = _runs(cell, view, stage, threat, rivals, allowance, images)
         if number == 0:
@@ -151,9 +154,10 @@ def diagnose(
             tell(run.check, (number + step / len(plan)) / len(sides))
             found += _asked(run, runs, view)
         found += _unasked(found, view)
+        standings.append(standing_of(runs.lab.view, runs.reached))
     found.append(CHECKS["D18"].skipped("this is about the harness and not about a cell: `bench diagnose --controls`."))
-    verdicts = Verdicts(key=cell.meta.key, findings=one_each(found))
-    return Diagnosis(verdicts, images, cost, allowance.spent, time.monotonic() - started)
+    verdicts = Verdicts(key=cell.meta.key, findings=one_each(settled(one_each(found), standings)))
+    return Diagnosis(verdicts, tuple(standings), images, cost, allowance.spent, time.monotonic() - started)
 
 
 def _runs(

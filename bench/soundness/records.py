@@ -146,18 +146,20 @@ def feasible(
     """
     outside = 0.0 if eps is None else float(np.mean(~(norms <= eps * (1 + SLACK) + _LAST_PLACE)))
     figures = {"share_outside": outside, "largest_norm": float(np.max(norms[np.isfinite(norms)], initial=0.0))}
-    words = [f"{outside:.1%} of the images lie outside the ball"]
+    words = [f"{outside:.1%} of the images lie outside the ball" if outside else "every image lies inside the ball"]
     verdict = Verdict.FAIL if outside > 0 else Verdict.PASS
     if images is not None:
         wrong = float(np.mean(~((images >= 0) & (images <= 1)).reshape(len(images), -1).all(axis=1)))
         figures["share_outside_the_box"] = wrong
-        words.append(f"{wrong:.1%} of {len(images)} kept ones outside the box")
+        kept = f"{wrong:.1%} of {len(images)} kept ones lie outside the box"
+        words.append(kept if wrong else f"{len(images)} kept ones inside the box")
         verdict = Verdict.FAIL if wrong > 0 else verdict
     if rounded is not None:
         before, after = rounded
         figures |= {"auroc": before, "rounded_auroc": after}
-        words.append(f"rounding to 8 bits makes AUROC {after:.3f} of {before:.3f}")
-        verdict = worst([verdict, Verdict.WARN if abs(after - before) > ROUNDED + _ROUNDING else Verdict.PASS])
+        undone = abs(after - before) > ROUNDED + _ROUNDING
+        words.insert(0 if undone else len(words), f"rounding to 8 bits makes AUROC {after:.3f} of {before:.3f}")
+        verdict = worst([verdict, Verdict.WARN if undone else Verdict.PASS])
     return CHECKS["D16"].finding(verdict, "; ".join(words) + ".", side=view.side, figures=figures)
 
 

@@ -1,4 +1,4 @@
-"""The checks that need extra runs, on the fixed images of one attacked side: D2 to D4, D6 to D12, D15, D16."""
+"""The checks that need extra runs, on the fixed images of one attacked side: D2 to D4, D6 to D12, D15, D16, D20."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,9 @@ from bench.soundness.lab import QUERY, Lab, cell_cost
 from bench.soundness.verdicts import Finding
 from bench.soundness.view import BySet, flat, split
 from bench.threat_models import geometry
+from bench.threat_models.adaptive import Adaptive, AdaptiveParams
 from bench.threat_models.base import Threat
+from bench.threat_models.costs import Case
 from bench.threat_models.fgm import FGM
 from bench.threat_models.interpolation import Interpolation, InterpolationParams
 
@@ -39,6 +41,10 @@ WALKS = InterpolationParams(nearest=1, drawn=1, points=10)
 
 BLACK_QUERIES = 500
 """Queries an image of the black box where its card does not say fewer."""
+
+
+_SHORT_REPAIR = AdaptiveParams(steps=10, longer=2)
+"""What D20 tries where more would cost too much."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ class Runs:
         self.params: dict[str, Any] = dict(cell.meta.threat_params)
         attacked = max(1, sum(cell.meta.statuses.values()))
         self.each = cell_cost(cell) / attacked  # gradients that the cell's own attack spent on an image
+        self.reached: dict[str, BySet] = {}  # what other attacks in the same ball reached, by what they are called
 
     def all(self) -> Iterator[Run]:
         """Every check that applies, those that tell most for their cost first."""
@@ -112,6 +119,7 @@ class Runs:
             yield Run("D12", self._one_restart_cost(), self._transfer)
         if self.rivals.black_box is not None:
             yield Run("D11", QUERY * BLACK_QUERIES, self._black_box)
+        yield Run("D20", self._repair_cost(Adaptive(_SHORT_REPAIR)), self._repair)
         if steps is not None:
             yield Run("D6", 2.0 * self.each, self._steps)
         yield Run("D16", 0.0 if self.finished else self._one_restart_cost(), self._rounding)
@@ -161,47 +169,61 @@ class Runs:
         self.lab.allowance.spend(queries=(probes.POINTS + 1) * len(self.lab.x))
         # The best of many scores by the same draws is a lucky one: fresh draws tell what it is worth.
         scores = self.lab.score(found.images) if self.lab.detector.info.random else found.scores
+        self.reached["random points"] = split(scores, view)
         return [comparisons.noise_does_not_win(view, split(scores, view)), records.smooth(view, found.roughness)]
 
     # ------------------------------------------------------------------- other attacks
 
     def _one_step(self) -> list[Finding]:
-        return [comparisons.iterating_helps(self.lab.view, self._attacked(FGM()))]
+        return [comparisons.iterating_helps(self.lab.view, self._attacked(FGM(), "one step"))]
 
     def _boundless(self) -> list[Finding]:
         view, box = self.lab.view, _box(self.lab)
-        boundless = self._attacked(self.rivals.own({}), eps=box)
-        copied = self._attacked(Interpolation(WALKS), eps=box) if view.side is Side.EVADE else None
+        boundless = self._outside(self.rivals.own({}), eps=box)
+        copied = self._outside(Interpolation(WALKS), eps=box) if view.side is Side.EVADE else None
         return [comparisons.unbounded_succeeds(view, boundless, copied)]
 
     def _black_box(self) -> list[Finding]:
         assert self.rivals.black_box is not None
         name, threat = self.rivals.black_box
-        return [comparisons.black_box_does_not_win(self.lab.view, self._attacked(threat), name=name)]
+        return [comparisons.black_box_does_not_win(self.lab.view, self._attacked(threat, name), name=name)]
+
+    def _repair(self) -> list[Finding]:
+        whole, short = Adaptive(), Adaptive(_SHORT_REPAIR)
+        chosen = whole if self.lab.allowance.affords(self._repair_cost(whole) * self.lab.view.count) else short
+        return [comparisons.repair_does_not_win(self.lab.view, self._attacked(chosen, "repairs of the gradient"))]
+
+    def _repair_cost(self, threat: Adaptive) -> float:
+        view, shape = self.lab.view, tuple(self.lab.x.shape[1:])
+        cost = threat.cost(Case(side=view.side, shape=shape, classes=self.lab.detector.classes, images=view.count))
+        return cost.gradients + QUERY * cost.queries
 
     def _transfer(self) -> list[Finding]:
         assert self.rivals.elsewhere is not None
         name, load = self.rivals.elsewhere
         fewer = {"restarts": 1} if "restarts" in self.params else {}
         crafted = self.lab.attack(self.rivals.own(fewer), stop=False, detector=load())
-        arrived = split(self.lab.score(crafted.images), self.lab.view)
+        arrived = self.reached[f"images of {name}"] = split(self.lab.score(crafted.images), self.lab.view)
         return [comparisons.transfer_does_not_win(self.lab.view, arrived, name=name)]
 
     # ------------------------------------------------------------------- the same attack, otherwise
 
     def _steps(self) -> list[Finding]:
-        doubled = self._attacked(self.rivals.own({"steps": 2 * int(self.params["steps"])}))
+        doubled = self._attacked(self.rivals.own({"steps": 2 * int(self.params["steps"])}), "twice the steps")
         return [comparisons.converged_in_steps(self.lab.view, doubled, self.late)]
 
     def _restarts(self) -> list[Finding]:
         # The first restarts of a larger number would be those of the cell again: another seed's are further ones.
         further = (MORE_RESTARTS - 1) * int(self.params["restarts"])
-        more = self._attacked(self.rivals.own({"restarts": further}), seed=self.meta.seed + 1)
+        more = self._attacked(self.rivals.own({"restarts": further}), "more restarts", seed=self.meta.seed + 1)
         return [comparisons.converged_in_restarts(self.lab.view, more)]
 
     def _step_sizes(self) -> list[Finding]:
         chosen, steps = float(self.params["step_size"]), int(self.params["steps"])
-        others = {size: self._attacked(self.rivals.own({"step_size": size})) for size in self._grid()}
+        others = {
+            size: self._attacked(self.rivals.own({"step_size": size}), f"steps of {size:.3g} eps")
+            for size in self._grid()
+        }
         mean = 0.5 if self.params.get("schedule") == "cosine" else 1.0
         return [comparisons.step_size_is_right(self.lab.view, others, chosen=chosen, path=steps * chosen * mean)]
 
@@ -211,8 +233,13 @@ class Runs:
         aurocs = [view.auroc(split(scores, view)) for scores in (self.lab.score(finished.images), rounded)]
         return [self.feasible((aurocs[0], aurocs[1]))]
 
-    def _attacked(self, threat: Threat, *, eps: float | None = None, seed: int | None = None) -> BySet:
-        return self.lab.scores(self.lab.attack(threat, eps=eps, seed=seed))
+    def _attacked(self, threat: Threat, name: str, *, seed: int | None = None) -> BySet:
+        """What another attack in the cell's own ball reaches; noted for the figure that could have been printed."""
+        self.reached[name] = self.lab.scores(self.lab.attack(threat, seed=seed))
+        return self.reached[name]
+
+    def _outside(self, threat: Threat, *, eps: float) -> BySet:
+        return self.lab.scores(self.lab.attack(threat, eps=eps))
 
     def _grid(self) -> list[float]:
         """Step sizes to compare the chosen one with, in units of eps."""

@@ -1,4 +1,4 @@
-"""The checks that stored cells answer, without asking a detector anything: D2, D4 to D6, D10 to D14, D16, D17, D19."""
+"""The checks that stored cells answer without asking a detector: D2, D4 to D6, D10 to D14, D16, D17, D19, D20."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
@@ -28,6 +28,7 @@ class Role(Enum):
     TRANSFER = auto()
     ONE_STEP = auto()
     ITERATED = auto()
+    REPAIR = auto()
 
 
 def role_of(card: ThreatCard) -> Role:
@@ -38,6 +39,8 @@ def role_of(card: ThreatCard) -> Role:
         return Role.TRANSFER
     if card.knowledge is Knowledge.SCORES:
         return Role.NOISE if card.method.endswith(":Noise") else Role.BLACK_BOX
+    if card.knowledge is Knowledge.ANY:
+        return Role.REPAIR
     if card.knowledge is Knowledge.GRADIENTS:
         return Role.ITERATED if "steps" in card.params else Role.ONE_STEP
     return Role.NONE
@@ -136,7 +139,7 @@ def _kept_images(cell: Cell, view: View, rows: NDArray[np.int64]) -> Finding:
 
 
 def _against(cell: Cell, view: View, others: Sequence[Cell], roles: Mapping[str, Role]) -> list[Finding]:
-    """What other cells of the same images say about this one: D4, D5, D10, D11, D12."""
+    """What other cells of the same images say about this one: D4, D5, D10 to D12, D20."""
     meta, findings = cell.meta, []
     here = [other for other in others if (other.meta.norm, other.meta.eps) == (meta.norm, meta.eps)]
     for other in here:
@@ -148,6 +151,8 @@ def _against(cell: Cell, view: View, others: Sequence[Cell], roles: Mapping[str,
             findings.append(comparisons.noise_does_not_win(view, rival))
         elif role is Role.BLACK_BOX:
             findings.append(comparisons.black_box_does_not_win(view, rival, name=other.meta.threat))
+        elif role is Role.REPAIR:
+            findings.append(comparisons.repair_does_not_win(view, rival))
         elif role is Role.TRANSFER:
             findings.append(comparisons.transfer_does_not_win(view, rival, name="other detectors"))
         elif role is Role.ONE_STEP and roles[meta.threat] is Role.ITERATED:

@@ -43,7 +43,7 @@ class Finding(_Value):
     """What one check found on one attacked side of a cell.
 
     Attributes:
-        check: "D1" to "D19".
+        check: "D1" to "D20".
         title: What is checked, in a few words.
         verdict: The outcome.
         side: EVADE or ALARM; None where the check is about no side.
@@ -52,7 +52,7 @@ class Finding(_Value):
         advice: One sentence on what to try next; empty unless the verdict is WARN or FAIL.
     """
 
-    check: Annotated[str, StringConstraints(pattern=r"^D([1-9]|1[0-9])$")]
+    check: Annotated[str, StringConstraints(pattern=r"^D([1-9]|1[0-9]|20)$")]
     title: Sentence
     verdict: Verdict
     side: Side | None = None

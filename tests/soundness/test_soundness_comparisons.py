@@ -53,12 +53,13 @@ def test_random_points_that_beat_the_attack_fail_it(side):
     assert comparisons.noise_does_not_win(seen, gained(seen, 0.3)).verdict is Verdict.FAIL
 
 
-def test_random_points_that_gain_more_on_a_few_images_fail_it_even_where_the_auroc_is_lower():
+def test_random_points_that_gain_more_on_a_few_images_are_told_and_fail_nothing():
     seen = view(0.5)
     lucky = np.where(np.arange(COUNT) < 2, 0.6, 0.0)
     finding = comparisons.noise_does_not_win(seen, gained(seen, lucky))
-    assert finding.verdict is Verdict.FAIL
+    assert finding.verdict is Verdict.WARN
     assert finding.figures["share_noise_gains_more"] == pytest.approx(2 / COUNT)
+    assert "the figure is 0.000 too high" in finding.found
 
 
 def test_a_difference_below_the_resolution_is_no_gain():
@@ -224,7 +225,7 @@ def test_a_sample_of_a_view_is_always_the_same_and_evenly_spread():
     assert sample.opponents is seen.opponents
 
 
-@pytest.mark.parametrize(("lucky", "verdict"), [(1, Verdict.PASS), (2, Verdict.FAIL)])
+@pytest.mark.parametrize(("lucky", "verdict"), [(1, Verdict.PASS), (2, Verdict.WARN)])
 def test_random_points_may_gain_more_on_one_image_in_a_hundred(lucky, verdict):
     clean = np.linspace(-1.0, 0.0, 100)
     seen = View(

@@ -27,13 +27,13 @@ def verdicts(*findings: Finding) -> Verdicts:
 def test_the_number_of_checks_is_told_of_one_attack_of_several_and_of_none():
     one = verdicts(finding("D1", Verdict.PASS), finding("D2", Verdict.FAIL), finding("D3", Verdict.SKIPPED))
     two = verdicts(*(finding(f"D{number}", Verdict.PASS) for number in range(1, 6)))
-    assert checks_made({"a": one}) == "2 of 19"
-    assert checks_made({"a": one, "b": two}) == "2 to 5 of 19"
+    assert checks_made({"a": one}) == "2 of 20"
+    assert checks_made({"a": one, "b": two}) == "2 to 5 of 20"
     assert checks_made({}) == ""
 
 
-def test_there_are_nineteen_checks_with_advice_for_each():
-    assert list(CHECKS) == [f"D{number}" for number in range(1, 20)]
+def test_there_are_twenty_checks_with_advice_for_each():
+    assert list(CHECKS) == [f"D{number}" for number in range(1, 21)]
     assert all(check.advice.endswith(".") for check in CHECKS.values())
 
 
