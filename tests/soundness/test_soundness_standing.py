@@ -80,7 +80,7 @@ def test_what_is_about_the_figure_stays_a_failure(check):
 
 def test_repairs_fail_an_attack_where_both_together_lower_the_figure():
     seen = view()
-    few = np.where(np.arange(100) < 5, 1.0, 0.0)  # of themselves they reach much less
+    few = np.where(np.arange(100) < 5, 2.0, 0.0)  # of themselves they reach much less
     found = comparisons.repair_does_not_win(seen, gained(few))
     assert found.verdict is Verdict.FAIL
     assert found.figures["repaired_auroc"] > found.figures["auroc"] > found.figures["lowest_auroc"]
