@@ -210,6 +210,8 @@ def _executed(
     failures = [failure for failure in failures if failure not in needless]
     if diagnose:
         _check(cards, store, done, request)
+    else:
+        _check_repeated(store, done)
     _print_tables(request, cards, store, done)
     for sentence in store.notices:
         notice(sentence)
@@ -371,6 +373,23 @@ def _check(cards: "Catalog", store: "Store", done: "Sequence[CellDone]", request
                 say(f"{finding.verdict} {finding.check}, {planned[key].label}: {finding.found} Next: {finding.advice}")
     if found:
         say(f"{checks_made(found)} checks were made of each attack; `bench diagnose` makes those that cost more.")
+
+
+def _check_repeated(store: "Store", done: "Sequence[CellDone]") -> None:
+    """Keep beside the cells what no run may pass over: that a score which declares no randomness is random."""
+    from bench.evaluation.gate import REPEATED
+
+    random = [one for one in done if one.meta.statuses and (one.meta.asked_twice or 0.0) > REPEATED]
+    if not random:
+        return
+    from bench.soundness.files import write_verdicts
+    from bench.soundness.records import same_twice
+    from bench.soundness.verdicts import Verdicts
+
+    for one in random:
+        finding = same_twice({"asked_twice": one.meta.asked_twice or 0.0})
+        write_verdicts(store.root, Verdicts(key=one.meta.key, findings=(finding,)), notice)
+        say(f"{finding.verdict} {finding.check}, {one.planned.label}: {finding.found} Next: {finding.advice}")
 
 
 def _print_tables(request: RunRequest, cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> None:

@@ -22,7 +22,15 @@ from bench.evaluation.pixels import Pixels
 from bench.evaluation.planned import Part, PlannedCell
 from bench.evaluation.rejecting import missing_classes, rejection_metrics
 from bench.evaluation.results import Cell
-from bench.evaluation.scoring import Draws, class_logits, classes_of, device_of, image_bits, score_images
+from bench.evaluation.scoring import (
+    Draws,
+    asked_twice,
+    class_logits,
+    classes_of,
+    device_of,
+    image_bits,
+    score_images,
+)  # fmt: skip
 from bench.evaluation.stage import Stage
 from bench.evaluation.targets import Targets
 from bench.evaluation.thresholds import Thresholds
@@ -60,6 +68,8 @@ def clean_cell(planned: PlannedCell, detector: Detector, images: Images, train: 
         fitted=fitted, test=TEST, ood=tuple(images.ood), label=planned.label,
     )  # fmt: skip
     meta = cell_meta(planned, images, clean, nothing, Targets(None, None), thresholds, rejection=rejection)
+    apart = asked_twice(detector, Pixels([images.test], device_of(detector)), size)
+    meta = meta.model_copy(update={"asked_twice": None if apart is None else apart / (meta.iqr or 1.0)})
     skipped = (*images.skipped(), *(f"{TRAIN}: {said}" for said in (train.skipped if train is not None else ())))
     smaller = halved(wanted, size, "some images were scored")
     said = remarks(planned, meta, clean.scores.values())

@@ -8,6 +8,8 @@ from bench.metrics.scores import Scores
 
 AUROC_TOLERANCE = 0.02
 ACCURACY_TOLERANCE = 0.01
+REPEATED = 1e-2
+"""Two scores of one image may be so far apart, in interquartile ranges of the clean ID scores: more is randomness."""
 _ROUNDING = 1e-9  # recorded figures are decimals: a difference of exactly the tolerance passes
 
 
@@ -53,6 +55,12 @@ def remarks(planned: PlannedCell, clean: CellMeta, scores: Iterable[Scores] = ()
         notes.append(
             f"every image of every set has the score {values.pop():g}: it tells nothing apart, so that its AUROC of "
             "0.5 is no measurement; another layer or network may give it something to tell."
+        )
+    if clean.asked_twice is not None and clean.asked_twice > REPEATED:
+        notes.append(
+            f"asked twice for one image, the detector gives scores {clean.asked_twice:.2g} interquartile ranges apart, "
+            "and does not declare that it is random: no figure of it can be repeated, and attacks follow its noise; "
+            "declare it (`random` of its DetectorInfo) and draw from `noise` alone."
         )
     if problem := identity_problem(planned, clean):
         notes.append(problem)

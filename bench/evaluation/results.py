@@ -222,6 +222,9 @@ class CellMeta(_Value):
     id_accuracy: float | None
     bits_per_dim: float | None = None  # mean over the ID test images; None without a density, and in cells of attacks
     iqr: float  # of the clean scores of the ID test images
+    asked_twice: float | None = (
+        None  # largest difference of two scores of one image, in IQRs; None where declared random
+    )
     stop_high: float | None  # target of images whose score is raised, None where none was
     stop_low: float | None
     thresholds: dict[str, float]  # "SOURCE_tpr95" at a recall of 95 %, and with "/CLASS" where classes have their own

@@ -64,6 +64,27 @@ def score_images(detector: Detector, images: Tensor | Pixels, micro_batch: int, 
     return _array(scores)
 
 
+def asked_twice(detector: Detector, images: Tensor | Pixels, micro_batch: int) -> float | None:
+    """The largest difference of two scores of one image, in one batch that is asked twice.
+
+    Args:
+        detector: Any detector.
+        images: (N, C, H, W) in [0, 1]; the first batch of them is asked.
+        micro_batch: The batch shape.
+
+    Returns:
+        0 where the score is a function of the image; None of a detector that declares that it is random.
+    """
+    if detector.info.random:
+        return None
+
+    def twice(x: Tensor, rows: Tensor) -> Tensor:
+        return torch.stack([detector.score(x.clone()) for _ in (0, 1)], dim=1)
+
+    once, again = _in_batches(detector, twice, images[:micro_batch], micro_batch).T
+    return float((once - again).abs().double().max())
+
+
 def predict_classes(detector: Detector, images: Tensor | Pixels, micro_batch: int) -> NDArray[np.int64]:
     """(N,) classes that the classifier inside predicts; -1 without one. Arguments as in `score_images`."""
     logits = class_logits(detector, images, micro_batch)

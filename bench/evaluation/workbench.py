@@ -130,7 +130,7 @@ class Workbench:
         missed = threat.leaves_out(stage.detector.info, asked)
         notes = (*cell.meta.notes, *parts.notes, *self._copies.notes(planned, stage.detector, stage.images))
         found = {"notes": notes, "search": str(planned.ingredients.haste or ""), "leaves_out": missed}
-        found |= parts.absent(planned)
+        found |= {"asked_twice": clean.meta.asked_twice, **parts.absent(planned)}
         return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
 
     def share(self, planned: PlannedCell, part: Part, watch: Watcher, audited: Sequence[Share] = ()) -> Share:
@@ -211,7 +211,8 @@ class Workbench:
             return known
         members = {cell.meta.threat: cell for cell in parts.cells}
         cell = worst_cell(self._stage(planned, clean, watch), members, parts.notes)
-        return self._store.put(replace(cell, meta=cell.meta.model_copy(update=parts.absent(planned))))
+        found = {"asked_twice": clean.meta.asked_twice, **parts.absent(planned)}
+        return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
 
     def _needed(self, planned: PlannedCell, watch: Watcher) -> Parts:
         """The cells that a cell is made from, and why some of them cannot be had.

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.cards.network import RecordedSpec
-from bench.evaluation.gate import ACCURACY_TOLERANCE, AUROC_TOLERANCE
+from bench.evaluation.gate import ACCURACY_TOLERANCE, AUROC_TOLERANCE, REPEATED
 from bench.soundness.checklist import CHECKS
 from bench.soundness.comparisons import CHANCE, MOVES, STANDS
 from bench.soundness.verdicts import Finding, Verdict, graded, worst
 from bench.soundness.view import View, flat
 
-SAME, DIFFERENT = 1e-4, 1e-2
+SAME, DIFFERENT = 1e-4, REPEATED
 """Difference of two scores of one image, in IQRs: above the first WARN, above the second FAIL."""
 
 NO_GRADIENT = 0.05

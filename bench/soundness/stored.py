@@ -1,4 +1,4 @@
-"""The checks that stored cells answer without asking a detector: D2, D4 to D6, D10 to D14, D16, D17, D19, D20."""
+"""The checks that stored cells answer without asking a detector: D1, D2, D4 to D6, D10 to D14, D16, D17, D19, D20."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
@@ -89,11 +89,12 @@ def _role(name: str, cards: Cards) -> Role:
 
 
 def _of_cell(cell: Cell, cards: Cards) -> list[Finding]:
-    """What is about no side: D17 and D19."""
+    """What is about no side: D1, D17 and D19."""
     meta = cell.meta
+    repeated = [] if meta.asked_twice is None else [records.same_twice({"asked_twice": meta.asked_twice})]
     clean = meta.mean.clean_auroc if meta.mean is not None else None
     identity = records.identity(clean, meta.id_accuracy, recorded_for(meta, cards))
-    return [records.covers_the_defence(meta.leaves_out), identity]
+    return [*repeated, records.covers_the_defence(meta.leaves_out), identity]
 
 
 def _of_view(cell: Cell, view: View, role: Role) -> list[Finding]:
