@@ -7,10 +7,12 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.detectors.base import Detector
+from bench.errors import NotApplicableError
 from bench.threat_models import geometry
 from bench.threat_models.ascent import ball_of, climb
 from bench.threat_models.base import AttackResult, Budget, Context, Status, Threat, ThreatParams
 from bench.threat_models.costs import Case, Cost
+from bench.threat_models.each_class import EachClass, EachClassParams
 from bench.threat_models.gradient import Oracle
 from bench.threat_models.guides import nearest_guides
 from bench.threat_models.interpolation import on_the_way
@@ -39,6 +41,7 @@ class AdaptiveParams(ThreatParams):
         pairs: Directions that a step by differences tries forth and back.
         guides: Nearest ID images to whose sides the search sets out.
         points: Points on the way to each.
+        classes: Of a score that compares images with classes, each of so many is aimed at in turn.
     """
 
     steps: int = Field(default=20, ge=1, le=100_000)
@@ -47,6 +50,7 @@ class AdaptiveParams(ThreatParams):
     pairs: int = Field(default=8, ge=1, le=10_000)
     guides: int = Field(default=3, ge=1, le=1000)
     points: int = Field(default=4, ge=1, le=1000)
+    classes: int = Field(default=10, ge=1, le=1000)
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,9 @@ class Adaptive(Threat):
     The trial: a short ascent each by the objective, by the objective from the way to an in-distribution image, by a
     backward pass that goes straight through what has no gradient, by gradients averaged over a neighbourhood, by
     differences of scores, and by two undefended scores of the same network's logits; of a random detector also by fresh
-    noise. The score itself judges every iterate. An image that something lifts clearly higher than the plain objective
-    did goes on with that from its best point; for the others `PGD` spends its steps better, and a suite has it too.
+    noise, and of a class-conditional score towards every class in turn (`EachClass`). The score itself judges every
+    iterate. An image that something lifts clearly higher than the plain objective did goes on with that from its best
+    point; for the others `PGD` spends its steps better, and a suite has it too.
 
     Each image decides by itself, so that its result does not depend on the others.
     """
@@ -85,8 +90,12 @@ class Adaptive(Threat):
         once, each = Cost(0, 1 + p.guides * p.points), _PASSES
         steps = [(1, 0), (1, 0), (1, 1), (p.draws, 1), (GUIDES, 2 * (p.pairs + GUIDES) + 1), (1, 1), (1, 1)]
         trial = Cost(sum(g for g, _ in steps) * p.steps, sum(q * p.steps + each for _, q in steps))
+        towards = EachClass(EachClassParams(steps=p.steps, classes=p.classes)).cost(case)
         gradients, queries = (p.longer * p.steps * max(way[i] for way in steps) for i in (0, 1))
-        return Cost(once.gradients + trial.gradients + gradients, once.queries + trial.queries + queries + each)
+        return Cost(
+            once.gradients + trial.gradients + towards.gradients + gradients,
+            once.queries + trial.queries + towards.queries + queries + each,
+        )
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """Every image by every way, then each by its best one."""
@@ -97,6 +106,9 @@ class Adaptive(Threat):
 
 _CLEARLY = 0.02
 """By what share of the plain ascent's gain another way has to be better, before more is spent on it."""
+
+_NEAREST = 3
+"""Classes, those with the largest scores of their own, that the second round aims at."""
 
 _PASSES = 3
 """Queries of an ascent beside its steps: the clean image, the start, and the last iterate."""
@@ -109,8 +121,8 @@ class _Search:
         self.params, self.detector, self.x, self.ids = params, detector, x, ids
         self.budget, self.context = budget, context
         self.norm, self.eps = ball_of(budget)
-        self.count = len(self._ways(torch.arange(len(x), device=x.device)))
-        self.tracker = Tracker(x, moments=2 * self.count + 2, context=context)
+        self.count = len(self._ways(torch.arange(len(x), device=x.device)))  # of ways; one more goes by classes
+        self.tracker = Tracker(x, moments=2 * self.count + 4, context=context)
         self.moment = 1
         self.flat = torch.zeros(len(x), dtype=torch.bool, device=x.device)  # nothing but zero gradients, by some way
 
@@ -121,13 +133,14 @@ class _Search:
         clean = tracker.score.clone()
         everyone = torch.arange(len(self.x), device=self.x.device)
         starts = self._towards_guides(oracle)
-        reached = clean.new_full((self.count, len(self.x)), -torch.inf)
+        reached = clean.new_full((self.count + 1, len(self.x)), -torch.inf)
         for number in range(self.count):
             left = everyone[~tracker.beyond()]
             way = self._ways(left)[number]
             begin = starts[left] if way.from_guides else self.x[left]
             reached[number, left] = self._climb(way, left, begin, self.params.steps)
             tracker.report((number + 1) / (2 * self.count))
+        reached[self.count] = self._by_class(everyone[~tracker.beyond()], self.params.steps, self.params.classes)
         best = reached.argmax(dim=0)
         gain = reached.gather(0, best[None]).squeeze(0) - reached[0]
         needed = _CLEARLY * (reached[0] - clean).nan_to_num(0.0, 0.0, 0.0).abs()
@@ -137,6 +150,8 @@ class _Search:
             way = self._ways(rows)[number]
             self._climb(way, rows, tracker.images[rows], self.params.longer * self.params.steps)
             tracker.report(0.5 + (number + 1) / (2 * self.count))
+        rows = everyone[(chosen == self.count) & ~tracker.beyond()]
+        self._by_class(rows, self.params.longer * self.params.steps, min(_NEAREST, self.params.classes))
         unmoved = self.flat & (tracker.score <= clean)
         tracker.flat.copy_(torch.where(unmoved, tracker.gradients, 0))
         tracker.report(1.0)
@@ -160,6 +175,21 @@ class _Search:
         ]
         return [*ways, _Way(FreshNoise(*of))] if self.context.draws else ways
 
+    def _by_class(self, rows: Tensor, steps: int, classes: int) -> Tensor:
+        """(N,) the best signed score that an ascent towards each class found, -inf where none was made."""
+        self.moment += 1
+        reached = self.tracker.score.new_full((len(self.x),), -torch.inf)
+        if len(rows) == 0 or self.context.draws or not self.detector.info.differentiable:
+            return reached
+        try:
+            found = EachClass(EachClassParams(steps=steps, classes=classes)).attack(
+                self.detector, self.x[rows], ids=self.ids[rows], budget=self.budget, context=self.context.at(rows)
+            )  # fmt: skip
+        except NotApplicableError:  # its score is of no single class
+            return reached
+        reached[rows] = self._noted(found, rows)
+        return reached
+
     def _climb(self, way: _Way, rows: Tensor, start: Tensor, steps: int) -> Tensor:
         """(rows,) the best signed score that a way found; everything it found is noted."""
         self.moment += 1
@@ -173,10 +203,16 @@ class _Search:
             self.detector, self.x[rows], ids=self.ids[rows], budget=self.budget, context=context, rule=rule,
             restarts=1, objective=way.surrogate,
         )  # fmt: skip
+        gradients, queries = way.surrogate.gradients, way.surrogate.queries
+        spent = {"gradients": found.gradients * gradients, "queries": found.queries + found.gradients * queries}
+        return self._noted(replace(found, **spent), rows)
+
+    def _noted(self, found: AttackResult, rows: Tensor) -> Tensor:
+        """Keep what an attack on these images found; (rows,) its signed scores."""
         signed = (self.context.sign * found.score_trace[:, -1]).nan_to_num(nan=-torch.inf)
         tracker = self.tracker
-        tracker.gradients[rows] += found.gradients * way.surrogate.gradients
-        tracker.queries[rows] += found.queries + found.gradients * way.surrogate.queries
+        tracker.gradients[rows] += found.gradients
+        tracker.queries[rows] += found.queries
         tracker.non_finite[rows] += torch.tensor([status is Status.NON_FINITE for status in found.status]).to(rows)
         self.flat[rows] |= torch.tensor([status is Status.NO_GRADIENT for status in found.status]).to(rows.device)
         tracker.offer(rows, signed, signed, found.images, found.last_images)

@@ -220,3 +220,21 @@ def test_a_detector_that_cannot_be_run_straight_through_is_attacked_by_the_other
             return 2 * s.detach() - s
 
     assert float(risen(Touchy(), attack(Touchy())).min()) > 0.93
+
+
+def test_every_class_of_a_class_conditional_score_is_aimed_at():
+    class Hills(Masked):  # the second hill is higher; the gradient leads up the nearest one alone
+        def class_scores(self, x):
+            near = torch.tensor([0.5, 0.62])
+            tops = torch.tensor([0.0, 1.0])
+            return tops - 400 * (x.flatten(1).mean(dim=1, keepdim=True) - near).square()
+
+        def score(self, x, *, noise=None):
+            scores = self.class_scores(x)
+            nearest = (scores - torch.tensor([0.0, 1.0])).argmax(dim=1, keepdim=True)
+            return scores.gather(1, nearest).squeeze(1)
+
+    found = attack(Hills())
+    assert float(found.score_trace[:, -1].min()) > 0.9
+    cost = Adaptive().cost(Case(side=Side.EVADE, shape=SHAPE, classes=2, images=3))
+    assert float(found.gradients.max()) <= cost.gradients
