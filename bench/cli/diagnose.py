@@ -30,6 +30,7 @@ EXAMPLES = (
     "bench diagnose --detector msp --threat pgd-l2 --eps 1",
     "bench diagnose --detector gat --threat pgd-linf --eps 8/255 --limit 100 --json gat.json",
     "bench diagnose --detector odin --threat pgd-l2 --eps 1 --side both",
+    "bench diagnose --detector gat --threat auto-l2 --eps 1 --limit 100",
     "bench diagnose --controls",
 )
 
@@ -118,7 +119,7 @@ def _planned(request: RunRequest, cards: "Catalog") -> "PlannedCell":
         side=request.side, overrides=request.overrides(),
         early_stop=request.early_stop, data_dir=request.data_dir, sets=request.sets(),
     )  # fmt: skip
-    attacks = [cell for cell in cells if cell.clean is not None]
+    attacks = [cell for cell in cells if cell.threat.name == request.threat[0] and cell.clean is not None]
     if len(attacks) > 1:
         radii = ", ".join(f"{cell.ingredients.eps:g}" for cell in attacks)
         raise UsageError(f"there are {len(attacks)} radii ({radii}); `bench diagnose` is about one: give one --eps.")
@@ -142,10 +143,12 @@ def _diagnosed_in(
     from bench.evaluation.workbench import Workbench
     from bench.soundness.diagnose import diagnose
     from bench.soundness.files import write_verdicts
+    from bench.soundness.suites import as_one_attack
 
     device = resolve_device(request.device)
-    needed = [cell for cell in (planned.clean, planned) if cell is not None]
+    needed = [cell for cell in (planned.clean, *planned.needs, planned) if cell is not None]
     missing = [cell for cell in needed if store.meta(cell.key) is None]
+    keys: dict[str, str] = {}
     with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
         for outcome in run_plan(
             needed,
@@ -157,13 +160,19 @@ def _diagnosed_in(
             fitting=progress.fitting,
         ):
             progress.finished(outcome)
-            if isinstance(outcome, CellFailure):
+            if not isinstance(outcome, CellFailure):
+                keys[outcome.planned.key] = outcome.meta.key
+            elif outcome.planned.key == planned.key or not planned.needs:
                 raise outcome.error
-    cell = store.get(planned.key)
+    cell = store.get(keys.get(planned.key, planned.key))
     if cell is None:
         raise UsageError(f"the cell is gone from '{store.name}'; does something else clear it?")
+    asked = cell.meta
+    if planned.threat.members:
+        parts = {key: part for key, stored in keys.items() if (part := store.get(stored)) is not None}
+        planned, cell = as_one_attack(planned, cell, parts)
     bench = Workbench(cards, store, device=device, data_dir=request.data_dir)
-    others = _others(store, cell.meta)
+    others = _others(store, asked)
     said: set[str] = set()
 
     def tell(check: str, share: float) -> None:
@@ -173,7 +182,7 @@ def _diagnosed_in(
 
     diagnosis = diagnose(planned, cell, others, bench, cards, device=device, tell=tell)
     write_verdicts(store.root, diagnosis.verdicts, notice)
-    return cell.meta, diagnosis
+    return asked, diagnosis
 
 
 def _others(store: "Store", meta: "CellMeta") -> "list[Any]":

@@ -80,6 +80,7 @@ def check_diagnosable(threat: ThreatCard, side: Side | None) -> None:
     Raises:
         UsageError: The side is not one of a score, or the threat has no ball, or one that the checks do not attack in,
             or is made of several.
+        UsageError: The side is not one of a score, or the threat has no ball.
     """
     side = threat.sides[0] if side is None else side
     if threat.name == CLEAN:
@@ -94,6 +95,7 @@ def check_diagnosable(threat: ThreatCard, side: Side | None) -> None:
             f"the checks attack in l2 or linf themselves, and '{threat.name}' works in {threat.norm}; choose one such "
             "as pgd-l2."
         )
+        return
     if role_of(threat) not in (Role.ITERATED, Role.ONE_STEP):
         raise UsageError(
             f"the checks are about attacks with gradients inside a ball, and '{threat.name}' is none; choose one such "
@@ -102,7 +104,9 @@ def check_diagnosable(threat: ThreatCard, side: Side | None) -> None:
 
 
 def is_diagnosable(threat: ThreatCard, side: Side | None) -> bool:
-    """Whether the checks are about such attacks; arguments as in `check_diagnosable`."""
+    """Whether the checks are about such an attack, and it is a single one; arguments as in `check_diagnosable`."""
+    if threat.members:
+        return False
     try:
         check_diagnosable(threat, side)
     except UsageError:

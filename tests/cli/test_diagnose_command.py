@@ -158,7 +158,7 @@ def test_controls_are_printed_with_what_they_must_trip_and_written_as_json(works
         (["--detector", "dark"], "give one --eps"),
         (["--detector", "dark", "--threat", "clean"], "attacks nothing"),
         (["--detector", "dark", "--eps", 1, "--threat", "noise-l2"], "with gradients"),
-        (["--detector", "dark", "--eps", 1, "--threat", "auto-l2"], "worst of several"),
+        (["--detector", "dark", "--eps", 1, "--threat", "auto-l2", "--side", "between"], "side"),
         (["--detector", "dark", "--eps", 1, "--side", "fool"], "side"),
         (["--detector", "nobody", "--eps", 1], "unknown detector"),
         (["--controls", "--detector", "dark"], "leave --detector out"),
@@ -174,3 +174,22 @@ def test_a_wrong_request_ends_with_code_2_and_one_sentence(workspace, arguments,
 def test_help_ends_in_examples(workspace):
     result = bench("diagnose", "--help")
     assert "bench diagnose --controls" in result.stdout
+
+
+def test_a_worst_case_is_checked_as_one_attack_and_its_verdicts_are_kept_under_its_own_key(workspace):
+    (workspace / "threat_models/both.yaml").parent.mkdir(exist_ok=True)
+    card = {
+        "name": "both", "summary": "two attacks.", "norm": "l2", "eps": [0.3], "knowledge": "gradients",
+        "sides": ["evade"], "members": {"evade": ["pgd-l2", "noise-l2"]},
+    }  # fmt: skip
+    (workspace / "threat_models/both.yaml").write_text(json.dumps(card))
+    file = workspace / "checks.json"
+    result = diagnose(workspace, "--detector", "dark", "--eps", 0.3, "--threat", "both", "--json", file)
+    assert result.exit_code == 0, result.output
+    content = json.loads(file.read_text())
+    assert content["threat"] == "both"
+    asked = {finding["check"] for finding in content["findings"] if finding["verdict"] != "SKIPPED"}
+    assert {"D1", "D2", "D3", "D4", "D6", "D9", "D20"} <= asked
+    assert "evade: on" in result.stdout and "stands" in result.stdout
+    assert content["standing"][0]["excess"] == pytest.approx(0.0, abs=0.01)
+    assert content["cell"] in {path.stem for path in (workspace / "runs/verdicts").rglob("*.json")}
