@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bench.cards.threat import Side
+from bench.cards.threat import Goal, Loss, Side
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice, say
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.places import OutOption, written_store
@@ -30,6 +30,7 @@ EXAMPLES = (
     "bench diagnose --detector msp --threat pgd-l2 --eps 1",
     "bench diagnose --detector gat --threat pgd-linf --eps 8/255 --limit 100 --json gat.json",
     "bench diagnose --detector odin --threat pgd-l2 --eps 1 --side both",
+    "bench diagnose --detector msp --threat pgd-l2 --eps 1 --side fool",
     "bench diagnose --detector gat --threat auto-l2 --eps 1 --limit 100",
     "bench diagnose --controls",
 )
@@ -46,7 +47,11 @@ def command(
     track: Annotated[str | None, typer.Option(help="One track; digits where none is named.")] = None,
     ood: OodOption = None,
     without: WithoutOption = None,
-    side: Annotated[Side | None, typer.Option(help="evade (the default), alarm or both: each side by itself.")] = None,
+    side: Annotated[
+        Side | None, typer.Option(help="evade (the default), alarm, both (each by itself), or fool.")
+    ] = None,
+    goal: Annotated[Goal | None, typer.Option(help="What side 'fool' has to reach; misclassify unless given.")] = None,
+    loss: Annotated[Loss | None, typer.Option(help="What directs gradients on side 'fool'; as in `bench run`.")] = None,
     limit: Annotated[int | None, typer.Option(help="The most images of each set; else the track's own limit.")] = None,
     micro_batch: Annotated[
         int | None, typer.Option(help="Images a pass, padded to it; else the detector card's, or by the images' size.")
@@ -79,7 +84,7 @@ def command(
         "detector": comma_separated([detector]) if detector else None,
         "threat": comma_separated([threat]) if threat else None, "eps": [eps] if eps else None,
         "track": comma_separated([track]) if track else None, "ood": set_names(ood), "without": set_names(without),
-        "side": side, "limit": limit, "micro_batch": micro_batch,
+        "side": side, "goal": goal, "loss": loss, "limit": limit, "micro_batch": micro_batch,
         "seed": seed, "restarts": restarts, "steps": steps, "step_size": step_size,
         "early_stop": early_stop,
     }  # fmt: skip
@@ -116,7 +121,7 @@ def _planned(request: RunRequest, cards: "Catalog") -> "PlannedCell":
     cells = plan(
         cards, request.detector, request.threat, request.eps or None, request.track,
         seed=request.seed, limit=request.limit, micro_batch=request.micro_batch,
-        side=request.side, overrides=request.overrides(),
+        side=request.side, goal=request.goal, loss=request.loss, overrides=request.overrides(),
         early_stop=request.early_stop, data_dir=request.data_dir, sets=request.sets(),
     )  # fmt: skip
     attacks = [cell for cell in cells if cell.threat.name == request.threat[0] and cell.clean is not None]
@@ -204,8 +209,7 @@ def _print_checklist(planned: "PlannedCell", meta: "CellMeta", diagnosis: "Diagn
     if not out.is_terminal:
         out.width = max(out.width, _WIDTH)
     findings = diagnosis.verdicts.findings
-    out.print(f"{planned.label}, side {meta.side}: AUROC {numbers.clean_auroc(meta.mean)} clean, "
-              f"{numbers.attacked_auroc(meta.mean)} attacked", soft_wrap=True)  # fmt: skip
+    out.print(f"{planned.label}, side {meta.side}: {_figures(meta)}", soft_wrap=True)
     table = Table("check", "verdict", "what was found", "what to try next", show_lines=False, pad_edge=False)
     for finding in findings:
         side = f" ({finding.side})" if finding.side is not None and meta.side is Side.BOTH else ""
@@ -222,6 +226,18 @@ def _print_checklist(planned: "PlannedCell", meta: "CellMeta", diagnosis: "Diagn
         f"{counts}; extra runs on up to {diagnosis.images} images a set: {times:.1f} times the cell's gradients and "
         f"scores, {numbers.seconds(diagnosis.seconds)} s (the cell: {numbers.seconds(meta.seconds)} s)",
         soft_wrap=True,
+    )
+
+
+def _figures(meta: "CellMeta") -> str:
+    from bench.report import numbers
+
+    if meta.fool is None:
+        return f"AUROC {numbers.clean_auroc(meta.mean)} clean, {numbers.attacked_auroc(meta.mean)} attacked"
+    at = meta.fool.curve[-1]
+    return (
+        f"of {meta.fool.attacked} images that are classified rightly, {numbers.share(at.misclassified)} misclassified, "
+        f"{numbers.share(at.undetected)} of them undetected"
     )
 
 

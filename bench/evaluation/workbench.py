@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -129,8 +130,9 @@ class Workbench:
         asked = Context(side, goal=goal, loss=loss)
         missed = threat.leaves_out(stage.detector.info, asked)
         notes = (*cell.meta.notes, *parts.notes, *self._copies.notes(planned, stage.detector, stage.images))
-        found = {"notes": notes, "search": str(planned.ingredients.haste or ""), "leaves_out": missed}
-        found |= {"asked_twice": clean.meta.asked_twice, **parts.absent(planned)}
+        found: dict[str, Any] = {"notes": notes, "search": str(planned.ingredients.haste or ""), "leaves_out": missed}
+        found |= parts.absent(planned)
+        found["asked_twice"] = clean.meta.asked_twice
         return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
 
     def share(self, planned: PlannedCell, part: Part, watch: Watcher, audited: Sequence[Share] = ()) -> Share:

@@ -53,7 +53,7 @@ def noise_does_not_win(view: View, noise: BySet) -> Finding:
     verdict = Verdict.WARN if share > LUCKY + _ROUNDING else Verdict.PASS
     if beaten > BEATEN + _ROUNDING:
         verdict = Verdict.FAIL
-    found = f"random points reach AUROC {view.auroc(noise):.3f}, the attack {view.auroc():.3f}; {lowered(view, noise)}."
+    found = _both("random points reach", view, noise)
     figures = {"auroc": view.auroc(), "noise_auroc": view.auroc(noise), "share_noise_gains_more": share}
     return CHECKS["D4"].finding(verdict, found, side=view.side, figures=figures)
 
@@ -97,7 +97,7 @@ def converged_in_steps(view: View, doubled: BySet | None, late: float | None) ->
         fall = -view.compare(doubled).difference
         verdicts.append(graded(fall, warn=STANDS + _ROUNDING, fail=MOVES + _ROUNDING))
         figures["fall_with_twice_the_steps"] = fall
-        words.append(f"twice the steps bring the AUROC from {view.auroc():.3f} to {view.auroc(doubled):.3f}")
+        words.append(f"twice the steps bring the {view.unit} from {view.auroc():.3f} to {view.auroc(doubled):.3f}")
     if late is not None:
         verdicts.append(Verdict.WARN if late > LATE_RISE else Verdict.PASS)
         figures["late_rise"] = late
@@ -138,7 +138,7 @@ def converged_in_restarts(view: View, more: BySet) -> Finding:
     """
     both = view.best(view.attacked, more)
     fall = -view.compare(both).difference
-    found = f"five times the restarts bring the AUROC from {view.auroc():.3f} to {view.auroc(both):.3f}."
+    found = f"five times the restarts bring the {view.unit} from {view.auroc():.3f} to {view.auroc(both):.3f}."
     verdict = graded(fall, warn=STANDS + _ROUNDING, fail=MOVES + _ROUNDING)
     return CHECKS["D7"].finding(verdict, found, side=view.side, figures={"fall_with_five_times_the_restarts": fall})
 
@@ -160,7 +160,7 @@ def step_size_is_right(view: View, others: Mapping[float, BySet], *, chosen: flo
         found = f"all steps together are {path:.3g} eps long, and {CROSSING:g} are needed to cross the ball."
         return CHECKS["D8"].finding(Verdict.FAIL, found, side=view.side, figures=figures)
     if fall > BEATEN + _ROUNDING:
-        found = f"step size {best:.3g} eps brings the AUROC from {view.auroc():.3f} to {view.auroc() - fall:.3f}."
+        found = f"step size {best:.3g} eps brings the {view.unit} from {view.auroc():.3f} to {view.auroc() - fall:.3f}."
         return CHECKS["D8"].finding(Verdict.FAIL, found, side=view.side, figures=figures)
     found = f"step size {chosen:.3g} eps is within {fall:.3f} of the best of {len(others) + 1} sizes."
     return CHECKS["D8"].finding(Verdict.PASS, found, side=view.side, figures=figures)
@@ -176,7 +176,7 @@ def unbounded_succeeds(view: View, boundless: BySet, copied: BySet | None) -> Fi
     """
     auroc = view.auroc(boundless)
     figures = {"unbounded_auroc": auroc}
-    found = f"in the whole box the attack brings the AUROC to {auroc:.3f}"
+    found = f"in the whole box the attack brings the {view.unit} to {auroc:.3f}"
     fails = auroc > CHANCE + _ROUNDING
     if copied is not None:
         figures["interpolated_auroc"] = view.auroc(copied)
@@ -196,7 +196,7 @@ def iterating_helps(view: View, one_step: BySet) -> Finding:
     ahead = view.compare(one_step)
     figures = {"auroc": view.auroc(), "one_step_auroc": view.auroc(one_step)}
     verdict = Verdict.FAIL if -ahead.difference > view.error(ahead) else Verdict.PASS
-    found = f"one step brings the AUROC to {view.auroc(one_step):.3f}, the attack to {view.auroc():.3f}."
+    found = f"one step brings the {view.unit} to {view.auroc(one_step):.3f}, the attack to {view.auroc():.3f}."
     return CHECKS["D10"].finding(verdict, found, side=view.side, figures=figures)
 
 
@@ -212,7 +212,7 @@ def black_box_does_not_win(view: View, black: BySet, *, name: str) -> Finding:
     verdict = Verdict.WARN if share > BLACK_SHARE + _ROUNDING else Verdict.PASS
     if beaten > BEATEN + _ROUNDING:
         verdict = Verdict.FAIL
-    found = f"{name} reaches AUROC {view.auroc(black):.3f}, the attack {view.auroc():.3f}; {lowered(view, black)}."
+    found = _both(f"{name} reaches", view, black)
     figures = {"auroc": view.auroc(), "black_box_auroc": view.auroc(black), "share_black_box_gains_more": share}
     return CHECKS["D11"].finding(verdict, found, side=view.side, figures=figures)
 
@@ -227,10 +227,7 @@ def transfer_does_not_win(view: View, transferred: BySet, *, name: str) -> Findi
     """
     beaten = -view.compare(transferred).difference
     verdict = Verdict.FAIL if beaten > BEATEN + _ROUNDING else Verdict.PASS
-    found = (
-        f"images crafted on {name} bring the AUROC to {view.auroc(transferred):.3f}, its own to {view.auroc():.3f}; "
-        f"{lowered(view, transferred)}."
-    )
+    found = _both(f"images crafted on {name} reach", view, transferred)
     figures = {"auroc": view.auroc(), "transferred_auroc": view.auroc(transferred)}
     return CHECKS["D12"].finding(verdict, found, side=view.side, figures=figures)
 
@@ -244,13 +241,18 @@ def repair_does_not_win(view: View, repaired: BySet) -> Finding:
     """
     both = view.best(view.attacked, repaired)
     fall, share = -view.compare(both).difference, view.better(repaired)
-    found = f"repairs reach AUROC {view.auroc(repaired):.3f}, the attack {view.auroc():.3f}; {lowered(view, repaired)}."
+    found = _both("repairs reach", view, repaired)
     figures = {
         "auroc": view.auroc(), "repaired_auroc": view.auroc(repaired), "lowest_auroc": view.auroc(both),
         "share_repair_gains_more": share,
     }  # fmt: skip
     verdict = Verdict.FAIL if fall > BEATEN + _ROUNDING else Verdict.PASS
     return CHECKS["D20"].finding(verdict, found, side=view.side, figures=figures)
+
+
+def _both(other: str, view: View, scores: BySet) -> str:
+    """What another attack reaches beside the cell's, in a sentence."""
+    return f"{other} {view.unit} {view.auroc(scores):.3f}, the attack {view.auroc():.3f}; {lowered(view, scores)}."
 
 
 def lowered(view: View, scores: BySet) -> str:

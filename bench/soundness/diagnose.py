@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.threat import Norm, Side, ThreatCard
+from bench.cards.threat import Goal, Side, ThreatCard
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, UsageError
@@ -22,10 +23,11 @@ from bench.evaluation.stage import Stage
 from bench.evaluation.workbench import Workbench
 from bench.soundness import probes, records
 from bench.soundness.checklist import CHECKS
+from bench.soundness.fooling import FoolLab, fool_views
 from bench.soundness.lab import Allowance, Lab, cell_cost
 from bench.soundness.runs import BLACK_QUERIES, Rivals, Run, Runs, as_tensor
 from bench.soundness.standing import Standing, settled, standing_of
-from bench.soundness.stored import Role, late_rise, role_of, stored_checks
+from bench.soundness.stored import Role, late_rise, of_cell, role_of, stored_checks
 from bench.soundness.verdicts import Finding, Verdicts, one_each
 from bench.soundness.view import TEST, View, attacked_rows, split, views
 from bench.threat_models.base import Threat
@@ -81,12 +83,13 @@ def check_diagnosable(threat: ThreatCard, side: Side | None) -> None:
         UsageError: The side is not one of a score, or the threat has no ball, or one that the checks do not attack in,
             or is made of several.
         UsageError: The side is not one of a score, or the threat has no ball.
+        UsageError: Nothing is attacked on the side, or the threat has no ball.
     """
     side = threat.sides[0] if side is None else side
     if threat.name == CLEAN:
         raise UsageError("'clean' attacks nothing; name a threat with gradients, such as pgd-l2.")
-    if side not in (Side.EVADE, Side.ALARM, Side.BOTH):
-        raise UsageError(f"the checks are about attacks on the score, not side '{side}'; give --side evade or alarm.")
+    if side is Side.BETWEEN:
+        raise UsageError(f"side '{side}' attacks nothing; give --side evade, alarm, both or fool.")
     if threat.members:
         members = ", ".join(threat.members.get(side, ()))
         raise UsageError(f"'{threat.name}' is the worst of several attacks; diagnose one of them: {members}.")
@@ -104,8 +107,8 @@ def check_diagnosable(threat: ThreatCard, side: Side | None) -> None:
 
 
 def is_diagnosable(threat: ThreatCard, side: Side | None) -> bool:
-    """Whether the checks are about such an attack, and it is a single one; arguments as in `check_diagnosable`."""
-    if threat.members:
+    """Whether it is a single attack on the score that the checks are about; arguments as in `check_diagnosable`."""
+    if threat.members or side is Side.FOOL:
         return False
     try:
         check_diagnosable(threat, side)
@@ -145,9 +148,12 @@ def diagnose(
     threat = workbench.threat(planned)
     cost = cell_cost(cell)
     allowance = Allowance(TIMES * cost)
-    sides = [(view, _rivals(planned, workbench, catalog, device)) for view in views(cell)]
+    fools = planned.ingredients.side is Side.FOOL
+    attacked: Sequence[View] = fool_views(cell, stage, threat) if fools else views(cell)
+    sides = [(view, _rivals(planned, workbench, catalog, device)) for view in attacked]
     images = _images(cell, stage, threat, sides)
-    found, standings = list(stored_checks([cell, *others], catalog)[cell.meta.key].findings), []
+    stored = [] if fools else stored_checks([cell, *others], catalog)[cell.meta.key].findings
+    found, standings = [*stored, *(of_cell(cell, catalog) if fools else ())], []
     for number, (view, rivals) in enumerate(sides):
         runs = _runs(cell, view, stage, threat, rivals, allowance, images)
         if number == 0:
@@ -168,7 +174,8 @@ def _runs(
     cell: Cell, view: View, stage: Stage, threat: Threat, rivals: Rivals, allowance: Allowance, images: int
 ) -> Runs:
     rows = attacked_rows(cell, view)
-    lab = Lab(stage, threat, view.sample(images), allowance)
+    fools = view.side is Side.FOOL
+    lab = (FoolLab if fools else Lab)(stage, threat, view.sample(images), allowance)
     norms = cell.samples["norm"].to_numpy(np.float64)[rows]
     kept = _kept(cell, attacked_rows(cell, lab.view)) if not cell.meta.early_stop else None
 
@@ -178,7 +185,7 @@ def _runs(
         return records.feasible(view, norms, cell.meta.eps, images=mine, rounded=rounded)
 
     return Runs(
-        lab, cell, rivals, late=late_rise(cell, view, rows), feasible=feasible,
+        lab, cell, rivals, late=None if fools else late_rise(cell, view, rows), feasible=feasible,
         kept=None if kept is None else as_tensor(kept, lab),
     )  # fmt: skip
 
@@ -198,6 +205,12 @@ def _unasked(found: Sequence[Finding], view: View) -> list[Finding]:
         "D5": "no other radius of the same attack is stored; `bench run --eps` with several makes a curve.",
         "D15": "the random points of D4 were not asked for.",
     }
+    if view.side is Side.FOOL:
+        why |= {
+            "D13": "what an attack on decisions reports is judged anew from its images.",
+            "D14": "a decision has no ties.",
+            "D20": "it repairs the gradient of a score, and this attack is on decisions.",
+        }
     asked = {finding.check for finding in found if finding.side is view.side}
     return [CHECKS[check].skipped(reason, side=view.side) for check, reason in why.items() if check not in asked]
 
@@ -235,7 +248,12 @@ def _black_box(planned: PlannedCell, workbench: Workbench, catalog: Catalog) -> 
 
 
 def _elsewhere(planned: PlannedCell, catalog: Catalog, device: str) -> tuple[str, Callable[[], Detector]] | None:
-    """An undefended detector other than the cell's own, for images that are transferred."""
+    """An undefended detector other than the cell's own, for images that are transferred.
+
+    None where they would have to be accepted: by whose thresholds?
+    """
+    if planned.ingredients.goal is Goal.ACCEPT:
+        return None
     for name in ELSEWHERE:
         if name == planned.detector.name:
             continue

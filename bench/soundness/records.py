@@ -158,7 +158,7 @@ def feasible(
         before, after = rounded
         figures |= {"auroc": before, "rounded_auroc": after}
         undone = abs(after - before) > ROUNDED + _ROUNDING
-        words.insert(0 if undone else len(words), f"rounding to 8 bits makes AUROC {after:.3f} of {before:.3f}")
+        words.insert(0 if undone else len(words), f"rounding to 8 bits makes {view.unit} {after:.3f} of {before:.3f}")
         verdict = worst([verdict, Verdict.WARN if undone else Verdict.PASS])
     return CHECKS["D16"].finding(verdict, "; ".join(words) + ".", side=view.side, figures=figures)
 

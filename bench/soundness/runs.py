@@ -119,7 +119,8 @@ class Runs:
             yield Run("D12", self._one_restart_cost(), self._transfer)
         if self.rivals.black_box is not None:
             yield Run("D11", QUERY * BLACK_QUERIES, self._black_box)
-        yield Run("D20", self._repair_cost(Adaptive(_SHORT_REPAIR)), self._repair)
+        if self.lab.view.side is not Side.FOOL:
+            yield Run("D20", self._repair_cost(Adaptive(_SHORT_REPAIR)), self._repair)
         if steps is not None:
             yield Run("D6", 2.0 * self.each, self._steps)
         yield Run("D16", 0.0 if self.finished else self._one_restart_cost(), self._rounding)

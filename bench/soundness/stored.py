@@ -61,7 +61,7 @@ def stored_checks(cells: Iterable[Cell], cards: Cards) -> dict[str, Verdicts]:
         if not sides:
             continue
         others = [other for other in every if other is not cell and _same_images(other.meta, cell.meta)]
-        findings = [*_of_cell(cell, cards)]
+        findings = [*of_cell(cell, cards)]
         for view in sides:
             findings += _of_view(cell, view, roles[cell.meta.threat])
             if roles[cell.meta.threat] in (Role.ITERATED, Role.ONE_STEP):
@@ -88,7 +88,7 @@ def _role(name: str, cards: Cards) -> Role:
         return Role.NONE
 
 
-def _of_cell(cell: Cell, cards: Cards) -> list[Finding]:
+def of_cell(cell: Cell, cards: Cards) -> list[Finding]:
     """What is about no side: D1, D17 and D19."""
     meta = cell.meta
     repeated = [] if meta.asked_twice is None else [records.same_twice({"asked_twice": meta.asked_twice})]

@@ -11,7 +11,7 @@ from bench.soundness.stored import Role, role_of
 _OF_THE_SUITE = ("score", "last_score", "norm", "attacked_predicted")
 """Columns of the samples that say what came of all attacks together."""
 
-_FIGURES = ("key", "sets", "mean", "groups", "notes", "leaves_out", "seconds")
+_FIGURES = ("key", "sets", "mean", "groups", "fool", "notes", "leaves_out", "seconds")
 
 
 def as_one_attack(planned: PlannedCell, cell: Cell, members: Mapping[str, Cell]) -> tuple[PlannedCell, Cell]:

@@ -42,6 +42,11 @@ class View:
     iqr: float
 
     @property
+    def unit(self) -> str:
+        """What the figure is, in words."""
+        return "AUROC"
+
+    @property
     def sign(self) -> float:
         """+1 where the attacker raises scores, -1 where it lowers them."""
         return -1.0 if self.side is Side.ALARM else 1.0

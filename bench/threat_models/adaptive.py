@@ -204,8 +204,8 @@ class _Search:
             restarts=1, objective=way.surrogate,
         )  # fmt: skip
         gradients, queries = way.surrogate.gradients, way.surrogate.queries
-        spent = {"gradients": found.gradients * gradients, "queries": found.queries + found.gradients * queries}
-        return self._noted(replace(found, **spent), rows)
+        spent = found.gradients
+        return self._noted(replace(found, gradients=spent * gradients, queries=found.queries + spent * queries), rows)
 
     def _noted(self, found: AttackResult, rows: Tensor) -> Tensor:
         """Keep what an attack on these images found; (rows,) its signed scores."""

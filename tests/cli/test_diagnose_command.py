@@ -158,8 +158,8 @@ def test_controls_are_printed_with_what_they_must_trip_and_written_as_json(works
         (["--detector", "dark"], "give one --eps"),
         (["--detector", "dark", "--threat", "clean"], "attacks nothing"),
         (["--detector", "dark", "--eps", 1, "--threat", "noise-l2"], "with gradients"),
-        (["--detector", "dark", "--eps", 1, "--threat", "auto-l2", "--side", "between"], "side"),
-        (["--detector", "dark", "--eps", 1, "--side", "fool"], "side"),
+        (["--detector", "dark", "--eps", 1, "--threat", "boundary-l2", "--side", "fool"], "with gradients"),
+        (["--detector", "dark", "--eps", 1, "--side", "between"], "attacks nothing"),
         (["--detector", "nobody", "--eps", 1], "unknown detector"),
         (["--controls", "--detector", "dark"], "leave --detector out"),
     ],
@@ -193,3 +193,30 @@ def test_a_worst_case_is_checked_as_one_attack_and_its_verdicts_are_kept_under_i
     assert "evade: on" in result.stdout and "stands" in result.stdout
     assert content["standing"][0]["excess"] == pytest.approx(0.0, abs=0.01)
     assert content["cell"] in {path.stem for path in (workspace / "runs/verdicts").rglob("*.json")}
+
+
+def test_an_attack_on_decisions_is_checked_by_how_many_images_hold(workspace):
+    file = workspace / "checks.json"
+    run = (
+        "--detector",
+        "msp",
+        "--track",
+        "digits",
+        "--limit",
+        12,
+        "--threat",
+        "pgd-l2",
+        "--eps",
+        0.7,
+        "--side",
+        "fool",
+    )
+    options = ("--steps", 4, "--restarts", 1, "--workspace", workspace, "--out", workspace / "runs", "--device", "cpu")
+    result = bench("diagnose", *run, *options, "--json", file)
+    content = json.loads(file.read_text())
+    verdicts = {finding["check"]: finding["verdict"] for finding in content["findings"]}
+    assert result.exit_code == (1 if content["failed"] else 0), result.output
+    assert {verdicts[check] for check in ("D1", "D2", "D3", "D16", "D17")} == {"PASS"}
+    assert {verdicts[check] for check in ("D13", "D14", "D20")} == {"SKIPPED"}
+    assert "misclassified" in result.stdout and "share that holds" in result.stdout
+    assert "fool: on" in result.stdout

@@ -6,6 +6,7 @@ import pytest
 from bench.cards.threat import Side
 from bench.soundness import comparisons
 from bench.soundness.checklist import CHECKS
+from bench.soundness.fooling import FoolView
 from bench.soundness.standing import Standing, settled, standing_of
 from bench.soundness.verdicts import Verdict
 from bench.soundness.view import View
@@ -88,3 +89,24 @@ def test_repairs_fail_an_attack_where_both_together_lower_the_figure():
     assert "5.0% of the images gain more by it, most often those of near" in found.found
     assert comparisons.repair_does_not_win(seen, gained(0.5)).verdict is Verdict.PASS
     assert comparisons.repair_does_not_win(seen, gained(0.5)).advice == ""
+
+
+def fool_view(judges) -> FoolView:
+    clean = np.full(len(judges), -0.5)
+    return FoolView(
+        side=Side.FOOL, rows={"test": np.arange(len(judges))}, clean={"test": clean},
+        attacked={"test": np.array(judges)}, opponents=(), target=None, iqr=1.0,
+    )  # fmt: skip
+
+
+def test_on_side_fool_the_figure_is_the_share_of_images_that_hold():
+    seen = fool_view([0.2, -0.1, 0.0, 0.4])
+    assert seen.auroc() == seen.conservative_auroc() == 0.5
+    assert seen.unit == "share that holds"
+    other = {"test": np.array([-0.2, 0.1, 0.3, 0.4])}
+    fall = seen.compare(other)
+    assert fall.difference == pytest.approx(0.25 - 0.5)
+    assert fall.se == pytest.approx(np.std([1, -1, -1, 0]) / 2)
+    assert seen.error(fall) == 2 * fall.se
+    assert seen.error(seen.compare(seen.attacked)) == 0.75
+    assert standing_of(seen, {"other": other}).lowest == 0.0
