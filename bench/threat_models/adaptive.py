@@ -17,11 +17,12 @@ from bench.threat_models.gradient import Oracle
 from bench.threat_models.guides import nearest_guides
 from bench.threat_models.interpolation import on_the_way
 from bench.threat_models.pgd import PGDParams, step_sizes
-from bench.threat_models.stepping import ScheduledSteps
+from bench.threat_models.stepping import ByteSteps, ScheduledSteps
 from bench.threat_models.surrogates import (
     GUIDES,
     Differences,
     FreshNoise,
+    LowPass,
     Plain,
     Smoothed,
     Straight,
@@ -61,18 +62,21 @@ class _Way:
         surrogate: What directs.
         from_guides: It starts on the way to an ID image, in place of the clean image.
         first_step: Length of the first step, in units of eps.
+        bytes: Every iterate is an image of 8 bits a channel.
     """
 
     surrogate: Surrogate
     from_guides: bool = False
     first_step: float = 1.0
+    bytes: bool = False
 
 
 class Adaptive(Threat):
     """Repairs of a masked gradient, tried on every image; what repairs it is given more steps (Tramer et al. 2020).
 
     The trial: a short ascent each by the objective, by the objective from the way to an in-distribution image, by a
-    backward pass that goes straight through what has no gradient, by gradients averaged over a neighbourhood, by
+    backward pass that goes straight through what has no gradient, by the same from image of bytes to image of bytes and
+    without the fine part of the gradient, by gradients averaged over a neighbourhood, by
     differences of scores, and by two undefended scores of the same network's logits; of a random detector also by fresh
     noise, and of a class-conditional score towards every class in turn (`EachClass`). The score itself judges every
     iterate. An image that something lifts clearly higher than the plain objective did goes on with that from its best
@@ -88,7 +92,17 @@ class Adaptive(Threat):
         """The trial of every way, and the second round of the dearest one."""
         p = self.params
         once, each = Cost(0, 1 + p.guides * p.points), _PASSES
-        steps = [(1, 0), (1, 0), (1, 1), (p.draws, 1), (GUIDES, 2 * (p.pairs + GUIDES) + 1), (1, 1), (1, 1)]
+        steps = [
+            (1, 0),
+            (1, 0),
+            (1, 1),
+            (1, 1),
+            (1, 1),
+            (p.draws, 1),
+            (GUIDES, 2 * (p.pairs + GUIDES) + 1),
+            (1, 1),
+            (1, 1),
+        ]
         trial = Cost(sum(g for g, _ in steps) * p.steps, sum(q * p.steps + each for _, q in steps))
         towards = EachClass(EachClassParams(steps=p.steps, classes=p.classes)).cost(case)
         gradients, queries = (p.longer * p.steps * max(way[i] for way in steps) for i in (0, 1))
@@ -168,6 +182,8 @@ class _Search:
             _Way(Plain(*of), first_step=2.0),
             _Way(Plain(*of), from_guides=True, first_step=0.5),
             _Way(Straight(*of), first_step=2.0),
+            _Way(Straight(*of), first_step=2.0, bytes=True),
+            _Way(LowPass(*of), first_step=2.0),
             _Way(Smoothed(*of, draws=p.draws)),
             _Way(Differences(*of, pairs=p.pairs)),
             _Way(Undefended(*of), first_step=2.0),
@@ -197,7 +213,11 @@ class _Search:
             return self.x.new_zeros(0)
         schedule = step_sizes(PGDParams(steps=steps, step_size=way.first_step))
         reach = geometry.reach(self.x[rows], self.norm, self.eps)
-        rule = ScheduledSteps(self.norm, self.eps, tuple(reach * size for size in schedule), (0.75,))
+        sizes, momentum = tuple(reach * size for size in schedule), (0.75,)
+        rule = (
+            ByteSteps(self.norm, self.eps, sizes, momentum, self.x[rows])
+            if way.bytes else ScheduledSteps(self.norm, self.eps, sizes, momentum)
+        )  # fmt: skip
         context = replace(self.context.at(rows), earlier=start, onward=True)
         found = climb(
             self.detector, self.x[rows], ids=self.ids[rows], budget=self.budget, context=context, rule=rule,

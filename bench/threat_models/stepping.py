@@ -172,3 +172,32 @@ class ScheduledSteps(StepRule):
         secants = _SECANTS_EARLY if found.moment < _EARLY * self.steps - 1 else _SECANTS_LATE
         moved = geometry.project_step(ahead, rows.walls, self.norm, self.eps, secants=secants)
         geometry.choose(found.lost, rows.best, moved, out=rows.y)
+
+
+class ByteSteps(ScheduledSteps):
+    """`ScheduledSteps` from image of bytes to image of bytes: what a file of 8 bits a channel can hold.
+
+    Every iterate is rounded towards its centre, so that no norm grows; a pixel whose centre is no byte keeps the centre
+    where rounding would carry it away.
+
+    Args:
+        norm: The norm of ball and steps.
+        eps: Radius.
+        sizes: Length of every step in pixel units.
+        momentum: Share of the earlier steps' direction in the next one.
+        centers: (N, C, H, W) the attacked images, by the rows' samples.
+    """
+
+    def __init__(
+        self, norm: Norm, eps: float, sizes: tuple[float, ...], momentum: tuple[float, ...], centers: Tensor
+    ) -> None:
+        super().__init__(norm, eps, sizes, momentum)
+        self.centers = centers
+
+    def move(self, rows: Rows, found: Found) -> None:
+        """A step, projected and rounded."""
+        super().move(rows, found)
+        center, scaled = self.centers[rows.sample], rows.y * 255
+        rounded = torch.where(rows.y > center, scaled.floor(), scaled.ceil()) / 255
+        nearer = (rounded - center).abs() <= (rows.y - center).abs()
+        rows.y.copy_(torch.where(nearer, rounded, center))

@@ -137,6 +137,21 @@ class Straight(Surrogate):
 
 
 @dataclass(frozen=True)
+class LowPass(Straight):
+    """The same with the fine part of the gradient left out (Guo, Frank and Weinberger 2019).
+
+    What is added stays smooth, so that a gate which looks for roughness has nothing to close for.
+    """
+
+    def ahead(self, x: Tensor, rows: Tensor) -> Tensor:
+        """The gradient of `Straight`, averaged over blocks of which a quarter of the side makes one, and bilinear."""
+        size = x.shape[2:]
+        coarse = [max(1, min(side, max(_COARSEST, side // 4))) for side in size]
+        blocks = functional.adaptive_avg_pool2d(super().ahead(x, rows), coarse)
+        return functional.interpolate(blocks, size=size, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
 class Smoothed(Surrogate):
     """The mean gradient at points around the image (expectation over transformation: Athalye et al. 2018, section 4).
 

@@ -148,7 +148,7 @@ def test_a_sound_score_gets_no_second_round():
     found = attack(Masked())
     assert float(risen(Masked(), found).min()) > 0.99
     assert (
-        found.gradients.tolist() == [p.steps * (3 + p.draws + 3) + 2] * 3
+        found.gradients.tolist() == [p.steps * (5 + p.draws + 3) + 2] * 3
     )  # there are no logits: one gradient told so each time
 
 
@@ -238,3 +238,34 @@ def test_every_class_of_a_class_conditional_score_is_aimed_at():
     assert float(found.score_trace[:, -1].min()) > 0.9
     cost = Adaptive().cost(Case(side=Side.EVADE, shape=SHAPE, classes=2, images=3))
     assert float(found.gradients.max()) <= cost.gradients
+
+
+def test_a_gate_that_takes_images_of_bytes_alone_is_passed_by_such():
+    class Bytes(Masked):
+        def score(self, x, *, noise=None):
+            off = (x * 255 - torch.round(x * 255)).abs().flatten(1).amax(dim=1) > 1e-3
+            return self.plain(x) - 100.0 * off
+
+    clean = (X * 255).round() / 255
+    run = {"ids": IDS, "budget": BUDGET, "context": Context(Side.EVADE)}
+    assert float((PGD().run(Bytes(), clean, **run).images - clean).abs().max()) == 0.0
+    found = Adaptive().run(Bytes(), clean, **run)
+    assert float(((Masked().plain(found.images) - Masked().plain(clean)) / TOP).min()) > 0.9
+    assert torch.equal((found.images * 255).round() / 255, found.images)
+
+
+def test_a_gate_that_looks_for_roughness_is_passed_by_smooth_changes():
+    shape = (1, 16, 16)
+    weight = torch.linspace(-1, 1, 16).view(1, 1, 16).expand(shape) + 0.5 * torch.randn(
+        shape, generator=torch.Generator().manual_seed(0)
+    )
+    x = torch.full((2, *shape), 0.5)
+
+    class Smooth(Masked):
+        def score(self, x, *, noise=None):
+            rough = x.diff(dim=3).diff(dim=3).square().flatten(1).sum(dim=1)
+            return (x * weight).flatten(1).sum(dim=1) - 100.0 * (rough > 0.006)
+
+    run = {"ids": IDS[:2], "budget": Budget(Norm.L2, 0.5), "context": Context(Side.EVADE)}
+    plain, found = (threat.run(Smooth(), x, **run).score_trace[:, -1] for threat in (PGD(), Adaptive()))
+    assert float(found.min()) > float(plain.max()) + 0.2 * 0.5 * float(weight.norm())
