@@ -92,17 +92,7 @@ class Adaptive(Threat):
         """The trial of every way, and the second round of the dearest one."""
         p = self.params
         once, each = Cost(0, 1 + p.guides * p.points), _PASSES
-        steps = [
-            (1, 0),
-            (1, 0),
-            (1, 1),
-            (1, 1),
-            (1, 1),
-            (p.draws, 1),
-            (GUIDES, 2 * (p.pairs + GUIDES) + 1),
-            (1, 1),
-            (1, 1),
-        ]
+        steps = [(1, 0)] * 2 + [(1, 1)] * 5 + [(p.draws, 1), (GUIDES, 2 * (p.pairs + GUIDES) + 1)]
         trial = Cost(sum(g for g, _ in steps) * p.steps, sum(q * p.steps + each for _, q in steps))
         towards = EachClass(EachClassParams(steps=p.steps, classes=p.classes)).cost(case)
         gradients, queries = (p.longer * p.steps * max(way[i] for way in steps) for i in (0, 1))

@@ -36,7 +36,8 @@ LED = {
 
 SHORT = {
     "steps": 3, "restarts": 2, "points": 2, "nearest": 2, "drawn": 2, "queries": 12, "rounds": 2, "starts": 40,
-    "guides_per_image": 2, "max_iterations": 8, "binary_search_steps": 2, "probes": 4, "longer": 1, "draws": 2, "pairs": 2,
+    "guides_per_image": 2, "max_iterations": 8, "binary_search_steps": 2, "probes": 4,
+    "longer": 1, "draws": 2, "pairs": 2,
 }  # fmt: skip
 BUILT_IN = Catalog(None)
 THREATS = [BUILT_IN.threat(name) for name in BUILT_IN.names(Kind.THREAT)]

@@ -25,6 +25,8 @@ NEAR = 2e-3
 FEW = {
     "apgd-l1": {"steps": 30, "restarts": 2},
     "adaptive-l2": {"steps": 4, "longer": 2, "pairs": 2}, "adaptive-linf": {"steps": 3, "longer": 1, "draws": 2, "pairs": 1},
+    "adaptive-l2": {"steps": 4, "longer": 2, "pairs": 2},
+    "adaptive-linf": {"steps": 3, "longer": 1, "draws": 2, "pairs": 1},
     "apgd-l2": {"steps": 12, "restarts": 2}, "apgd-linf": {"steps": 7, "restarts": 3},
     "boundary-l2": {"steps": 40, "starts": 5}, "clean": {},
     "cw-l2": {"binary_search_steps": 3, "max_iterations": 25, "shrink_steps": 3},
