@@ -146,7 +146,7 @@ class LowPass(Straight):
     def ahead(self, x: Tensor, rows: Tensor) -> Tensor:
         """The gradient of `Straight`, averaged over blocks of which a quarter of the side makes one, and bilinear."""
         size = x.shape[2:]
-        coarse = [max(1, min(side, max(_COARSEST, side // 4))) for side in size]
+        coarse = (_blocks(size[0]), _blocks(size[1]))
         blocks = functional.adaptive_avg_pool2d(super().ahead(x, rows), coarse)
         return functional.interpolate(blocks, size=size, mode="bilinear", align_corners=False)
 
@@ -289,3 +289,8 @@ def _gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             return torch.zeros_like(x)
         (found,) = torch.autograd.grad(values.sum(), y, allow_unused=True)
     return torch.zeros_like(x) if found is None else found.contiguous()
+
+
+def _blocks(side: int) -> int:
+    """Into how many blocks a side is cut for a smooth gradient."""
+    return max(1, min(side, max(_COARSEST, side // 4)))

@@ -29,8 +29,6 @@ LED = {
     "matching-linf",
     "interpolation-l2",
     "interpolation-linf",
-    "adaptive-l2",
-    "adaptive-linf",
 }
 """The built-in threats on the score that are led by ID images."""
 
