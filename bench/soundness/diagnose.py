@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.cards.catalog import Catalog, Kind
-from bench.cards.threat import Norm, Side, ThreatCard
-from bench.cards.threat import Goal, Side, ThreatCard
+from bench.cards.threat import Goal, Norm, Side, ThreatCard
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.errors import BenchError, UsageError
@@ -80,26 +79,19 @@ def check_diagnosable(threat: ThreatCard, side: Side | None) -> None:
         side: The attacked side; None takes the threat's own.
 
     Raises:
-        UsageError: The side is not one of a score, or the threat has no ball, or one that the checks do not attack in,
-            or is made of several.
-        UsageError: The side is not one of a score, or the threat has no ball.
-        UsageError: Nothing is attacked on the side, or the threat has no ball.
+        UsageError: Nothing is attacked on the side, or the threat has no ball, or one that the checks do not attack in.
     """
     side = threat.sides[0] if side is None else side
     if threat.name == CLEAN:
         raise UsageError("'clean' attacks nothing; name a threat with gradients, such as pgd-l2.")
     if side is Side.BETWEEN:
         raise UsageError(f"side '{side}' attacks nothing; give --side evade, alarm, both or fool.")
-    if threat.members:
-        members = ", ".join(threat.members.get(side, ()))
-        raise UsageError(f"'{threat.name}' is the worst of several attacks; diagnose one of them: {members}.")
     if threat.norm in (Norm.L1, Norm.L0):
         raise UsageError(
             f"the checks attack in l2 or linf themselves, and '{threat.name}' works in {threat.norm}; choose one such "
             "as pgd-l2."
         )
-        return
-    if role_of(threat) not in (Role.ITERATED, Role.ONE_STEP):
+    if not threat.members and role_of(threat) not in (Role.ITERATED, Role.ONE_STEP):
         raise UsageError(
             f"the checks are about attacks with gradients inside a ball, and '{threat.name}' is none; choose one such "
             "as pgd-l2."

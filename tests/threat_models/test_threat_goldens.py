@@ -24,7 +24,6 @@ NEAR = 2e-3
 
 FEW = {
     "apgd-l1": {"steps": 30, "restarts": 2},
-    "adaptive-l2": {"steps": 4, "longer": 2, "pairs": 2}, "adaptive-linf": {"steps": 3, "longer": 1, "draws": 2, "pairs": 1},
     "adaptive-l2": {"steps": 4, "longer": 2, "pairs": 2},
     "adaptive-linf": {"steps": 3, "longer": 1, "draws": 2, "pairs": 1},
     "apgd-l2": {"steps": 12, "restarts": 2}, "apgd-linf": {"steps": 7, "restarts": 3},
