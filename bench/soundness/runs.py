@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.cards.threat import Norm, Side
+from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.evaluation.results import Cell
 from bench.soundness import comparisons, probes, records
