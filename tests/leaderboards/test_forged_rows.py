@@ -30,6 +30,8 @@ from test_row_tampering import with_figures
 from bench.cards.catalog import Catalog
 from bench.leaderboards.adversarials import Beaten, write_beaten
 from bench.leaderboards.arrays import pack
+from bench.leaderboards.claims import check_claims
+from bench.leaderboards.drawn import check_drawn
 from bench.leaderboards.record_files import _digest, record_bytes
 from bench.leaderboards.records import VerifiedRecord
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, read_row
@@ -570,3 +572,25 @@ def test_an_unverified_row_does_not_hide_the_verified_one_of_its_name(attested, 
     assert result.exit_code == 0 and "have the name of a verified one" in result.stderr
     put(own / "leaderboards/allowed_signers", "")  # who may verify elsewhere may do so here no more
     assert places(own) == {"bent": "1 re-attacked"}
+
+
+def test_weights_that_no_card_pins_and_that_are_others_now_make_history_of_their_row(fresh_world):
+    root = fresh_world()
+    card = root / "detectors/bent.yaml"
+    content = loads(card)
+    content["tracks"]["small"]["weights"][0]["sha256"] = None
+    card.write_text(json.dumps(content))
+    assert run_suite(root).exit_code == 0 and submit(root).exit_code == 0
+    assert "not verified" in board(root).stdout
+    weights = root / "detectors/weights/bent.safetensors"
+    weights.write_bytes(pack({"slope": np.full(16, 3.0, np.float32)}))
+    assert "1 row is not ranked" in board(root).stdout
+
+
+@pytest.mark.parametrize("rule", ["SURE", "DEVIATIONS"])
+def test_each_rule_of_drawn_images_finds_idle_attacks_by_itself(honest, monkeypatch, rule):
+    (path,) = rows(honest)
+    row = read_row(idle(path))
+    files = check_claims(row, path, Catalog(honest), None).files
+    monkeypatch.setattr(f"bench.leaderboards.drawn.{rule}", np.inf)
+    assert check_drawn(row, files, Catalog(honest), seed=1).problems
