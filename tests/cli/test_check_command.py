@@ -135,6 +135,17 @@ def test_a_cell_that_fails_is_missing_with_its_reason(guarded):
     assert "not finite" in " ".join(done.stdout.split())
 
 
+def test_a_track_of_which_nothing_can_be_read_any_more_is_3_with_the_reason(guarded):
+    track = yaml.safe_load((guarded / "datasets/toy.yaml").read_text())
+    change(guarded / "datasets/toy.yaml", test={**track["test"], "digest": "0" * 64})
+    done = check(guarded)
+    assert done.exit_code == 3, done.output
+    said = " ".join(done.stdout.split())
+    assert "dark x clean on toy is missing: track 'toy' has sets that cannot be used" in said
+    assert "dark x climb l2 4 on toy is missing: track 'toy' has sets that cannot be used" in said
+    assert said.endswith("2 cells: 2 missing.")
+
+
 def test_a_regression_beside_a_missing_cell_is_1(guarded):
     scored(guarded, "corner", guarded / "runs")
     bench("baseline", guarded / "runs", "--out", guarded / "base.json", "--workspace", guarded)

@@ -84,6 +84,13 @@ def test_a_norm_that_is_called_twice_is_not_folded():
     assert folded(network, IMAGES[:2]) == 1
 
 
+def test_pixels_of_several_channels_lie_beside_each_other_in_the_copy_and_in_no_other():
+    detector = made()
+    found = search_copy(detector, IMAGES, BF16)
+    assert found.detector.network.network.one.weight.stride(1) == 1
+    assert detector.network.network.one.weight.stride(1) == 3 * 3
+
+
 @pytest.mark.parametrize("haste", [BF16, AUTO])
 def test_a_copy_agrees_and_leaves_the_detector_as_it_was(haste):
     detector = made()

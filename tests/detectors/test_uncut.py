@@ -170,3 +170,17 @@ def test_a_gradient_that_vanishes_in_float32_alone_is_told():
 def test_a_gradient_in_float32_may_be_off_by_a_twentieth_and_no_more():
     for share, told in ((1.04, False), (0.96, False), (1.06, True), (0.94, True)):
         assert bool(rounded_away(lambda x, share=share: share * square(x), square, X.float())) is told
+
+
+def test_a_gradient_in_float32_is_held_to_that_in_float64_as_a_whole_and_not_pixel_by_pixel():
+    weight = torch.full((16,), 1e-3, dtype=torch.float64)
+    weight[3] = 1.0
+
+    def turned(x):
+        return (x.flatten(1) * torch.where(weight == 1.0, -weight, weight).to(x.dtype)).sum(dim=1)
+
+    def straight(x):
+        return (x.flatten(1) * weight.to(x.dtype)).sum(dim=1)
+
+    assert rounded_away(straight, straight, X.float()) == ""
+    assert "in float32 is another than in float64" in rounded_away(turned, straight, X.float())

@@ -1,19 +1,26 @@
 """Cells whose attack may search on a copy: what they say of it, and when they are other cells."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from bench.cards.catalog import Catalog
 from bench.cli.app import app
 from bench.detectors.precision import Haste, Precision
+from bench.detectors.searching import NoCopy
 from bench.errors import UsageError
+from bench.evaluation import copies
 from bench.evaluation.api import evaluate
 from bench.evaluation.engine import CellDone, run_plan
 from bench.evaluation.plan import plan
 from bench.evaluation.store import MemoryStore
 from bench.leaderboards.recording import record
 from bench.report.table import _label
+from bench.testing.closed_forms import SHAPE
+from bench.testing.threats import LinearScore
 
 AUTO = Haste(Precision.AUTO)
 
@@ -74,6 +81,30 @@ def test_it_says_so_too_where_there_is_no_copy(monkeypatch):
     np.testing.assert_array_equal(plain.samples["score"], hasty.samples["score"])
 
 
+def test_a_copy_is_made_once_for_all_cells_of_a_detector_and_anew_for_another_one(monkeypatch):
+    made = []
+
+    def none(detector, batch, haste):
+        made.append((detector, len(batch), haste))
+        return NoCopy("there is none.")
+
+    monkeypatch.setattr(copies, "search_copy", none)
+    pixels = torch.arange(3.0).view(3, 1, 1, 1).expand(-1, *SHAPE)
+    images = SimpleNamespace(calibration=SimpleNamespace(pixels=lambda rows: pixels[rows]))
+    first, second = LinearScore(), LinearScore()  # of the same settings, as two detectors of one card are
+    asked, other, kept = planned(haste=AUTO), planned(haste=Haste(Precision.BF16)), copies.Copies()
+    for detector in (first, first, second, second, first):
+        assert kept.taken(asked, detector, images) is None
+        assert kept.notes(asked, detector, images) == ("there is none.",)
+    size = asked.ingredients.micro_batch
+    assert size > 3 and made == [(one, size, AUTO) for one in (first, second, first)]
+    kept.notes(other, first, images)
+    kept.clear()
+    kept.notes(other, first, images)
+    assert [haste for *_, haste in made[3:]] == [Haste(Precision.BF16)] * 2
+    assert kept.notes(planned(), first, images) == () and len(made) == 5
+
+
 def test_python_and_the_command_line_take_the_same_words(tmp_path):
     with pytest.raises(UsageError, match="precision"):
         evaluate("energy", "pgd-l2", eps=0.5, precision="float8")
@@ -82,7 +113,6 @@ def test_python_and_the_command_line_take_the_same_words(tmp_path):
 
 
 def test_a_foreign_module_may_be_copied_too():
-    import torch
     from torch import nn
 
     with torch.random.fork_rng(devices=[]):

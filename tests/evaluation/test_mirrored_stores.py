@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from test_store_of_cells import make_cell
 from test_stores_at_urls import a_cell, same_files, stored
 
 from bench.errors import UsageError
@@ -201,6 +202,9 @@ def test_workers_of_other_machines_publish_at_once_and_find_what_others_publishe
     assert published(objects_of(place)) == [key]
     on_machine(monkeypatch, tmp_path / "third")
     assert worker_store(tmp_path, str(place.url), known).meta(key) is not None
+    kept = worker.put(make_cell(1))
+    found = worker_store(tmp_path, str(place.url), known).get(kept.meta.key)
+    assert found is not None and found.meta == kept.meta
     assert type(worker_store(tmp_path, None, None)) is Store
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from tiny_workspace import MANY
 
 from bench.cards.catalog import Catalog
@@ -112,6 +113,19 @@ def test_keys_say_what_a_cell_goes_on_from_in_whatever_order_radii_are_given(cat
 def test_what_cannot_be_nested_has_the_key_of_what_is_not(catalog, threat, eps, options):
     plain = asked(catalog, eps, threat, nested=False, **options)
     assert [cell.key for cell in asked(catalog, eps, threat, **options)] == [cell.key for cell in plain]
+
+
+@pytest.mark.parametrize(
+    ("sides", "nested"),
+    [(["evade"], True), (["alarm", "fool"], True), (["fool", "evade"], False), (["both", "alarm"], False)],
+)
+def test_where_no_side_is_asked_for_the_first_of_the_card_says_whether_radii_are_nested(write_world, sides, nested):
+    root = write_world(**MANY)
+    card = yaml.safe_load((root / "threat_models/costly.yaml").read_text())
+    (root / "threat_models/costly.yaml").write_text(yaml.safe_dump({**card, "sides": sides}))
+    cells = [cell for cell in asked(Catalog(root)) if cell.attacks]
+    assert {cell.ingredients.side for cell in cells} == {Side(sides[0])}
+    assert [bool(cell.ingredients.nested) for cell in cells] == [nested] * 3
 
 
 @pytest.mark.parametrize(("side", "evidence"), [("evade", LOOSE), ("alarm", STRICT)])

@@ -9,10 +9,11 @@ from row_world import bench, put, rows, submit, verify
 from safetensors.numpy import load
 
 from bench.cards.catalog import Catalog
+from bench.errors import UsageError
 from bench.evaluation import spending
 from bench.evaluation.store import Store
 from bench.leaderboards.row import SCORES_SUFFIX, read_row
-from bench.leaderboards.suite import suite_problems
+from bench.leaderboards.suite import find_suite, suite_problems
 
 PLAIN = [{"threat": "climb-l2", "eps": 0.3}, {"threat": "static-l2", "eps": 0.3}]
 
@@ -173,6 +174,30 @@ def test_a_reduced_run_makes_no_row(fresh_world):
     done = submit(root)
     assert done.exit_code == 2
     assert "was run without far, and a row needs all OOD sets of the track; compute it again: bench run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"versions": {"bench": "0.1.0"}}, "the version of bench (0.1.0) differs; compute it again: bench run"),
+        ({"versions": {}}, "the version of bench (unknown) differs"),
+        ({"source_hash": "0"}, "than there is now: the code differs"),
+        ({"source_hash": "0", "micro_batch": 3}, "than there is now: the code and the batch shape differs"),
+        ({"search": "bf16"}, "than there is now: what the attack searched with (--precision bf16) differs"),
+        ({"nested": True}, "than there is now: that it is one of nested radii (--nested) differs"),
+    ],
+)
+def test_a_cell_of_other_content_is_told_by_what_differs(finished, changes, said):
+    cards, metas = Catalog(finished), Store(finished / "runs").metas()
+    track = cards.track("small")
+    stale = [
+        meta.model_copy(update={"key": "0" * 64, **changes}) if meta.threat == "all-l2" else meta for meta in metas
+    ]
+    find_suite(cards, metas, "bent", track, run="runs", data_dir=None)
+    with pytest.raises(UsageError) as refused:
+        find_suite(cards, stale, "bent", track, run="runs", data_dir=None)
+    assert str(refused.value).startswith("bent x all-l2 l2 0.3 on small was run with other content than there is now: ")
+    assert said in str(refused.value)
 
 
 def test_a_suite_whose_member_failed_makes_no_row(fresh_world):

@@ -31,12 +31,20 @@ def test_without_classes_there_are_no_confidences() -> None:
     assert found.confidence_from is None and found.confidence_to is None
 
 
-@pytest.mark.parametrize("scores", [np.zeros((0, 3)), np.zeros(3), [[np.nan]]])
-def test_what_are_no_paths_is_one_sentence(scores) -> None:
-    with pytest.raises(MetricError, match="of paths"):
+@pytest.mark.parametrize(
+    ("scores", "sentence"),
+    [
+        (np.zeros((0, 3)), r"have shape \(0, 3\); allowed is \(paths, points\), with at least one of each\."),
+        (np.zeros(3), r"have shape \(3,\); allowed is \(paths, points\), with at least one of each\."),
+        ([[np.nan]], "hold numbers that are not finite; a detector must give a finite one for each image."),
+    ],
+)
+def test_what_are_no_paths_is_one_sentence_that_says_what_is_allowed(scores, sentence) -> None:
+    with pytest.raises(MetricError, match=f"^the scores of paths {sentence}$"):
         path_figures(scores, 0.0)
 
 
-def test_probabilities_of_another_shape_are_one_sentence() -> None:
-    with pytest.raises(MetricError, match="probabilities"):
-        path_figures([[1.0, 2.0]], 0.0, confidence_from=[[0.5]])
+@pytest.mark.parametrize("which", ["confidence_from", "confidence_to"])
+def test_probabilities_of_another_shape_than_the_scores_are_one_sentence_that_says_which_is_theirs(which) -> None:
+    with pytest.raises(MetricError, match=r"probabilities of lines have shape \(1, 1\); allowed is \(1, 2\),"):
+        path_figures([[1.0, 2.0]], 0.0, **{which: [[0.5]]}, name="lines")

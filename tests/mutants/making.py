@@ -32,9 +32,9 @@ NAMES = {
 }  # fmt: skip
 SAME = {
     "min", "max", "minimum", "maximum", "fmin", "fmax", "logaddexp", "allclose", "array_equal", "equal", "gcd", "hypot",
-    "logical_and", "suppress",
+    "logical_and", "suppress", "samestat", "math.isclose",
 }  # fmt: skip
-"""Functions of two arguments that may be swapped."""
+"""Functions of two arguments that may be swapped; with its module where another module's namesake may not."""
 GUARDS = {"strict", "frozen", "slots", "kw_only", "maxsize"}
 """Arguments that only stop programmers: unequal lengths in a `zip`, writing to a dataclass; and sizes of a memory."""
 WORDS = {"help", "metavar", "epilog", "rich_help_panel", "show_default", "stacklevel", "description", "title", "bound"}
@@ -43,8 +43,9 @@ WORDS = {"help", "metavar", "epilog", "rich_help_panel", "show_default", "stackl
 LAYOUT = {"justify", "title_justify", "pad_edge", "show_lines", "box", "bar_width"}
 """Arguments of tables and bars that move words on a terminal and change none of them."""
 
-ELSEWHERE = {"device", "return_annotation"}
-"""Arguments that say what holds anyway where these tests run: the only device, and what a type checker reads."""
+ELSEWHERE = {"device", "return_annotation", "usedforsecurity"}
+"""Arguments that say what holds anyway where these tests run: the only device, what a type checker reads, and that a
+sum may be computed."""
 
 LEFT_ALONE = GUARDS | WORDS | LAYOUT | ELSEWHERE
 
@@ -139,6 +140,7 @@ class _Maker:
         for line in source.splitlines(keepends=True):
             self.starts.append(self.starts[-1] + len(line))
         self.source = source
+        self.numbers: set[ast.expr] = set()  # what is made a Python number, to which no graph can be attached
 
     def made(self) -> Iterator[Mutant]:
         for node in _nodes_that_count(self.tree):
@@ -207,13 +209,15 @@ class _Maker:
 
     def _call(self, node: ast.Call) -> Iterator[Mutant]:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if name in TRANSPARENT:
+        if ast.unparse(node.func) == "float":
+            self.numbers.update(node.args)
+        if name in TRANSPARENT and not (name == "detach" and node in self.numbers):
             if isinstance(node.func, ast.Attribute) and not _is_module(node.func.value):
                 yield self._mutant(node, f"{name}() removed", self._text(node.func.value))
             elif node.args:
                 yield self._mutant(node, f"{name}() removed", f"({self._text(node.args[0])})")
         plain = [arg for arg in node.args if not isinstance(arg, ast.Starred)]
-        if len(plain) == len(node.args) >= 2 and name not in SAME:
+        if len(plain) == len(node.args) >= 2 and SAME.isdisjoint({name, ast.unparse(node.func)}):
             swapped = ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
             yield self._mutant(node, "two arguments swapped", ast.unparse(swapped))
         for keyword in node.keywords:
@@ -227,7 +231,9 @@ class _Maker:
             yield self._mutant(node, "index off by one", f"{self._text(node.value)}[{node.slice.id} - 1]")
         elif isinstance(node.slice, ast.Slice):
             for field in ("lower", "upper", "step"):
-                if getattr(node.slice, field) is not None:
+                if getattr(node.slice, field) is not None and not (
+                    field == "lower" and _starts_at_the_first(node.slice)
+                ):
                     parts = {name: getattr(node.slice, name) for name in ("lower", "upper", "step")} | {field: None}
                     changed = ast.Subscript(node.value, ast.Slice(**parts), node.ctx)
                     yield self._mutant(node, "a bound of a slice left out", ast.unparse(changed))
@@ -282,6 +288,11 @@ def _says_nothing(node: ast.AST) -> bool:
     if isinstance(node, ast.keyword) and node.arg in LEFT_ALONE:
         return True
     return isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom)
+
+
+def _starts_at_the_first(part: ast.Slice) -> bool:
+    """Whether it does so with its lower bound and without: 0 is where slices begin that do not go backwards."""
+    return isinstance(part.lower, ast.Constant) and part.lower.value == 0 and part.step is None
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -165,6 +165,15 @@ def test_a_targeted_walk_ends_in_the_target_class(targeted: Targeted) -> None:
         assert torch.equal(now, (was + 1) % 3)
 
 
+def test_a_targeted_walk_asks_a_classifier_about_no_empty_batch() -> None:
+    class Busy(Curved):
+        def logits(self, x):
+            return super().logits(x - 0 * x.amin())  # there is no least of nothing
+
+    threat = Boundary(BoundaryParams(steps=5, targeted=Targeted.NEXT))
+    assert torch.equal(run(Busy(), threat, pool=pool())[1].images, run(Curved(), threat, pool=pool())[1].images)
+
+
 def test_where_acceptance_is_the_goal_every_image_found_is_accepted() -> None:
     detector = Curved()
     threshold = -17.0

@@ -136,6 +136,28 @@ def test_an_image_for_which_answers_are_not_numbers_once_something_was_found_is_
     assert [result.status[i] for i in CORRECT.tolist()] == [Status.NON_FINITE] * 6
 
 
+def test_an_image_whose_answers_are_not_numbers_is_asked_no_more_and_spends_no_further_gradients() -> None:
+    x, _ = images()
+    victim = int(CORRECT[0])
+
+    class Partly(LinearClassifier):
+        """Not a number for one image once it has moved."""
+
+        def logits(self, points):
+            moved = (points - x[victim]).flatten(1).norm(dim=1)
+            return super().logits(points) * torch.where((moved > 1e-4) & (moved < 1), torch.nan, 1.0)[:, None]
+
+    threat = CarliniWagner(CWParams(binary_search_steps=2, max_iterations=20, abort_early=False))
+    labels = true_labels(LinearClassifier())
+    whole = fool(threat, LinearClassifier(), NEAREST, labels=labels)
+    result = fool(threat, Partly(), NEAREST, labels=labels)
+    others = [i for i in CORRECT.tolist() if i != victim]
+    assert result.status[victim] is Status.FAILED
+    assert int(whole.gradients[victim] - result.gradients[victim]) == 2 * (20 - 2)  # a step, and one that is lost
+    assert torch.equal(result.images[others], whole.images[others])
+    assert torch.equal(result.gradients[others], whole.gradients[others])
+
+
 @pytest.mark.parametrize("targeted", [t for t in Target if t is not Target.NONE])
 def test_a_targeted_image_is_taken_for_its_target(targeted: Target) -> None:
     detector, labels = LinearClassifier(), true_labels(LinearClassifier())
