@@ -14,7 +14,7 @@ from bench.cli.options import OodOption, WithoutOption, comma_separated, set_nam
 from bench.cli.places import OutOption, written_store
 from bench.cli.request import EngineName, RunRequest, read_request
 from bench.detectors.precision import Precision
-from bench.errors import BenchError, NoSettingsError, UsageError
+from bench.errors import NoSettingsError, UsageError
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -193,6 +193,7 @@ def _executed(
     request: RunRequest, cards: "Catalog", planned: "list[PlannedCell]", store: "Store", *, quiet: bool, diagnose: bool
 ) -> int:
     from bench.cli.computing import compute_cells
+    from bench.cli.run_checks import check_cheaply, check_repeated
     from bench.evaluation.engine import CellDone
 
     outcomes = compute_cells(
@@ -209,9 +210,9 @@ def _executed(
     needless = [failure for failure in failures if done and may_be_left_out(request, failure)]
     failures = [failure for failure in failures if failure not in needless]
     if diagnose:
-        _check(cards, store, done, request)
+        check_cheaply(cards, store, done, request)
     else:
-        _check_repeated(store, done)
+        check_repeated(store, done)
     _print_tables(request, cards, store, done)
     for sentence in store.notices:
         notice(sentence)
@@ -346,50 +347,6 @@ class _Omitted:
             for track, names in self._without_settings.items()
         ]
         return [*without, *self._others]
-
-
-def _check(cards: "Catalog", store: "Store", done: "Sequence[CellDone]", request: RunRequest) -> None:
-    """Keep what the cells of this run say, and what cheap probes of their detectors add; tell of what is amiss."""
-    from bench.cli.devices import resolve_device
-    from bench.evaluation.workbench import Workbench
-    from bench.soundness.cheap import cheap_checks, joined
-    from bench.soundness.checklist import checks_made
-    from bench.soundness.files import write_verdicts
-    from bench.soundness.stored import stored_checks
-    from bench.soundness.verdicts import Verdict, Verdicts
-
-    cells = {outcome.meta.key: cell for outcome in done if (cell := store.get(outcome.meta.key)) is not None}
-    planned = {outcome.meta.key: outcome.planned for outcome in done}
-    bench = Workbench(cards, store, device=resolve_device(request.device), data_dir=request.data_dir)
-    found: dict[str, Verdicts] = {}
-    for key, verdicts in stored_checks(cells.values(), cards).items():
-        try:
-            verdicts = joined(verdicts, cheap_checks(planned[key], cells[key], bench))  # noqa: PLW2901 - the same, more
-        except BenchError as error:
-            say(f"notice: {planned[key].label} is checked by stored cells alone: {error}")
-        found[key] = write_verdicts(store.root, verdicts, notice)
-        for finding in found[key].findings:
-            if finding.verdict in (Verdict.WARN, Verdict.FAIL):
-                say(f"{finding.verdict} {finding.check}, {planned[key].label}: {finding.found} Next: {finding.advice}")
-    if found:
-        say(f"{checks_made(found)} checks were made of each attack; `bench diagnose` makes those that cost more.")
-
-
-def _check_repeated(store: "Store", done: "Sequence[CellDone]") -> None:
-    """Keep beside the cells what no run may pass over: that a score which declares no randomness is random."""
-    from bench.evaluation.gate import REPEATED
-
-    random = [one for one in done if one.meta.statuses and (one.meta.asked_twice or 0.0) > REPEATED]
-    if not random:
-        return
-    from bench.soundness.files import write_verdicts
-    from bench.soundness.records import same_twice
-    from bench.soundness.verdicts import Verdicts
-
-    for one in random:
-        finding = same_twice({"asked_twice": one.meta.asked_twice or 0.0})
-        write_verdicts(store.root, Verdicts(key=one.meta.key, findings=(finding,)), notice)
-        say(f"{finding.verdict} {finding.check}, {one.planned.label}: {finding.found} Next: {finding.advice}")
 
 
 def _print_tables(request: RunRequest, cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> None:
