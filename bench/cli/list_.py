@@ -56,7 +56,7 @@ def command(
             for sentences in broken:
                 out.print(sentences, soft_wrap=True)
             if forms := {Kind.DETECTOR: detector_names.forms(), Kind.THREAT: threat_names.forms()}.get(kind):
-                out.print(f"Named without a card: {forms}.\n")
+                out.print(f"Named without a card: {forms}.\n", soft_wrap=True)
 
 
 def _rows(found: Catalog, kind: Kind) -> tuple[list[tuple[str, str, str, str]], list[str]]:
