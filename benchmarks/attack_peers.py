@@ -94,16 +94,30 @@ def torchattacks_apgd(detector: Detector, norm: Norm, eps: float, steps: int) ->
 
 
 def adv_lib_apgd(detector: Detector, norm: Norm, eps: float, steps: int) -> OneStart:
-    """AutoAttack's APGD as adv-lib has it, the objective in place of its DLR loss."""
-    sys.modules.setdefault("visdom", ModuleType("visdom"))  # which it imports to draw, and nothing is drawn here
-    sys.modules["visdom"].__dict__.setdefault("Visdom", object)
-    module = importlib.import_module("adv_lib.attacks.auto_pgd")
-    model, order = TwoLogits(detector).eval(), 2 if norm is Norm.L2 else float("inf")
+    """AutoAttack's APGD as adv-lib has it, the objective in place of its DLR loss, the best loss kept.
+
+    One start is asked for below its public function: that one keeps images of another decision alone, of which there
+    are none here, or else the best loss, but then it forgets how many steps were asked for.
+    """
+    module, model = adv_lib_module("auto_pgd"), TwoLogits(detector).eval()
+    order = 2 if norm is Norm.L2 else float("inf")
 
     def one_start(x: Tensor) -> Tensor:
-        labels = torch.zeros(len(x), dtype=torch.int64)
-        with mock.patch.object(module, "difference_of_logits_ratio", lambda logits, *rest, **named: logits[:, 0]):
-            images: Tensor = module.apgd(model, x, labels, eps=eps, norm=order, n_iter=steps)
+        labels, radii = torch.zeros(len(x), dtype=torch.int64), torch.full((len(x),), eps)
+        with mock.patch.object(module, "difference_of_logits_ratio", minus_objective):  # the library negates it
+            images: Tensor = module._apgd(model, x, labels, radii, order, n_iter=steps)[0]
         return images
 
     return one_start
+
+
+def adv_lib_module(name: str) -> ModuleType:
+    """A module of attacks of adv-lib."""
+    sys.modules.setdefault("visdom", ModuleType("visdom"))  # which it imports to draw, and nothing is drawn here
+    sys.modules["visdom"].__dict__.setdefault("Visdom", object)
+    return importlib.import_module(f"adv_lib.attacks.{name}")
+
+
+def minus_objective(logits: Tensor, *rest: object, **named: object) -> Tensor:
+    """What adv-lib descends."""
+    return -logits[:, 0]

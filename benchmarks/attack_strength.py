@@ -4,22 +4,32 @@ Each peer attacks the detector's objective itself, never a classification loss o
 all restarts is taken by the score, and the clean image where none is better; of its step sizes the best one counts.
 The AUROC is the mean over the natural OOD sets, lower is stronger. `auto` is the best of the two ascents of that suite
 with half of the restarts each (the odd one is `apgd`'s); what its other members find, at a cost of their own, is left
-out.
-Needs foolbox; torchattacks, which pins an old `requests`, takes part after `pip install --no-deps torchattacks`.
+out. It is behind a peer where its AUROC is higher by more than a standard error of the paired difference over images
+(DeLong), ahead of all where it is lower by more than that than the best of them, and else level.
+Needs foolbox; torchattacks, which pins an old `requests`, takes part after `pip install --no-deps torchattacks`, and
+adv-lib after `pip install --no-deps adv-lib tqdm`.
 
-    python benchmarks/attack_strength.py --norm l2 --eps 1 --limit 100 --detectors msp energy mahalanobis
+    python benchmarks/attack_strength.py --detectors msp energy mahalanobis --balls l2:1 linf:8/255 --limit 100
+    python benchmarks/attack_strength.py --track cifar10 --detectors energy@resnet4b msp@cnn-a-adv --ood svhn dtd \
+        --balls l2:0.25 --limit 50 --json strength.json
+
+Networks on which no attack was tuned are in `benchmarks/unseen`, a workspace: train them by `bench train --workspace
+benchmarks/unseen --network transformer-digits` (a minute) and `residual-fashion`, then name `--workspace
+benchmarks/unseen --network transformer-digits`. The rows of a `--json` file that is there already are not computed
+again.
 """
 
 import argparse
 import importlib.util
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import torch
-from attack_peers import OneStart, foolbox_pgd, torchattacks_apgd, torchattacks_pgd
+from attack_peers import OneStart, adv_lib_apgd, foolbox_pgd, torchattacks_apgd, torchattacks_pgd
 from torch import Tensor
 
 from bench import metrics
@@ -29,11 +39,19 @@ from bench.cards.threat import Norm, Side, ThreatCard
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
+from bench.evaluation.eps import parse_eps
 from bench.evaluation.images import Images
 from bench.evaluation.scoring import Draws, Scores, score_images
+from bench.evaluation.sets import SetChoice
 from bench.threat_models.base import Budget, Context
 
 DETECTORS = ("msp", "energy", "odin", "mahalanobis", "oe", "gat", "gram", "sdim", "jem")
+OURS = ("pgd", "apgd", "auto")
+PEERS = {
+    "foolbox-pgd": ("foolbox", foolbox_pgd), "torchattacks-pgd": ("torchattacks", torchattacks_pgd),
+    "torchattacks-apgd": ("torchattacks", torchattacks_apgd), "adv-lib-apgd": ("adv_lib", adv_lib_apgd),
+}  # fmt: skip
+"""By name, the library and the attack; one that is called a pgd has step sizes, of which the best one counts."""
 
 
 @dataclass(frozen=True)
@@ -78,61 +96,123 @@ class Arena:
         """Mean over the OOD sets."""
         return metrics.mean_over_sets(self.id_scores, self.sets(scores))
 
+    def gap(self, ours: Scores, peer: Scores) -> metrics.Difference:
+        """The AUROC that ours leaves minus what a peer leaves: above 0 where the peer is stronger."""
+        return metrics.paired_mean_difference(self.id_scores, self.sets(ours), self.id_scores, self.sets(peer))
+
 
 def main() -> None:
-    """One row a detector."""
+    """One row a detector and ball."""
     options = arguments()
     torch.set_num_threads(1)
-    norm, eps = Norm(options.norm), float(Fraction(options.eps)) if "/" in options.eps else float(options.eps)
-    print(
-        f"{options.track}, {norm} {eps:.4g}, {options.limit} images a set, {options.steps * options.restarts} gradients"
-    )
-    for number, name in enumerate(options.detectors):
-        started = time.monotonic()
-        arena = make_arena(name, norm, eps, options)
-        results = {"clean": arena.clean, **ours(arena), **peers(arena)}
-        if number == 0:
-            print(" ".join([f"{'detector':<14}", *(f"{column:>14}" for column in results), "    se  verdict"]))
-        figures = [arena.auroc(scores) for scores in results.values()]
-        cells = [f"{figure.auroc:>14.4f}" for figure in figures]
-        print(" ".join([f"{name:<14}", *cells, f"{figures[3].se:.4f} ", verdict(arena, results)]), flush=True)
-        if options.verbose:
-            print(f"{'':<14} {time.monotonic() - started:.0f} s", flush=True)
+    rows = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    spent = options.steps * options.restarts
+    print(f"{options.track}, {options.limit} images a set, {spent} gradients an image")
+    columns = [*options.ours, *options.peers]
+    print(" ".join([f"{'detector, ball':<40} clean ", *(f"{name:>17}" for name in columns), " difference (paired SE)"]))
+    for name in options.detectors:
+        detector: Detector | None = None
+        for norm, eps in options.balls:
+            asked = settings(name, norm, eps, options)
+            row = next((row for row in rows if row["asked"] == asked), None)
+            if row is None:
+                detector = detector or load(name, options)
+                row = {"asked": asked, **measured(make_arena(detector, norm, eps, options))}
+                rows.append(row)
+                if options.json:
+                    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+            print(line(row, columns), flush=True)
+
+
+def settings(name: str, norm: Norm, eps: float, options: argparse.Namespace) -> dict[str, object]:
+    """All that a row depends on, but for the code."""
+    named = {key: getattr(options, key) for key in ("track", "limit", "steps", "restarts", "seed", "ours", "peers")}
+    sets = {"ood": options.ood, "step sizes": options.step_sizes}
+    return {"detector": name, "norm": str(norm), "eps": round(eps, 6), **named, **sets}
+
+
+def measured(arena: Arena) -> dict[str, object]:
+    """The figures of one row."""
+    started = time.monotonic()
+    found = ours(arena)
+    others = {name: peer(arena, name) for name in arena.options.peers}
+    figures = {name: arena.auroc(scores).auroc for name, scores in {**found, **others}.items()}
+    best = min(others, key=lambda name: figures[name])
+    gaps = {name: arena.gap(found["auto"], scores) for name, scores in others.items()}
+    behind = [name for name, gap in gaps.items() if gap.difference > gap.se]
+    ahead = all(-gap.difference > gap.se for gap in gaps.values())
+    return {
+        "images": len(arena.x), "clean": arena.auroc(arena.clean).auroc, "figures": figures,
+        "se": arena.auroc(found["auto"]).se, "best peer": best,
+        "difference": gaps[best].difference, "paired se": gaps[best].se,
+        "gaps": {name: [gap.difference, gap.se] for name, gap in gaps.items()},
+        "verdict": "BEHIND " + ", ".join(behind) if behind else "ahead" if ahead else "level",
+        "seconds": round(time.monotonic() - started),
+    }  # fmt: skip
+
+
+def line(row: dict[str, object], columns: list[str]) -> str:
+    """For people."""
+    asked, figures = row["asked"], row["figures"]
+    assert isinstance(asked, dict) and isinstance(figures, dict)
+    what = f"{asked['detector']}, {asked['norm']} {asked['eps']:.4g}"
+    cells = [f"{figures[name]:>17.4f}" for name in columns]
+    said = f"{row['difference']:+.4f} ({row['paired se']:.4f}) {row['best peer']}: {row['verdict']}, {row['seconds']} s"
+    return " ".join([f"{what:<40} {row['clean']:.4f}", *cells, f" {said}"])
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), metavar="NAME", help="catalog names")
+    parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), metavar="NAME", help="or SCORE@NETWORK")
+    parser.add_argument("--network", help="what the scores stand on that name no network")
+    parser.add_argument("--workspace", type=Path, help="a folder of cards, such as benchmarks/unseen")
     parser.add_argument("--track", default="digits", help="a catalog name")
-    parser.add_argument("--norm", choices=[str(norm) for norm in Norm], default="l2")
-    parser.add_argument("--eps", default="1", help="radius in [0, 1] pixel units; 8/255 is understood")
+    parser.add_argument("--ood", nargs="+", default=[], metavar="SET", help="OOD sets; else all natural ones")
+    parser.add_argument("--balls", nargs="+", default=["l2:1"], metavar="BALL", help="norm and radius: linf:8/255")
     parser.add_argument("--limit", type=int, default=100, help="images of each set")
     parser.add_argument("--steps", type=int, default=100, help="gradients of each restart")
-    parser.add_argument("--restarts", type=int, default=10, help="starts of every attack, 4 or more; auto halves them")
+    parser.add_argument("--restarts", type=int, default=5, help="starts of every attack, 4 or more; auto halves them")
+    parser.add_argument("--ours", nargs="+", choices=OURS, default=list(OURS), help="auto is always among them")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), help="else all that are installed")
+    parser.add_argument(
+        "--step-sizes", nargs="+", type=float, default=[0.02, 0.025, 0.1, 0.25, 1.0], help="of peers, in units of eps"
+    )
     parser.add_argument("--micro-batch", type=int, default=128, help="images a pass")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--verbose", action="store_true", help="also say how long each detector took")
+    parser.add_argument("--json", type=Path, help="keep rows here, and take those that are here already")
     options = parser.parse_args()
     if options.restarts < 4:
         parser.error(
             f"--restarts is {options.restarts}; give 4 or more: auto's two ascents begin at the clean image first."
         )
+    options.balls = [(norm, eps) for ball in options.balls for norm, radii in parse_eps(ball).by_norm.items()
+                     for eps in radii]  # fmt: skip
+    options.ours = [name for name in OURS if name in {*options.ours, "auto"}]
+    options.peers = options.peers or [name for name, (library, _) in PEERS.items() if importlib.util.find_spec(library)]
+    if options.network is not None:
+        options.detectors = [name if "@" in name else f"{name}@{options.network}" for name in options.detectors]
     return options
 
 
-def make_arena(name: str, norm: Norm, eps: float, options: argparse.Namespace) -> Arena:
-    """Load a detector and the images."""
-    catalog = Catalog.find()
+def load(name: str, options: argparse.Namespace) -> Detector:
+    """A detector, fitted."""
+    catalog = Catalog.find(options.workspace)
     card = catalog.track(options.track)
-    track = Track(card)
     spec = catalog.detector_spec(name, card.name)
     detector = load_detector(spec, card, catalog)
     if detector.info.random:
         raise SystemExit(f"{name} draws random numbers, over which the peers do not average; choose another detector.")
     if spec.fit_when_loaded:
-        detector.fit(track.training_data())
-    images = Images.of(track, options.limit)
+        detector.fit(Track(card).training_data())
+    return detector
+
+
+def make_arena(detector: Detector, norm: Norm, eps: float, options: argparse.Namespace) -> Arena:
+    """The images of the track, scored."""
+    track = Track(Catalog.find(options.workspace).track(options.track))
+    card = SetChoice(only=tuple(options.ood)).of(track.card)
+    images = Images.of(track, options.limit, card)
     x = torch.cat([images.ood[ood].pixels() for ood in card.natural()])
     id_scores, clean = (fresh_scores(detector, part, options.micro_batch) for part in (images.test.pixels(), x))
     return Arena(detector, images, x, clean, id_scores, norm, eps, options)
@@ -143,25 +223,16 @@ def fresh_scores(detector: Detector, x: Tensor, micro_batch: int) -> Scores:
     return score_images(detector, x, micro_batch, Draws(torch.arange(len(x))))
 
 
-def verdict(arena: Arena, results: dict[str, Scores]) -> str:
-    """Whether `auto` is behind any peer by more than a standard error of the paired difference."""
-    behind = []
-    for peer in list(results)[4:]:
-        sets = (arena.sets(results[which]) for which in ("auto", peer))
-        gap = metrics.paired_mean_difference(arena.id_scores, next(sets), arena.id_scores, next(sets))
-        if gap.difference > gap.se:
-            behind.append(f"BEHIND {peer} by {gap.difference:.4f} (se {gap.se:.4f})")
-    return "; ".join(behind) or "not behind"
-
-
 # --------------------------------------------------------------------------- ours
 
 
 def ours(arena: Arena) -> dict[str, Scores]:
     """`pgd` and `apgd` with all restarts each, and the best of both with half of them each."""
-    catalog, restarts = Catalog.find(), arena.options.restarts
+    catalog, restarts = Catalog.find(arena.options.workspace), arena.options.restarts
     cards = {name: catalog.threat(f"{name}-{arena.norm}") for name in ("pgd", "apgd")}
-    results = {name: run_threat(arena, card, restarts=restarts) for name, card in cards.items()}
+    results = {
+        name: run_threat(arena, card, restarts=restarts) for name, card in cards.items() if name in arena.options.ours
+    }
     shares = {"pgd": restarts // 2, "apgd": restarts - restarts // 2}
     halves = [run_threat(arena, card, restarts=shares[name]) for name, card in cards.items()]
     return {**results, "auto": np.maximum.reduce(halves)}
@@ -183,17 +254,13 @@ def run_threat(arena: Arena, card: ThreatCard, *, restarts: int) -> Scores:
 # --------------------------------------------------------------------------- peers
 
 
-def peers(arena: Arena) -> dict[str, Scores]:
-    """Scores after the attacks of other libraries."""
-    steps = arena.options.steps
-    sizes = sorted({arena.eps * share for share in (1 / 50, 1 / 10, 1 / 4, 1.0, 2.5 / steps)})
-    found = (arena.detector, arena.norm, arena.eps, steps)
-    results = {"foolbox PGD": strongest(arena, (foolbox_pgd(*found, step_size=size) for size in sizes))}
-    if importlib.util.find_spec("torchattacks") is None:
-        return results
-    results["torchatt. PGD"] = strongest(arena, (torchattacks_pgd(*found, step_size=size) for size in sizes))
-    results["AutoAtt. APGD"] = strongest(arena, iter([torchattacks_apgd(*found)]))
-    return results
+def peer(arena: Arena, name: str) -> Scores:
+    """Scores after the attack of another library."""
+    _, make = PEERS[name]
+    found = (arena.detector, arena.norm, arena.eps, arena.options.steps)
+    if not name.endswith("-pgd"):
+        return strongest(arena, iter([make(*found)]))  # type: ignore[operator]
+    return strongest(arena, (make(*found, step_size=arena.eps * size) for size in arena.options.step_sizes))  # type: ignore[operator]
 
 
 def strongest(arena: Arena, attacks: Iterator[OneStart]) -> Scores:
