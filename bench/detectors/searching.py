@@ -193,8 +193,8 @@ def _followed(network: nn.Module, images: Tensor) -> list[tuple[str, str]]:
     def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
         def hook(module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
             calls[name] += 1
-            if type(module) is nn.BatchNorm2d and id(given[0]) in made_by:
-                pairs.append((made_by[id(given[0])], name))
+            if type(module) is nn.BatchNorm2d:
+                pairs.extend((made_by[id(taken)], name) for taken in given if id(taken) in made_by)
             if type(module) is nn.Conv2d:
                 made_by[id(made)] = name
                 kept.append(made)

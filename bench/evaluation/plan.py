@@ -187,8 +187,8 @@ def digests_for(
 def _sources_need_train(catalog: Cards, threats: Iterable[ThreatCard], track: TrackCard) -> bool:
     """Whether a detector from which some transfer attack takes its images depends on the training images."""
     cards = list(threats)
-    members = {name for card in cards for names in card.members.values() for name in names}
-    attacks = [*cards, *map(catalog.threat, sorted(members))]
+    members = dict.fromkeys(name for card in cards for names in card.members.values() for name in names)
+    attacks = [*cards, *map(catalog.threat, members)]
     for name in {name for card in attacks if card.source is not None for name in card.source.detectors}:
         with suppress(BenchError):  # it is no source here
             if needs_train(catalog.detector_spec(name, track.name)):

@@ -84,6 +84,19 @@ def test_a_norm_that_is_called_twice_is_not_folded():
     assert folded(network, IMAGES[:2]) == 1
 
 
+def test_a_norm_that_takes_its_input_by_name_is_not_folded_and_a_copy_is_made_all_the_same():
+    class Named(Normed):
+        def activations(self, x: Tensor) -> dict[str, Tensor]:
+            first = torch.relu(self.norm(input=self.one(x)))
+            second = torch.relu(self.other(self.two(first))).mean((2, 3))
+            return {"first": first, "penultimate": second, "logits": self.head(second)}
+
+    detector = made()
+    detector.network.network.__class__ = Named
+    assert folded(copy.deepcopy(detector.network), IMAGES[:2]) == 1
+    assert isinstance(search_copy(detector, IMAGES, BF16), Copy)
+
+
 def test_pixels_of_several_channels_lie_beside_each_other_in_the_copy_and_in_no_other():
     detector = made()
     found = search_copy(detector, IMAGES, BF16)
