@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.cards.threat import Norm, Side
 from bench.detectors.base import Detector, score_type
+from bench.detectors.networks.passes import asked_anew
 from bench.detectors.untouched import untouched
 from bench.errors import CellError
 from bench.evaluation.pixels import Pixels
@@ -65,7 +66,7 @@ def score_images(detector: Detector, images: Tensor | Pixels, micro_batch: int, 
 
 
 def asked_twice(detector: Detector, images: Tensor | Pixels, micro_batch: int) -> float | None:
-    """The largest difference of two scores of one image, in one batch that is asked twice.
+    """The largest difference of two scores of one image, in one batch that is asked twice, also of shared networks.
 
     Args:
         detector: Any detector.
@@ -81,7 +82,8 @@ def asked_twice(detector: Detector, images: Tensor | Pixels, micro_batch: int) -
     def twice(x: Tensor, rows: Tensor) -> Tensor:
         return torch.stack([detector.score(x.clone()) for _ in (0, 1)], dim=1)
 
-    once, again = _in_batches(detector, twice, images[:micro_batch], micro_batch).T
+    with asked_anew(detector):
+        once, again = _in_batches(detector, twice, images[:micro_batch], micro_batch).T
     return float((once - again).abs().double().max())
 
 

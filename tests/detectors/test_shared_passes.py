@@ -8,12 +8,17 @@ import pytest
 import torch
 
 from bench.cards.catalog import Catalog
+from bench.detectors.energy import Energy
 from bench.detectors.networks import base
 from bench.detectors.networks.passes import Passes, identity
 from bench.detectors.networks.small import SmallConvNet
 from bench.evaluation.engine import CellDone, run_plan
 from bench.evaluation.plan import plan
+from bench.evaluation.scoring import Draws, asked_twice, score_images
 from bench.evaluation.store import MemoryStore
+
+ASKED_TWICE = 2
+"""Passes of one batch that show whether two scores of one image are the same."""
 
 SCORES = ("msp", "energy", "entropy", "knn", "react", "vim")
 
@@ -62,12 +67,12 @@ def test_several_scores_ask_their_network_as_often_as_one_does(clean, asked, not
     once = asked[128]
     asked.clear()
     clean(["msp", "energy", "entropy", "maxlogit"])
-    assert asked[128] == once
+    assert asked[128] == once + 3 * ASKED_TWICE  # of each score by itself, lest randomness inside the network hide
     asked.clear()
     nothing_shared()
     clean(["energy"])
-    # One pass for the scores, another one for the classes, and one batch is asked twice more.
-    assert asked[128] == 2 * once + 2
+    # One pass for the scores, and another one for the classes.
+    assert asked[128] == 2 * (once - ASKED_TWICE) + ASKED_TWICE
 
 
 def test_fits_ask_it_once_for_the_training_images(clean, asked):
@@ -177,3 +182,27 @@ def test_outside_of_it_nothing_is_shared(asked):
         with passes.shared(None, {}), passes.shared(network, None):
             network(X)
     assert asked[4] == 3
+
+
+def scored(network):
+    return Energy(network, shape=(1, 8, 8), classes=3, params=Energy.Params())
+
+
+class Noisy(SmallConvNet):
+    """Its logits are others at every pass, which it does not say."""
+
+    def activations(self, x):
+        found = super().activations(x)
+        return {**found, "logits": found["logits"] + torch.randn_like(found["logits"])}
+
+
+def test_randomness_inside_a_network_whose_passes_are_shared_is_seen():
+    network = base.FromPixels(Noisy(channels=(4, 4), hidden=5, outputs=3, size=8), mean=(0.5,)).eval()
+    detector, passes = scored(network), Passes()
+    with passes.shared(network, {}):
+        recall = network.recall
+        assert np.array_equal(*(score_images(detector, X, 4, Draws(torch.arange(4))) for _ in (0, 1)))
+        assert asked_twice(detector, X, 4) > 0.1
+        assert network.recall is recall
+    with passes.shared(made(), {}):
+        assert asked_twice(scored(made()), X, 4) == 0.0

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.detectors.networks.base import FromPixels
 
@@ -58,6 +58,20 @@ class Passes:
                 self._room -= size
                 self._kept[place] = found
         return tuple(values.clone() for values in found)  # a score may write into what it gets
+
+
+@contextmanager
+def asked_anew(detector: nn.Module) -> Iterator[None]:
+    """While it is entered, the networks inside are asked for every batch, also for those whose answers are kept."""
+    networks = [module for module in detector.modules() if isinstance(module, FromPixels)]
+    kept = [network.recall for network in networks]
+    for network in networks:
+        network.recall = None
+    try:
+        yield
+    finally:
+        for network, recall in zip(networks, kept, strict=True):
+            network.recall = recall
 
 
 def identity(network: FromPixels, settings: Mapping[str, Any]) -> str:
