@@ -1,5 +1,6 @@
 """What an attacker tries who suspects that a gradient is masked: several directions, and more of what works."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,6 +29,7 @@ from bench.threat_models.surrogates import (
     Straight,
     Surrogate,
     Undefended,
+    smooth_part,
 )  # fmt: skip
 from bench.threat_models.tracking import Tracker
 
@@ -60,13 +62,13 @@ class _Way:
 
     Attributes:
         surrogate: What directs.
-        from_guides: It starts on the way to an ID image, in place of the clean image.
+        from_elsewhere: It starts on the way to an ID image or to its own smooth part, in place of the clean image.
         first_step: Length of the first step, in units of eps.
         bytes: Every iterate is an image of 8 bits a channel.
     """
 
     surrogate: Surrogate
-    from_guides: bool = False
+    from_elsewhere: bool = False
     first_step: float = 1.0
     bytes: bool = False
 
@@ -74,13 +76,14 @@ class _Way:
 class Adaptive(Threat):
     """Repairs of a masked gradient, tried on every image; what repairs it is given more steps (Tramer et al. 2020).
 
-    The trial: a short ascent each by the objective, by the objective from the way to an in-distribution image, by a
-    backward pass that goes straight through what has no gradient, by the same from image of bytes to image of bytes and
-    without the fine part of the gradient, by gradients averaged over a neighbourhood, by
-    differences of scores, and by two undefended scores of the same network's logits; of a random detector also by fresh
-    noise, and of a class-conditional score towards every class in turn (`EachClass`). The score itself judges every
-    iterate. An image that something lifts clearly higher than the plain objective did goes on with that from its best
-    point; for the others `PGD` spends its steps better, and a suite has it too.
+    The trial: a short ascent each by the objective, by the objective from the best point on the ways to in-distribution
+    images and to the image's own smooth part, by a backward pass that goes straight through what has no gradient, by
+    the same from image of bytes to image of bytes and, from both starts, without the fine part of the gradient, by
+    gradients averaged over a neighbourhood, by differences of scores, and by two undefended scores of the same
+    network's logits; of a random detector also by fresh noise, and of a class-conditional score towards every class in
+    turn (`EachClass`). The score itself judges every iterate. An image that something lifts clearly higher than the
+    plain objective did goes on with that from its best point; for the others `PGD` spends its steps better, and a suite
+    has it too.
 
     Each image decides by itself, so that its result does not depend on the others.
     """
@@ -91,8 +94,8 @@ class Adaptive(Threat):
     def cost(self, case: Case) -> Cost:
         """The trial of every way, and the second round of the dearest one."""
         p = self.params
-        once, each = Cost(0, 1 + p.guides * p.points), _PASSES
-        steps = [(1, 0)] * 2 + [(1, 1)] * 5 + [(p.draws, 1), (GUIDES, 2 * (p.pairs + GUIDES) + 1)]
+        once, each = Cost(0, 1 + len(_SMOOTH) + p.guides * p.points), _PASSES
+        steps = [(1, 0)] * 2 + [(1, 1)] * 6 + [(p.draws, 1), (GUIDES, 2 * (p.pairs + GUIDES) + 1)]
         trial = Cost(sum(g for g, _ in steps) * p.steps, sum(q * p.steps + each for _, q in steps))
         towards = EachClass(EachClassParams(steps=p.steps, classes=p.classes)).cost(case)
         gradients, queries = (p.longer * p.steps * max(way[i] for way in steps) for i in (0, 1))
@@ -113,6 +116,9 @@ _CLEARLY = 0.02
 
 _NEAREST = 3
 """Classes, those with the largest scores of their own, that the second round aims at."""
+
+_SMOOTH = (0.75, 0.5, 0.35, 0.25)
+"""Into how many blocks a side is cut for an image's smooth parts, as a share of its pixels."""
 
 _PASSES = 3
 """Queries of an ascent beside its steps: the clean image, the start, and the last iterate."""
@@ -136,12 +142,12 @@ class _Search:
         tracker.try_clean(*oracle.judge(self.x))
         clean = tracker.score.clone()
         everyone = torch.arange(len(self.x), device=self.x.device)
-        starts = self._towards_guides(oracle)
+        starts = self._elsewhere(oracle)
         reached = clean.new_full((self.count + 1, len(self.x)), -torch.inf)
         for number in range(self.count):
             left = everyone[~tracker.beyond()]
             way = self._ways(left)[number]
-            begin = starts[left] if way.from_guides else self.x[left]
+            begin = starts[left] if way.from_elsewhere else self.x[left]
             reached[number, left] = self._climb(way, left, begin, self.params.steps)
             tracker.report((number + 1) / (2 * self.count))
         reached[self.count] = self._by_class(everyone[~tracker.beyond()], self.params.steps, self.params.classes)
@@ -166,14 +172,15 @@ class _Search:
         p = self.params
         of = (self.detector, self.ids[rows], self.context.at(rows), self.norm, self.eps)
         if not self.detector.info.differentiable:
-            ways = [_Way(Differences(*of, pairs=p.pairs, guided=False), from_guides=start) for start in (False, True)]
-            return ways
+            alone = Differences(*of, pairs=p.pairs, guided=False)
+            return [_Way(alone, from_elsewhere=start) for start in (False, True)]
         ways = [
             _Way(Plain(*of), first_step=2.0),
-            _Way(Plain(*of), from_guides=True, first_step=0.5),
+            _Way(Plain(*of), from_elsewhere=True, first_step=0.5),
             _Way(Straight(*of), first_step=2.0),
             _Way(Straight(*of), first_step=2.0, bytes=True),
             _Way(LowPass(*of), first_step=2.0),
+            _Way(LowPass(*of), from_elsewhere=True, first_step=0.5),
             _Way(Smoothed(*of, draws=p.draws)),
             _Way(Differences(*of, pairs=p.pairs)),
             _Way(Undefended(*of), first_step=2.0),
@@ -229,22 +236,29 @@ class _Search:
         tracker.saw(self.moment, rows, signed)
         return signed
 
-    def _towards_guides(self, oracle: Oracle) -> Tensor:
-        """(N, C, H, W) the best points by the score on the ways to the nearest ID images; the images where none are."""
-        starts, pool, p = self.x.clone(), self.context.pool, self.params
-        if pool is None or len(pool) == 0:
-            return starts
-        guides = nearest_guides(self.x, pool, self.norm, p.guides)
+    def _elsewhere(self, oracle: Oracle) -> Tensor:
+        """(N, C, H, W) the best points by the score on the ways to the nearest ID images and to the smooth parts."""
+        starts = self.x.clone()
         best = self.tracker.score.new_full((len(self.x),), -torch.inf)
         samples = torch.arange(len(self.x), device=self.x.device)
+        for points in self._tried():
+            score, objective = oracle.judge(points)
+            self.tracker.try_images(1, samples, score, objective, points)
+            score = score.nan_to_num(nan=-torch.inf)
+            better = score > best
+            geometry.choose(better, points, starts, out=starts)
+            best = torch.where(better, score, best)
+        return starts
+
+    def _tried(self) -> Iterator[Tensor]:
+        """(N, C, H, W) each: where a gate may be open that is closed at the image."""
+        pool, p = self.context.pool, self.params
+        for share in _SMOOTH:
+            yield geometry.project(smooth_part(self.x, share), self.x, self.norm, self.eps)
+        if pool is None or len(pool) == 0:
+            return
+        guides = nearest_guides(self.x, pool, self.norm, p.guides)
         for turn in range(guides.shape[1]):
             for step in range(p.points):
                 share = (p.points - step) / p.points
-                points = on_the_way(self.x, pool[guides[:, turn]], share, self.norm, self.eps)
-                score, objective = oracle.judge(points)
-                self.tracker.try_images(1, samples, score, objective, points)
-                score = score.nan_to_num(nan=-torch.inf)
-                better = score > best
-                geometry.choose(better, points, starts, out=starts)
-                best = torch.where(better, score, best)
-        return starts
+                yield on_the_way(self.x, pool[guides[:, turn]], share, self.norm, self.eps)

@@ -145,10 +145,7 @@ class LowPass(Straight):
 
     def ahead(self, x: Tensor, rows: Tensor) -> Tensor:
         """The gradient of `Straight`, averaged over blocks of which a quarter of the side makes one, and bilinear."""
-        size = x.shape[2:]
-        coarse = (_blocks(size[0]), _blocks(size[1]))
-        blocks = functional.adaptive_avg_pool2d(super().ahead(x, rows), coarse)
-        return functional.interpolate(blocks, size=size, mode="bilinear", align_corners=False)
+        return smooth_part(super().ahead(x, rows), 0.25, least=_COARSEST)
 
 
 @dataclass(frozen=True)
@@ -291,6 +288,14 @@ def _gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.zeros_like(x) if found is None else found.contiguous()
 
 
-def _blocks(side: int) -> int:
-    """Into how many blocks a side is cut for a smooth gradient."""
-    return max(1, min(side, max(_COARSEST, side // 4)))
+def smooth_part(x: Tensor, share: float, *, least: int = 1) -> Tensor:
+    """(N, C, H, W) means over blocks, bilinear between their centres.
+
+    Args:
+        x: (N, C, H, W).
+        share: Blocks a side, as a share of its pixels.
+        least: At least so many blocks, where a side has as many pixels.
+    """
+    height, width = (max(1, min(side, max(least, int(side * share)))) for side in x.shape[2:])
+    blocks = functional.adaptive_avg_pool2d(x, (height, width))
+    return functional.interpolate(blocks, size=x.shape[2:], mode="bilinear", align_corners=False)

@@ -12,6 +12,7 @@ from bench.threat_models.base import Budget, Context
 from bench.threat_models.costs import Case
 from bench.threat_models.pgd import PGD, PGDParams
 from bench.threat_models.straight_through import StraightThrough
+from bench.threat_models.surrogates import smooth_part
 
 SHAPE, EPS = (1, 4, 4), 0.5
 BUDGET = Budget(Norm.L2, EPS)
@@ -148,7 +149,7 @@ def test_a_sound_score_gets_no_second_round():
     found = attack(Masked())
     assert float(risen(Masked(), found).min()) > 0.99
     assert (
-        found.gradients.tolist() == [p.steps * (5 + p.draws + 3) + 2] * 3
+        found.gradients.tolist() == [p.steps * (6 + p.draws + 3) + 2] * 3
     )  # there are no logits: one gradient told so each time
 
 
@@ -269,3 +270,25 @@ def test_a_gate_that_looks_for_roughness_is_passed_by_smooth_changes():
     run = {"ids": IDS[:2], "budget": Budget(Norm.L2, 0.5), "context": Context(Side.EVADE)}
     plain, found = (threat.run(Smooth(), x, **run).score_trace[:, -1] for threat in (PGD(), Adaptive()))
     assert float(found.min()) > float(plain.max()) + 0.2 * 0.5 * float(weight.norm())
+
+
+def test_a_gate_that_is_closed_at_a_rough_image_is_opened_by_its_smooth_part():
+    rough = 0.04 * torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    x = (torch.linspace(0.3, 0.7, 16).view(1, 1, 1, 16) + rough).clamp(0, 1)
+
+    class Smooth(Masked):
+        def score(self, x, *, noise=None):
+            fine = (x - smooth_part(x, 0.5)).square().flatten(1).sum(dim=1)
+            return x.flatten(1).mean(dim=1) - 100.0 * (fine > 0.05)
+
+    detector, run = Smooth(), {"ids": IDS[:2], "budget": Budget(Norm.L2, 0.8), "context": Context(Side.EVADE)}
+    assert detector.score(x).max() < -90 and smooth_part(x, 0.5).sub(x).flatten(1).norm(dim=1).max() < 0.8
+    plain, found = (threat.run(detector, x, **run).score_trace[:, -1] for threat in (PGD(), Adaptive()))
+    assert plain.max() < -90 and (found > x.flatten(1).mean(dim=1)).all()
+
+
+def test_the_smooth_part_is_the_mean_of_blocks():
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    assert torch.equal(smooth_part(x, 0.25), torch.full((1, 1, 4, 4), 7.5))
+    assert torch.equal(smooth_part(x, 1.0), x) and torch.equal(smooth_part(x, 0.25, least=9), x)
+    assert smooth_part(x, 0.5)[0, 0, 0, 0] == x[0, 0, :2, :2].mean()
