@@ -114,7 +114,7 @@ def check_beaten(path: Path, row: Row, table: ScoreTable, scorer: Scorer) -> lis
 
 
 def rescored_beaten(path: Path, row: Row, fresh: Fresh, scorer: Scorer) -> list[Rescored]:
-    """All images that lie beside a row, or beside earlier ones of its detector, against the verifier's own attacks.
+    """All images that lie beside a row, or beside others of its detector, against the verifier's own attacks.
 
     Args:
         path: The row's file.
@@ -127,7 +127,7 @@ def rescored_beaten(path: Path, row: Row, fresh: Fresh, scorer: Scorer) -> list[
     """
     own, found = fresh.ranking, []
     ours = Scorer(own.row, scorer.detector, scorer.images)
-    for place, other in [(path, row), *_earlier(path, row)]:
+    for place, other in [(path, row), *_others(path, row)]:
         for record_path in records_of(place, other):
             try:
                 record, images, rows = _kept(record_path, other, ours.base.shape[1:])
@@ -138,7 +138,8 @@ def rescored_beaten(path: Path, row: Row, fresh: Fresh, scorer: Scorer) -> list[
                 continue
             base, mean = own.table.arrays[names.worst_name(number)], own.table.mean(worst)
             higher, below = int((worst > base).sum()), fresh.entries[number].beaten_below
-            found.append(Rescored(record, other is not row, mean.auroc, mean.se, higher, below))
+            earlier = other.track.version < row.track.version
+            found.append(Rescored(record, earlier, mean.auroc, mean.se, higher, below))
     return found
 
 
@@ -170,18 +171,16 @@ def images_of(path: Path) -> Path:
 
 
 def attacked_alike(a: Row, b: Row) -> bool:
-    """Whether images made against one row say something of the other."""
-    return all(
-        (
-            a.detector.settings_hash == b.detector.settings_hash,
-            [part.sha256 for part in a.detector.weights] == [part.sha256 for part in b.detector.weights],
-            (a.track.limit, a.track.set_digests) == (b.track.limit, b.track.set_digests),
-        )
-    )
+    """Whether images made against one row are tried on the other: its detector has that name, or computes the same."""
+    same = a.detector.settings_hash == b.detector.settings_hash and [part.sha256 for part in a.detector.weights] == [
+        part.sha256 for part in b.detector.weights
+    ]
+    of_same_images = (a.track.limit, a.track.set_digests) == (b.track.limit, b.track.set_digests)
+    return of_same_images and (same or a.detector.name == b.detector.name)
 
 
-def _earlier(path: Path, row: Row) -> Iterator[tuple[Path, Row]]:
-    """Rows of earlier versions of the track, beside a row, with its detector's settings, weights and sets."""
+def _others(path: Path, row: Row) -> Iterator[tuple[Path, Row]]:
+    """Rows of this or an earlier version of the track, beside a row, that are `attacked_alike`."""
     for beside in sorted(
         {BEATEN.sub(".json", other.name) for other in path.parent.iterdir() if BEATEN.search(other.name)}
     ):
@@ -190,7 +189,8 @@ def _earlier(path: Path, row: Row) -> Iterator[tuple[Path, Row]]:
         except UsageError:
             continue
         whole = other.row_sha256 == other.content_sha256()
-        if whole and other.track.version < row.track.version and attacked_alike(row, other):
+        known = other.track.version <= row.track.version and other.stem != row.stem
+        if whole and known and attacked_alike(row, other):
             yield path.with_name(beside), other
 
 

@@ -3,14 +3,20 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from bench.cards.catalog import Catalog
 from bench.cards.threat import Knowledge
 from bench.errors import UsageError
 from bench.evaluation.results import Cell
 from bench.leaderboards.row import Entry
 from bench.soundness.files import kept_verdicts
+from bench.soundness.records import NO_GRADIENT
 from bench.soundness.stored import stored_checks
 from bench.soundness.verdicts import Verdict, Verdicts, worst
+from bench.threat_models.base import Status
+
+_UNANSWERED = (Status.FAILED, Status.NON_FINITE)
 
 
 def verdicts_of(catalog: Catalog, run: Path | None, cells: Iterable[Cell]) -> dict[str, dict[str, Verdict]]:
@@ -72,3 +78,24 @@ def failed_attacks(entry: Entry, catalog: Catalog) -> dict[str, tuple[str, ...]]
         for name, cell in judged.items()
     }
     return {name: checks for name, checks in failed.items() if checks}
+
+
+def unanswered(cell: Cell, counting: Iterable[str]) -> str | None:
+    """Why a worst case says nothing of a detector that gave its attacks no number; None where it answered.
+
+    The checks ask this of attacks that follow gradients (D2); here it holds whatever the attack follows, by the same
+    share of images. A detector that is not finite wherever an attack looks would stand at its clean AUROC.
+
+    Args:
+        cell: Of a worst case.
+        counting: The OOD sets that enter its mean.
+    """
+    rows = cell.samples[cell.samples["set"].isin(list(counting))]
+    missing = int(np.isin(rows["status"].to_numpy(), _UNANSWERED).sum())
+    if missing <= NO_GRADIENT * len(rows):
+        return None
+    return (
+        f"{cell.meta.threat} at {cell.meta.norm} {cell.meta.eps:g} found no number for {missing} of {len(rows)} images "
+        f"(scores or gradients there are not finite, or it failed; allowed are {NO_GRADIENT:.0%}), so that they count "
+        "as if nobody had attacked them"
+    )

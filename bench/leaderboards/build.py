@@ -19,7 +19,7 @@ from bench.evaluation.store import CellStore, Store
 from bench.leaderboards import arrays as names
 from bench.leaderboards.arithmetic import TEST, ScoreTable, rightly_classified
 from bench.leaderboards.arrays import MAX_FILE_BYTES, Arrays, array_sha256, bytes_sha256, pack
-from bench.leaderboards.beliefs import check_believed, verdicts_of
+from bench.leaderboards.beliefs import check_believed, unanswered, verdicts_of
 from bench.leaderboards.identity import check_has_card, detector_part, track_part
 from bench.leaderboards.json_files import parse_json
 from bench.leaderboards.row import (
@@ -50,11 +50,16 @@ Verdicts = Mapping[str, dict[str, Verdict]]
 
 @dataclass(frozen=True)
 class Built:
-    """A row and the content of the files beside it, by the ends of their names; and all scores."""
+    """A row and the content of the files beside it, by the ends of their names; and all scores.
+
+    Attributes:
+        unanswered: For every worst case that says nothing, why; without the full stop.
+    """
 
     row: Row
     files: dict[str, bytes]
     table: ScoreTable
+    unanswered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ def build_row(
 
     Raises:
         UsageError: The run lacks a threat of the suite, or has it with other hashes or fewer samples, a soundness
-            check fails, the images would be too large, or a text of the cards may not stand in a row.
+            check fails, attacks found no number for many images, the images would be too large, or a text of the cards
+            may not stand in a row.
     """
     check_has_card(detector)
     card = catalog.track(track)
@@ -98,6 +104,8 @@ def build_row(
     choice, planned = find_suite(catalog, store.metas(), detector, card, run=store.name, data_dir=data_dir)
     found = Source(catalog, store, store.name, run)
     built = row_of_cells(found, detector, card, planned, choice, images=images)
+    for why in built.unanswered:
+        raise UsageError(f"{why}; give the detector a finite score for every image in [0, 1], and run it again.")
     for entry in built.row.entries:
         check_believed(entry, catalog)
     return built
@@ -165,7 +173,8 @@ def row_of_cells(
     )  # fmt: skip
     row = _with_files(row, files, len(kept.get(names.rows_name(0), ())))
     _check_readable(row, files)
-    return Built(row, files, table)
+    every_reason = (unanswered(part.cell, table.counting) for part in found)
+    return Built(row, files, table, tuple(why for why in every_reason if why is not None))
 
 
 def _with_files(row: Row, files: dict[str, bytes], count: int) -> Row:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.leaderboards.folder import FoundRow
+from bench.leaderboards.identity import is_nothing
 from bench.leaderboards.ranking import Board, Standing
 from bench.leaderboards.record_files import SignedRecord
 from bench.leaderboards.records import BeatenFigures
@@ -26,7 +27,6 @@ HEADER = (
     "place", "detector", "badge", "worst-case AUROC", "worst attack", "clean AUROC", "flags", "extra data", "certified",
     "white-box", "gradients", "queries", "seconds",
 )  # fmt: skip
-_NO_EXTRA = ("", "none", "no", "nothing")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def judged(row: Row) -> list[tuple[str, CellPart]]:
 
 def uses_extra_data(row: Row) -> bool:
     """Whether the detector saw more than the training images."""
-    return row.detector.extra_data.strip().rstrip(".").lower() not in _NO_EXTRA
+    return not is_nothing(row.detector.extra_data)
 
 
 def history_grid(rows: Iterable[FoundRow]) -> Grid:

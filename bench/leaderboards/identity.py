@@ -1,8 +1,11 @@
 """What cards say of a detector and its track: written into a row, and compared with it when it is verified."""
 
-from bench.cards.catalog import Catalog
+from dataclasses import dataclass
+
+from bench.cards.catalog import Catalog, Kind
 from bench.cards.code.methods import import_method
-from bench.cards.detector import DetectorSpec
+from bench.cards.detector import DetectorCard, DetectorSpec
+from bench.cards.detector_names import split_network
 from bench.cards.track import TrackCard
 from bench.detectors.base import Detector, DetectorInfo
 from bench.detectors.wanted import DETECTOR
@@ -13,9 +16,11 @@ from bench.leaderboards.row import DetectorPart, TrackPart, WeightsPart
 
 CALIBRATION, TEST, TRAIN = "calibration", "test", "train"
 
+_NOTHING = ("", "none", "no", "nothing")
+
 
 def detector_part(catalog: Catalog, name: str, track: TrackCard, weights: tuple[str, ...]) -> DetectorPart:
-    """A detector as its card describes it.
+    """A detector as its card describes it; a score on the network of a trained detector has seen what that one has.
 
     Args:
         catalog: Where the card is found.
@@ -30,6 +35,7 @@ def detector_part(catalog: Catalog, name: str, track: TrackCard, weights: tuple[
     card, spec = catalog.detector(name)[0], catalog.detector_spec(name, track.name)
     method = import_method(spec.method, catalog.workspace, DETECTOR)
     info: DetectorInfo = method.info
+    seen = _seen(catalog, name, track)
     return DetectorPart(
         name=name,
         card_hash=card.content_hash(),
@@ -39,9 +45,9 @@ def detector_part(catalog: Catalog, name: str, track: TrackCard, weights: tuple[
             for part, digest in zip(spec.weights, weights, strict=True)
         ),
         paper=card.paper,
-        trained_on=_trained_on(spec, track, info),
-        tuned_on=card.tuned_on.strip(),
-        extra_data=card.extra_data.strip(),
+        trained_on=seen.trained_on,
+        tuned_on=seen.tuned_on,
+        extra_data=seen.extra_data,
         white_box=info.differentiable,
         certified=method.bound is not Detector.bound,
         random=info.random,
@@ -79,6 +85,43 @@ def digest_problem(track: TrackCard, spec: DetectorSpec, digests: dict[str, str]
         return f"it names the sets {', '.join(sorted(digests))}; the track has {', '.join(sorted(sets))}"
     wrong = [name for name, own in sets.items() if own.accepted() and digests[name] not in own.accepted()]
     return f"set '{wrong[0]}' has another content than the track's card accepts" if wrong else None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a detector owes its figures to beside its method, in words."""
+
+    trained_on: str
+    tuned_on: str
+    extra_data: str
+
+
+def _seen(catalog: Catalog, name: str, track: TrackCard) -> _Seen:
+    card, spec = catalog.detector(name)[0], catalog.detector_spec(name, track.name)
+    info: DetectorInfo = import_method(spec.method, catalog.workspace, DETECTOR).info
+    own = _Seen(_trained_on(spec, track, info), card.tuned_on.strip(), card.extra_data.strip())
+    if (base := _trained_base(catalog, card, name, track)) is None:
+        return own
+    below = _seen(catalog, base, track)
+    return _Seen(
+        below.trained_on, _both(own.tuned_on, below.tuned_on, base), _both(own.extra_data, below.extra_data, base)
+    )
+
+
+def _trained_base(catalog: Catalog, card: DetectorCard, name: str, track: TrackCard) -> str | None:
+    """The detector on whose network a score stands; None for one that stands on none, or on a network's own card."""
+    base = (split_network(name)[1] or track.network) if card.on_network else None
+    return None if base in (None, *catalog.names(Kind.NETWORK)) else base
+
+
+def _both(own: str, below: str, base: str) -> str:
+    """What a score's card says, and that of the detector below it."""
+    return own if is_nothing(below) else f"{'' if is_nothing(own) else f'{own}; '}{below} (for {base})"
+
+
+def is_nothing(said: str) -> bool:
+    """Whether a card says of extra data, or of tuning, that there was none."""
+    return said.strip().rstrip(".").lower() in _NOTHING
 
 
 def _trained_on(spec: DetectorSpec, track: TrackCard, info: DetectorInfo) -> str:

@@ -26,6 +26,9 @@ from bench.metrics.scores import Scores, as_scores
 ATTEMPTS = 3
 """The fewest fresh seeds."""
 
+MOST_ATTEMPTS = 100
+"""The most: a record holds no more."""
+
 LEAST = 0.005
 """An AUROC that is claimed may exceed the mean of the fresh ones by this, or by three of their standard deviations."""
 
@@ -89,11 +92,13 @@ class OwnRow:
         row: The row.
         table: Its scores.
         content: The file of these scores.
+        unanswered: For every worst case that says nothing, why; without the full stop.
     """
 
     row: Row
     table: ScoreTable
     content: bytes
+    unanswered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,15 +149,17 @@ def fresh_attacks(
         watch: Hears of the cell at hand.
 
     Raises:
-        UsageError: Fewer than three seeds, equal ones, or the row's own.
+        UsageError: Fewer than three seeds, more than a hundred, equal ones, or the row's own.
         BenchError: A cell cannot be computed.
     """
     store: CellStore = Store(out) if out is not None else MemoryStore()
     chosen = tuple(seeds) or _drawn_seeds(row, store)
-    if len(set(chosen)) < ATTEMPTS or len(set(chosen)) < len(chosen) or row.seed in chosen or min(chosen) < 0:
+    allowed = ATTEMPTS <= len(chosen) == len(set(chosen)) <= MOST_ATTEMPTS
+    if not allowed or row.seed in chosen or min(chosen) < 0:
+        listed = ", ".join(map(str, chosen[:10])) + (", ..." if len(chosen) > 10 else "")
         raise UsageError(
-            f"seeds are {', '.join(map(str, chosen))}; allowed are {ATTEMPTS} or more different ones, 0 or above, and "
-            f"not the row's own ({row.seed})."
+            f"seeds are {listed}; allowed are {ATTEMPTS} to {MOST_ATTEMPTS} different "
+            f"ones, 0 or above, and not the row's own ({row.seed})."
         )
     track = catalog.track(row.track.name)
     source = Source(catalog, store, str(out) if out is not None else "memory", out)
@@ -164,13 +171,18 @@ def fresh_attacks(
             watch(cell, seed)
             _compute(cell, store, catalog, device, data_dir)
         built = row_of_cells(source, row.detector.name, track, planned, choice, images=0)
-        rows.append(OwnRow(built.row, built.table, built.files[SCORES_SUFFIX]))
+        rows.append(OwnRow(built.row, built.table, built.files[SCORES_SUFFIX], built.unanswered))
     return Fresh(chosen, tuple(_fresh_entry(row, number, rows) for number in range(len(row.entries))), tuple(rows))
 
 
 def doubts(fresh: Fresh, catalog: Catalog) -> Iterator[str]:
-    """One sentence for every check that fails the verifier's own attacks: their figure is no bound to be ranked by."""
+    """One sentence for all that makes the verifier's own attacks no bound to be ranked by.
+
+    A soundness check fails them, or they found no number for many images.
+    """
     for own in fresh.rows:
+        for why in own.unanswered:
+            yield f"{why} (seed {own.row.seed})."
         for entry in own.row.entries:
             for name, failed in failed_attacks(entry, catalog).items():
                 yield (

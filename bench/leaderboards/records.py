@@ -21,7 +21,7 @@ from bench.leaderboards.beaten import Rescored
 from bench.leaderboards.checks import Checked
 from bench.leaderboards.claims import own_problems
 from bench.leaderboards.companions import Files
-from bench.leaderboards.reattack import ATTEMPTS, FreshEntry
+from bench.leaderboards.reattack import ATTEMPTS, MOST_ATTEMPTS, FreshEntry
 from bench.leaderboards.row import Entry, Row, Share, Version
 from bench.leaderboards.verify import Level, Verification
 
@@ -30,6 +30,9 @@ RECORD = re.compile(r"\.verified-[0-9a-f]{12}\.json$")
 
 FORMAT: Literal[2] = 2
 """Version of the records' layout; those of format 1 were not signed."""
+
+MOST_BEATEN = 100
+"""Of images that others handed in, those that leave least: however many lie beside a row, none hides them."""
 
 _ROUNDING = 1e-9
 
@@ -74,7 +77,7 @@ class FreshFigures(_Part):
     norm: Norm
     eps: float = Field(gt=0, allow_inf_nan=False)
     claimed: Share
-    aurocs: tuple[Share, ...] = Field(min_length=ATTEMPTS, max_length=100)  # of each seed
+    aurocs: tuple[Share, ...] = Field(min_length=ATTEMPTS, max_length=MOST_ATTEMPTS)  # of each seed
     mean: Share
     sd: float = Field(ge=0, allow_inf_nan=False)
     median: Share
@@ -99,7 +102,7 @@ class BeatenFigures(_Part):
 class FreshPart(_Part):
     """What fresh attacks found."""
 
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=ATTEMPTS, max_length=100)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=ATTEMPTS, max_length=MOST_ATTEMPTS)
     entries: tuple[FreshFigures, ...] = Field(min_length=1, max_length=8)
     refuted: bool  # the claim is milder than fresh attacks allow
     doubted: bool  # a soundness check fails the verifier's own attacks
@@ -119,7 +122,7 @@ class VerifiedRecord(_Part):
     subject: Subject
     checked: tuple[Checked, ...] = Field(max_length=100)  # what passed, what failed, and what was not looked at
     fresh: FreshPart | None  # nothing where no attack was made
-    beaten: tuple[BeatenFigures, ...] = Field(max_length=100)
+    beaten: tuple[BeatenFigures, ...] = Field(max_length=MOST_BEATEN)
 
     @property
     def ranks(self) -> bool:
@@ -156,7 +159,7 @@ def verified_record(found: Verification, now: datetime | None = None) -> Made:
         row_sha256=found.row.row_sha256, made=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         bench=__version__, asked=found.asked, reached=found.reached, subject=Subject.of(found.row),
         checked=tuple(found.checked), fresh=_fresh_part(found),
-        beaten=tuple(_beaten_figures(part) for part in found.rescored),
+        beaten=tuple(map(_beaten_figures, sorted(found.rescored, key=lambda part: part.auroc)[:MOST_BEATEN])),
     )  # fmt: skip
     return Made(record, found.fresh.ranking.content if found.fresh is not None else None)
 

@@ -133,8 +133,9 @@ def read_signers(folder: Path) -> Signers:
             continue
         try:
             lines.append(_parsed(stripped))
-        except (ValueError, NotImplementedError, IndexError) as error:
-            problems.append(f"line {number} of '{path}' gives nobody a right: {_one_line(error)}.")
+        except (ValueError, NotImplementedError, IndexError, OverflowError) as error:
+            said = _one_line(error) or "its key cannot be read"
+            problems.append(f"line {number} of '{path}' gives nobody a right: {said}.")
     return Signers(path, tuple(lines), tuple(problems))
 
 

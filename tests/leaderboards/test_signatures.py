@@ -1,6 +1,7 @@
 """Signatures are those of OpenSSH, and the file of signers gives what OpenSSH's would give, or less."""
 
 import subprocess
+import time as clock
 from datetime import UTC, datetime
 
 import pytest
@@ -141,3 +142,21 @@ def test_a_key_that_cannot_sign_is_refused_in_one_sentence(tmp_path, own, monkey
 def test_reading_a_signature_needs_no_program(tmp_path, own, signed, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert allows(tmp_path, signed, f"me {public_half(own)}") == "me"
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
+@pytest.mark.parametrize("time", ["99991231235959", "00010101", "00010101Z", "20200230", "99991231"])
+def test_a_time_at_the_end_of_the_calendar_is_read_or_refused_in_one_sentence(tmp_path, own, monkeypatch, zone, time):
+    monkeypatch.setenv("TZ", zone)
+    clock.tzset()
+    try:
+        found = signers(tmp_path, f'me valid-after="{time}" {public_half(own)}')
+    finally:
+        monkeypatch.undo()
+        clock.tzset()
+    assert len(found.lines) + len(found.problems) == 1
+
+
+def test_a_line_whose_key_is_cut_off_is_named_with_a_reason(tmp_path):
+    (problem,) = signers(tmp_path, "me ssh-ed25519 AAAA").problems
+    assert problem.endswith("gives nobody a right: its key cannot be read.")
