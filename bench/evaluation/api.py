@@ -107,8 +107,8 @@ def evaluate(
         params: Parameters over those of the threat's card, such as `steps=20`.
 
     Returns:
-        The clean cell first, then one a radius, the smallest first where they are nested; from `bench.evaluate` with
-        their tables and figures.
+        The clean cell first, then one a radius, the smallest first where they are nested. `bench.evaluate` returns
+        them as the `cells` of an `Evaluation`, which has their tables and figures.
 
     Raises:
         UsageError: A wrong name, radius or parameter, or missing data or weights.

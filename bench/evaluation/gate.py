@@ -60,7 +60,7 @@ def remarks(planned: PlannedCell, clean: CellMeta, scores: Iterable[Scores] = ()
         notes.append(
             f"asked twice for one image, the detector gives scores {clean.asked_twice:.2g} interquartile ranges apart, "
             "and does not declare that it is random: no figure of it can be repeated, and attacks follow its noise; "
-            "declare it (`random` of its DetectorInfo) and draw from `noise` alone."
+            "call eval() on its modules, or declare it (`random` of its DetectorInfo) and draw from `noise` alone."
         )
     if problem := identity_problem(planned, clean):
         notes.append(problem)

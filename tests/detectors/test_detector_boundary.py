@@ -322,9 +322,9 @@ class Centred(nn.Module):
 
 
 def test_what_a_score_depends_on_beside_its_image_is_remarked():
-    (shaken,), (centred,) = given(Shaken()).remarks, given(Centred()).remarks
-    assert "from one call to the next" in shaken and "by the others of its batch" in centred
-    assert given(Quiet()).remarks == ()
+    (centred,) = given(Centred()).remarks
+    assert "by the others of its batch" in centred
+    assert given(Quiet()).remarks == given(Shaken()).remarks == ()  # the clean cell says that a score is random
 
 
 def test_a_built_in_detector_passes_as_it_is():
