@@ -7,6 +7,7 @@ infinitely far. Every answer is scored afresh. Peers get the score as two logits
 the two counts; on `fool` they get the classifier itself. Needs foolbox and adv-lib.
 
     python benchmarks/min_norm.py --detectors energy msp gat --limit 100 --json min_norm.json
+    python benchmarks/min_norm.py --track cifar10 --detectors energy@resnet4b --ood svhn --threats ddn-l2 fmn-linf
 """
 
 import argparse
@@ -32,6 +33,7 @@ from bench.detectors.base import Detector
 from bench.detectors.loading import load_detector
 from bench.detectors.untouched import untouched
 from bench.evaluation.images import Images
+from bench.evaluation.sets import SetChoice
 from bench.threat_models import geometry
 from bench.threat_models.base import Acceptance, Budget, Context
 
@@ -157,15 +159,15 @@ PEERS: dict[str, dict[str, Peer]] = {
 
 def make_arena(name: str, side: Side, options: argparse.Namespace) -> Arena:
     """Load a detector and the images."""
-    catalog = Catalog.find()
-    card = catalog.track(options.track)
-    track = Track(card)
+    catalog = Catalog.find(options.workspace)
+    card = SetChoice(only=tuple(options.ood)).of(catalog.track(options.track))
+    track = Track(catalog.track(options.track))
     spec = catalog.detector_spec(name, card.name)
     detector = load_detector(spec, card, catalog)
     if spec.fit_when_loaded:
         detector.fit(track.training_data())
     detector.eval().requires_grad_(False)
-    images = Images.of(track, options.limit)
+    images = Images.of(track, options.limit, card)
     with torch.no_grad():
         known = torch.cat([detector.score(part) for part in images.calibration.pixels().split(128)]).double()
         low, line, high = torch.quantile(known, torch.tensor([0.25, 0.05, 0.75], dtype=torch.float64)).tolist()
@@ -179,11 +181,11 @@ def make_arena(name: str, side: Side, options: argparse.Namespace) -> Arena:
     return Arena(detector, side, x[left], labels[left], line, high - low)
 
 
-def has_classifier(name: str, track: str) -> bool:
+def has_classifier(name: str, options: argparse.Namespace) -> bool:
     """Whether a detector predicts classes."""
-    catalog = Catalog.find()
-    card = catalog.track(track)
-    return load_detector(catalog.detector_spec(name, track), card, catalog).info.classifier
+    catalog = Catalog.find(options.workspace)
+    card = catalog.track(options.track)
+    return load_detector(catalog.detector_spec(name, card.name), card, catalog).info.classifier
 
 
 def ours(arena: Arena, threat: str, steps: int, options: argparse.Namespace) -> tuple[Tensor, float]:
@@ -220,7 +222,7 @@ def main() -> None:
     rows = []
     for name in options.detectors:
         for side in map(Side, options.sides):
-            if side is Side.FOOL and not has_classifier(name, options.track):
+            if side is Side.FOOL and not has_classifier(name, options):
                 continue
             arena = make_arena(name, side, options)
             for threat in options.threats:
@@ -258,7 +260,11 @@ def row(
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--detectors", nargs="+", default=["energy", "msp", "gat"], metavar="NAME")
+    parser.add_argument(
+        "--detectors", nargs="+", default=["energy", "msp", "gat"], metavar="NAME", help="or SCORE@NETWORK"
+    )
+    parser.add_argument("--workspace", type=Path, help="a folder of cards, such as benchmarks/unseen")
+    parser.add_argument("--ood", nargs="+", default=[], metavar="SET", help="OOD sets; else all natural ones")
     parser.add_argument("--sides", nargs="+", default=["evade", "fool"], metavar="SIDE")
     parser.add_argument("--threats", nargs="+", default=list(PEERS), metavar="NAME")
     parser.add_argument("--track", default="digits")

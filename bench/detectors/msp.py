@@ -36,11 +36,23 @@ class MSP(LogitScore):
         """(N, K) -> (N,) log-odds."""
         return log_odds(logits)
 
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) the log-odds of each class, of which an attack may ascend those that are not the largest yet."""
+        return log_odds_of_each(self.scored_logits(x))
+
 
 def log_odds(logits: Tensor) -> Tensor:
     """(N, K >= 2) -> (N,) log(p / (1 - p)) of the top class's probability p: its logit against all others'."""
     top, others = top_and_others(logits)
     return top - torch.logsumexp(others, dim=1)
+
+
+def log_odds_of_each(logits: Tensor) -> Tensor:
+    """(N, K >= 2) -> (N, K) log(p_k / (1 - p_k)) of the probability of each class."""
+    top = logits.argmax(dim=1, keepdim=True)
+    # The top class's own 1 - p cancels in float32, so that its log-odds are taken from the other logits.
+    shares = torch.log_softmax(logits, dim=1).scatter(1, top, -1.0)
+    return (shares - torch.log1p(-shares.exp())).scatter(1, top, log_odds(logits)[:, None])
 
 
 def top_and_others(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -185,7 +185,7 @@ def needed_class_scores(detector: Detector, x: Tensor) -> tuple[Tensor, Tensor |
     if scores is None:
         raise NotApplicableError(
             f"{detector.title} does not compare an image with one class, so that there are no classes to attack in "
-            "turn; choose pgd, or a class-conditional score such as mahalanobis, she, fdbd, nci, klm or odin.",
+            "turn; choose pgd, or a score with a part for each class, such as msp, odin, mahalanobis, she or klm.",
             why="its score is of no single class",
         )
     return scores, margins

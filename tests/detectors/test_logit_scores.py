@@ -7,7 +7,7 @@ import torch
 
 from bench.detectors.energy import Energy
 from bench.detectors.gat import GAT
-from bench.detectors.msp import MSP, log_odds
+from bench.detectors.msp import MSP, log_odds, log_odds_of_each
 from bench.detectors.oe import OE
 from bench.errors import UsageError
 
@@ -55,6 +55,22 @@ def test_the_gradient_of_the_log_odds_is_finite_where_logits_tie():
     logits = torch.zeros(1, 4, requires_grad=True)
     (gradient,) = torch.autograd.grad(log_odds(logits).sum(), logits)
     assert sorted(gradient[0].tolist()) == pytest.approx([-1 / 3, -1 / 3, -1 / 3, 1.0])
+
+
+def test_the_log_odds_of_each_class_are_those_of_its_probability_and_the_largest_is_the_score():
+    softmax = [[math.exp(z) / sum(map(math.exp, row)) for z in row] for row in LOGITS.tolist()]
+    expected = [[math.log(p / (1 - p)) for p in row] for row in softmax]
+    torch.testing.assert_close(log_odds_of_each(LOGITS), torch.tensor(expected).double(), rtol=1e-6, atol=1e-6)
+    assert torch.equal(log_odds_of_each(LOGITS).amax(dim=1), log_odds(LOGITS))
+
+
+def test_the_log_odds_of_each_class_and_their_gradients_are_finite_where_the_top_class_is_certain_or_ties():
+    logits = torch.tensor([[200.0, 0.0, -50.0], [3.0, 3.0, -200.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    each = log_odds_of_each(logits)
+    (gradient,) = torch.autograd.grad(each.sum(), logits)
+    assert each.isfinite().all()
+    assert gradient.isfinite().all()
+    torch.testing.assert_close(each[0], torch.tensor([200.0, -200.0, -250.0]))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 10.0])

@@ -7,6 +7,7 @@ import torch
 
 from bench.cards.threat import Norm, Side
 from bench.detectors.base import Detector, DetectorParams
+from bench.detectors.msp import MSP
 from bench.errors import NotApplicableError
 from bench.testing.closed_forms import LinearScore
 from bench.threat_models.base import Budget, Context, Status
@@ -155,3 +156,23 @@ def test_the_best_of_each_image_is_chosen_by_the_attackers_sign():
     assert up.gradients.tolist() == [4, 6] and up.queries.tolist() == [3, 3]
     assert up.status == [Status.NON_FINITE] * 2
     assert up.score_trace.tolist() == [[0.0, 3.0], [0.0, 2.0]]
+
+
+class Slopes(MSP):
+    """Three logits: that of class 0 is flat and above the others at the image, from which class 2 rises the highest."""
+
+    def __init__(self):
+        super().__init__(None, shape=SHAPE, classes=3, params=MSP.Params())
+
+    def scored_logits(self, x):
+        flat = x.flatten(1)
+        return torch.stack([0.5 + 0.1 * flat[:, 0], 0.2 * flat[:, 1], 8.0 * flat[:, 2] - 4.0], dim=1)
+
+
+def test_of_the_largest_confidence_every_class_is_tried_also_those_that_are_not_the_largest_yet():
+    x = torch.full((2, *SHAPE), 0.2)
+    plain = attack(PGD(PGDParams(steps=60, restarts=1, step_size=0.02)), Slopes(), x)
+    found = attack(each(), Slopes(), x)
+    best = Slopes().score(torch.tensor([[[[0.0, 0.0], [1.0, 0.2]]]]))
+    assert (plain.score_trace[:, -1] < 0.5 * best).all()
+    torch.testing.assert_close(found.score_trace[:, -1], best.expand(2), atol=1e-2, rtol=0)

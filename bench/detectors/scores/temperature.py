@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.detectors.msp import log_odds
+from bench.detectors.msp import log_odds, log_odds_of_each
 from bench.detectors.scores.base import LogitScore
 from bench.detectors.scores.training_features import TrainingFeatures
 from bench.errors import NotFittableError
@@ -62,6 +62,10 @@ class TemperatureScaling(LogitScore):
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K >= 2) -> (N,) in the reals."""
         return log_odds(logits / self.fitted["temperature"])
+
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) the log-odds of each class, of which an attack may ascend those that are not the largest yet."""
+        return log_odds_of_each(self.scored_logits(x) / self.fitted["temperature"])
 
 
 def best_temperature(logits: Tensor, labels: Tensor) -> float:
