@@ -130,15 +130,15 @@ def code_hash(detector: DetectorSpec, threat: ThreatCard, track: TrackCard, sear
     recipe of the weights and the sources of the track's sets. A parameter that reads package.module:attribute names
     code too, which may lie in the current folder.
     """
-    paths = {detector.method, *_named_code(detector.params), *_named_code(threat.params)}
+    paths = {detector.method, *named_code(detector.params), *named_code(threat.params)}
     paths |= {threat.method} if threat.method else set()
     if detector.network is not None:
         own = () if is_named(detector.network.method) else (detector.network.method,)
-        paths |= {*own, *_named_code(detector.network.args)}
+        paths |= {*own, *named_code(detector.network.args)}
     sets = (track.train, track.calibration, track.test, *track.ood.values(), *track.outliers)
-    beside = {name for one in sets for form in one.forms for name in _named_code([form.source, form.args])}
+    beside = {name for one in sets for form in one.forms for name in named_code([form.source, form.args])}
     if detector.training is not None:
-        beside |= {detector.training.recipe, *_named_code(detector.training.args)}
+        beside |= {detector.training.recipe, *named_code(detector.training.args)}
     theirs = {path for path in beside if not path.startswith("bench.")}  # what those give is hashed as it is
     modules = sorted(path.partition(":")[0] for path in paths | theirs)
     own_code = source_hash([*_HARNESS, *modules], [*search, Path.cwd()])
@@ -146,13 +146,13 @@ def code_hash(detector: DetectorSpec, threat: ThreatCard, track: TrackCard, sear
     return content_hash([own_code, library]) if library else own_code
 
 
-def _named_code(value: object) -> Iterator[str]:
+def named_code(value: object) -> Iterator[str]:
     """Every text that names code, however deep in what a card gives."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
         for item in value:
-            yield from _named_code(item)
+            yield from named_code(item)
     elif isinstance(value, str) and names_code(value):
         yield value
 

@@ -10,6 +10,7 @@ from bench.errors import BenchError, UsageError
 from bench.leaderboards.beaten import BEATEN, images_of, read_beaten
 from bench.leaderboards.claims import check_claims
 from bench.leaderboards.companions import Files
+from bench.leaderboards.identity import own_code
 from bench.leaderboards.record_files import Beside, SignedRecord, is_record, read_beside, row_stem
 from bench.leaderboards.records import VerifiedRecord
 from bench.leaderboards.row import Row, RowError, read_row
@@ -194,7 +195,9 @@ def _found_row(found: FoundRows, place: _Place, catalog: Catalog, track: TrackCa
     past = claims.of_cards[0].rstrip(".") if claims.of_cards else ""
     if row.track.version < track.version:
         past = f"version {row.track.version} of the track"
-    beside = read_beside(row, [other for other in place.beside if is_record(other.name)], _signers(place, catalog))
+    code = None if past else own_code(catalog, row.detector.name, track.name)
+    paths = [other for other in place.beside if is_record(other.name)]
+    beside = read_beside(row, paths, _signers(place, catalog), code)
     _say_of_records(found, beside, track)
     _say_of_images(found, place, row, beside, track)
     return FoundRow(row, tuple(beside.signed), claims.files, past)

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.code.methods import import_method
+from bench.cards.code.source_hash import own_modules
 from bench.cards.detector import DetectorCard, DetectorSpec
 from bench.cards.detector_names import split_network
+from bench.cards.network import is_named
 from bench.cards.track import TrackCard
 from bench.detectors.base import Detector, DetectorInfo
 from bench.detectors.wanted import DETECTOR
 from bench.errors import UsageError, shorten
-from bench.evaluation.keys import track_hash
+from bench.evaluation.keys import named_code, track_hash
 from bench.evaluation.plan import needs_train
 from bench.leaderboards.row import DetectorPart, TrackPart, WeightsPart
 
@@ -62,6 +64,27 @@ def check_has_card(name: str) -> None:
     """
     if ":" in name:
         raise UsageError(f"detector {shorten(name)} has no card; a row needs one, so write detectors/NAME.yaml for it.")
+
+
+def own_code(catalog: Catalog, name: str, track: str) -> dict[str, str]:
+    """The modules of the workspace's own that score a detector, and the sha256 of each file; none where all is bench's.
+
+    Args:
+        catalog: Where the card is found.
+        name: Of the detector.
+        track: The track's name.
+
+    Raises:
+        UsageError: There is no such card.
+    """
+    spec = catalog.detector_spec(name, track)
+    paths = {spec.method, *named_code(spec.params)}
+    if spec.network is not None:
+        paths |= {*(() if is_named(spec.network.method) else (spec.network.method,)), *named_code(spec.network.args)}
+    found: dict[str, str] = {}
+    for path in sorted(paths):
+        found |= own_modules(path.partition(":")[0], catalog.content_roots())
+    return dict(sorted(found.items()))
 
 
 def declared_weights(spec: DetectorSpec) -> tuple[str, ...] | None:

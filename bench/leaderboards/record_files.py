@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,15 @@ def record_bytes(record: VerifiedRecord) -> bytes:
     return json_bytes(record.model_dump(mode="json"))
 
 
-def read_beside(row: Row, paths: list[Path], signers: Signers) -> Beside:
+def read_beside(row: Row, paths: list[Path], signers: Signers, code: Mapping[str, str] | None = None) -> Beside:
     """The records beside a row, each by itself.
 
     Args:
         row: The row.
         paths: Files whose names are those of records of it, in one folder.
         signers: Whose signatures count there.
+        code: The workspace's own modules that score the detector now; None where that does not matter, as for a row of
+            other cards.
     """
     found = Beside()
     for path in paths:
@@ -110,13 +113,13 @@ def read_beside(row: Row, paths: list[Path], signers: Signers) -> Beside:
             if not _signature_of(path).exists() and not path.is_symlink():
                 found.unsigned.append(path)
             else:
-                found.signed.append(_read(path, row, signers))
+                found.signed.append(_read(path, row, signers, code))
         except UsageError as error:
             found.refused[path] = str(error)
     return found
 
 
-def _read(path: Path, row: Row, signers: Signers) -> SignedRecord:
+def _read(path: Path, row: Row, signers: Signers, code: Mapping[str, str] | None) -> SignedRecord:
     """A signed record.
 
     Raises:
@@ -143,6 +146,11 @@ def _read(path: Path, row: Row, signers: Signers) -> SignedRecord:
             raise RowError(f"{where} gives nothing: of the verifier's own scores, {str(error).rstrip('.')}.") from None
     if problem := next(contradictions(record, row, table), None):
         raise RowError(f"{where} gives nothing: {problem.rstrip('.')}; verify the row again.")
+    if code is not None and (changed := {name for name, _ in record.code.items() ^ code.items()}):
+        names = shorten(", ".join(sorted(changed)))
+        raise RowError(
+            f"{where} gives nothing: the detector was scored by other code than is here ({names}); verify again."
+        )
     return SignedRecord(path, record, signer, table)
 
 

@@ -22,7 +22,7 @@ from bench.leaderboards.checks import Checked
 from bench.leaderboards.claims import own_problems
 from bench.leaderboards.companions import Files
 from bench.leaderboards.reattack import ATTEMPTS, MOST_ATTEMPTS, FreshEntry
-from bench.leaderboards.row import Entry, Row, Share, Version
+from bench.leaderboards.row import Entry, Label, Row, Share, Version
 from bench.leaderboards.verify import Level, Verification
 
 RECORD = re.compile(r"\.verified-[0-9a-f]{12}\.json$")
@@ -30,6 +30,9 @@ RECORD = re.compile(r"\.verified-[0-9a-f]{12}\.json$")
 
 FORMAT: Literal[2] = 2
 """Version of the records' layout; those of format 1 were not signed."""
+
+MOST_MODULES = 1000
+"""Of the workspace's own, that may score a detector."""
 
 MOST_BEATEN = 100
 """Of images that others handed in, those that leave least: however many lie beside a row, none hides them."""
@@ -120,6 +123,7 @@ class VerifiedRecord(_Part):
     asked: Level  # how far the verification was to go
     reached: Level  # how far nothing was found wrong
     subject: Subject
+    code: dict[Label, Sha256] = Field(default={}, max_length=MOST_MODULES)  # of the workspace's own, that scored it
     checked: tuple[Checked, ...] = Field(max_length=100)  # what passed, what failed, and what was not looked at
     fresh: FreshPart | None  # nothing where no attack was made
     beaten: tuple[BeatenFigures, ...] = Field(max_length=MOST_BEATEN)
@@ -158,7 +162,7 @@ def verified_record(found: Verification, now: datetime | None = None) -> Made:
     record = VerifiedRecord(
         row_sha256=found.row.row_sha256, made=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         bench=__version__, asked=found.asked, reached=found.reached, subject=Subject.of(found.row),
-        checked=tuple(found.checked), fresh=_fresh_part(found),
+        code=found.code, checked=tuple(found.checked), fresh=_fresh_part(found),
         beaten=tuple(map(_beaten_figures, sorted(found.rescored, key=lambda part: part.auroc)[:MOST_BEATEN])),
     )  # fmt: skip
     return Made(record, found.fresh.ranking.content if found.fresh is not None else None)

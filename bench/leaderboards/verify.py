@@ -12,6 +12,7 @@ from bench.leaderboards.checks import Findings
 from bench.leaderboards.claims import check_claims
 from bench.leaderboards.companions import Files
 from bench.leaderboards.drawn import check_drawn
+from bench.leaderboards.identity import own_code
 from bench.leaderboards.reattack import Fresh, check_reattacked, doubts, fresh_attacks
 from bench.leaderboards.rescore import Scorer, check_rescored
 from bench.leaderboards.row import Row, read_row
@@ -21,6 +22,7 @@ Tell = Callable[[str], None]
 _RESCORED = "the weights give its scores, and images drawn by the verifier are attacked no better"
 _REATTACKED = "fresh attacks with seeds of the verifier's do not leave less"
 _BEATEN = "images that others handed in do what their record says"
+_CODE = "the code that its card names does nothing but score"
 _REVIEWER = "what the card says of training, tuning and extra data is true, and its weights can be had"
 
 
@@ -45,6 +47,7 @@ class Verification(Findings):
         refuted: Whether they leave less than the row claims.
         doubted: Whether a soundness check fails them.
         rescored: Images of others, against the verifier's own attacks.
+        code: The workspace's own modules that score the detector, and the sha256 of each.
     """
 
     row: Row = field(kw_only=True)
@@ -55,6 +58,7 @@ class Verification(Findings):
     refuted: bool = False
     doubted: bool = False
     rescored: list[Rescored] = field(default_factory=list)
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def badge(self) -> str:
@@ -105,6 +109,7 @@ def verify(
     if not found.take(claims) or claims.files is None:
         return _ended(found, _RESCORED, _BEATEN, _REATTACKED)
     found.reached = Level.CLAIMED
+    found.code = own_code(catalog, row.detector.name, row.track.name)
     if level is Level.CLAIMED:
         return _ended(found, _RESCORED, _BEATEN, _REATTACKED)
     tell(f"scoring the track's images and {row.images.count if row.images else 0} kept ones by entry")
@@ -156,5 +161,10 @@ def _ended(found: Verification, *left: str) -> Verification:
     level = "a higher level was not asked for" if not found.problems else "something before it failed"
     for what in left:
         found.skip(what, level)
+    if found.code:
+        named = ", ".join(found.code)
+        found.skip(
+            _CODE, f"it is the workspace's own, so that a reviewer must read it before the row is signed: {named}"
+        )
     found.skip(_REVIEWER, "a reviewer asks; no program can tell")
     return found

@@ -7,14 +7,14 @@ import pytest
 import row_world
 from board_rows import row_of, score_table
 from row_tampering import loads, reseal
-from row_world import allow, board, line_for, make_world, places, ranked, rows, run_suite, submit, verify
+from row_world import allow, board, line_for, make_world, places, ranked, records, rows, run_suite, submit, verify
 from test_forged_rows import with_keys
 
 from bench.cards.catalog import Catalog
 from bench.leaderboards import beliefs
 from bench.leaderboards.adversarials import Beaten, BeatenRecord, write_beaten
 from bench.leaderboards.beaten import Rescored
-from bench.leaderboards.identity import detector_part, is_nothing
+from bench.leaderboards.identity import detector_part, is_nothing, own_code
 from bench.leaderboards.records import MOST_BEATEN, verified_record
 from bench.leaderboards.rescore import Scorer
 from bench.leaderboards.row import read_row
@@ -112,3 +112,46 @@ def test_more_seeds_than_a_record_holds_are_refused_before_anything_is_attacked(
     (path,) = rows(honest)
     result = verify(honest, path, "re-attacked", "-q", "--seeds", ",".join(map(str, range(1, 102))))
     assert result.exit_code == 2 and "allowed are 3 to 100 different ones" in result.stderr
+
+
+def test_code_that_was_exchanged_after_it_was_verified_takes_the_place_away(honest):
+    (module,) = honest.glob("row_methods_*.py")
+    assert places(honest) == {"bent": "1 re-attacked"}
+    module.write_text(module.read_text().replace("torch.sin(9.0", "torch.sin(8.0"))
+    shown = board(honest)
+    assert places(honest) == {} and f"scored by other code than is here ('{module.stem}')" in shown.stderr
+    assert "not verified" in shown.stdout
+
+
+def test_the_code_of_a_workspace_is_named_as_what_a_reviewer_must_read(honest, attested):
+    (path,) = rows(honest)
+    (module,) = honest.glob("row_methods_*.py")
+    told = next(
+        line for line in verify(honest, path, "claimed").stdout.splitlines() if "does nothing but score" in line
+    )
+    assert told.startswith("  not checked") and told.endswith(f"before the row is signed: {module.stem}")
+    (record,) = records(path)
+    assert list(loads(record)["code"]) == [module.stem]
+    catalog = Catalog(attested)
+    assert own_code(catalog, "bent", "small") == loads(record)["code"]
+
+
+def test_a_detector_of_bench_alone_has_no_code_of_its_own(tmp_path):
+    root = make_world(tmp_path / "world")
+    card = {"name": "strength", "summary": "a small one", "method": "bench.detectors.energy:Energy", "on_network": True}
+    (root / "detectors/strength.yaml").write_text(json.dumps(card))
+    net = {
+        "name": "own",
+        "summary": "a small one",
+        "track": "small",
+        "method": "bench.detectors.networks.small:SmallConvNet",
+    }
+    (root / "detectors/networks").mkdir()
+    (root / "detectors/networks/own.yaml").write_text(json.dumps(net))
+    (root / "net_of_rows.py").write_text("from torch import nn\n\nclass Net(nn.Module):\n    pass\n")
+    (root / "detectors/networks/other.yaml").write_text(
+        json.dumps({**net, "name": "other", "method": "net_of_rows:Net"})
+    )
+    catalog = Catalog(root)
+    assert own_code(catalog, "strength@own", "small") == {}
+    assert list(own_code(catalog, "strength@other", "small")) == ["net_of_rows"]

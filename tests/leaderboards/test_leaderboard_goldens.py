@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).with_name("golden")
 MASKED = (
     (r"(?s)<style>.*?</style>|<script>.*?</script>|sha256-[A-Za-z0-9+/=]+", ""),
     (r"[0-9a-f]{12,64}", "HEX"),
-    (r"row_methods_\d+", "METHODS"),
+    (r"row\\?_methods\\?_\d+", "METHODS"),
     (r'("(?:seconds|bench|bytes|torch|numpy|python|platform|machine|[a-z_-]+)": )"[0-9][^"]*"', r"\1VERSION"),
     (r"\b\d+(\.\d+)? s\b", "T s"),
     (r"drawn with seed \d+", "drawn with seed N"),
