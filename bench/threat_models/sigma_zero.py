@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from pydantic import Field
@@ -20,6 +21,12 @@ _ADAM_EPS = 1e-8
 _LAST_SIZE = 0.1
 """Of the last step, in units of the first one, as in the paper."""
 
+_SWAPPED = (1, 2, 3, 4, 6, 8, 12, 16)
+"""How many values are changed for one more, in turn."""
+
+_LEAST_DESCENT = 10
+"""Of so many steps, one at most is kept for swaps."""
+
 _REPORTS = 50
 """How often, about, progress is reported."""
 
@@ -34,6 +41,7 @@ class SigmaZeroParams(NearestParams):
         threshold: Changes smaller than this are undone after a step; at first.
         threshold_rate: By how much that grows past the line and falls before it, in units of the step size.
         prune_queries: How many scores may be asked for to undo changes that are not needed.
+        swaps: How many gradients at the end may tell which other values do more than those that are changed.
     """
 
     step_size: float = Field(default=1.0, gt=0, le=10, allow_inf_nan=False)
@@ -41,6 +49,7 @@ class SigmaZeroParams(NearestParams):
     threshold: float = Field(default=0.3, ge=0, le=1, allow_inf_nan=False)
     threshold_rate: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)
     prune_queries: int = Field(default=60, ge=0, le=100_000)
+    swaps: int = Field(default=8, ge=0, le=10_000)
 
 
 @dataclass
@@ -73,6 +82,7 @@ class SigmaZero(NearestSearch):
     Deviations: the line is a threshold of the score, and on side `fool` the class that is nearest in pixels directs. At
     the end the changed values go on to the walls of the box where the image stays past the line, and in ascending order
     of what they contribute, to first order, changes are undone in blocks and then one by one as long as it stays there.
+    Then, as often as that succeeds, a few values that would do most are changed for one more of those that do least.
     """
 
     Params = SigmaZeroParams
@@ -80,15 +90,16 @@ class SigmaZero(NearestSearch):
     params: SigmaZeroParams
 
     def cost(self, case: Case) -> Cost:
-        """A gradient a step, the last of them to order the changes, and `prune_queries` + 2 queries."""
-        return Cost(self.gradients(case) + 1, 2 + self.params.prune_queries)
+        """A gradient a step, the last of them to order and swap the changes, and the queries that judge them."""
+        return Cost(self.gradients(case) + 1, 2 + self.params.prune_queries + len(_SWAPPED) * self.params.swaps)
 
     def search(self, oracle: Oracle, tracker: Nearest, left: Tensor, norm: Norm, steps: int) -> None:
         """The descent, and then as few changes as may be."""
         start, zero = tracker.clean[left], torch.zeros_like(tracker.clean[left])
         first = start.new_full((len(left),), self.params.threshold)
         rows = _Rows(left, start, zero, zero.clone(), first, torch.zeros_like(left, dtype=torch.bool))
-        steps = max(1, steps - 1)  # the last gradient orders the changes
+        swaps = min(self.params.swaps, steps // _LEAST_DESCENT)
+        steps = max(1, steps - 1 - swaps)  # the last gradients order and swap the changes
         every = max(1, steps // _REPORTS)
         for step in range(steps):
             for batch in oracle.batches(len(rows)):
@@ -102,6 +113,7 @@ class SigmaZero(NearestSearch):
         found = (torch.isfinite(tracker.score) & (tracker.score < 0)).nonzero().flatten()
         for batch in oracle.batches(len(found)):
             _prune(oracle, tracker, found[batch], self.params.prune_queries, self.params.steps + 1)
+            _swap(oracle, tracker, found[batch], swaps, self.params.steps + 1)
 
     def _step(self, oracle: Oracle, tracker: Nearest, rows: _Rows, batch: slice, step: int, steps: int) -> None:
         """Judge the iterates of one micro-batch, and take a step of Adam."""
@@ -145,15 +157,7 @@ def _prune(oracle: Oracle, tracker: Nearest, samples: Tensor, queries: int, mome
     """
     count, padded = len(samples), oracle.pad(samples)
     x, y = tracker.clean[padded], tracker.images[padded]
-
-    def ask(images: Tensor, asking: Tensor) -> Tensor:
-        judge, direction = oracle.ask(images, padded)
-        reached = torch.isfinite(judge) & torch.isfinite(direction) & (judge > 0) & asking
-        tracker.queries[samples] += asking[:count].long()
-        changed = geometry.distance(images, x, Norm.L0)
-        tracker.found(moment, samples, *(part[:count] for part in (reached, changed, judge, images)))
-        return reached
-
+    ask = partial(_ask, oracle, tracker, samples, padded, moment)
     everyone = torch.ones(len(padded), dtype=torch.bool, device=x.device)
     column = (-1, *(1,) * (x.ndim - 1))
     walls = torch.where(y > x, 1.0, torch.where(y < x, 0.0, x))
@@ -161,7 +165,7 @@ def _prune(oracle: Oracle, tracker: Nearest, samples: Tensor, queries: int, mome
     _, _, gradient = oracle.ascend(y, padded)
     tracker.gradients[samples] += 1
     effect = (gradient.nan_to_num(0.0, 0.0, 0.0) * (y - x)).flatten(1).masked_fill((y == x).flatten(1), math.inf)
-    place = effect.argsort(dim=1, stable=True).argsort(dim=1, stable=True)  # of each value in the order of effects
+    place = _places(effect)
     left = (y != x).flatten(1).sum(dim=1)
     begin, block = torch.zeros_like(left), (left // 2).clamp_min(1)
     for _ in range(queries):
@@ -175,3 +179,49 @@ def _prune(oracle: Oracle, tracker: Nearest, samples: Tensor, queries: int, mome
         single = block == 1
         begin = begin + torch.where(undone, block, torch.where(single, 1, 0))
         block = torch.where(undone, torch.minimum(block, (left - begin).clamp_min(1)), (block // 2).clamp_min(1))
+
+
+def _swap(oracle: Oracle, tracker: Nearest, samples: Tensor, rounds: int, moment: int) -> None:
+    """Change k values that would do most for k + 1 that do least, to first order; again where it works.
+
+    Rows of one micro-batch. Of a linear score, what no swap makes smaller is the least number of values.
+    """
+    count, padded = len(samples), oracle.pad(samples)
+    x, y = tracker.clean[padded], tracker.images[padded]
+    column = (-1, *(1,) * (x.ndim - 1))
+    going = torch.arange(len(padded), device=x.device) < count
+    for _ in range(rounds):
+        if geometry.asking_is_free(x.device) and not bool(going.any()):
+            break
+        _, _, gradient = oracle.ascend(y, padded)
+        tracker.gradients[samples] += going[:count].long()
+        slope, changed = gradient.nan_to_num(0.0, 0.0, 0.0), y != x
+        walls = torch.where(slope > 0, 1.0, torch.where(slope < 0, 0.0, x))
+        least = _places((slope * (y - x)).flatten(1).masked_fill(~changed.flatten(1), math.inf)).view_as(y)
+        most = _places((slope * (x - walls)).flatten(1).masked_fill(changed.flatten(1), math.inf)).view_as(y)
+        swapped = torch.zeros_like(going)
+        for number in _SWAPPED:
+            asking = going & ~swapped & (changed.flatten(1).sum(dim=1) > number)
+            images = torch.where(changed & (least <= number), x, torch.where(~changed & (most < number), walls, y))
+            fewer = _ask(oracle, tracker, samples, padded, moment, images, asking)
+            y = torch.where(fewer.view(column), images, y)
+            swapped |= fewer
+        going = swapped
+
+
+def _places(values: Tensor) -> Tensor:
+    """(R, D) of every value its place in ascending order."""
+    return values.argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+
+
+def _ask(
+    oracle: Oracle, tracker: Nearest, samples: Tensor, padded: Tensor, moment: int, images: Tensor, asking: Tensor
+) -> Tensor:
+    """(R,) which images of a padded micro-batch, of those that are asked about, are past the line; noted."""
+    count = len(samples)
+    judge, direction = oracle.ask(images, padded)
+    reached = torch.isfinite(judge) & torch.isfinite(direction) & (judge > 0) & asking
+    tracker.queries[samples] += asking[:count].long()
+    changed = geometry.distance(images, tracker.clean[padded], Norm.L0)
+    tracker.found(moment, samples, *(part[:count] for part in (reached, changed, judge, images)))
+    return reached
