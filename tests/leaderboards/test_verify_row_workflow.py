@@ -1,6 +1,7 @@
 """The workflow that attacks the rows of a pull request again: its steps, run in a repository with a tiny track."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,9 @@ def test_a_forged_row_is_refuted_beside_its_claim_and_what_else_is_changed_count
     (repository / "threat_models/climb-l2.yaml").write_text("{}")  # a weaker one would be as bad
     (repository / "notes $(touch x)`x`.md").write_text("mine")
     (path.parent / "bent@000000000000.json").write_text("<script>")
+    (repository / "detectors/mine.py").write_text("")
+    with (repository / "detectors/shaken.yaml").open("a") as card:
+        card.write("\n")
     assert run_steps(repository, tmp_path) == 1
     said = (tmp_path / "summary.md").read_text()
     assert (repository / "comparison.md").read_text() == said
@@ -97,6 +101,8 @@ def test_a_forged_row_is_refuted_beside_its_claim_and_what_else_is_changed_count
     assert "| bent | not verified |" in after and "| 1 | bent |" not in after
     assert "it changes who may verify" in said and "it changes threat_models/climb-l2.yaml (not used here)" in said
     assert f"removes a record of verification: leaderboards/small/{record.name}" in said
+    assert "it brings code, which has run here: detectors/mine.py" in said
+    assert "it changes or removes what other rows may stand on: detectors/shaken.yaml" in said
     assert not (repository / "x").exists()
     assert public_half(thief) not in (tmp_path / "verified/leaderboards/allowed_signers").read_text()
 
@@ -112,8 +118,10 @@ def test_a_new_row_whose_claim_stands_up_to_it_passes(repository, tmp_path):
     for own, content in files.items():
         if ".verified-" not in own.name:
             own.write_bytes(content)
-    code = run_steps(repository, tmp_path, without=("Show the board as it is", "Answer with a comparison"))
+    code = run_steps(repository, tmp_path, without=("Show the board as it is",))
     assert code == 0
+    before = (tmp_path / "summary.md").read_text().partition("## The board before")[2]
+    assert before.startswith("\n\nIt could not be shown.\n\n## The board after")  # and the rest is told all the same
     assert "\\[re-attacked\\] bent on small" in (tmp_path / "verified.rows.md").read_text()
 
 
@@ -124,5 +132,6 @@ def test_the_workflow_gives_strangers_no_secret_and_no_right_to_write():
     assert "secrets." not in text and "--sign" not in text.partition("name: verify-row")[2]
     for step in STEPS:
         assert "${{" not in step.get("run", "")  # nothing of an event becomes part of a program
+        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step.get("uses", f"actions/x@{'0' * 40}"))
         if step.get("uses", "").startswith("actions/checkout"):
             assert step["with"]["persist-credentials"] is False
