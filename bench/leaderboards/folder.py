@@ -12,7 +12,6 @@ from bench.leaderboards.claims import check_claims
 from bench.leaderboards.companions import Files
 from bench.leaderboards.identity import own_code
 from bench.leaderboards.record_files import Beside, SignedRecord, is_record, read_beside, row_stem
-from bench.leaderboards.records import VerifiedRecord
 from bench.leaderboards.row import Row, RowError, read_row
 from bench.leaderboards.signatures import ALLOWED, Signers, read_signers
 from bench.leaderboards.submit import FOLDER
@@ -49,7 +48,7 @@ class FoundRow:
     def refuted(self) -> bool:
         """Whether any verification found less than the row claims: another one that did not takes nothing back."""
         records = [signed.record for signed in self.records]
-        return any(record.reached is not record.asked and not _doubts(record) for record in records)
+        return any(record.reached is not record.asked and not record.doubts for record in records)
 
     @property
     def words(self) -> str:
@@ -57,7 +56,7 @@ class FoundRow:
         if self.evidence is not None:
             return "refuted" if self.refuted else self.evidence.record.words
         known = [signed.record for signed in self.records]
-        if any(_doubts(record) for record in known):
+        if any(record.doubts for record in known):
             return "doubted"
         if self.refuted:
             return "refuted"
@@ -66,10 +65,6 @@ class FoundRow:
 
 NOBODY = "not verified"
 _ORDER = (NOBODY, "claimed", "re-scored", "re-attacked")
-
-
-def _doubts(record: VerifiedRecord) -> bool:
-    return record.fresh is not None and record.fresh.doubted
 
 
 @dataclass(frozen=True)

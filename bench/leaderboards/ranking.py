@@ -16,6 +16,7 @@ from bench.leaderboards.suite import check_suite
 
 _DIGITS = re.compile(r"(\d+)")
 _NEWER = "another row of this detector is ranked"
+_DOUBTED = "another row of this detector is doubted"
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ def rank(track: TrackCard, rows: Iterable[FoundRow]) -> Board:
 
     A row has a place where a verifier's own attacks say what is left of its detector. Of a detector's rows the one is
     ranked that was verified by the newest bench, and of those the one of which less is left; what a row says of its own
-    version moves nobody. Ties in the worst-case AUROC share a place, and stand by clean AUROC and by name.
+    version moves nobody. Where a row of a detector is doubted, another one of it has a place only by a newer bench.
+    Ties in the worst-case AUROC share a place, and stand by clean AUROC and by name.
 
     Args:
         track: The track's card.
@@ -149,13 +151,16 @@ def rank(track: TrackCard, rows: Iterable[FoundRow]) -> Board:
     every = sorted(rows, key=lambda found: (found.row.detector.name, -found.row.track.version, found.row.stem))
     past = [found for found in every if found.past]
     current = [found for found in every if not found.past]
-    able = sorted((found for found in current if found.evidence is not None), key=_by_verifier)
+    believed: dict[bool, list[FoundRow]] = {True: [], False: []}
+    for found in current:
+        if found.evidence is not None:
+            believed[not _doubted_since(found, current)].append(found)
+    past += [_without_place(own, _DOUBTED) for own in believed[False]]
+    able = sorted(believed[True], key=_by_verifier)
     first: dict[str, FoundRow] = {}
     for found in able:
         first.setdefault(found.row.detector.name, found)
-    past += [
-        FoundRow(own.row, own.records, own.files, _NEWER) for own in able if own is not first[own.row.detector.name]
-    ]
+    past += [_without_place(own, _NEWER) for own in able if own is not first[own.row.detector.name]]
     standings = _placed(list(first.values()))
     unranked = tuple(found for found in current if found.evidence is None)
     return Board(track, standings, unranked, tuple(sorted(past, key=lambda found: found.row.detector.name)))
@@ -170,9 +175,35 @@ def _placed(rows: Sequence[FoundRow]) -> tuple[Standing, ...]:
     return tuple(sorted(placed, key=lambda own: (own.place, -own.row.clean.auroc, own.found.row.stem)))
 
 
+def _without_place(found: FoundRow, why: str) -> FoundRow:
+    return FoundRow(found.row, found.records, found.files, why)
+
+
+def _doubted_since(found: FoundRow, others: Iterable[FoundRow]) -> bool:
+    """Whether the attacks on another row of the same detector are doubted by no older bench than verified this one."""
+    assert found.evidence is not None
+    verified = _release(found.evidence.record.bench)
+    return any(
+        _release(signed.record.bench) >= verified
+        for other in others
+        if _computed(other.row) == _computed(found.row)
+        for signed in other.records
+        if signed.record.doubts
+    )
+
+
+def _computed(row: Row) -> tuple[object, ...]:
+    """What a detector's scores come from, whatever a row says of itself."""
+    return row.detector.name, row.detector.settings_hash, tuple(part.sha256 for part in row.detector.weights)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in _DIGITS.findall(version)[:3])
+
+
 def _by_verifier(found: FoundRow) -> tuple[object, ...]:
     """The newest version of bench that verified a row first, then of what less is left."""
     assert found.evidence is not None and found.evidence.record.fresh is not None
     record, fresh = found.evidence.record, found.evidence.record.fresh
-    release = tuple(-int(part) for part in _DIGITS.findall(record.bench)[:3])
+    release = tuple(-part for part in _release(record.bench))
     return found.row.detector.name, release, fresh.ranked, found.row.stem

@@ -134,6 +134,11 @@ class VerifiedRecord(_Part):
         return self.fresh is not None and not self.fresh.doubted
 
     @property
+    def doubts(self) -> bool:
+        """Whether fresh attacks were made that are no bound."""
+        return self.fresh is not None and self.fresh.doubted
+
+    @property
     def words(self) -> str:
         """What it found, in a word or two."""
         if self.fresh is not None:

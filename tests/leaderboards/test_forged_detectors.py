@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import row_world
 from board_rows import row_of, score_table
+from forging import with_keys
 from row_tampering import loads, reseal
 from row_world import allow, board, line_for, make_world, places, ranked, records, rows, run_suite, submit, verify
-from test_forged_rows import with_keys
 
 from bench.cards.catalog import Catalog
 from bench.leaderboards import beliefs

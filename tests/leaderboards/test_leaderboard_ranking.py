@@ -96,6 +96,23 @@ def test_a_row_that_one_of_two_verifiers_could_not_believe_has_no_place():
     assert board.standings == () and board.unranked[0].words == "doubted"
 
 
+@pytest.mark.parametrize(
+    ("verifier", "other", "placed"),
+    [
+        ("0.1.0", {}, False),
+        ("0.0.9", {}, False),
+        ("0.2.0", {}, True),
+        ("0.1.0", {"settings": "c" * 64}, True),  # the card has other settings now
+    ],
+)
+def test_a_doubted_detector_gets_no_place_by_another_row_unless_a_newer_bench_verified_it(verifier, other, placed):
+    doubted, again = found_row("gat", 1, doubted=True), found_row("gat", 2, bench="99.0.0", verifier=verifier, **other)
+    board = ranked(doubted, again, found_row("other", 3))
+    assert [standing.row.detector.name for standing in board.standings] == ["gat", "other"][not placed :]
+    assert board.unranked == (doubted,)
+    assert [found.past for found in board.past] == ["another row of this detector is doubted"] * (not placed)
+
+
 def test_of_one_detector_the_row_that_the_newest_bench_verified_is_ranked_and_the_other_is_history():
     old, new = found_row("gat", 1, verifier="0.9.0", fall=0.1), found_row("gat", 2, verifier="0.10.0", fall=2.0)
     board = ranked(old, new)
