@@ -20,7 +20,7 @@ from bench.evaluation.results import Cell
 from bench.evaluation.scoring import device_of
 from bench.evaluation.stage import Stage
 from bench.evaluation.workbench import Workbench
-from bench.soundness import probes, records
+from bench.soundness import memory, probes, records
 from bench.soundness.checklist import CHECKS
 from bench.soundness.fooling import FoolLab, fool_views
 from bench.soundness.lab import Allowance, Lab, cell_cost
@@ -39,6 +39,9 @@ FEWEST = 8
 
 TIMES = 4.0
 """The most that the extra runs may cost, in units of the cell's own cost."""
+
+_REPEATS = 7 + 2 * memory.QUESTIONS
+"""Scores of an image that D1 asks for, some of them with what gradients need."""
 
 _PLANNED = 0.85
 """Of that, what is planned: how long a run with an early stop takes is known afterwards only."""
@@ -262,7 +265,7 @@ def _same_twice(cell: Cell, runs: Runs) -> Finding:
     """D1 on ID and OOD images together; a random detector's attacked images are scored by fresh draws too."""
     lab = runs.lab
     found = scored_twice(cell, lab.stage)
-    lab.allowance.spend(queries=3 * IMAGES + probes.SINGLES)
+    lab.allowance.spend(queries=_REPEATS * IMAGES + probes.SINGLES)
     if not lab.detector.info.random:
         return records.same_twice(found)
     finished = runs.finish()
@@ -278,7 +281,8 @@ def scored_twice(cell: Cell, stage: Stage) -> dict[str, float]:
     names = [TEST, *(cell.meta.mean.sets if cell.meta.mean is not None else cell.meta.sets)]
     each = -(-IMAGES // len(names))
     x = torch.cat([sets[name].pixels()[:each] for name in names]).to(device_of(stage.detector))
-    return probes.differences(stage.detector, x, cell.meta.iqr or 1.0, cell.meta.micro_batch)
+    asked = stage.detector, x, cell.meta.iqr or 1.0, cell.meta.micro_batch
+    return probes.differences(*asked) | memory.hidden_dependence(*asked)
 
 
 def bare_runs(cell: Cell, view: View, stage: Stage, threat: Threat, images: int) -> Runs:

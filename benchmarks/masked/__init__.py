@@ -1,0 +1,1 @@
+"""Detectors on the digits track whose true AUROC under attack is known: masked ones, and sound ones."""
