@@ -1,6 +1,6 @@
 """The words around a table: what was attacked, what the figures mean, and what a reader must not overlook."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from bench.cards.detector import DEFAULT_RECALL
 from bench.cards.threat import Norm, Side
@@ -12,6 +12,9 @@ from bench.report.extras import extra_columns
 from bench.report.fool import CAPTION as FOOL_CAPTION
 from bench.report.nearest import nearest_caption
 from bench.report.table import Table
+
+_FAILED = "failed"
+"""How an attack ended that could do nothing; its image is the clean one."""
 
 REACHABLE_LIMIT = 0.05
 """Above this share of OOD images that can become an ID image, a line says so."""
@@ -217,7 +220,7 @@ def _suite_lines(table: Table) -> list[str]:
 
 
 def _status_lines(table: Table) -> list[str]:
-    """One line for each detector and unusual ending of attacks, over all its cells."""
+    """One line for each detector and unusual ending of attacks, over all its cells: how often, and what that counts."""
     ended: dict[tuple[str, str], list[CellMeta]] = {}
     for meta in table.metas:
         for status in sorted(status for status, count in meta.statuses.items() if count):
@@ -228,8 +231,17 @@ def _status_lines(table: Table) -> list[str]:
         images = sum(meta.statuses[status] for meta in metas)
         total = sum(count for meta in metas for name, count in meta.statuses.items() if name)
         where = sorted({f"{meta.threat}{_radius(meta)}" for meta in metas})
-        lines.append(f"{detector}: the attack on {images} of {total} images ended as {status} ({', '.join(where)}).")
+        lines.append(
+            f"{detector}: the attack on {images} of {total} images ended as {status} ({', '.join(where)}); "
+            f"{'they count' if status == _FAILED else 'where it found nothing, they count'} {_unmoved(metas)}."
+        )
     return lines
+
+
+def _unmoved(metas: Iterable[CellMeta]) -> str:
+    """As what an image counts that no attack has moved."""
+    ranked = [meta.fool is None and meta.nearest is None for meta in metas]
+    return "at their clean scores" if all(ranked) else "as they were" if any(ranked) else "as images that withstood it"
 
 
 def _blind_lines(table: Table) -> list[str]:

@@ -119,7 +119,15 @@ def test_a_reach_of_5_per_cent_needs_no_word(make_meta):
 def test_attacks_that_ended_badly_are_counted(make_meta):
     (table,) = build_tables([make_meta(statuses={"completed": 90, "no-gradient": 10})])
     said = render_text(table)
-    assert "gat: the attack on 10 of 100 images ended as no-gradient (pgd-l2 eps 1)." in said
+    assert "gat: the attack on 10 of 100 images ended as no-gradient (pgd-l2 eps 1); where it found nothing" in said
+
+
+def test_what_images_count_as_that_no_attack_moved_is_said_with_their_number(make_meta):
+    for status, counts in (("failed", "they count"), ("non-finite", "where it found nothing, they count")):
+        metas = [make_meta(eps=eps, statuses={"completed": 97, status: 3}) for eps in (1.0, 2.0)]
+        said = render_text(build_tables(metas)[0], width=400)
+        where = "(pgd-l2 eps 1, pgd-l2 eps 2)"
+        assert f"the attack on 6 of 200 images ended as {status} {where}; {counts} at their clean scores." in said
 
 
 def test_a_note_of_a_cell_is_printed_once(make_meta):
@@ -180,7 +188,9 @@ def test_attacks_that_ended_in_several_bad_ways_have_a_line_for_each_in_the_orde
     (table,) = build_tables([make_meta(statuses=statuses)])
     said = [line for line in render_text(table, width=400).splitlines() if " ended as " in line]
     assert said == [
-        f"gat: the attack on 2 of 104 images ended as {status} (pgd-l2 eps 1)." for status in sorted(unusual)
+        f"gat: the attack on 2 of 104 images ended as {status} (pgd-l2 eps 1); "
+        f"{'they' if status == 'failed' else 'where it found nothing, they'} count at their clean scores."
+        for status in sorted(unusual)
     ]
 
 
