@@ -14,7 +14,7 @@ from bench.leaderboards.columns import (
     unranked_grid,
 )
 from bench.leaderboards.compare import Compared
-from bench.leaderboards.ranking import Board, Standing
+from bench.leaderboards.ranking import BESIDE, Board, Standing
 from bench.report.grid import Grid
 from bench.report.lines import Column, Line, panels, sentence_lines
 
@@ -68,9 +68,14 @@ def counted_words(board: Board, shown_rows: int) -> Iterator[str]:
     """How many rows are not shown."""
     if hidden := len(board.standings) + len(board.unranked) - shown_rows:
         yield "1 row does not fit the filters." if hidden == 1 else f"{hidden} rows do not fit the filters."
-    if board.past:
-        count = "1 row is" if len(board.past) == 1 else f"{len(board.past)} rows are"
-        yield f"{count} not ranked, being of earlier cards or versions; the pages (--html) show every row."
+    beside = sum(found.past in BESIDE for found in board.past)
+    for count, why in (
+        (len(board.past) - beside, "being of earlier cards or versions"),
+        (beside, "since another row of the detector is ranked or doubted"),
+    ):
+        if count:
+            rows = "1 row is" if count == 1 else f"{count} rows are"
+            yield f"{rows} not ranked, {why}; the pages (--html) show every row."
 
 
 def _grid_lines(grid: Grid, width: int, *, lead: int, texts: int) -> list[Line]:

@@ -17,6 +17,8 @@ from bench.leaderboards.suite import check_suite
 _DIGITS = re.compile(r"(\d+)")
 _NEWER = "another row of this detector is ranked"
 _DOUBTED = "another row of this detector is doubted"
+BESIDE = (_NEWER, _DOUBTED)
+"""Why rows of the cards here have no place."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 from board_rows import cell, found_row, row_of, score_table, track_card, varied_board
 
 from bench.cli import leaderboard as command
-from bench.leaderboards.board_text import CAPTION, board_lines, compare_lines
+from bench.leaderboards.board_text import CAPTION, board_lines, compare_lines, counted_words
 from bench.leaderboards.columns import UNRANKED_HINT, Wanted, history_grid, judged, uses_extra_data
 from bench.leaderboards.compare import compare
 from bench.leaderboards.ranking import Leaderboards, rank
@@ -162,3 +162,12 @@ def test_each_option_filters_by_what_it_is_called(options, names, monkeypatch, c
     assert [
         line.split()[1] for line in lines if line[:1].isdigit() and "not fit" not in line and "row is" not in line
     ] == names
+
+
+def test_rows_beside_another_one_of_their_detector_are_counted_apart_from_those_of_earlier_cards():
+    old = found_row("old", 3, past="version 1 of the track")
+    board = rank(track_card(), [found_row("gat", 1), found_row("gat", 2, bench="99.0.0"), old])
+    assert [sentence.partition(";")[0] for sentence in counted_words(board, 1)] == [
+        "1 row is not ranked, being of earlier cards or versions",
+        "1 row is not ranked, since another row of the detector is ranked or doubted",
+    ]
