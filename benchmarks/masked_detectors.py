@@ -3,8 +3,10 @@
     python benchmarks/masked_detectors.py [--only NAME,...] [--limit 25] [--adaptive] [--json FILE]
 
 Every detector of `benchmarks/masked` is attacked on digits by pgd-l2 (40 steps, 2 restarts), and checked by the
-function that `bench diagnose` calls. It is flagged where that command prints a FAIL, or says below the checklist that
-the figure is too high. With --json a second run goes on where the first one stopped.
+function that `bench diagnose` calls. It is flagged where that command prints a FAIL, says below the checklist that the
+figure is too high, or tells of jumps (D15) that the figure cannot be relied on. "same" and "lowest" are of the images
+that the checks attack again: by pgd, and by all their attacks together. With --json a second run goes on where the
+first one stopped.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from bench.soundness.verdicts import Verdict
 
 SETS = ("letters", "photos")
 ATTACK = {"steps": 40, "restarts": 2}
+UNRELIABLE = "cannot be relied on"
 CLEARLY = 0.03
 """A printed figure this much above the truth is clearly too high."""
 
@@ -50,7 +53,10 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     known = json.loads(options.json.read_text("utf-8")) if options.json and options.json.exists() else {}
     names = list(_chosen(options.only))
-    print(f"{'detector':20s} {'clean':>6s} {'pgd':>6s} {'lowest':>6s} {'truth':>6s} {'s':>5s}  verdicts", flush=True)
+    print(
+        f"{'detector':20s} {'clean':>6s} {'pgd':>6s} {'same':>6s} {'lowest':>6s} {'truth':>6s} {'s':>5s}  verdicts",
+        flush=True,
+    )
     for number, name in enumerate(names, 1):
         if name not in known:
             print(f"{number} of {len(names)}: {name}", file=sys.stderr, flush=True)
@@ -107,7 +113,7 @@ def diagnosed(detector: Detector, eps: float, limit: int) -> tuple[Any, Diagnosi
 
 def is_flagged(found: dict[str, Any]) -> bool:
     """Whether the command tells a user that the figure cannot be relied on."""
-    return bool(found["failed"]) or not found["stands"]
+    return bool(found["failed"]) or not found["stands"] or UNRELIABLE in " ".join(found["said"].values())
 
 
 def too_high(name: str) -> float:
@@ -127,8 +133,15 @@ def _groups() -> dict[str, tuple[str, ...]]:
 
 
 def _row(name: str, found: dict[str, Any]) -> str:
-    figures = found["clean"], found["pgd"], found["standing"]["lowest"], truth()[name]["true"]
+    figures = (
+        found["clean"],
+        found["pgd"],
+        found["standing"]["printed"],
+        found["standing"]["lowest"],
+        truth()[name]["true"],
+    )
     words = [*(f"{check}!" for check in found["failed"]), *found["warned"], "" if found["stands"] else "too high"]
+    words.append("jumps" if UNRELIABLE in found["said"].get("D15", "") else "")
     if "adaptive" in found:
         words.append(f"(adaptive-l2 {found['adaptive']:.3f})")
     return (

@@ -41,7 +41,12 @@ def test_half_of_the_masked_ones_were_held_out(benchmark):
 
 @pytest.mark.parametrize(("failed", "stands", "flagged"), [([], True, False), (["D1"], True, True), ([], False, True)])
 def test_a_detector_is_flagged_where_the_command_says_fail_or_too_high(benchmark, failed, stands, flagged):
-    assert benchmark.is_flagged({"failed": failed, "warned": ["D3"], "stands": stands}) is flagged
+    assert benchmark.is_flagged({"failed": failed, "said": {"D3": "an error"}, "stands": stands}) is flagged
+
+
+def test_a_detector_is_flagged_where_a_check_says_that_the_figure_cannot_be_relied_on(benchmark):
+    said = {"D15": "it jumps, and its figure cannot be relied on alone."}
+    assert benchmark.is_flagged({"failed": [], "said": said, "stands": True})
 
 
 def test_the_excess_is_told_against_the_truth(benchmark):

@@ -84,7 +84,11 @@ CHECKS = {
             "score the unsaturated form: log-odds or logits in place of probabilities, float64 in place of float32; "
             "`bench table --full` shows the AUROC with ties against the defender.",
         ),
-        Check("D15", "the landscape is smooth", "average the gradient over points around the iterate, or try square."),
+        Check(
+            "D15", "the landscape is smooth",
+            "average the gradient over points around the iterate, or try square; where the score jumps, report auto-l2 "
+            "or auto-linf.",
+        ),
         Check(
             "D16", "the images are allowed",
             "mend the threat's projection; where rounding to 8 bits undoes the attack, report the AUROC after it.",

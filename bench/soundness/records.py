@@ -28,6 +28,10 @@ TIED, COARSE = 0.01, 0.1
 ROUGH = 1.0 / 3.0
 """Share of the attack's gain that points drawn at random may move the score by."""
 
+JUMP, JUMPING = 0.05, 0.05
+"""A score jumps where it changes by more than the first, in IQRs, between points that lie 1e-5 of the radius apart;
+where more than the second share of the images has a jump, the figure is not to be relied on."""
+
 ROUNDED = 0.02
 """How far rounding to 8 bits may bring the AUROC back."""
 
@@ -124,6 +128,30 @@ def smooth(view: View, roughness: float) -> Finding:
     verdict = Verdict.WARN if ratio > ROUGH + _ROUNDING else Verdict.PASS
     found = f"random points of the ball move the score by {roughness:.3f} IQR, the attack by {gain:.3f}."
     figures = {"roughness": roughness, "gain": gain, "ratio": ratio}
+    return CHECKS["D15"].finding(verdict, found, side=view.side, figures=figures)
+
+
+def without_jumps(view: View, jumps: NDArray[np.floating], rough: Finding | None) -> Finding:
+    """D15: whether the score jumps within the ball, beside how rough it is.
+
+    Args:
+        view: The attack.
+        jumps: (count,) the largest jump of each image, as `bench.soundness.jumps` finds it.
+        rough: What `smooth` found; None where that was not asked.
+    """
+    share = float(np.mean(jumps > JUMP * view.iqr))
+    figures = {"share_jumping": share, "largest_jump": float(np.max(jumps, initial=0.0)) / view.iqr}
+    if share > JUMPING + _ROUNDING:
+        found = (
+            f"the score jumps near {share:.1%} of the images, by up to {figures['largest_jump']:.3g} IQR: an attack "
+            "that follows gradients does not see what lies behind, and its figure cannot be relied on alone."
+        )
+    else:
+        found = f"the score jumps near {share:.1%} of the images."
+    verdict = Verdict.WARN if share > JUMPING + _ROUNDING else Verdict.PASS
+    if rough is not None:
+        verdict, figures = worst([verdict, rough.verdict]), {**rough.figures, **figures}
+        found = f"{found.removesuffix('.')}; {rough.found}"
     return CHECKS["D15"].finding(verdict, found, side=view.side, figures=figures)
 
 

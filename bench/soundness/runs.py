@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.evaluation.results import Cell
-from bench.soundness import comparisons, probes, records
+from bench.soundness import comparisons, jumps, probes, records
 from bench.soundness.checklist import CHECKS
 from bench.soundness.lab import QUERY, Lab, cell_cost
 from bench.soundness.verdicts import Finding
@@ -23,6 +23,7 @@ from bench.threat_models.adaptive import Adaptive, AdaptiveParams
 from bench.threat_models.base import Threat
 from bench.threat_models.costs import Case
 from bench.threat_models.fgm import FGM
+from bench.threat_models.guides import drawn_guides
 from bench.threat_models.interpolation import Interpolation, InterpolationParams
 
 STEP_SIZES = (1 / 50, 1 / 10, 1 / 4, 1.0)
@@ -42,6 +43,9 @@ WALKS = InterpolationParams(nearest=1, drawn=1, points=10)
 BLACK_QUERIES = 500
 """Queries an image of the black box where its card does not say fewer."""
 
+
+_WAYS = 3
+"""On which D15 looks for jumps."""
 
 _SHORT_REPAIR = AdaptiveParams(steps=10, longer=2)
 """What D20 tries where more would cost too much."""
@@ -104,6 +108,7 @@ class Runs:
         self.params: dict[str, Any] = dict(cell.meta.threat_params)
         attacked = max(1, sum(cell.meta.statuses.values()))
         self.each = cell_cost(cell) / attacked  # gradients that the cell's own attack spent on an image
+        self.rough: Finding | None = None  # D15 as far as random points answer it
         self.reached: dict[str, BySet] = {}  # what other attacks in the same ball reached, by what they are called
 
     def all(self) -> Iterator[Run]:
@@ -124,6 +129,8 @@ class Runs:
         if steps is not None:
             yield Run("D6", 2.0 * self.each, self._steps)
         yield Run("D16", 0.0 if self.finished else self._one_restart_cost(), self._rounding)
+        if self.lab.view.side is not Side.FOOL:
+            yield Run("D15", QUERY * jumps.queries(_WAYS) + (0.0 if self.finished else 1.0), self._jumps)
         if "step_size" in self.params and steps is not None:
             yield Run("D8", sum(map(self._step_size_cost, self._grid())), self._step_sizes)
         if restarts is not None:
@@ -171,7 +178,19 @@ class Runs:
         # The best of many scores by the same draws is a lucky one: fresh draws tell what it is worth.
         scores = self.lab.score(found.images) if self.lab.detector.info.random else found.scores
         self.reached["random points"] = split(scores, view)
-        return [comparisons.noise_does_not_win(view, split(scores, view)), records.smooth(view, found.roughness)]
+        self.rough = records.smooth(view, found.roughness)
+        return [comparisons.noise_does_not_win(view, split(scores, view)), self.rough]
+
+    def _jumps(self) -> list[Finding]:
+        """On the ways to the end of the attack, to a random point of the ball, and towards an ID image."""
+        lab = self.lab
+        ends = [self.finish().images, lab.target.points(1)]
+        if lab.context.pool is not None and len(lab.context.pool):
+            rows = drawn_guides(lab.ids, 1, pool=len(lab.context.pool), draw=0, context=lab.context)[:, 0]
+            ends.append(lab.context.pool[rows])
+        found = jumps.largest_jumps(lab.target, ends)
+        lab.allowance.spend(queries=jumps.queries(len(ends)) * len(lab.x))
+        return [records.without_jumps(lab.view, found, self.rough)]
 
     # ------------------------------------------------------------------- other attacks
 
