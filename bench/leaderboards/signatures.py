@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sshsig import PublicKey, check_signature
 from sshsig.allowed_signers import AllowedSigner
+from sshsig.sshsig import SshsigSignature
 
 from bench.errors import UsageError, shorten
 from bench.files import read_file, why
@@ -28,6 +29,9 @@ SIGNATURE_SUFFIX = ".sig"
 MAX_SIGNATURE_BYTES = 16 * 2**10
 _MAX_BYTES = 2**20
 _ARMOUR = re.compile(rb"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]+\n-----END SSH SIGNATURE-----\n")
+_DIGESTS = (b"sha256", b"sha512")
+"""Of the content, by which it is signed; others could be found again for other content."""
+
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(Z?)")
 
 
@@ -94,12 +98,15 @@ class Signers:
         if _ARMOUR.fullmatch(signature) is None:
             raise SignatureError("its signature is none of OpenSSH's")
         try:
+            digest = SshsigSignature.from_armored(signature).hash_algo
             key = check_signature(content, signature, NAMESPACE)
         except Exception as error:  # whatever the parser makes of a stranger's bytes
             raise SignatureError(
                 f"its signature does not hold: it is of other content, of another namespace than '{NAMESPACE}', or by "
                 "a kind of key that is not read (ed25519 and RSA are)"
             ) from error
+        if digest not in _DIGESTS:
+            raise SignatureError("its signature is of a digest that OpenSSH does not make (SHA-256 and SHA-512 are)")
         fingerprint = key.sha256_str()
         own = [line for line in self.lines if line.key == key]
         refused = [line.refuses(now or datetime.now(UTC)) for line in own]

@@ -1,10 +1,14 @@
 """Signatures are those of OpenSSH, and the file of signers gives what OpenSSH's would give, or less."""
 
+import base64
+import hashlib
+import struct
 import subprocess
 import time as clock
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from row_world import new_key, public_half
 
 from bench.errors import UsageError
@@ -120,6 +124,29 @@ def test_an_rsa_key_signs_too_and_openssh_agrees(tmp_path):
 def test_a_signature_that_is_damaged_or_none_is_refused(tmp_path, own, signed, change):
     assert allows(tmp_path, signed, f"me {public_half(own)}") == "me"
     assert allows(tmp_path, change(signed), f"me {public_half(own)}") is None
+
+
+def signed_by_digest(key, name):
+    """The signature of a key's holder who takes another digest of the content."""
+    private = load_ssh_private_key(key.read_bytes(), None)
+
+    def string(part):
+        return struct.pack(">I", len(part)) + part
+
+    start = b"SSHSIG", string(NAMESPACE.encode()) + string(b"") + string(name.encode())
+    message = b"".join(start) + string(hashlib.new(name, CONTENT).digest())
+    public = base64.b64decode(public_half(key).split()[1])
+    own = string(b"ssh-ed25519") + string(private.sign(message))
+    whole = start[0] + struct.pack(">I", 1) + string(public) + start[1] + string(own)
+    text = base64.b64encode(whole).decode()
+    lines = [text[i : i + 70] for i in range(0, len(text), 70)]
+    return "\n".join(["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""]).encode()
+
+
+@pytest.mark.parametrize(("digest", "held"), [("sha512", True), ("sha256", True), ("md5", False), ("sha1", False)])
+def test_a_signature_of_a_digest_that_openssh_does_not_make_is_refused(tmp_path, own, digest, held):
+    made = signed_by_digest(own, digest)
+    assert (allows(tmp_path, made, f"me {public_half(own)}") == "me") == held == openssh_allows(tmp_path, made)
 
 
 def test_a_folder_without_the_file_lets_nobody_verify(tmp_path, signed):
