@@ -130,7 +130,7 @@ class Runs:
             yield Run("D6", 2.0 * self.each, self._steps)
         yield Run("D16", 0.0 if self.finished else self._one_restart_cost(), self._rounding)
         if self.lab.view.side is not Side.FOOL:
-            yield Run("D15", QUERY * jumps.queries(_WAYS) + (0.0 if self.finished else 1.0), self._jumps)
+            yield Run("D15", QUERY * jumps.queries(_WAYS), self._jumps)
         if "step_size" in self.params and steps is not None:
             yield Run("D8", sum(map(self._step_size_cost, self._grid())), self._step_sizes)
         if restarts is not None:
@@ -182,9 +182,9 @@ class Runs:
         return [comparisons.noise_does_not_win(view, split(scores, view)), self.rough]
 
     def _jumps(self) -> list[Finding]:
-        """On the ways to the end of the attack, to a random point of the ball, and towards an ID image."""
+        """On the ways to the end of the attack where that is known, to a random point, and towards an ID image."""
         lab = self.lab
-        ends = [self.finish().images, lab.target.points(1)]
+        ends = [lab.target.points(1), *([self.finished.images] if self.finished is not None else [])]
         if lab.context.pool is not None and len(lab.context.pool):
             rows = drawn_guides(lab.ids, 1, pool=len(lab.context.pool), draw=0, context=lab.context)[:, 0]
             ends.append(lab.context.pool[rows])

@@ -113,6 +113,15 @@ def test_each_side_is_told_by_itself(workspace):
     assert "(alarm)" in result.stdout
 
 
+def test_a_detector_is_asked_for_gradients_and_about_neighbours_and_its_jumps_are_told(workspace):
+    file = workspace / "checks.json"
+    diagnose(workspace, *short("stepped"), "--json", file)
+    figures = {finding["check"]: finding["figures"] for finding in json.loads(file.read_text())["findings"]}
+    repeated = {"asked_twice", "another_order", "one_by_one", "asked_for_gradients", "after_its_neighbours"}
+    assert repeated == set(figures["D1"])
+    assert figures["D15"]["share_jumping"] > 0.05
+
+
 def test_a_check_that_is_asked_of_both_sides_is_told_once(workspace):
     result = diagnose(workspace, *short("dark"), "--side", "both")
     told = [line.split()[0] for line in result.stderr.splitlines() if re.fullmatch(r"D\d+ \(\d+%\)", line.strip())]

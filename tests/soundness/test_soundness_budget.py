@@ -72,3 +72,28 @@ def test_a_probe_costs_what_it_says_and_what_it_notes_and_what_it_asks(check):
     run.ask()
     assert lab.allowance.spent == pytest.approx(run.cost * len(x))
     assert detector.followed + QUERY * detector.asked == pytest.approx(run.cost * len(x))
+
+
+@pytest.mark.parametrize(("pool", "finished"), [(False, False), (True, False), (True, True)])
+def test_looking_for_jumps_costs_no_more_than_it_says(pool, finished):
+    class Counted(LinearScore):
+        asked = 0
+
+        def score(self, x, *, noise=None):
+            self.asked += len(x)
+            return super().score(x)
+
+    detector = Counted().eval()
+    x = 0.3 + 0.4 * torch.rand((8, *SHAPE), generator=torch.Generator().manual_seed(0))
+    context = Context(Side.EVADE, seed=3, micro_batch=8, pool=1.0 - x if pool else None)
+    target = Target(detector, x, torch.arange(8), Norm.L2, 0.05, context)
+    seen = replace(view(), rows={"near": np.arange(8)}, clean={"near": np.zeros(8)}, attacked={"near": np.zeros(8)})
+    lab = SimpleNamespace(target=target, x=x, ids=target.ids, view=seen, detector=detector, context=context,
+                          allowance=Allowance(1e9))  # fmt: skip
+    rivals = SimpleNamespace(elsewhere=None, black_box=None)
+    runs = Runs(lab, cell(), rivals, late=None, feasible=None, kept=x if finished else None)
+    (run,) = [each for each in runs.all() if each.check == "D15"]
+    (finding,) = run.ask()
+    assert finding.figures["share_jumping"] == 0.0
+    assert lab.allowance.spent == pytest.approx(QUERY * detector.asked)
+    assert lab.allowance.spent == pytest.approx(run.cost * len(x) * (1 + pool + finished) / 3)
