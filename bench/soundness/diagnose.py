@@ -40,8 +40,8 @@ FEWEST = 8
 TIMES = 4.0
 """The most that the extra runs may cost, in units of the cell's own cost."""
 
-_REPEATS = 7 + 2 * memory.QUESTIONS
-"""Scores of an image that D1 asks for, some of them with what gradients need."""
+_REPEATS = 4 + 2 * memory.QUESTIONS
+"""Scores of an image by which D1 tells whether more counts than the image."""
 
 _PLANNED = 0.85
 """Of that, what is planned: how long a run with an early stop takes is known afterwards only."""
@@ -265,7 +265,7 @@ def _same_twice(cell: Cell, runs: Runs) -> Finding:
     """D1 on ID and OOD images together; a random detector's attacked images are scored by fresh draws too."""
     lab = runs.lab
     found = scored_twice(cell, lab.stage)
-    lab.allowance.spend(queries=_REPEATS * IMAGES + probes.SINGLES)
+    lab.allowance.spend(queries=3 * IMAGES + (1 + _REPEATS) * probes.SINGLES)
     if not lab.detector.info.random:
         return records.same_twice(found)
     finished = runs.finish()
@@ -282,7 +282,8 @@ def scored_twice(cell: Cell, stage: Stage) -> dict[str, float]:
     each = -(-IMAGES // len(names))
     x = torch.cat([sets[name].pixels()[:each] for name in names]).to(device_of(stage.detector))
     asked = stage.detector, x, cell.meta.iqr or 1.0, cell.meta.micro_batch
-    return probes.differences(*asked) | memory.hidden_dependence(*asked)
+    few = x[:: max(1, len(x) // probes.SINGLES)][: probes.SINGLES]
+    return probes.differences(*asked) | memory.hidden_dependence(stage.detector, few, *asked[2:])
 
 
 def bare_runs(cell: Cell, view: View, stage: Stage, threat: Threat, images: int) -> Runs:

@@ -8,8 +8,8 @@ from torch import Tensor
 from bench.detectors.base import Detector
 from bench.detectors.untouched import untouched
 
-QUESTIONS = 3
-"""How often a neighbour is asked about before an image is, each time with a gradient and without."""
+QUESTIONS = 1
+"""How often a neighbour is asked about before an image is, with a gradient and without."""
 
 ASIDE = 0.1
 """How far an image lies from its neighbour on the way to another image."""
