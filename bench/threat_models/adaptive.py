@@ -173,7 +173,7 @@ class _Search:
         of = (self.detector, self.ids[rows], self.context.at(rows), self.norm, self.eps)
         if not self.detector.info.differentiable:
             alone = Differences(*of, pairs=p.pairs, guided=False)
-            return [_Way(alone, from_elsewhere=start) for start in (False, True)]
+            return [_Way(alone), _Way(alone, from_elsewhere=True), _Way(alone, bytes=True)]
         ways = [
             _Way(Plain(*of), first_step=2.0),
             _Way(Plain(*of), from_elsewhere=True, first_step=0.5),

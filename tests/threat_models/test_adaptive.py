@@ -255,6 +255,20 @@ def test_a_gate_that_takes_images_of_bytes_alone_is_passed_by_such():
     assert torch.equal((found.images * 255).round() / 255, found.images)
 
 
+def test_such_a_gate_is_passed_where_there_is_no_gradient_too():
+    class Bytes(Masked):
+        info = DetectorInfo(differentiable=False)
+
+        @torch.no_grad()
+        def score(self, x, *, noise=None):
+            off = (x * 255 - torch.round(x * 255)).abs().flatten(1).amax(dim=1) > 1e-3
+            return self.plain(x) - 100.0 * off
+
+    clean = (X * 255).round() / 255
+    found = Adaptive().run(Bytes(), clean, ids=IDS, budget=BUDGET, context=Context(Side.EVADE))
+    assert float(((Masked().plain(found.images) - Masked().plain(clean)) / TOP).min()) > 0.5
+
+
 def test_a_gate_that_looks_for_roughness_is_passed_by_smooth_changes():
     shape = (1, 16, 16)
     weight = torch.linspace(-1, 1, 16).view(1, 1, 16).expand(shape) + 0.5 * torch.randn(
