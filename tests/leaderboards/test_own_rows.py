@@ -20,7 +20,6 @@ def test_there_are_rows_of_digits_and_of_a_track_like_mnist_and_none_is_left_out
     assert counts["digits"] >= 3 and counts["mnist"] >= 1
 
 
-@pytest.mark.xfail(strict=True, reason="the rows that ship are verified again, and signed, once their suites are final")
 def test_every_row_is_of_the_cards_that_are_here_and_has_a_place(own):
     for board in own.boards:
         assert board.past == () and board.unranked == ()
