@@ -1,6 +1,7 @@
 """Scores stand on networks: which network a name means, what a card of one may say, and what is refused."""
 
 import hashlib
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from bench.cards.detector_names import split_network
 from bench.cards.network import NetworkCard, NetworkSpec, library_version
 from bench.cards.standing import standing_on
 from bench.detectors.loading import build_detector, load_detector
+from bench.detectors.networks.makers import make_named
 from bench.detectors.weights import save_tensors
 from bench.errors import CardError, NoSettingsError, UsageError, WeightsError
 from bench.evaluation.keys import code_hash
@@ -309,3 +311,18 @@ def test_another_version_of_the_library_that_makes_a_network_is_another_cell(car
 def test_a_library_counts_where_it_makes_the_network(method, library, monkeypatch):
     monkeypatch.setattr("bench.cards.network.version", lambda name: "9")
     assert library_version(method) == library
+
+
+def test_a_configuration_of_a_hub_is_looked_for_on_this_machine_alone(monkeypatch):
+    asked = []
+
+    class AutoConfig:
+        @staticmethod
+        def from_pretrained(what, **options):
+            asked.append((what, options))
+            raise OSError("it is not in the cache")
+
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoConfig=AutoConfig))
+    with pytest.raises(UsageError, match="no config of it is on this machine"):
+        make_named("hf:someone/vit", {"revision": "v1"})
+    assert asked == [("someone/vit", {"revision": "v1", "trust_remote_code": False, "local_files_only": True})]

@@ -57,6 +57,14 @@ def test_a_mistake_of_code_of_others_is_a_failure_of_its_cell_alone(worker, plan
     assert isinstance(found, Failure) and "RuntimeError" in found.text and "the rogue went home" in found.text
 
 
+def test_such_a_mistake_is_shown_where_that_is_asked_for_and_is_still_one_cells(worker, planned, monkeypatch, capsys):
+    monkeypatch.setenv("BENCH_DEBUG", "1")
+    clean, cell = planned("net", "rogue-raise", "0.4")
+    worker.do(Unit(clean), lambda *words: None)
+    assert isinstance(worker.do(Unit(cell), lambda *words: None), Failure)
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_an_actor_says_last_what_its_worker_said_and_nothing_of_an_earlier_unit(monkeypatch):
     on_ray = pytest.importorskip("bench.engines.on_ray")
 

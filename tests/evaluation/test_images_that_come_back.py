@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -74,3 +75,19 @@ def test_an_image_may_lie_a_hundred_thousandth_of_the_radius_beyond_a_large_ball
     x = torch.zeros(2, 1, 6, 6)
     done = returned(Returned(lambda x: x + 0.5 * (1 + share)), x, Norm.L2, 3.0)  # 36 pixels of 0.5
     assert (done.status == str(Status.COMPLETED)).tolist() == [counts] * 2
+
+
+def test_what_is_kept_of_chosen_images_is_theirs_in_every_column():
+    n = 5
+    numbers = np.arange(n)
+    crafted = Crafted(
+        torch.zeros(n, 1, 2, 2), *(numbers + 10.0 * k for k in (0, 1)), numbers[:, None] + 20.0, numbers + 30.0,
+        numbers + 40, numbers + 50, np.array([f"s{k}" for k in numbers], dtype=object),
+        figures={"length": numbers + 60.0}, faults={"it left the ball": numbers == 3}, again=numbers == 1,
+    )  # fmt: skip
+    rows = np.array([3, 0, 1])
+    chosen = crafted.at(rows)
+    for name in ("scores", "last_scores", "trace", "norm", "gradients", "queries", "status", "again"):
+        np.testing.assert_array_equal(getattr(chosen, name), getattr(crafted, name)[rows])
+    np.testing.assert_array_equal(chosen.figures["length"], rows + 60.0)
+    assert chosen.faults["it left the ball"].tolist() == [True, False, False] and len(chosen.images) == 0

@@ -8,11 +8,12 @@ from row_tampering import at
 from row_world import allow, line_for, records, rows, verify
 from safetensors.numpy import load
 
+from bench.errors import UsageError
 from bench.evaluation.store import MemoryStore, Store
 from bench.leaderboards.arrays import worst_name
 from bench.leaderboards.checks import Outcome
 from bench.leaderboards.claims import check_claims
-from bench.leaderboards.reattack import Fresh, FreshEntry, _drawn_seeds, check_reattacked, mildest_share
+from bench.leaderboards.reattack import Fresh, FreshEntry, _drawn_seeds, check_reattacked, fresh_attacks, mildest_share
 from bench.leaderboards.record_files import read_beside
 from bench.leaderboards.records import VerifiedRecord, contradictions
 from bench.leaderboards.row import read_row
@@ -191,3 +192,17 @@ def test_a_verifier_s_own_row_must_follow_from_the_scores_beside_the_record(atte
     record = found.record.model_copy(update={"fresh": fresh})
     assert any("the scores make it" in problem for problem in contradictions(record, row, found.table))
     assert any("not beside it" in problem for problem in contradictions(found.record, row, None))
+
+
+@pytest.mark.parametrize(("count", "allowed"), [(2, False), (3, True), (100, True), (101, False)])
+def test_three_to_a_hundred_seeds_may_be_named(row_path, count, allowed):
+    class Asked(Exception):
+        """The seeds were taken, and the track is looked for."""
+
+    class Cards:
+        def track(self, name):
+            raise Asked
+
+    row = read_row(row_path)
+    with pytest.raises(Asked if allowed else UsageError):
+        fresh_attacks(row, Cards(), seeds=range(row.seed + 1, row.seed + 1 + count))

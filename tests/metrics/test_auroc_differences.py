@@ -9,6 +9,7 @@ from bench.metrics import (
     mean_over_sets,
     paired_difference,
     paired_mean_difference,
+    unpaired_mean_difference,
 )
 
 
@@ -117,3 +118,12 @@ def test_other_numbers_of_samples_are_an_error():
         paired_difference([1.0, 2.0], [0.0], [1.0], [0.0])
     with pytest.raises(MetricError, match="same samples in the same order"):
         paired_mean_difference([1.0], [[0.0], [0.0]], [1.0], [[0.0]])
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_what_is_wrong_with_scores_of_either_side_is_said_by_their_name(place):
+    given = [[1.0, 2.0], [[0.0, 0.5]], [1.0, 2.0], [[0.0, 0.5]]]
+    given[place] = [np.nan, 1.0] if place % 2 == 0 else [[np.nan, 1.0]]
+    for differ in (paired_mean_difference, unpaired_mean_difference):
+        with pytest.raises(MetricError, match=r"^mine"):
+            differ(*given, name="mine")

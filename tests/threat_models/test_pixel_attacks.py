@@ -69,23 +69,24 @@ def test_jsma_fools_a_linear_classifier_within_its_pixels(theta: float) -> None:
     assert torch.equal(pixels, changed_pixels(result.images, images()[0]))
 
 
-def test_jsma_is_what_the_papers_algorithm_does_to_one_image() -> None:
-    detector, gamma = LinearClassifier(), 0.5
+@pytest.mark.parametrize("theta", [1.0, -1.0])
+def test_jsma_is_what_the_papers_algorithm_does_to_one_image(theta: float) -> None:
+    detector, gamma, wall = LinearClassifier(), 0.5, max(theta, 0.0)
     x, labels = images()[0], true_labels(detector)
-    result = fool(JSMA(JSMAParams(gamma=gamma, targets=Targets.NEXT_BEST)), detector, PIXELS)
+    result = fool(JSMA(JSMAParams(theta=theta, gamma=gamma, targets=Targets.NEXT_BEST)), detector, PIXELS)
     rows = detector.rows.detach()
     for i in CORRECT.tolist():
         y, label = x[i].flatten().clone(), int(labels[i])
         logits = rows @ y
         target = max((k for k in range(CLASSES) if k != label), key=lambda k: logits[k])
-        a, b = rows[target], rows.sum(dim=0) - rows[target]
+        a, b = theta * rows[target], theta * (rows.sum(dim=0) - rows[target])
         for _ in range(int(gamma * 36 / 2)):
-            free = [p for p in range(36) if y[p] < 1]
+            free = [p for p in range(36) if y[p] != wall]
             pairs = [(p, q) for p in free for q in free if p < q and a[p] + a[q] > 0 > b[p] + b[q]]
             if not pairs or int((rows @ y).argmax()) != label:
                 break
             p, q = max(pairs, key=lambda pair: -float((a[pair[0]] + a[pair[1]]) * (b[pair[0]] + b[pair[1]])))
-            y[p], y[q] = 1.0, 1.0
+            y[p], y[q] = wall, wall
         expected = y if int((rows @ y).argmax()) != label else x[i].flatten()
         assert torch.equal(result.images[i].flatten(), expected)
 
