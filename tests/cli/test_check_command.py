@@ -214,3 +214,11 @@ def test_a_second_check_computes_nothing(guarded):
 def test_help_says_what_the_exit_codes_mean():
     words = " ".join(bench("check", "--help").stdout.replace("│", " ").split())
     assert "Exit codes: 0 unchanged or better, 1 worse or an attack weaker, 2 a wrong request, 3 cells are" in words
+
+
+def test_a_cell_that_was_damaged_is_computed_again_and_named(guarded):
+    assert check(guarded).exit_code == 0
+    for samples in (guarded / "now").rglob("samples.parquet"):
+        samples.write_bytes(samples.read_bytes()[:-100])
+    again = check(guarded)
+    assert again.exit_code == 0 and "damaged" in again.stderr
