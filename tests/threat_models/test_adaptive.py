@@ -162,6 +162,17 @@ def test_it_spends_no_more_than_it_says(masked):
     assert float(found.queries.max()) <= cost.queries
 
 
+def test_what_it_says_that_it_costs_is_the_sum_of_its_ways():
+    classes, steps, longer = 3, 20, 5
+    found = Adaptive().cost(Case(side=Side.EVADE, shape=SHAPE, classes=classes, images=3))
+    first = 1 + 4 + 3 * 4  # the clean image, its smooth parts, three guides at four points each
+    gradients = [1] * 8 + [4, 3]  # eight ways with one a step, four draws, three guides of the differences
+    queries = [0] * 2 + [1] * 6 + [1, 2 * (8 + 3) + 1]
+    assert found.gradients == steps * (sum(gradients) + classes + longer * max(gradients))
+    towards = 1 + classes * 2
+    assert found.queries == first + steps * (sum(queries) + longer * max(queries)) + 3 * len(queries) + towards + 3
+
+
 def test_fresh_noise_finds_what_one_set_of_draws_hides():
     class Noisy(Masked):
         info = DetectorInfo(random=True)

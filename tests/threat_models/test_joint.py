@@ -138,6 +138,15 @@ def test_a_score_that_is_not_finite_spoils_its_own_sample_alone() -> None:
     assert result.status[3] in (Status.NON_FINITE, Status.FAILED) and Status.FAILED not in healthy.status
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_sample_that_met_a_score_that_is_not_finite_on_its_way_is_told_so(mode: Mode) -> None:
+    x, ids = grey()
+    x[3, 0, 0, 0] = 0.985  # its own score is finite, and those of some iterates are not
+    _, result = run(TwoPlanes(poisoned=True), x, ids, JointParams(mode=mode, steps=5, restarts=1), eps=0.2)
+    assert result.status[3] is Status.NON_FINITE
+    assert Status.NON_FINITE not in result.status[:3] + result.status[4:]
+
+
 def test_the_orthogonal_part_is_what_gram_and_schmidt_leave() -> None:
     g, k = (torch.stack([fixed_numbers(draw) - 0.5, fixed_numbers(draw + 1) - 0.3]) for draw in (10, 20))
     expected = []
