@@ -57,6 +57,8 @@ def test_valid_cards_are_valid(toy_cards, builtin):
         ("datasets/toy.yaml", ('test: {source: "METHODS:images"}', "test: {source: x}"), ":7: unknown source 'x'"),
         ("datasets/toy.yaml", ("noise: {", "noise: {start: 5, stop: 3, "),
          "toy.yaml:9: stop is 3; allowed is more than start, 5"),
+        ("datasets/toy.yaml", ("noise: {", "noise: {also: [{source: uniform, start: 5, stop: 4}], "),
+         "toy.yaml:9: stop is 4; allowed is more than start, 5"),
         ("datasets/toy.yaml", ("classes: 2", "classes: 0"), "toy.yaml:4: field 'classes': given 0"),
     ],
 )  # fmt: skip

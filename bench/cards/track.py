@@ -29,10 +29,28 @@ class FormSpec(Card):
         return (self.digest,) if isinstance(self.digest, str) else self.digest
 
 
+class OtherForm(FormSpec):
+    """A further form, and the part that is taken of it where that is another one than of the first form."""
+
+    start: int | None = Field(default=None, ge=0)  # given or with stop given: in place of the set's start and stop
+    stop: int | None = Field(default=None, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _without_a_part_that_is_not_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A dump names the part where it is given: tracks of before it have the hashes they had."""
+        content: dict[str, Any] = handler(self)
+        return {name: value for name, value in content.items() if value is not None or name not in ("start", "stop")}
+
+    @property
+    def has_part(self) -> bool:
+        """Whether it says which of its images are taken."""
+        return self.start is not None or self.stop is not None
+
+
 class SetSpec(FormSpec):
     """One set of images: its source, other forms that are accepted, and the part of it that is taken."""
 
-    also: tuple[FormSpec, ...] = Field(default=(), max_length=7)
+    also: tuple[OtherForm, ...] = Field(default=(), max_length=7)
     start: int = Field(default=0, ge=0)
     stop: int | None = Field(default=None, ge=1)
     exclude_labels: tuple[int, ...] = ()
@@ -51,6 +69,12 @@ class SetSpec(FormSpec):
         """Every accepted form; the first that is present is used."""
         own = FormSpec(source=self.source, args=self.args, digest=self.digest)
         return (own, *self.also)
+
+    def taken_of(self, form: FormSpec) -> Self:
+        """This set with the part that is taken of one of its forms as `start` and `stop`."""
+        if not (isinstance(form, OtherForm) and form.has_part):
+            return self
+        return self.model_copy(update={"start": form.start or 0, "stop": form.stop})
 
     def accepted(self) -> tuple[str, ...]:
         """The content digests that any form accepts; empty where one of them accepts any content."""

@@ -76,6 +76,7 @@ def decoded(
         DataError: Its files are missing or unreadable, their content is not what the card says, nothing is taken of
             them, or the images do not have the track's shape.
     """
+    spec = spec.taken_of(form)
     name = _dependence(spec, form, folder)
     if name is not None and (kept := recall(name)) is not None and (found := _read(kept, form, shape)) is not None:
         with said_of(where):

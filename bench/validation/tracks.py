@@ -23,10 +23,11 @@ class TrackCheck(Check):
         ]  # fmt: skip
         for location, spec in parts:
             self.source((*location, "source"), spec.source)
+            self.part(location, spec)
             for number, form in enumerate(spec.also):
                 self.source((*location, "also", number, "source"), form.source)
-            if spec.stop is not None and spec.stop <= spec.start:
-                self.problem((*location, "stop"), f"stop is {spec.stop}; allowed is more than start, {spec.start}")
+                if form.has_part:
+                    self.part((*location, "also", number), spec.taken_of(form))
             if any_content := [form_name(form) for form in spec.forms if not is_pinned(form)]:
                 of = f" for {' and '.join(any_content)}" if spec.also else ""
                 self.notes.append(
@@ -38,6 +39,11 @@ class TrackCheck(Check):
             self.problem(location, sentence)
         if not card.natural():
             self.notes.append(f"{self.document.place(('ood',))}: no OOD set enters the mean.")
+
+    def part(self, location: Location, spec: SetSpec) -> None:
+        """A part must hold an image."""
+        if spec.stop is not None and spec.stop <= spec.start:
+            self.problem((*location, "stop"), f"stop is {spec.stop}; allowed is more than start, {spec.start}")
 
     def source(self, location: Location, source: str) -> None:
         """A source must be one of the package, a folder or a function of the user's own."""

@@ -150,6 +150,35 @@ def test_the_part_that_is_taken_is_the_same_in_every_form(tmp_path):
     assert np.array_equal(found.images.numpy(), SMALL.images["test"][1:3].transpose(0, 3, 1, 2))
 
 
+def with_part(base: TrackCard, **part: int) -> TrackCard:
+    """The card with a part of its own for the second form of the test set."""
+    content = base.model_dump()
+    content["test"] |= {"start": 1, "also": [content["test"]["also"][0] | part]}
+    return TrackCard.model_validate(content)
+
+
+@pytest.mark.parametrize("part, taken", [
+    ({"start": 2}, slice(2, None)),
+    ({"stop": 1}, slice(0, 1)),  # from the first image on, not from the set's start
+    ({"start": 0, "stop": 2}, slice(0, 2)),
+    ({}, slice(1, None)),
+])  # fmt: skip
+def test_a_form_with_a_part_of_its_own_is_cut_by_that_alone(tmp_path, part, taken):
+    put_copy(tmp_path)
+    cut = with_part(card(OFFICIAL, COPY), **part)
+    found = Track(cut, tmp_path).set("test")
+    assert np.array_equal(found.images.numpy(), COPY_IMAGES[taken].transpose(0, 3, 1, 2))
+    put_official(tmp_path)
+    found = Track(cut, tmp_path).set("test")
+    assert np.array_equal(found.images.numpy(), SMALL.images["test"][1:].transpose(0, 3, 1, 2))
+
+
+def test_what_was_kept_of_one_part_is_not_taken_for_another(tmp_path):
+    put_copy(tmp_path)
+    counts = [len(Track(with_part(card(OFFICIAL, COPY), stop=stop), tmp_path).set("test")) for stop in (1, 2, 1)]
+    assert counts == [1, 2, 1]
+
+
 # --------------------------------------------------------------------------- outputs
 
 
@@ -211,6 +240,12 @@ def test_a_card_without_other_forms_keeps_its_hash():
         "source", "args", "digest", "start", "stop", "exclude_labels", "crop", "pad", "grey"
     }  # fmt: skip
     assert track_hash(card(COPY)) != track_hash(card(COPY, OFFICIAL))
+
+
+def test_a_card_whose_forms_have_no_parts_keeps_its_hash_and_a_part_changes_it():
+    several = card(OFFICIAL, COPY)
+    assert [set(form) for form in several.test.model_dump()["also"]] == [{"source", "args", "digest"}]
+    assert len({track_hash(each) for each in (with_part(several), with_part(several, stop=2))}) == 2
 
 
 def test_a_row_may_have_the_content_of_any_form():
