@@ -14,7 +14,7 @@ from bench.datasets.track import Track
 FOLDER = Path(__file__).parents[2] / "datasets"
 CARDS = {
     name: TrackCard.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
-    for name in ("mnist", "fashion-mnist", "cifar10")
+    for name in ("mnist", "fashion-mnist", "cifar10", "cifar100")
 }
 needs_data = pytest.mark.skipif("ROBUSTOOD_DATA" not in os.environ, reason="ROBUSTOOD_DATA names no data folder")
 

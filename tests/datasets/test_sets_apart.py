@@ -3,13 +3,14 @@
 import dataclasses
 import itertools
 import os
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from bench.cards.catalog import Catalog, Kind
-from bench.cards.track import TrackCard
+from bench.cards.track import FormSpec, SetSpec, TrackCard
 from bench.datasets.track import Track
 from bench.errors import DataError
 
@@ -53,6 +54,43 @@ def test_a_card_takes_its_id_sets_from_three_places(card):
             before, after = sorted((a, b), key=lambda spec: spec.start or 0)
             assert before.stop is not None
             assert before.stop <= (after.start or 0)
+
+
+def images_of(form: FormSpec) -> object:
+    """What a form holds: a copy of a half of CIFAR has the images of that half in their order, from the first one."""
+    half = re.fullmatch(r"cifar(100?)_(train|test)\.npz", str(form.args.get("file")))
+    if half:
+        return f"CIFAR{half[1]}", half[2] == "train"
+    if form.source == "torchvision":
+        return form.args["dataset"], form.args["train"]
+    return form.source, *sorted((name, str(value)) for name, value in form.args.items())
+
+
+def parts(spec: SetSpec) -> list[tuple[object, range]]:
+    """Of each form of a set, what it holds and the numbers of the images that are taken."""
+    taken = [(form, spec.taken_of(form)) for form in spec.forms]
+    return [(images_of(form), range(part.start, part.stop or 10**9)) for form, part in taken]
+
+
+def common(one: range, other: range) -> range:
+    return range(max(one.start, other.start), min(one.stop, other.stop))
+
+
+@pytest.mark.parametrize("card", TRACKS, ids=lambda card: card.name)
+def test_no_mix_of_forms_shows_training_an_image_that_figures_are_about(card):
+    specs = Track(card).specs()
+    fitting = [name for name in specs if name in ("train", "calibration") or name.startswith("outliers")]
+    for first, second in itertools.product(fitting, ["test", *card.ood]):
+        if specs[first].exclude_labels or specs[second].exclude_labels:
+            continue  # classes of one file on both sides: told apart by their labels
+        for (one, these), (other, those) in itertools.product(parts(specs[first]), parts(specs[second])):
+            assert one != other or not common(these, those), (first, second)
+
+
+@pytest.mark.parametrize("card", TRACKS, ids=lambda card: card.name)
+def test_no_mix_of_forms_shows_training_what_thresholds_are_taken_from(card):
+    for (one, these), (other, those) in itertools.product(parts(card.train), parts(card.calibration)):
+        assert one != other or not common(these, those)
 
 
 @pytest.mark.parametrize("card", TRACKS, ids=lambda card: card.name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -22,6 +23,7 @@ from bench.metrics import auroc
 
 DATA = Path(os.environ.get("ROBUSTOOD_DATA", "no-data"))
 CHECKPOINTS = Path(os.environ.get("ROBUSTOOD_CHECKPOINTS", "no-checkpoints"))
+NETWORKS = Path(__file__).parents[2] / "detectors" / "networks"
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 pytestmark = pytest.mark.data
@@ -47,14 +49,17 @@ def npz_labels(name: str, limit: int | None = None) -> Tensor:
     return torch.from_numpy(np.load(needed(DATA, name))["labels"][:limit])
 
 
-def converted(checkpoint: str, network: dict[str, object], shape: tuple[int, int, int], folder: Path) -> Detector:
+def converted(
+    checkpoint: str, network: dict[str, object], shape: tuple[int, int, int], folder: Path, classes: int = 10
+) -> Detector:
     """MSP on a published checkpoint, by the way that `bench convert` and `bench run` take."""
     (folder / "builtin").mkdir()
     catalog = Catalog(folder, builtin=folder / "builtin")
     part = {"source": "none"}
     track = TrackCard(
-        name="real", summary="", shape=shape, classes=10, train=part, calibration=part, test=part, ood={"other": part}
-    )
+        name="real", summary="", shape=shape, classes=classes, train=part, calibration=part, test=part,
+        ood={"other": part},
+    )  # fmt: skip
     here = {"network": network, "weights": [{"file": "w.safetensors"}]}
     card = DetectorCard(name="msp", summary="", method="bench.detectors.msp:MSP", tracks={"real": here})
     spec = card.on_track("real")
@@ -121,6 +126,18 @@ def test_cifar10_on_the_published_densenet_has_the_reported_figures(count, tmp_p
     assert 100 * correct.double().mean().item() == pytest.approx(94.54, abs=0.005 if whole else 2.3)
     scores = [detector.score_logits(logits).numpy() for logits in (inside, outside)]
     assert 100 * auroc(*scores) == pytest.approx(93.6, abs=0.05 if whole else 1.8)
+
+
+@pytest.mark.parametrize("count", [400, pytest.param(3000, marks=pytest.mark.slow)])
+def test_cifar100_on_the_published_densenet_has_the_reported_accuracy(count, tmp_path):
+    card = yaml.safe_load((NETWORKS / "densenet-cifar100.yaml").read_text())
+    network = {name: card[name] for name in ("method", "args", "mean", "std")}
+    file = "deeplearning-wisc_dice/checkpoints/CIFAR-100/densenet/checkpoint_100.pth.tar"
+    detector = converted(file, network, (3, 32, 32), tmp_path, classes=100)
+    predicted = logits_of(detector, npz_images("cifar100_test.npz", count)).argmax(dim=1)
+    accuracy = (predicted == npz_labels("cifar100_test.npz", count)).double().mean().item()
+    # Reported of the first 3,000 images; on 400 of them two standard errors are 4.4 points.
+    assert 100 * accuracy == pytest.approx(74.67, abs=0.005 if count == 3000 else 4.4)
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_the_suite_is_no_part_of_a_cells_key_but_of_the_cards_content(cards):
 
 def test_the_shipped_tracks_have_suites_of_threats_that_are_there():
     shipped = Catalog(REPOSITORY)
-    for name in ("digits", "mnist", "fashion-mnist", "cifar10"):
+    for name in ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100"):
         track = shipped.track(name)
         assert {shipped.threat(entry.threat).norm for entry in track.suite} == {"l2", "linf"}
         assert all(shipped.threat(entry.threat).members for entry in track.suite)
