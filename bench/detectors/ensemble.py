@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bench.detectors.base import DetectorInfo, DetectorParams
 from bench.detectors.logit import LogitDetector, needed_network
+from bench.detectors.msp import log_odds_of_each
 from bench.detectors.networks.ensemble import Ensemble
 
 _TINY = -30.0
@@ -41,6 +42,10 @@ class DeepEnsemble(LogitDetector):
         assert isinstance(self.params, DeepEnsembleParams)
         value = log_entropy(torch.log_softmax(logits, dim=1))
         return -value if self.params.score == "log-entropy" else -value.exp()
+
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) the log-odds of each class, one of which is high where the entropy is low."""
+        return log_odds_of_each(self.scored_logits(x))
 
     def features(self, x: Tensor, at: str) -> Tensor:
         """(N, D) as for every detector; "logits" are those of all members side by side."""

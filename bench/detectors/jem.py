@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams, NoiseSource
 from bench.detectors.logit import needed_network
-from bench.detectors.msp import log_odds
+from bench.detectors.msp import log_odds, log_odds_of_each
 from bench.detectors.networks.base import FromPixels
 from bench.detectors.preprocessing import input_gradient
 
@@ -43,6 +43,14 @@ class JEM(Detector):
         if self.params.score == "msp":
             return log_odds(needed_network(self)(x))
         return self.log_density(x)
+
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) log p(x, y) up to the constant, or the log-odds of each class; None for `gradient-norm`."""
+        assert isinstance(self.params, JEMParams)
+        if self.params.score == "gradient-norm":
+            return None
+        logits = needed_network(self)(x)
+        return log_odds_of_each(logits) if self.params.score == "msp" else logits
 
     def log_density(self, x: Tensor) -> Tensor:
         """(N,) log p(x) up to the normalising constant, which nobody knows."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.detectors.base import DetectorInfo, DetectorParams
 from bench.detectors.logit import LogitDetector
-from bench.detectors.msp import log_odds
+from bench.detectors.msp import log_odds, log_odds_of_each
 
 
 class OEParams(DetectorParams):
@@ -34,6 +34,12 @@ class OE(LogitDetector):
         """(N, K) -> (N,): at least 0 for `oe`, any real number for `msp`."""
         assert isinstance(self.params, OEParams)
         return log_odds(logits) if self.params.score == "msp" else divergence_from_uniform(logits)
+
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) each class's logit less the mean of all, or its log-odds; the score is high where one of them is."""
+        assert isinstance(self.params, OEParams)
+        logits = self.scored_logits(x)
+        return log_odds_of_each(logits) if self.params.score == "msp" else logits - logits.mean(dim=1, keepdim=True)
 
 
 def divergence_from_uniform(logits: Tensor) -> Tensor:

@@ -43,8 +43,9 @@ class APGD(Threat):
     best point is the best by the score, and by the objective only where scores tie. The first start is the clean image
     and the others are uniform in the volume of the ball, while the authors' code draws them from its surface. The
     projection is onto ball and box together. Where the gradient is zero or not finite, a sample goes back to its best
-    point with half the step size at once, since there is nothing to follow until the next checkpoint. Of a score of the
-    predicted class, all restarts but the first aim at other classes (see `bench.threat_models.aims`).
+    point with half the step size at once, since there is nothing to follow until the next checkpoint. Of a score that
+    has a part for each class, all restarts but the first aim at other classes (see `bench.threat_models.aims`), as
+    those of the paper's targeted form do.
     """
 
     Params = APGDParams
@@ -59,7 +60,8 @@ class APGD(Threat):
         norm, eps = ball_of(budget)
         rule = AutoSteps(norm, eps, self.params, first=geometry.reach(x, norm, eps) * self.params.step_size)
         return climb(
-            detector, x, ids=ids, budget=budget, context=context, rule=rule, restarts=self.params.restarts
+            detector, x, ids=ids, budget=budget, context=context, rule=rule, restarts=self.params.restarts,
+            by_class=True,
         )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def ascend(
 
 def climb(
     detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context, rule: StepRule, restarts: int,
-    objective: Objective | None = None,
+    objective: Objective | None = None, by_class: bool = False,
 ) -> AttackResult:  # fmt: skip
     """Attack every image from one or more starts; the score chooses, the objective directs, the rule steps.
 
@@ -89,6 +89,7 @@ def climb(
         rule: How each restart gets from one iterate to the next, and in how many steps.
         restarts: Number of starts, the clean image among them; 1 where an objective is given.
         objective: What judges and directs in place of what the side is after.
+        by_class: Restarts aim at classes also where the score has a part for each and asks for no prediction.
 
     Returns:
         Gradients: one a step and restart; queries: one for the clean image, one for the point that is known earlier and
@@ -100,7 +101,7 @@ def climb(
     norm, eps = ball_of(budget, (rule.norm,))
     tracker = Tracker(x, moments=rule.steps + 1, context=context)
     oracle = Oracle(detector, ids=ids, context=context, objective=objective)
-    aims = aims_of(detector, x, ids=ids, context=context, restarts=restarts)
+    aims = aims_of(detector, x, ids=ids, context=context, restarts=restarts, smooth=by_class)
     search = _Search(oracle, oracle.hasty(ids=ids, context=context), tracker, x, ids, norm, eps, context, rule)
     everyone = torch.arange(len(x), device=x.device)
     tracker.try_clean(*oracle.judge(x))

@@ -110,6 +110,31 @@ def test_where_there_is_nothing_to_aim_at_all_restarts_follow_the_objective():
     assert aims_of(Cliff(), LOW[:0], ids=IDS[:0], context=Context(Side.EVADE), restarts=3) is None
 
 
+class TwoSummits(Detector):
+    """The larger of two classes' scores: 1 at 0.5 in every pixel, 2 at 0.8, which is ahead within 0.1 of it alone."""
+
+    def __init__(self):
+        super().__init__(None, shape=SHAPE, classes=2, params=DetectorParams())
+
+    def class_scores(self, x):
+        low, high = (((x - at).flatten(1) ** 2).mean(dim=1) for at in (0.5, 0.8))
+        return torch.stack([1 - low, 2 - 100 * high], dim=1)
+
+    def score(self, x, *, noise=None):
+        return self.class_scores(x).amax(dim=1)
+
+
+def test_of_a_score_without_a_prediction_apgd_alone_aims_at_classes_and_only_upwards():
+    x = torch.full((3, *SHAPE), 0.55)
+    pgd, apgd = (attack(threat, TwoSummits(), x) for threat in THREATS)
+    assert apgd.score_trace[:, -1].tolist() == pytest.approx([2.0] * 3, abs=1e-3)
+    assert pgd.score_trace[:, -1].tolist() == pytest.approx([1.0] * 3, abs=1e-3)
+    assert apgd.queries.tolist() == [1 + 1 + 3] * 3
+    context = {"ids": IDS, "restarts": 4, "smooth": True}
+    assert aims_of(TwoSummits(), x, context=Context(Side.EVADE), **context).tolist() == [[NONE, 1, NONE, NONE]] * 3
+    assert aims_of(TwoSummits(), x, context=Context(Side.ALARM), **context) is None
+
+
 def test_it_costs_one_query_more_and_no_gradient():
     plain, aimed = attack(THREATS[0], Unaware()), attack(THREATS[0])
     assert aimed.gradients.tolist() == plain.gradients.tolist() == [3 * 40] * 3

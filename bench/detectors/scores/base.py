@@ -283,6 +283,10 @@ class ClassScore(FeatureScore):
 class LogitScore(Score, LogitDetector):
     """A score of the logits alone: subclasses implement `score_logits`. Without shaping any classifier will do."""
 
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) the logits: unless overridden, how much each class has a part in the score."""
+        return self.scored_logits(x)
+
     def scored_logits(self, x: Tensor) -> Tensor:
         """(N, K) logits of images, shaped."""
         if self.shaping is not None:

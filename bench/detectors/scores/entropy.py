@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bench.detectors.msp import top_and_others
+from bench.detectors.msp import log_odds_of_each, top_and_others
 from bench.detectors.scores.base import LogitScore
 
 SMALLEST = 1e-30
@@ -20,6 +20,10 @@ class Entropy(LogitScore):
     logarithm is not. With d_k = z_k - z_max and s the sum of exp(d_k) over the other classes,
     H = log(1 + s) + sum of exp(d_k) (-d_k) / (1 + s), in which no term cancels another.
     """
+
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) the log-odds of each class, one of which is high where the score is."""
+        return log_odds_of_each(self.scored_logits(x))
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K >= 2) -> (N,) at least -log(log K)."""

@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.detectors.msp import top_and_others
+from bench.detectors.msp import log_odds_of_each, top_and_others
 from bench.detectors.scores.base import LogitScore, ScoreParams
 
 
@@ -28,6 +28,10 @@ class GEN(LogitScore):
 
     Params = GENParams
     params: GENParams
+
+    def class_scores(self, x: Tensor) -> Tensor | None:
+        """(N, K) the log-odds of each class, one of which is high where the score is."""
+        return log_odds_of_each(self.scored_logits(x))
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K >= 2) -> (N,)."""

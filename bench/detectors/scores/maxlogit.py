@@ -15,7 +15,3 @@ class MaxLogit(LogitScore):
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,) in the logits' unit."""
         return logits.amax(dim=1)
-
-    def class_scores(self, x: Tensor) -> Tensor | None:
-        """(N, K) the logits, of which an attack may ascend those that are not the largest yet."""
-        return self.scored_logits(x)
