@@ -22,6 +22,7 @@ from bench.errors import DataError
 DRAWN = {"count": 1, "seed": 1}
 ENOUGH = {
     "digits": {"split": "test"},
+    "corrupted": {"of": {"source": "digits"}, "count": 1, "severity": 1, "seed": 0},
     "npz": {"file": "a.npz"},
     "torchvision": {"dataset": "MNIST", "train": True},
     "folder": {"path": "a", "shape": [1, 2, 2]},

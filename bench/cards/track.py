@@ -13,6 +13,7 @@ class SetKind(StrEnum):
 
     NATURAL = "natural"
     SYNTHETIC = "synthetic"
+    SHIFTED = "shifted"  # ID images under corruptions: 0.5 is what a detector that they do not disturb has
 
 
 class FormSpec(Card):

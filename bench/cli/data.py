@@ -75,7 +75,7 @@ def download(track: TrackOption = None, data_dir: DataDirOption = None, workspac
     Files come over https, are compared with the published sha256 and size, and get their names only then. What came of
     a download that ended early is kept, and the same command goes on from there.
     """
-    from bench.datasets.download import Fetching, distinct, fetch
+    from bench.datasets.download import Fetching, distinct, fetch, read_by
     from bench.datasets.sources import fetchable
 
     folder, out = _folder(data_dir), console()
@@ -83,7 +83,8 @@ def download(track: TrackOption = None, data_dir: DataDirOption = None, workspac
     failed = False
     with TransferProgress(console(stderr=True)) as progress:
         fetching = Fetching(progress.told)
-        for spec in distinct(spec for card in _cards(catalog(workspace), track) for spec in _specs(card)):
+        sets = (each for card in _cards(catalog(workspace), track) for each in _specs(card))
+        for spec in distinct(needed for each in sets for needed in read_by(each)):
             if not any(fetchable(form.source) for form in spec.forms):
                 continue  # embedded, or a folder of the user's own
             try:

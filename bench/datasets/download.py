@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cards.track import FormSpec, SetSpec
+from bench.cards.track import FormSpec, OtherForm, SetSpec
 from bench.datasets.base import content_digest
-from bench.datasets.forms import chosen_form
+from bench.datasets.forms import chosen_form, inner_forms
 from bench.datasets.published import BATCHES, IDX, IDX_COPIES, PublishedFile
 from bench.datasets.sources import load_source
 from bench.datasets.sources._files import MissingDataError
@@ -152,6 +152,16 @@ def _idx_copy(dataset: str, half: str, data_dir: Path, fetching: Fetching) -> tu
     except Exception as error:  # whatever the parser makes of it
         raise damaged(folder / f"{half}-images-idx3-ubyte", type(error).__name__) from error
     return images, labels, notes
+
+
+def read_by(spec: SetSpec) -> Iterator[SetSpec]:
+    """The sets whose files a set needs: itself, or those that its images are made from."""
+    made_from = [inner_forms(form) for form in spec.forms]
+    if not any(made_from):
+        yield spec
+    for number in range(max(map(len, made_from))):
+        first, *others = [inner[number] for inner in made_from if number < len(inner)]
+        yield SetSpec(**first.model_dump(), also=tuple(OtherForm(**other.model_dump()) for other in others))
 
 
 def distinct(specs: Iterator[SetSpec]) -> Iterator[SetSpec]:

@@ -24,8 +24,16 @@ def default_data_dir() -> Path:
     return cache / "data"
 
 
+def inner_forms(form: FormSpec) -> tuple[FormSpec, ...]:
+    """What a form is made from: those of its arguments that name a source themselves; () for most."""
+    given = [value for value in form.args.values() if isinstance(value, dict) and isinstance(value.get("source"), str)]
+    return tuple(FormSpec(source=each["source"], args=each.get("args") or {}) for each in given)
+
+
 def form_name(form: FormSpec) -> str:
-    """What a form is called in outputs: its file, torchvision's class, its folder or its source."""
+    """What a form is called in outputs: its file, torchvision's class, its folder or its source; or what that takes."""
+    if inner := inner_forms(form):
+        return " and ".join(map(form_name, inner))
     if form.source == "torchvision":
         return f"torchvision's {form.args.get('dataset')}"
     if form.source == "folder":
@@ -65,13 +73,16 @@ def declared_digest(spec: SetSpec, data_dir: Path | None) -> str | None:
 
 def is_pinned(form: FormSpec) -> bool:
     """Whether a form has known content alone: by digests of the card, or by torchvision's md5 of CIFAR's files."""
+    if inner := inner_forms(form):
+        return bool(form.digests()) or all(map(is_pinned, inner))
     return bool(form.digests()) or (form.source == "torchvision" and form.args.get("dataset") in BATCHES)
 
 
 def is_present(form: FormSpec, data_dir: Path | None) -> bool:
     """Whether something lies where a form is read from, damaged or not.
 
-    What ships, is drawn, or is read by a function of the user's own counts as present.
+    What ships, is drawn, or is read by a function of the user's own counts as present; what is made from other forms
+    where all of them are.
     """
     if form.source.startswith("folder:") or form.source == "folder":
         given = form.source.partition(":")[2] or str(form.args.get("path", ""))
@@ -81,7 +92,7 @@ def is_present(form: FormSpec, data_dir: Path | None) -> bool:
         return data_dir is not None and os.path.lexists(data_dir / str(form.args.get("file", "")))
     if form.source == "torchvision":
         return data_dir is not None and _has_torchvisions(form.args, data_dir)
-    return True
+    return all(is_present(inner, data_dir) for inner in inner_forms(form))
 
 
 def _has_torchvisions(args: dict[str, Any], data_dir: Path) -> bool:

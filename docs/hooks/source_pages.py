@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from card_fields import fields_table
+from card_fields import fields_table, model_section
 from card_pages import cards
 from explained import function_text
 from writing import code, page, prose, table, value
@@ -12,7 +12,7 @@ from bench.cards.catalog import Kind
 from bench.cards.track import FormSpec, TrackCard
 from bench.datasets.published import BATCHES, IDX, IDX_COPIES, PublishedFile
 from bench.datasets.sources import fetchable, reads_files, source_names
-from bench.datasets.sources._args import SourceArgs
+from bench.datasets.sources._args import InnerForm, SourceArgs
 
 
 def sources_page() -> str:
@@ -29,6 +29,7 @@ def sources_page() -> str:
     )
     for name in source_names():
         lines += _source(name)
+    lines += model_section(InnerForm, depth=2)
     lines += _own()
     return page([*lines, *_published()])
 
@@ -54,6 +55,8 @@ def _module(name: str) -> ModuleType:
 
 
 def _where(name: str) -> str:
+    if any(field.annotation is InnerForm for field in args_model(name).model_fields.values()):
+        return "made from the images of another source"
     if name == "folder":
         return "a folder of image files, below the data folder or anywhere"
     return "a file below the data folder" if reads_files(name) else "made or shipped: no file is needed"

@@ -16,6 +16,7 @@ CARDS = {
     name: TrackCard.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
     for name in ("mnist", "fashion-mnist", "cifar10", "cifar100")
 }
+CORRUPTED = TrackCard.model_validate(yaml.safe_load((FOLDER / "cifar10-corrupted.yaml").read_text()))
 needs_data = pytest.mark.skipif("ROBUSTOOD_DATA" not in os.environ, reason="ROBUSTOOD_DATA names no data folder")
 
 
@@ -51,6 +52,17 @@ def test_no_ood_file_is_a_training_outlier(name: str) -> None:
     assert not outliers & {digest for spec in card.ood.values() for digest in spec.digests()}
 
 
+def test_the_shifted_sets_of_corrupted_cifar10_have_one_content_in_both_forms_and_a_mean_of_their_own() -> None:
+    shifted = {name: spec for name, spec in CORRUPTED.ood.items() if spec.kind is SetKind.SHIFTED}
+    assert [spec.args["severity"] for spec in shifted.values()] == [1, 2, 3, 4, 5]
+    assert {name for name, spec in CORRUPTED.ood.items() if spec.group == "shifted"} == set(shifted)
+    assert not set(shifted) & set(CORRUPTED.natural())
+    assert all(len({form.digest for form in spec.forms}) == 1 and spec.digest for spec in shifted.values())
+    assert {name: spec for name, spec in CORRUPTED.ood.items() if name not in shifted} == {
+        name: spec for name, spec in CARDS["cifar10"].ood.items() if spec.kind is SetKind.NATURAL
+    }
+
+
 def test_noise_and_patterns_are_synthetic_and_all_else_natural() -> None:
     for card in CARDS.values():
         synthetic = {name for name, spec in card.ood.items() if spec.kind is SetKind.SYNTHETIC}
@@ -72,9 +84,9 @@ def test_letters_that_look_like_digits_are_shown_and_left_out_of_the_mean() -> N
 
 @pytest.mark.data
 @needs_data
-@pytest.mark.parametrize("name", CARDS)
-def test_the_data_at_hand_is_what_the_cards_declare(name: str) -> None:
-    found = list(check_track(CARDS[name], default_data_dir()))
+@pytest.mark.parametrize("card", [*CARDS.values(), CORRUPTED], ids=lambda card: card.name)
+def test_the_data_at_hand_is_what_the_cards_declare(card: TrackCard) -> None:
+    found = list(check_track(card, default_data_dir()))
     assert {each.name: each.problem for each in found if each.state is not State.PRESENT} == {}
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bench.cards.catalog import Catalog, Kind
-from bench.cards.track import FormSpec, SetSpec, TrackCard
+from bench.cards.track import FormSpec, SetKind, SetSpec, TrackCard
+from bench.datasets.forms import inner_forms
 from bench.datasets.track import Track
 from bench.errors import DataError
 
@@ -68,8 +69,16 @@ def images_of(form: FormSpec) -> object:
 
 def parts(spec: SetSpec) -> list[tuple[object, range]]:
     """Of each form of a set, what it holds and the numbers of the images that are taken."""
-    taken = [(form, spec.taken_of(form)) for form in spec.forms]
-    return [(images_of(form), range(part.start, part.stop or 10**9)) for form, part in taken]
+    found = []
+    for form in spec.forms:
+        part = spec.taken_of(form)
+        if form.source == "corrupted":
+            (inner,) = inner_forms(form)
+            first = form.args.get("start", 0)
+            found.append((images_of(inner), range(first, first + form.args["count"])))
+        else:
+            found.append((images_of(form), range(part.start, part.stop or 10**9)))
+    return found
 
 
 def common(one: range, other: range) -> range:
@@ -85,6 +94,15 @@ def test_no_mix_of_forms_shows_training_an_image_that_figures_are_about(card):
             continue  # classes of one file on both sides: told apart by their labels
         for (one, these), (other, those) in itertools.product(parts(specs[first]), parts(specs[second])):
             assert one != other or not common(these, those), (first, second)
+
+
+def test_no_shifted_set_shows_a_photograph_of_the_id_test_set():
+    shifted = [(card, spec) for card in TRACKS for spec in card.ood.values() if spec.kind is SetKind.SHIFTED]
+    assert shifted
+    for card, spec in shifted:
+        for (one, these), (other, those) in itertools.product(parts(card.test), parts(spec)):
+            assert one == other  # else nothing would be said of them
+            assert not common(these, those)
 
 
 @pytest.mark.parametrize("card", TRACKS, ids=lambda card: card.name)

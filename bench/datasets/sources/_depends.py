@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import stat
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from bench.cards.base import content_hash
 from bench.cards.code.source_hash import source_hash
 from bench.cards.track import FormSpec, SetSpec
+from bench.datasets.forms import inner_forms
 from bench.datasets.published import BATCHES
 from bench.datasets.sources._walk import listing, top
 
@@ -29,14 +31,23 @@ def dependence(spec: SetSpec, form: FormSpec, data_dir: Path) -> str | None:
     Raises:
         OSError: A file cannot be read.
     """
+    parts = list(_parts(form))
+    if any(":" in source for source, _ in parts):
+        return None
+    taken = spec.model_dump(mode="json", include={"start", "stop", "exclude_labels", "crop", "pad", "grey"})
+    files = [one for each in parts for one in _files(*each, data_dir)]
+    modules = ("bench.datasets.track", *(f"bench.datasets.sources.{name}" for name, _ in parts))
+    return content_hash([*parts[0], taken, files, source_hash(modules), _versions()])
+
+
+def _parts(form: FormSpec) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Source and arguments of a form and of all that it is made from; `folder:PATH` has its path as an argument."""
     source, args = form.source, form.args
     if source.startswith("folder:"):
         source, args = "folder", {**args, "path": source.removeprefix("folder:")}
-    if ":" in source:
-        return None
-    taken = spec.model_dump(mode="json", include={"start", "stop", "exclude_labels", "crop", "pad", "grey"})
-    modules = ("bench.datasets.track", f"bench.datasets.sources.{source}")
-    return content_hash([source, args, taken, _files(source, args, data_dir), source_hash(modules), _versions()])
+    yield source, args
+    for inner in inner_forms(form):
+        yield from _parts(inner)
 
 
 @cache
