@@ -92,6 +92,14 @@ def test_the_track_s_own_images_do_not_beat_a_row(world, row_path, tmp_path):
     assert "0 of 70 images" in result.stdout
 
 
+def test_one_image_that_moves_the_auroc_in_the_fifth_decimal_does_not_beat_a_row(world, row_path, stronger, tmp_path):
+    alone = {name: values[2:3] for name, values in stronger[1].items()}
+    result = beat(world, written(tmp_path / "one.npz", alone), row_path)
+    assert result.exit_code == 1
+    assert "not beaten by more than 0.005: 1 of 1 images score higher than the row's" in result.stdout
+    assert not list(row_path.parent.glob("*.beaten-*"))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
