@@ -60,12 +60,14 @@ def read_checkpoint(file: Path) -> list[State]:
 
 
 def _states(content: Any) -> Iterator[State]:
-    """Breadth first; a mapping counts with its tensors alone, whatever lies beside them."""
+    """Breadth first; a mapping counts with its tensors alone, whatever lies beside them; a list by its positions."""
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
     for _ in range(_MOST):
         if not waiting:
             return
         keys, here = waiting.pop(0)
+        if isinstance(here, list):  # of a cascade of networks, for one
+            here = {str(place): value for place, value in enumerate(here[:_MOST])}
         if not isinstance(here, Mapping):
             continue
         named = {name: value for name, value in here.items() if isinstance(name, str)}
@@ -73,7 +75,7 @@ def _states(content: Any) -> Iterator[State]:
         if tensors:
             yield State(".".join(map(_shown, keys)), tensors)
         if len(keys) < _DEEPEST:
-            waiting += [((*keys, name), value) for name, value in named.items() if isinstance(value, Mapping)]
+            waiting += [((*keys, name), value) for name, value in named.items() if isinstance(value, Mapping | list)]
 
 
 def _unwrapped(name: str) -> str:

@@ -71,6 +71,7 @@ def saved(content, folder: Path, name: str = "published.pt") -> Path:
         lambda state: {"n_averaged": torch.tensor(7), **{f"module.{k}": v for k, v in state.items()}},
         lambda state: {"state_dict": state, "best": np.float64(93.2), "seen": np.int32(4), "args": Namespace(lr=0.1)},
         lambda state: {"model": state, "losses": np.arange(3.0), "kept": state},
+        lambda state: {"state_dict": [state, {}], "epoch": 3},
     ],
     ids=[
         "plain",
@@ -87,6 +88,7 @@ def saved(content, folder: Path, name: str = "published.pt") -> Path:
         "averaged",
         "numbers",
         "arrays-and-twice",
+        "cascade",
     ],
 )
 def test_a_checkpoint_scores_as_its_network_does(form, network, tmp_path, catalog, track):
@@ -185,6 +187,15 @@ def test_of_several_states_that_fit_and_differ_one_must_be_named(network, tmp_pa
     assert torch.equal(load_tensors(path)["network.network.conv1.weight"], other.state_dict()["conv1.weight"])
     with pytest.raises(WeightsError, match=r"its keys with some: model, averages\.model"):
         convert_checkpoint(file, spec(), track, catalog, key="ema")
+
+
+def test_of_a_cascade_a_network_is_named_by_its_position(network, tmp_path, catalog, track):
+    other = ResNet(channels=1, blocks=1)
+    file = saved({"state_dict": [network.state_dict(), other.state_dict()]}, tmp_path)
+    with pytest.raises(WeightsError, match=r"one below 'state_dict.0' and another below 'state_dict.1'"):
+        convert_checkpoint(file, spec(), track, catalog)
+    path, _ = convert_checkpoint(file, spec(), track, catalog, key="state_dict.1")
+    assert torch.equal(load_tensors(path)["network.network.conv1.weight"], other.state_dict()["conv1.weight"])
 
 
 def test_what_does_not_fit_is_told_with_its_container_and_prefix(network, tmp_path, catalog, track):

@@ -50,8 +50,9 @@ def npz_labels(name: str, limit: int | None = None) -> Tensor:
 
 
 def converted(
-    checkpoint: str, network: dict[str, object], shape: tuple[int, int, int], folder: Path, classes: int = 10
-) -> Detector:
+    checkpoint: str, network: dict[str, object], shape: tuple[int, int, int], folder: Path, classes: int = 10,
+    key: str | None = None,
+) -> Detector:  # fmt: skip
     """MSP on a published checkpoint, by the way that `bench convert` and `bench run` take."""
     (folder / "builtin").mkdir()
     catalog = Catalog(folder, builtin=folder / "builtin")
@@ -63,7 +64,7 @@ def converted(
     here = {"network": network, "weights": [{"file": "w.safetensors"}]}
     card = DetectorCard(name="msp", summary="", method="bench.detectors.msp:MSP", tracks={"real": here})
     spec = card.on_track("real")
-    convert_checkpoint(needed(CHECKPOINTS, checkpoint), spec, track, catalog)
+    convert_checkpoint(needed(CHECKPOINTS, checkpoint), spec, track, catalog, key=key)
     return load_detector(spec, track, catalog)
 
 
@@ -140,19 +141,24 @@ def test_cifar100_on_the_published_densenet_has_the_reported_accuracy(count, tmp
     assert 100 * accuracy == pytest.approx(74.67, abs=0.005 if count == 3000 else 4.4)
 
 
+VERIFIERS = "Verified-Intelligence_alpha-beta-CROWN/complete_verifier/models"
+
+
 @pytest.mark.parametrize(
-    ("method", "file", "std", "accuracy"),
+    ("name", "file", "key", "accuracy"),
     [
-        ("ResNet4b", "cifar10_resnet/resnet4b.pth", (0.2470, 0.2435, 0.2616), 76.5),
-        ("cnn_a", "sdp/cifar_cnn_a_adv.model", CIFAR_STD, 70.4),
+        ("resnet4b", f"{VERIFIERS}/cifar10_resnet/resnet4b.pth", None, 76.5),
+        ("cnn-a-adv", f"{VERIFIERS}/sdp/cifar_cnn_a_adv.model", None, 70.4),
+        ("cnn-a-certified", f"{VERIFIERS}/oval/cifar_wide.pth", None, 61.7),
+        ("cnn-a-36px", "locuslab_convex_adversarial/models_scaled_l2/cifar_small_36px.pth", "state_dict.0", 53.65),
     ],
 )
-def test_cifar10_on_networks_that_were_trained_adversarially_has_the_reported_accuracy(
-    method, file, std, accuracy, tmp_path
+def test_cifar10_on_networks_that_were_trained_to_withstand_attacks_has_the_known_accuracy(
+    name, file, key, accuracy, tmp_path
 ):
-    network = {"method": f"bench.detectors.networks.published:{method}", "mean": CIFAR_MEAN, "std": std}
-    file = f"Verified-Intelligence_alpha-beta-CROWN/complete_verifier/models/{file}"
-    detector = converted(file, network, (3, 32, 32), tmp_path)
+    card = yaml.safe_load((NETWORKS / f"{name}.yaml").read_text())
+    network = {key: card[key] for key in ("method", "mean", "std")}
+    detector = converted(file, network, (3, 32, 32), tmp_path, key=key)
     predicted = detector.logits(npz_images("cifar10_test.npz", 2000).float() / 255).argmax(dim=1)
     found = (predicted == npz_labels("cifar10_test.npz", 2000)).double().mean().item()
     assert 100 * found == pytest.approx(accuracy, abs=0.1)  # of the first 2,000 images, to the given digit
