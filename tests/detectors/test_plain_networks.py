@@ -214,6 +214,15 @@ def test_what_cannot_be_used_is_one_sentence(x, module, settings, sentence):
     assert "my-net" in str(caught.value)
 
 
+def test_of_an_error_of_the_module_its_first_line_is_said_and_no_more_than_two_hundred_letters(x):
+    class Talking(nn.Module):
+        def forward(self, x):
+            raise ValueError("a" * 201 + "\nwhat came before")
+
+    with pytest.raises(UsageError, match=rf"\({'a' * 200}\); give the size"):
+        PlainNetwork(Talking(), x, name="my-net")
+
+
 def test_a_network_may_have_logits_alone_and_says_which_layer_a_score_lacks(x):
     network = PlainNetwork(nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), x, logits="output")
     assert network(x).shape == (3, 5)

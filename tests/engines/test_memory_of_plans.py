@@ -1,8 +1,9 @@
-"""How much memory a plan announces: what a process holds before it computes, and its images, once a process."""
+"""What a plan announces: memory that a process holds before it computes, and its images; seconds of every batch."""
 
 import torch
 
 from bench.engines import forecast as forecasts
+from bench.evaluation.pace import Pace
 from bench.evaluation.store import Store
 
 
@@ -34,3 +35,15 @@ def test_detectors_are_timed_with_the_threads_that_they_will_have_and_the_others
     finally:
         torch.set_num_threads(before)
     assert seen == [2, 2, 1, 1]
+
+
+def test_a_batch_that_is_not_full_takes_as_long_as_a_full_one(planned, catalog, monkeypatch, tmp_path):
+    monkeypatch.setattr(forecasts._Clock, "pace", lambda *asked: Pace(query=1.0, gradient=100.0))
+    found = forecasts.forecast(
+        planned("net", "pgd", "0.3"), Store(tmp_path), catalog, device="cpu", data_dir=None, workers=1
+    )
+    clean, attack = found.costs
+    every, attacked = 40 + 60 + 80, 80
+    assert clean.queries == every and clean.seconds == -(-every // 32) * 2
+    queries = attack.queries / attacked + 3  # afresh, of the last iterate, and the class
+    assert attack.seconds == -(-attacked // 32) * (attack.gradients / attacked * 100 + queries)

@@ -13,6 +13,7 @@ from tiny_workspace import MANY
 from bench.cards.catalog import Catalog
 from bench.cards.threat import Norm, Side
 from bench.errors import CellError, UsageError
+from bench.evaluation import assault
 from bench.evaluation.auditing import audited_rows
 from bench.evaluation.crafting import craft
 from bench.evaluation.engine import CellDone, run_plan
@@ -229,3 +230,20 @@ def test_a_point_that_is_known_counts_where_an_attack_finds_less_and_one_outside
     np.testing.assert_array_equal(found.scores[1:], scores[1:])
     assert torch.equal(found.images[1:], known[1:])
     assert found.norm[0] < 1e-3 and not torch.equal(found.images[0], known[0])
+
+
+def test_cheaper_forms_set_out_from_the_points_and_the_full_budget_from_the_clean_images(catalog, sweep, monkeypatch):
+    store, seen = MemoryStore(), set()
+    smaller = sweep(store=store, evidence=LOOSE, early_stop=False)[0.3]
+    points = Points.of(smaller, _images(catalog))
+    differ = [name for name in points.best if not np.array_equal(points.best[name], points.plain[name])]
+    assert differ
+
+    def crafted(detector, threat, *args, context, earlier, **options):
+        seen.add((threat.params.steps, threat.params.restarts, context.onward))
+        return craft(detector, threat, *args, context=context, earlier=earlier, **options)
+
+    monkeypatch.setattr(assault, "craft", crafted)
+    Workbench(catalog, store).compute(asked(catalog, evidence=LOOSE, early_stop=False)[-1], lambda *_: None)
+    assert {onward for steps, restarts, onward in seen if (steps, restarts) == (40, 5)} == {False}
+    assert {onward for steps, restarts, onward in seen if (steps, restarts) != (40, 5)} == {True}

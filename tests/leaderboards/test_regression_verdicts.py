@@ -49,6 +49,13 @@ def test_a_detector_that_computes_other_scores_with_the_same_card_and_weights_is
     assert only(before[1], now[1]).verdict is Verdict.BETTER
 
 
+def test_a_set_that_the_newer_cell_lacks_leaves_cards_and_weights_to_tell_whose_cells_they_are():
+    options = {"side": "alarm"}
+    before, fewer = made(scores(), **options), {name: part for name, part in scores().items() if name != "far"}
+    assert Computed.of([]).the_same(before, made(fewer, **options))
+    assert not Computed.of([]).the_same(before, made(fewer, weights="other", **options))
+
+
 def test_a_detector_that_computes_the_same_scores_from_other_files_is_the_same_detector():
     before = [made(scores(), threat="clean"), made(shifted(scores(), 0.8))]
     now = [made(scores(), threat="clean", weights="saved again"), made(scores(), weights="saved again")]

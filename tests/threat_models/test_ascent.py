@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from bench.cards.threat import Norm, Side
+from bench.detectors.base import NoiseSource
 from bench.errors import UsageError
 from bench.testing.threats import LinearScore, PoisonedScore, QuadraticScore, Setting, attack, images
 from bench.threat_models import ascent
@@ -118,3 +119,23 @@ def test_a_budget_without_a_ball_is_a_usage_error(threat) -> None:
     x, ids = images()
     with pytest.raises(UsageError, match="needs a norm and an eps"):
         threat.run(QuadraticScore(), x, ids=ids, budget=Budget(None, None), context=Context(Side.EVADE))
+
+
+class Plateau(QuadraticScore):
+    """The same score everywhere, and a slope."""
+
+    def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
+        return super().score(x) * 0.0
+
+    def objective(self, x: Tensor) -> Tensor:
+        return super().score(x)
+
+
+def test_of_iterates_with_the_same_score_the_one_with_the_highest_objective_is_kept() -> None:
+    farther, ball = (
+        PGD(PGDParams(steps=6, restarts=1, step_size=0.4, schedule=Schedule.CONSTANT)),
+        Setting(Norm.L2, 4.0),
+    )
+    alone, tied = attack(farther, QuadraticScore(), ball), attack(farther, Plateau(), ball)
+    assert (QuadraticScore().score(alone.images) > QuadraticScore().score(alone.last_images) + 1e-3).any()
+    assert torch.equal(tied.images, alone.images)

@@ -342,6 +342,18 @@ def test_nothing_found_on_a_constant_score_needs_its_status():
     check(Sitting(), BALL)  # which spends no gradient, and so may say what it likes
 
 
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"images": lambda r, d, x, c: torch.zeros(0, 1, 6, 5) if not len(x) else r.images},
+        {"status": lambda r, d, x, c: r.status or [Status.COMPLETED]},
+    ],
+)
+def test_no_images_have_no_entries_of_the_shape_of_images(over):
+    threats.takes_an_empty_batch(changed(), BALL)
+    assert sentence(threats.takes_an_empty_batch, changed(**over), BALL).startswith("no images must give no entries.")
+
+
 def test_an_optimum_is_missed_by_its_share_of_the_gain():
     said = sentence(threats.reaches_the_optimum_of_linear_scores, Sitting(), BALL)
     assert said.startswith("1.0e+00 of the possible gain was missed.")
