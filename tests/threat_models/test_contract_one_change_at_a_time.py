@@ -345,7 +345,7 @@ def test_nothing_found_on_a_constant_score_needs_its_status():
 @pytest.mark.parametrize(
     "over",
     [
-        {"images": lambda r, d, x, c: torch.zeros(0, 1, 6, 5) if not len(x) else r.images},
+        {"images": lambda r, d, x, c: torch.zeros(0, 1, 6, 5) if len(x) == 0 else r.images},
         {"status": lambda r, d, x, c: r.status or [Status.COMPLETED]},
     ],
 )
