@@ -24,6 +24,7 @@ ENOUGH = {
     "digits": {"split": "test"},
     "corrupted": {"of": {"source": "digits"}, "count": 1, "severity": 1, "seed": 0},
     "npz": {"file": "a.npz"},
+    "skimage": {"pictures": ["a.png"], "shape": [1, 2, 2]},
     "torchvision": {"dataset": "MNIST", "train": True},
     "folder": {"path": "a", "shape": [1, 2, 2]},
     "photos": {**DRAWN, "shape": [1, 2, 2], "image": "china.jpg"},

@@ -32,7 +32,7 @@ def contents(track: Track, name: str) -> set[bytes]:
 def places(card: TrackCard, name: str) -> tuple[object, ...]:
     """Where a set of a card is taken from."""
     spec = getattr(card, name)
-    return spec.source, tuple(sorted(spec.args.items(), key=str)), spec.start, spec.stop
+    return spec.source, tuple(sorted(map(str, spec.args.items()))), spec.start, spec.stop
 
 
 def check_apart(track: Track, repeated: float) -> None:

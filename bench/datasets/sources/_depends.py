@@ -16,7 +16,7 @@ from bench.datasets.forms import inner_forms
 from bench.datasets.published import BATCHES
 from bench.datasets.sources._walk import listing, top
 
-LIBRARIES = ("fonttools", "matplotlib", "numpy", "pillow", "scikit-learn", "torchvision")
+LIBRARIES = ("fonttools", "matplotlib", "numpy", "pillow", "scikit-image", "scikit-learn", "torchvision")
 """What decodes and draws."""
 
 
