@@ -154,6 +154,23 @@ class AOE(Naive):
         return {"loss": classification + self.args.weight * exposure, "classification": classification}
 
 
+class Adversarial(Naive):
+    """Cross-entropy where it is largest nearby: steps along the sign of its gradient from a point of a growing ball."""
+
+    def loss(self, number, generator):
+        x, y = self.inside(generator)
+        args, grown = self.args, self.args.ramp * self.total
+        share = number / grown if number < grown else 1.0
+        z = x + share * args.eps * (2 * torch.rand(x.shape, generator=generator) - 1)
+        z = z.clamp(0, 1)
+        for _ in range(args.ascents):
+            z = z.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(surprise(self.detector.network, z, y), z)
+            moved = z.detach() + share * args.step_size * slope.sign()
+            z = torch.minimum(torch.maximum(moved, x - share * args.eps), x + share * args.eps).clamp(0, 1)
+        return {"loss": surprise(self.detector.network, z.detach(), y)}
+
+
 class GAT(Naive):
     """Algorithm 3: outliers ascend on the logit of D, by K steps of one length; D tells them from ID images."""
 

@@ -11,7 +11,9 @@ from bench.detectors.energy import EnergyParams
 from bench.detectors.gat import GAT as GATDetector
 from bench.detectors.jem import JEM as JEMDetector
 from bench.detectors.jem import JEMParams
+from bench.detectors.msp import MSP, MSPParams
 from bench.detectors.networks.base import FromPixels, Network
+from bench.training.adversarial import Adversarial
 from bench.training.aoe import AOE
 from bench.training.base import Recipe, as_attackers_meet_it, seeded
 from bench.training.committee import CommitteeGAT
@@ -22,6 +24,7 @@ SHAPE = (1, 8, 8)
 ARGS = {
     "gat": {"max_k": 2, "iterations": 2, "last_iterations": 2, "batch_size": 8},
     "aoe": {"batch_size": 8, "steps": 6},
+    "adversarial": {"batch_size": 8, "steps": 6},
     "jem": {"batch_size": 8, "steps": 6, "samples": 4, "sgld_steps": 2, "buffer_size": 8},
 }
 
@@ -49,6 +52,8 @@ def modal_recipe(name: str, data, outputs: int = 2) -> Recipe:
         return GAT(GATDetector(network, shape=SHAPE, classes=2, params=DetectorParams()), data, ARGS[name], seed=0)
     if name == "aoe":
         return AOE(AOEDetector(network, shape=SHAPE, classes=2, params=EnergyParams()), data, ARGS[name], seed=0)
+    if name == "adversarial":
+        return Adversarial(MSP(network, shape=SHAPE, classes=2, params=MSPParams()), data, ARGS[name], seed=0)
     return JEM(JEMDetector(network, shape=SHAPE, classes=2, params=JEMParams()), data, ARGS[name], seed=0)
 
 
@@ -56,10 +61,12 @@ def attack(recipe: Recipe, x: Tensor) -> Tensor:
     """What the recipe's own attack makes of images; JEM takes its own from a buffer."""
     if isinstance(recipe, GAT):
         return recipe.ascend(x, 3)
+    if isinstance(recipe, Adversarial):
+        return recipe.moved(x, torch.arange(len(x)) % 2, 1.0, seeded(5))
     return recipe.moved(x) if isinstance(recipe, AOE) else recipe.sample(seeded(5))
 
 
-@pytest.mark.parametrize("name", ["gat", "aoe", "jem"])
+@pytest.mark.parametrize("name", ["gat", "aoe", "adversarial", "jem"])
 def test_an_attack_sees_evaluation_mode_and_moves_no_running_statistics(name, toy_data):
     recipe = modal_recipe(name, toy_data)
     recipe.detector.train()
@@ -73,7 +80,7 @@ def test_an_attack_sees_evaluation_mode_and_moves_no_running_statistics(name, to
     assert all(parameter.requires_grad for parameter in recipe.detector.parameters())
 
 
-@pytest.mark.parametrize("name", ["gat", "aoe", "jem"])
+@pytest.mark.parametrize("name", ["gat", "aoe", "adversarial", "jem"])
 def test_an_attack_in_training_is_the_attack_on_the_network_in_evaluation_mode(name, toy_data):
     training, evaluation = modal_recipe(name, toy_data), modal_recipe(name, toy_data)
     training.detector.train()
@@ -82,7 +89,7 @@ def test_an_attack_in_training_is_the_attack_on_the_network_in_evaluation_mode(n
     assert torch.equal(attack(training, x), attack(evaluation, x))
 
 
-@pytest.mark.parametrize("name", ["gat", "aoe", "jem"])
+@pytest.mark.parametrize("name", ["gat", "aoe", "adversarial", "jem"])
 def test_the_step_itself_is_taken_in_training_mode(name, toy_data):
     recipe = modal_recipe(name, toy_data)
     recipe.detector.train()

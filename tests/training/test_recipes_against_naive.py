@@ -38,7 +38,7 @@ COMMON = {"steps": 150, "batch_size": 5, "lr": 0.02, "weight_decay": 0.3}
 # How each detector is made, the arguments every run begins with, and for every setting another value of it.
 NAMES = (
     "Classifier", "Autoencoder", "EnsembleClassifier", "OutlierExposure", "AOE", "GAT", "CommitteeGAT", "SDIM", "JEM",
-    "Glow", "CCU",
+    "Glow", "CCU", "Adversarial",
 )  # fmt: skip
 BASE = {
     **{name: {"steps": 120, "batch_size": 6, "lr": 0.01} for name in NAMES},
@@ -77,6 +77,7 @@ OTHERS = {
     "Glow": {
         "steps": 150, "batch_size": 5, "lr": 0.02, "clip": 0.1, "classification": 2.0, "shift": 1, "mirror": True
     },
+    "Adversarial": {**COMMON, **AUGMENT, "eps": 0.2, "ascents": 1, "step_size": 0.05, "ramp": 0.6},
     "CCU": {**COMMON, **TURNS, "fit_images": 40, "fit_iterations": 1, "mixture_lr": 0.05, "variance_ratio": 3.0},
 }  # fmt: skip
 NUMBERS = (0, 1, 31, 62, 100)
@@ -112,6 +113,7 @@ def detector(tiny_network):
         form = {"shape": SHAPE, "classes": 2}
         makers = {
             "Classifier": lambda: MSP(tiny_network(2), **form, params=MSPParams()),
+            "Adversarial": lambda: MSP(tiny_network(2), **form, params=MSPParams()),
             "Autoencoder": lambda: Autoencoder(None, **form, params=Autoencoder.Params(channels=(4, 4), code=4)),
             "EnsembleClassifier": lambda: DeepEnsemble(
                 FromPixels(Ensemble(2, channels=(4, 4), hidden=8, outputs=2, size=8)), **form,
