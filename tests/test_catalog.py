@@ -84,6 +84,15 @@ def test_a_variants_settings_are_in_force_on_a_track(both):
     assert both.detector_spec("flat.steep", "toy").params == {"scale": 10.0}
 
 
+def test_a_variant_has_the_recorded_accuracy_of_its_classifier_and_not_the_auroc_of_other_parameters(toy_cards):
+    flat = (toy_cards.root / "detectors" / "flat.yaml").read_text()
+    recorded = flat.replace("toy: {}", "toy: {recorded: {id_accuracy: 0.9, clean_auroc: 0.8}}")
+    toy_cards.card("detectors/flat.yaml", recorded)
+    plain, steep = (Catalog(toy_cards.root).detector_spec(name, "toy").recorded for name in ("flat", "flat.steep"))
+    assert (plain.id_accuracy, plain.clean_auroc) == (0.9, 0.8)
+    assert (steep.id_accuracy, steep.clean_auroc) == (0.9, None)
+
+
 def test_a_variant_may_have_thresholds_of_its_own_and_else_has_the_cards(both, toy_cards):
     assert both.detector_spec("flat.steep", "toy").thresholds == both.detector_spec("flat", "toy").thresholds
     flat = (toy_cards.root / "detectors" / "flat.yaml").read_text()

@@ -14,6 +14,7 @@ from bench.cards.detector_names import split_network
 from bench.cards.network import NetworkCard, NetworkSpec, library_version
 from bench.cards.standing import standing_on
 from bench.detectors.loading import build_detector, load_detector
+from bench.detectors.networks import makers
 from bench.detectors.networks.makers import make_named
 from bench.detectors.weights import save_tensors
 from bench.errors import CardError, NoSettingsError, UsageError, WeightsError
@@ -211,10 +212,16 @@ def test_a_network_card_that_cannot_be_used_is_one_sentence(cards, method, more,
     assert any(__import__("re").search(sentence, problem) for problem in checked.problems), checked.problems
 
 
+def test_of_what_a_library_raises_the_first_line_is_said_and_no_more_than_three_hundred_letters():
+    def make():
+        raise ValueError("a" * 301 + "\nand more")
+
+    with pytest.raises(CardError, match=rf"args \({'a' * 300}\); correct the card"):
+        makers._made("timm:net", make)
+
+
 @pytest.mark.parametrize("kind", ["timm", "hf", "onnx"])
 def test_a_library_that_is_missing_is_named_with_its_extra(cards, kind, monkeypatch):
-    from bench.detectors.networks import makers
-
     def gone(name):
         raise ImportError(name)
 
@@ -226,8 +233,6 @@ def test_a_library_that_is_missing_is_named_with_its_extra(cards, kind, monkeypa
 
 
 def test_a_graph_is_read_where_its_content_is_that_of_the_card_and_by_no_library_otherwise(tmp_path, monkeypatch):
-    from bench.detectors.networks import makers
-
     read, made = [], torch.nn.Flatten()
     libraries = {
         "onnx": SimpleNamespace(
@@ -248,7 +253,6 @@ def test_a_graph_is_read_where_its_content_is_that_of_the_card_and_by_no_library
 
 def test_a_real_graph_computes_what_it_was_written_to(tmp_path):
     onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnx2torch")
-    from bench.detectors.networks.makers import make_named
 
     weight = np.arange(8, dtype=np.float32).reshape(4, 2)
     graph = onnx.helper.make_graph(

@@ -79,3 +79,10 @@ def test_a_mark_far_inside_a_file_is_none(tmp_path: Path) -> None:
     path.write_bytes(b" " * 10_000 + OURS["report.html"] + b" " * 10_000)
     with pytest.raises(UsageError):
         write_own({path: b"new"}, "name another file (--out)")
+
+
+def test_the_two_ends_of_a_short_file_make_no_mark_together(tmp_path: Path) -> None:
+    path, mark = tmp_path / "auroc.png", b"tEXtSoftware\x00robustood"
+    path.write_bytes(mark[12:] + b"...." + mark[:12])
+    with pytest.raises(UsageError):
+        write_own({path: OURS["auroc.png"]}, "name another file (--out)")

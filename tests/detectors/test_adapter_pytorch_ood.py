@@ -287,3 +287,13 @@ def test_vim_keeps_half_of_the_features_dimensions_and_dice_drops_nine_tenths_of
     assert features >= 6  # so that a third of it is another number
     assert (parts.d, parts.p) == (features // 2, 0.9)
     assert (parts.num_classes, parts.w.shape, parts.b.shape) == (3, (3, features), (3,))
+
+
+@pytest.mark.parametrize("name", ["GradNorm", "MaxSoftmax"])
+def test_the_library_leaves_which_weights_take_gradients_as_it_was(name, fitted, images):
+    detector = fitted(name)
+    for asked in (True, False):
+        for parameter in detector.parameters():
+            parameter.requires_grad_(asked)
+        detector.score(images)
+        assert [parameter.requires_grad for parameter in detector.parameters()] == [asked] * 2

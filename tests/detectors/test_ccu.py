@@ -209,3 +209,13 @@ def test_far_away_wider_outliers_leave_chance(ccu):
         away = torch.full((1, *detector.shape), distance)
         assert float(detector.score(away)) < -100
         assert float(detector.log_probabilities(away)[0].exp().max()) == pytest.approx(1 / CLASSES)
+
+
+def test_centres_begin_anywhere_in_the_unit_cube():
+    mixture = IsotropicMixture(50, 40)
+    with torch.no_grad():
+        mixture.means.fill_(7.0)
+    mixture.reset_parameters()
+    means = mixture.means.detach()
+    assert 0 <= means.min() < 0.01 and 0.99 < means.max() <= 1
+    assert float(means.var()) == pytest.approx(1 / 12, rel=0.1)

@@ -202,11 +202,13 @@ def test_a_verification_of_no_row_is_left_out(root):
     assert "bent" not in left_out(root, "about a row that is not beside it")
 
 
-def test_a_row_of_another_workspace_s_track_is_left_out_with_its_folder(root):
-    shutil.copytree(root / "leaderboards/small", root / "leaderboards/elsewhere")
+@pytest.mark.parametrize("name", ["elsewhere", "unknown"])  # before the board's own name, and after it
+def test_a_row_of_another_workspace_s_track_is_left_out_with_its_folder(root, name):
+    shutil.copytree(root / "leaderboards/small", root / f"leaderboards/{name}")
     result = board(root)
     assert result.exit_code == 1
-    assert "folder 'elsewhere' of leaderboards has no track to it" in result.stderr
+    assert f"folder '{name}' of leaderboards has no track to it" in result.stderr
+    assert "bent" in result.stdout
 
 
 def test_a_row_whose_detector_has_another_card_now_is_history(root):

@@ -82,6 +82,12 @@ def test_a_score_that_depends_on_more_than_the_image_is_noticed(detector, where)
     assert probes.differences(detector().eval(), images(), 1.0, 4)[where] > 1e-3
 
 
+def test_a_batch_shape_is_compared_with_where_there_are_more_images_than_it_holds_and_all_are_where_not():
+    small, large = (probes.differences(Coupled().eval(), images(), 1.0, size) for size in (4, 3 * COUNT))
+    assert small["another_order"] > 1e-3 and large["another_order"] < 1e-5
+    assert small["one_by_one"] > 1e-3 and large["one_by_one"] > 1e-3
+
+
 def test_differences_are_told_in_iqrs():
     one, two = (probes.differences(Ordered().eval(), images(), iqr, 4)["another_order"] for iqr in (1.0, 2.0))
     assert one == pytest.approx(2.0 * two)

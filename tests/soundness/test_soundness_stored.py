@@ -141,3 +141,10 @@ def test_a_cell_of_other_images_does_not_end_the_comparison_with_those_after_it(
 
 def test_a_threat_of_no_part_in_the_checks_has_a_role_that_says_so():
     assert role_of(CARDS.threat("cw-l2")) is Role.NONE
+
+
+def test_each_side_has_the_score_at_which_its_own_attack_stopped():
+    found = {
+        view.side: view.target for view in views(cell(side=Side.BOTH, early_stop=True, stop_high=3.0, stop_low=-2.0))
+    }
+    assert found == {Side.EVADE: 3.0, Side.ALARM: -2.0}

@@ -185,3 +185,10 @@ def test_the_images_across_are_strictly_across() -> None:
         result = cross(DDN(), QuadraticScore(), Setting(Norm.L2, None), side=side)
         found = torch.tensor([status == "completed" for status in result.status])
         assert found.any() and across(QuadraticScore(), result.images, side)[found].all()
+
+
+@pytest.mark.parametrize("name", THREATS)
+def test_where_no_norm_is_asked_for_it_is_the_first_that_the_attack_works_in(name: str) -> None:
+    kind, norm = THREATS[name]
+    asked, unasked = (cross(kind(QUICK), LinearScore().eval(), Setting(each, None)) for each in (norm, None))
+    assert torch.equal(asked.images, unasked.images) and torch.equal(asked.norm, unasked.norm)

@@ -166,3 +166,12 @@ def test_the_noise_of_a_random_detector_is_none_of_the_numbers_that_threats_draw
         source = noise_source(ids, draw, context)
         for asked in (source((4,)), source((4,))):
             assert not (taken == asked).flatten(1).all(dim=1).any()
+
+
+def test_an_oracle_answers_with_the_direction_where_another_number_judges(x):
+    detector = RoundedScore().eval()
+    judge, direction = Oracle(detector, ids=IDS, context=Context(Side.EVADE, micro_batch=COUNT)).ask(
+        x, torch.arange(COUNT)
+    )
+    assert torch.equal(judge, detector.score(x)) and torch.equal(direction, detector.objective(x))
+    assert not torch.equal(judge, direction)

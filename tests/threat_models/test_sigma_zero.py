@@ -1,15 +1,18 @@
 """Sigma-zero: the contract, the fewest values of scores in closed form, and what it does not need undone."""
 
+import itertools
+import math
+
 import pytest
 import torch
 
 from bench.cards.threat import Goal, Norm, Side
 from bench.errors import UsageError
-from bench.testing.closed_forms import LinearScore, QuadraticScore
+from bench.testing.closed_forms import SHAPE, LinearScore, QuadraticScore
 from bench.testing.fool_threats import FoolCheck, FoolSetting, fool_checks
 from bench.testing.nearest_threats import cross, nearest_checks
 from bench.testing.threats import Check, Setting, images
-from bench.threat_models.sigma_zero import SigmaZero, SigmaZeroParams
+from bench.threat_models.sigma_zero import _LAST_SIZE, SigmaZero, SigmaZeroParams
 
 QUICK = SigmaZero(SigmaZeroParams(steps=25, prune_queries=12))
 L0 = Setting(Norm.L0, None)
@@ -84,3 +87,20 @@ def test_values_that_stay_keep_every_bit() -> None:
 def test_another_norm_is_refused_in_one_sentence() -> None:
     with pytest.raises(UsageError, match="sigmazero works in l0, not in l1; take another threat"):
         cross(QUICK, LinearScore(), Setting(Norm.L1, None))
+
+
+def test_steps_shrink_along_the_cosine_from_the_whole_length() -> None:
+    seen = []
+
+    class Watched(LinearScore):
+        def score(self, x: torch.Tensor, *, noise=None) -> torch.Tensor:
+            if x.requires_grad:
+                seen.append(x.detach().clone())
+            return super().score(x)
+
+    params = SigmaZeroParams(steps=13, swaps=0, threshold=0.0, threshold_rate=0.0, step_size=0.01, sigma=1.0)
+    x = torch.full((1, *SHAPE), 0.5)
+    cross(SigmaZero(params), Watched().eval(), L0, x=x, choice=torch.arange(1), line=1e6)
+    moved = [float((after - before).abs().amax()) for before, after in itertools.pairwise(seen[:12])]
+    shares = [0.5 * (1.0 + math.cos(math.pi * step / 12)) for step in range(len(moved))]
+    assert moved == pytest.approx([0.01 * (_LAST_SIZE + (1.0 - _LAST_SIZE) * share) for share in shares], rel=0.05)
