@@ -22,6 +22,7 @@ from bench.errors import DataError
 DRAWN = {"count": 1, "seed": 1}
 ENOUGH = {
     "digits": {"split": "test"},
+    "background": {"of": {"source": "digits"}, "behind": {"source": "digits"}, "seed": 0},
     "corrupted": {"of": {"source": "digits"}, "count": 1, "severity": 1, "seed": 0},
     "npz": {"file": "a.npz"},
     "skimage": {"pictures": ["a.png"], "shape": [1, 2, 2]},

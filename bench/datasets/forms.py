@@ -1,8 +1,11 @@
 """In which of its accepted forms a set lies on disk: the first that is present is used, and outputs name it."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from bench.cards.track import FormSpec, SetSpec
 from bench.datasets.published import BATCHES
@@ -26,8 +29,12 @@ def default_data_dir() -> Path:
 
 def inner_forms(form: FormSpec) -> tuple[FormSpec, ...]:
     """What a form is made from: those of its arguments that name a source themselves; () for most."""
-    given = [value for value in form.args.values() if isinstance(value, dict) and isinstance(value.get("source"), str)]
-    return tuple(FormSpec(source=each["source"], args=each.get("args") or {}) for each in given)
+    found = []
+    for value in form.args.values():
+        if isinstance(value, dict) and "source" in value:
+            with suppress(ValidationError):  # its source says what is wrong with it
+                found.append(FormSpec.model_validate(value))
+    return tuple(found)
 
 
 def form_name(form: FormSpec) -> str:

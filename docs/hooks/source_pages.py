@@ -12,7 +12,8 @@ from bench.cards.catalog import Kind
 from bench.cards.track import FormSpec, TrackCard
 from bench.datasets.published import BATCHES, IDX, IDX_COPIES, PublishedFile
 from bench.datasets.sources import fetchable, reads_files, source_names
-from bench.datasets.sources._args import InnerForm, SourceArgs
+from bench.datasets.sources._args import SourceArgs
+from bench.datasets.sources._inner import InnerForm
 
 
 def sources_page() -> str:

@@ -21,6 +21,8 @@ EMBEDDED = [card for card in TRACKS if card.name == "digits"]
 PUBLISHED = [card for card in TRACKS if card not in EMBEDDED]
 ID_SETS = ("train", "calibration", "test")
 
+EVERY = 10**9
+
 REPEATED = 0.002
 """The share of a test set that may be a training image too: published sets have some that were published twice."""
 
@@ -71,13 +73,16 @@ def parts(spec: SetSpec) -> list[tuple[object, range]]:
     """Of each form of a set, what it holds and the numbers of the images that are taken."""
     found = []
     for form in spec.forms:
-        part = spec.taken_of(form)
+        part, args = spec.taken_of(form), form.args
+        first, count = args.get("start", 0), args.get("count", EVERY)
         if form.source == "corrupted":
-            (inner,) = inner_forms(form)
-            first = form.args.get("start", 0)
-            found.append((images_of(inner), range(first, first + form.args["count"])))
+            found.append((images_of(inner_forms(form)[0]), range(first, first + count)))
+        elif form.source == "background":
+            figures, pictures = map(images_of, inner_forms(form))
+            found.append((figures, range(first, first + count)))
+            found.append((pictures, range(args.get("behind_start", 0), args.get("behind_stop", EVERY))))
         else:
-            found.append((images_of(form), range(part.start, part.stop or 10**9)))
+            found.append((images_of(form), range(part.start, part.stop or EVERY)))
     return found
 
 

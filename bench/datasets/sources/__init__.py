@@ -26,7 +26,7 @@ def source_names() -> tuple[str, ...]:
 
 def reads_files(source: str) -> bool:
     """Whether a source reads the data folder: what is embedded or drawn does not; of a user's own it is not known."""
-    return ":" in source or source in ("corrupted", "folder", "npz", "torchvision")
+    return ":" in source or source in ("background", "corrupted", "folder", "npz", "torchvision")
 
 
 def fetchable(source: str) -> bool:

@@ -49,15 +49,6 @@ class SourceArgs(BaseModel):
             ) from None
 
 
-class InnerForm(BaseModel):
-    """The images of another source, of which a source makes its own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: Annotated[str, Field(pattern=r"^(folder:.+|[a-z_]+)$", max_length=200)]  # one of this page
-    args: dict[str, Any] = {}  # what that is given
-
-
 class DrawnArgs(SourceArgs):
     """Arguments of a source that draws its images at random."""
 

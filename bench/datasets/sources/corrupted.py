@@ -10,8 +10,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 from pydantic import Field
 
 from bench.datasets.base import RawImages
-from bench.datasets.sources import load_source
-from bench.datasets.sources._args import Count, InnerForm, Seed, SourceArgs
+from bench.datasets.sources._args import Count, Seed, SourceArgs
+from bench.datasets.sources._inner import InnerForm, load_inner
 from bench.errors import DataError
 from bench.randomness import derive_seed
 
@@ -51,7 +51,7 @@ def load(args: dict[str, Any], data_dir: Path) -> RawImages:
         DataError: A wrong argument, or the other source cannot be read, has too few images or grey ones.
     """
     wanted = CorruptedArgs.parse(args, "corrupted")
-    raw = load_source(wanted.of.source, wanted.of.args, data_dir)
+    raw = load_inner(wanted.of, data_dir)
     stop = wanted.start + wanted.count
     if stop > len(raw.images):
         raise DataError(
