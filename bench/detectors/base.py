@@ -21,6 +21,10 @@ Progress = Callable[[int, int, str], None]
 """Called with (done, total, what is known so far)."""
 
 
+DRAWS = 16
+"""Draws of its noise over which an attack and the harness average the score of a random detector."""
+
+
 def silent(done: int, total: int, note: str) -> None:
     """A progress callback that says nothing."""
 
@@ -46,6 +50,7 @@ class DetectorInfo:
             empty where they do not.
         components: What an adaptive attacker must cover, e.g. ("classifier", "preprocessing").
         matched: The features (see `Detector.features`) that feature matching matches unless told otherwise.
+        draws: Over how many draws the score of a random detector is averaged; 1 where a score is an average already.
     """
 
     classifier: bool = True
@@ -57,6 +62,7 @@ class DetectorInfo:
     roundings: str = ""
     components: tuple[str, ...] = ()
     matched: str = "score"
+    draws: int = DRAWS
 
 
 class Detector(nn.Module):
@@ -129,6 +135,11 @@ class Detector(nn.Module):
         with torch.no_grad():
             score = self.score(x)
         return score, self.objective(x)
+
+    def noisy_score_and_objective(self, x: Tensor, noise: NoiseSource) -> tuple[Tensor, Tensor]:
+        """Score and objective of a random detector by one draw of its noise; one tensor where they are one."""
+        score = self.score(x, noise=noise)
+        return score, score
 
     def features(self, x: Tensor, at: str) -> Tensor:
         """(N, D) what feature matching matches; `at` is "score", "logits", "penultimate" or "all".

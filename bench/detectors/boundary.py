@@ -132,6 +132,15 @@ class Bounded(Detector):
             score = self.score(x)
         return score, self.objective(x)
 
+    def noisy_score_and_objective(self, x: Tensor, noise: NoiseSource) -> tuple[Tensor, Tensor]:
+        """(N,) twice by one draw of the noise, one tensor where they are one."""
+        if type(self.inner).noisy_score_and_objective is Detector.noisy_score_and_objective:
+            score = self.score(x, noise=noise)
+            return score, score
+        both = self._ask(lambda own: self.inner.noisy_score_and_objective(own, noise), x)
+        score, objective = (self._one_each(part, x, "noisy_score_and_objective") for part in both)
+        return score, objective
+
     def logits(self, x: Tensor) -> Tensor | None:
         """(N, K) logits where it has them."""
         logits = self._ask(self.inner.logits, x)

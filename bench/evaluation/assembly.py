@@ -23,7 +23,7 @@ from bench.evaluation.images import GALLERY, TEST, Images
 from bench.evaluation.nearest_figures import has_radii, nearest_metrics
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta, RejectionMetrics, SetMetrics
-from bench.evaluation.scoring import DRAWS, Logits, device_of
+from bench.evaluation.scoring import Logits, device_of, draws_of
 from bench.evaluation.targets import Targets
 from bench.evaluation.thresholds import Thresholds
 from bench.metrics.scores import Scores, as_scores
@@ -133,7 +133,7 @@ def signed(meta: CellMeta, detector: Detector, started: float, notes: tuple[str,
     """The same with when, where and with what it was computed."""
     circumstances = {
         "device": _device_name(detector), "versions": _versions(), "notes": (*notes, *detector.remarks),
-        "draws": DRAWS if detector.info.random else 0,
+        "draws": draws_of(detector),
     }  # fmt: skip
     return meta.model_copy(update={"seconds": time.monotonic() - started, **circumstances})
 

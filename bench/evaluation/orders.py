@@ -14,7 +14,7 @@ from bench.detectors.searching import Copy
 from bench.evaluation.images import GALLERY, TEST, Images
 from bench.evaluation.nesting import Points
 from bench.evaluation.planned import PlannedCell
-from bench.evaluation.scoring import DRAWS, device_of
+from bench.evaluation.scoring import device_of, draws_of
 from bench.evaluation.spending import Evidence
 from bench.evaluation.targets import Targets
 from bench.metrics.scores import Scores
@@ -119,7 +119,7 @@ def context_of(order: Order, names: Sequence[str], direction: Side, target: floa
         goal=ingredients.goal or Goal.MISCLASSIFY,
         loss=ingredients.loss or Loss.MARGIN,
         acceptance=order.acceptance,
-        draws=DRAWS if order.detector.info.random else 0,
+        draws=draws_of(order.detector),
         transferred={
             other: torch.from_numpy(np.concatenate([order.transferred[other][name] for name in names]))
             for other in chosen

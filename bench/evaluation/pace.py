@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.detectors.untouched import untouched
-from bench.evaluation.scoring import DRAWS, device_of
+from bench.evaluation.scoring import device_of, draws_of
 from bench.threat_models.base import Context
 from bench.threat_models.gradient import Oracle
 
@@ -46,7 +46,7 @@ def pace_of(detector: Detector, images: Tensor, micro_batch: int, seconds: float
     """
     device = device_of(detector)
     filled = images.repeat(-(-micro_batch // len(images)), 1, 1, 1)[:micro_batch].to(device)
-    context = Context(Side.EVADE, draws=DRAWS if detector.info.random else 0)
+    context = Context(Side.EVADE, draws=draws_of(detector))
     oracle = Oracle(detector, ids=torch.arange(micro_batch, device=device), context=context)
 
     def ask(x: Tensor, rows: Tensor) -> object:

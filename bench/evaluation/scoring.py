@@ -22,10 +22,6 @@ from bench.threat_models.objectives import mean_score
 Logits = NDArray[np.floating[Any]]
 
 
-DRAWS = 16
-"""Draws of its noise over which the score of a random detector is averaged, by an attack and by the harness."""
-
-
 @dataclass(frozen=True)
 class Draws:
     """Which draws of its noise a random detector is scored with: others than an attack saw, which are the first ones.
@@ -50,12 +46,12 @@ def score_images(detector: Detector, images: Tensor | Pixels, micro_batch: int, 
         micro_batch: The batch shape; the last batch is padded with copies of its last image.
         draws: Where the noise of a random detector comes from.
     """
-    if detector.info.random:
-        context = Context(Side.EVADE, seed=draws.seed, draws=DRAWS)
+    if drawn := draws_of(detector):
+        context = Context(Side.EVADE, seed=draws.seed, draws=drawn)
         ids = draws.ids.to(images.device)
 
         def averaged(x: Tensor, rows: Tensor) -> Tensor:
-            return mean_score(detector, x, ids[rows], context, first=draws.round * DRAWS)
+            return mean_score(detector, x, ids[rows], context, first=draws.round * drawn)
 
         scores = _in_batches(detector, averaged, images, micro_batch)
     else:
@@ -120,6 +116,11 @@ def score_bounds(
         return detector.bound(x, norm, eps)
 
     return _one_each(detector, bound, images, micro_batch, what="a bound")
+
+
+def draws_of(detector: Detector) -> int:
+    """Over how many draws of its noise a detector's score is averaged; 0 of one that is not random."""
+    return detector.info.draws if detector.info.random else 0
 
 
 def device_of(detector: Detector) -> torch.device:

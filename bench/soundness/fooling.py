@@ -17,7 +17,7 @@ from bench.evaluation.crafting import Crafted, attempt_attack
 from bench.evaluation.images import TEST
 from bench.evaluation.orders import context_of
 from bench.evaluation.results import Cell
-from bench.evaluation.scoring import DRAWS, device_of
+from bench.evaluation.scoring import device_of, draws_of
 from bench.evaluation.stage import Stage
 from bench.metrics.scores import Scores
 from bench.soundness.lab import Lab
@@ -70,9 +70,7 @@ class FoolLab(Lab):
     ) -> Crafted:  # fmt: skip
         """As `Lab.attack`; nothing stops early, and no image is given back for its score."""
         chosen = self.detector if detector is None else detector
-        context = replace(
-            self.context, seed=self.context.seed if seed is None else seed, draws=DRAWS if chosen.info.random else 0
-        )
+        context = replace(self.context, seed=self.context.seed if seed is None else seed, draws=draws_of(chosen))
         budget = self.budget if eps is None else Budget(self.budget.norm, eps)
         done = attempt_attack(chosen, threat, self.x, ids=self.ids, budget=budget, context=context)
         self.allowance.spend(gradients=int(done.gradients.sum()), queries=int(done.queries.sum()) + len(self.x))

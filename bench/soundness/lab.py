@@ -14,7 +14,7 @@ from bench.detectors.base import Detector
 from bench.evaluation.crafting import Crafted, craft
 from bench.evaluation.orders import context_of
 from bench.evaluation.results import Cell
-from bench.evaluation.scoring import DRAWS, Draws, score_images
+from bench.evaluation.scoring import Draws, draws_of, score_images
 from bench.evaluation.stage import Stage
 from bench.metrics.scores import Scores, as_scores
 from bench.soundness.probes import Target
@@ -129,7 +129,7 @@ class Lab:
         clean = as_scores(flat(self.view.clean))
         context = replace(
             self.context,
-            draws=DRAWS if chosen.info.random else 0,
+            draws=draws_of(chosen),
             stop_target=self.context.stop_target if stop else None,
             seed=self.context.seed if seed is None else seed,
         )

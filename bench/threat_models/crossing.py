@@ -9,7 +9,7 @@ from bench.cards.threat import Goal, Side
 from bench.detectors.base import Detector
 from bench.errors import UsageError
 from bench.threat_models.base import Context
-from bench.threat_models.objectives import FoolObjective, mean_score, needed_logits, wrong_margin
+from bench.threat_models.objectives import FoolObjective, mean_score_and_objective, needed_logits, wrong_margin
 
 ROUNDING = 1e-5
 """Some tens of roundings of float32, relative to scores or logits: other batch shapes must not undo a success."""
@@ -59,7 +59,7 @@ class Crossing:
         if lines is None:
             raise UsageError("an attack that looks for the nearest image needs a threshold; the harness gives it.")
         if self.context.draws:
-            score = objective = mean_score(self.detector, x, self.ids[rows], self.context)
+            score, objective = mean_score_and_objective(self.detector, x, self.ids[rows], self.context)
         else:
             score, objective = self.detector.score_and_objective(x)
         classes = needed_logits(self.detector, x).argmax(dim=1) if lines.by_class else torch.zeros_like(rows)

@@ -45,7 +45,7 @@ class ScoreObjective:
     Where the score asks which class is predicted and it is another one, the class's margin directs until it is: a
     point at which its own score is high counts for nothing as long as the score is that of another class.
 
-    That of a random detector is its mean over the same draws at every step.
+    That of a random detector, and its objective, is the mean over the same draws at every step.
 
     Attributes:
         detector: Frozen, in evaluation mode.
@@ -66,7 +66,7 @@ class ScoreObjective:
         if self.context.draws == 0:
             score, objective = self.detector.score_and_objective(x)
         else:
-            score = objective = mean_score(self.detector, x, self.ids[rows], self.context)
+            score, objective = mean_score_and_objective(self.detector, x, self.ids[rows], self.context)
         signed = sign * score
         return signed, signed if objective is score else sign * objective
 
@@ -136,7 +136,7 @@ class FoolObjective:
         if thresholds is None:
             raise UsageError("acceptance is asked for, and there is no threshold; the harness gives it.")
         if self.context.draws:
-            score = objective = mean_score(self.detector, x, self.ids[rows], self.context)
+            score, objective = mean_score_and_objective(self.detector, x, self.ids[rows], self.context)
         else:
             score, objective = self.detector.score_and_objective(x)
         above = (score - thresholds.of(logits.argmax(dim=1), score.dtype)) / thresholds.scale
@@ -205,6 +205,23 @@ def mean_score(detector: Detector, x: Tensor, ids: Tensor, context: Context, *, 
     for draw in range(first, first + context.draws):
         total = total + detector.score(x, noise=noise_source(ids, draw, context))
     return total / context.draws
+
+
+def mean_score_and_objective(
+    detector: Detector, x: Tensor, ids: Tensor, context: Context, *, first: int = 0
+) -> tuple[Tensor, Tensor]:
+    """(B,) twice: the same mean, and that of what directs an attack; arguments as in `mean_score`.
+
+    One tensor where score and objective are one.
+    """
+    total = directed = torch.zeros(len(x), device=x.device)
+    for draw in range(first, first + context.draws):
+        score, objective = detector.noisy_score_and_objective(x, noise_source(ids, draw, context))
+        same = directed is total and objective is score
+        total = total + score
+        directed = total if same else directed + objective
+    mean = total / context.draws
+    return mean, mean if directed is total else directed / context.draws
 
 
 def noise_source(ids: Tensor, draw: int, context: Context) -> NoiseSource:

@@ -13,7 +13,7 @@ from bench.detectors.base import Detector
 from bench.randomness import normal
 from bench.threat_models import geometry
 from bench.threat_models.base import Context
-from bench.threat_models.objectives import ScoreObjective, mean_score, wrong_margin
+from bench.threat_models.objectives import ScoreObjective, mean_score_and_objective, wrong_margin
 from bench.threat_models.straight_through import StraightThrough
 
 _DRAWS = 1 << 50
@@ -254,7 +254,7 @@ class Undefended(Surrogate):
 
 @dataclass(frozen=True)
 class FreshNoise(Surrogate):
-    """The gradient of a random detector's mean over draws that are new at every step.
+    """The gradient of a random detector's objective, its mean over draws that are new at every step.
 
     The mean over one set of draws has optima of its own, which other draws do not share. It is judged by the same
     draws at every step, as all else is.
@@ -274,7 +274,11 @@ class FreshNoise(Surrogate):
         """The gradient of their mean."""
         fresh = replace(self.context, draws=self.draws)
         ids = self.ids[rows] ^ (self.turns[rows] + 1) * _STRIDE
-        return self.context.sign * _gradient(lambda y: mean_score(self.detector, y, ids, fresh, first=1 << 20), x)
+
+        def objective(y: Tensor) -> Tensor:
+            return mean_score_and_objective(self.detector, y, ids, fresh, first=1 << 20)[1]
+
+        return self.context.sign * _gradient(objective, x)
 
 
 def _gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

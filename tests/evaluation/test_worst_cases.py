@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from bench.cards.threat import Goal
+from bench.detectors.base import DRAWS
 from bench.errors import UsageError
 from bench.evaluation.cell_files import ARRAYS_FILE
 from bench.evaluation.engine import run_plan
 from bench.evaluation.results import ARRAYS
-from bench.evaluation.scoring import DRAWS
 from bench.evaluation.store import MemoryStore, Store
 from bench.evaluation.worst import _figure
 
