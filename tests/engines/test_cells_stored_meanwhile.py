@@ -43,6 +43,17 @@ def test_only_what_nobody_else_has_stored_is_computed(planned, catalog, tmp_path
     assert [one.from_store for one in outcomes] == [False, True, True, False]
 
 
+def test_a_run_goes_on_after_cells_that_are_stored(planned, catalog, tmp_path):
+    plan = planned("net", ["pgd", "noise"], "0.3", micro_batch=32)
+    memory, store = MemoryStore(), Store(tmp_path)
+    cells = {one.planned.key: memory.get(one.planned.key) for one in run_plan(plan, memory, catalog)}
+    store.put(cells[plan[1].key])
+    engine = Elsewhere(store, cells, [])
+    outcomes = list(run_on([plan[1], plan[0], plan[2]], store, lambda: engine))
+    assert engine.given == [plan[0].key, plan[2].key]
+    assert [one.from_store for one in outcomes] == [True, False, False]
+
+
 def test_a_cell_that_is_found_leaves_none_of_its_parts_to_do(planned):
     clean, attack = planned("net", "pgd", "0.3", micro_batch=8)
     schedule = Schedule([attack], 2, frozenset([clean.key]))

@@ -9,7 +9,7 @@ from bench.cards.threat import Norm, Side
 from bench.testing.classifiers import LinearClassifier
 from bench.testing.fool_threats import FoolSetting, fool_context, true_labels
 from bench.testing.threats import images, pool
-from bench.threat_models.base import Budget, Context
+from bench.threat_models.base import TRACE_LENGTH, Budget, Context
 from bench.threat_models.boundary import Boundary, BoundaryParams
 from bench.threat_models.pgd import PGD, PGDParams
 from bench.threat_models.square import Square, SquareParams
@@ -48,3 +48,14 @@ def test_progress_rises_to_one_in_many_pieces(threat) -> None:
     assert 0 <= told[0] < 0.5
     assert told[-1] == 1.0
     assert len({round(share, 3) for share in told}) >= 10
+
+
+@pytest.mark.parametrize("moments", [5, 150])
+def test_a_trace_shows_the_best_scores_at_moments_from_the_first_to_the_last(moments: int) -> None:
+    tracker = Tracker(torch.zeros(1, 1, 2, 2), moments=moments, context=Context(Side.EVADE))
+    tracker.try_clean(torch.zeros(1), torch.zeros(1))
+    for moment in range(moments):
+        tracker.saw(moment, torch.arange(1), torch.tensor([float(moment)]))
+    seen = tracker.result(Budget(Norm.L2, 1.0)).score_trace[0].tolist()
+    points = torch.linspace(0, moments - 1, len(seen)).round().tolist()
+    assert len(seen) == min(moments, TRACE_LENGTH) and seen[:-1] == points[:-1]
