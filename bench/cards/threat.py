@@ -86,6 +86,9 @@ class ThreatCard(Card):
     sides: tuple[Side, ...] = Field(default=(Side.EVADE, Side.ALARM, Side.BOTH), min_length=1)  # the first: the default
     min_norm: bool = False  # it looks for the nearest image that does: eps are radii at which that is counted
     params: dict[str, Any] = {}
+    misses: Text | None = Field(
+        default=None, exclude=True
+    )  # of a published protocol: what it leaves out, in a sentence
 
     @model_validator(mode="after")
     def _norm_and_eps_together(self) -> Self:

@@ -10,6 +10,7 @@ from bench.cards.base import content_hash
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.detector import DetectorCard
 from bench.cards.detector_names import is_adapted, split_network
+from bench.cards.threat import ThreatCard
 from bench.cards.threat_names import is_adapted_threat
 from bench.cards.track import TrackCard
 from bench.cli.common import WorkspaceOption, catalog
@@ -74,6 +75,8 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
     content = card.model_dump(mode="json")
     if isinstance(card, TrackCard):
         content |= card.suite_content()  # no dump of the card holds it, but its hash does
+    if isinstance(card, ThreatCard) and card.misses is not None:
+        content["misses"] = card.misses  # no part of its hash
     variant = found.detector(name)[1] if isinstance(card, DetectorCard) else None
     if variant is not None:
         chosen = content["variants"][variant]

@@ -126,6 +126,8 @@ def _threat(card: ThreatCard) -> list[str]:
     }
     if card.norm is None:
         del facts["looks for"]
+    if card.misses is not None:
+        facts["leaves out"] = plain(card.misses)
     lines = [*_opening(card), *_facts(card, facts)]
     if card.source is not None:
         of = ", ".join(map(code, card.source.detectors))

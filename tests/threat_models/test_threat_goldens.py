@@ -39,6 +39,9 @@ FEW = {
     "matching-l2": {"steps": 6, "restarts": 2, "pairing": "in-order"}, "matching-linf": {"steps": 6, "update": "plain"},
     "noise-l2": {"points": 5}, "noise-linf": {"points": 3}, "pgd-l2": {"steps": 5, "restarts": 3},
     "pgd-linf": {"steps": 6, "restarts": 2, "schedule": "constant", "step_size": 0.3},
+    **{f"protocol-{name}": {"steps": 5} for name in (
+        "aros", "atd", "atom", "good", "halo", "prood", "robust-ood", "rodeo", "ross",
+    )},
     "sigma-zero": {"steps": 20, "prune_queries": 8},
     "square-l2": {"queries": 25, "restarts": 2}, "square-linf": {"queries": 30}, "transfer-l2": {}, "transfer-linf": {},
 }  # fmt: skip
