@@ -158,10 +158,9 @@ class BatchProtocol(Protocol):
 
     def better(self, value: Tensor, best: Tensor) -> Tensor:
         """(N,) the same answer for all images of a batch, by their means."""
-        kept = [
-            (new.mean() > old.mean()).expand(len(new))
-            for new, old in zip(value.split(self.params.batch), best.split(self.params.batch), strict=True)
-        ]
+        size = self.params.batch
+        batches = [slice(first, first + size) for first in range(0, len(value), size)]
+        kept = [(value[at].mean() > best[at].mean()).expand(len(value[at])) for at in batches]
         return torch.cat(kept) if kept else value > best
 
 
