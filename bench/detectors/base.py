@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.cards.threat import Norm
 from bench.datasets.base import TrainingData
 from bench.detectors.networks.base import FromPixels
-from bench.errors import InputError
+from bench.errors import InputError, UsageError
 
 NoiseSource = Callable[[tuple[int, ...]], Tensor]
 """Gives (N, *shape) standard normal numbers for the N images at hand."""
@@ -23,6 +23,8 @@ Progress = Callable[[int, int, str], None]
 
 DRAWS = 16
 """Draws of its noise over which an attack and the harness average the score of a random detector."""
+
+MOST_DRAWS = 1000
 
 
 def silent(done: int, total: int, note: str) -> None:
@@ -63,6 +65,11 @@ class DetectorInfo:
     components: tuple[str, ...] = ()
     matched: str = "score"
     draws: int = DRAWS
+
+    def __post_init__(self) -> None:
+        """Without a draw, a random detector would be scored as if it drew nothing."""
+        if not 1 <= self.draws <= MOST_DRAWS:
+            raise UsageError(f"a detector declares {self.draws} draws of its noise; allowed are 1 to {MOST_DRAWS}.")
 
 
 class Detector(nn.Module):

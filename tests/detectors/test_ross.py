@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from bench.cards.threat import Norm, Side
+from bench.detectors.base import DetectorInfo
 from bench.detectors.energy import Energy
 from bench.detectors.msp import MSP
 from bench.detectors.networks.base import FromPixels
 from bench.detectors.ross import FIT_IMAGES, ROSS, smoothed
-from bench.errors import InputError
+from bench.errors import InputError, UsageError
 from bench.evaluation.scoring import Draws, draws_of, score_images
 from bench.randomness import normal
 from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase
@@ -132,3 +133,9 @@ def test_an_attack_through_the_noise_raises_the_score_of_fresh_noise(make_detect
             mean_score(ross, each, IDS, Context(Side.EVADE, seed=9, draws=1), first=1) for each in (x, found)
         )
     assert bool((moved > clean).all())
+
+
+@pytest.mark.parametrize("draws", [0, -1, 1001])
+def test_a_detector_may_not_declare_that_none_of_its_noise_is_drawn(draws):
+    with pytest.raises(UsageError, match=rf"declares {draws} draws of its noise; allowed are 1 to 1000"):
+        DetectorInfo(random=True, draws=draws)
