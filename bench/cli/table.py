@@ -12,7 +12,8 @@ from rich.text import Text
 from bench.cli.common import console
 from bench.cli.options import comma_separated
 from bench.cli.places import DEFAULT, StoreArgument
-from bench.cli.stored import chosen_tables
+from bench.cli.stored import Chosen, chosen_tables
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +28,8 @@ EXAMPLES = (
     "bench table",
     "bench table runs --format markdown --out table.md",
     "bench table runs --detector gat,msp --threat pgd-l2 --full",
+    "bench table runs --protocols",
+    "bench table runs --sides",
     "bench table s3://my-bucket/runs",
 )
 
@@ -54,12 +57,23 @@ def command(
     detector: Annotated[list[str] | None, typer.Option(help="Only these detectors.")] = None,
     threat: Annotated[list[str] | None, typer.Option(help="Only these threats, beside the clean scores.")] = None,
     full: Annotated[bool, typer.Option("--full", help="A row for each OOD set, with every figure.")] = False,
+    protocols: Annotated[
+        bool, typer.Option("--protocols", help="Clean, under published protocols, and under the strongest of ours.")
+    ] = False,
+    sides: Annotated[
+        bool, typer.Option("--sides", help="Clean, and with ID, OOD or both attacked: four columns.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Print the tables of the cells that are stored, computing nothing."""
     from bench.report.radii import stored_radii
 
     found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
+    if protocols or sides:
+        if (protocols and sides) or full or format_ in (TableFormat.CSV, TableFormat.LATEX):
+            raise UsageError("--protocols and --sides are tables of their own, as text or Markdown; give one of them.")
+        _print_grids(found, protocols, format_, out)
+        return
     if format_ is TableFormat.CSV:
         from bench.report.records import render_csv
 
@@ -71,6 +85,34 @@ def command(
             print_table(terminal, table, full=full, radii=stored_radii(found.store.root, table))
         return
     _deliver([_rendered(format_, table, full, stored_radii(found.store.root, table)) for table in found.tables], out)
+
+
+def _print_grids(found: Chosen, protocols: bool, format_: TableFormat, out: Path | None) -> None:
+    from bench.report.four_columns import sides_grids
+    from bench.report.markdown import escape_markdown, markdown_grid
+    from bench.report.protocols import protocols_grids
+    from bench.report.text import grid_lines
+
+    failed = {key: verdicts.failed for key, verdicts in found.verdicts.items() if verdicts.failed}
+    shown = (protocols_grids if protocols else sides_grids)(found.tables, failed)
+    if not shown:
+        missing = "a published protocol; run one, such as protocol-atd" if protocols else "an attack that has a mean"
+        raise UsageError(f"'{found.store.name}' holds no cell of {missing}.")
+    for heading, caption, grid in shown:
+        if format_ is TableFormat.TEXT and out is None:
+            terminal = console()
+            print_lines(terminal, grid_lines(heading, caption, grid, width_of(terminal)))
+    if format_ is TableFormat.MARKDOWN:
+        _deliver(
+            [
+                "\n".join([f"**{escape_markdown(heading)}**", "", *markdown_grid(grid, grid.texts), "", caption, ""])
+                for heading, caption, grid in shown
+            ],
+            out,
+        )
+    elif out is not None:
+        lines = [line.text for shown_grid in shown for line in grid_lines(*shown_grid, _PIPE_WIDTH)]
+        _deliver(["\n".join(lines) + "\n"], out)
 
 
 def print_table(

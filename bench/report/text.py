@@ -63,6 +63,19 @@ def text_lines(
     return lines
 
 
+def grid_lines(heading: str, caption: str, grid: Grid, width: int) -> list[Line]:
+    """A table that is one grid, as lines.
+
+    Args:
+        heading: What it is of.
+        caption: What its figures mean.
+        grid: The rows.
+        width: Columns of the terminal.
+    """
+    said = sentence_lines(heading, width, "heading") + sentence_lines(caption, width, "caption")
+    return [*said, Line("", "caption"), *_grid_lines(grid, grid.texts, width)]
+
+
 def _grid_lines(grid: Grid, lead: int, width: int) -> list[Line]:
     """A grid in panels, each of which begins with the first `lead` columns."""
     rows = [words for block in grid.blocks for words in block]

@@ -146,3 +146,26 @@ def test_damaged_findings_do_not_lose_their_mark_without_a_word(folder, tmp_path
     assert notice.startswith("notice: the findings of 1 cell in") and "it differs from its seal" in notice
     with pytest.warns(UserWarning, match="it differs from its seal"):
         load_results(copy)
+
+
+def test_the_sides_stand_in_four_columns_in_the_terminal_in_markdown_and_in_a_file(folder, tmp_path):
+    shown = bench("table", folder, "--sides").stdout
+    assert "clean, ID attacked, OOD attacked, both attacked" in shown
+    assert "| detector | attack |" in bench("table", folder, "--sides", "--format", "markdown").stdout
+    assert bench("table", folder, "--sides", "--out", tmp_path / "sides").exit_code == 0
+    assert "detector" in (tmp_path / "sides").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--protocols"], "holds no cell of a published protocol; run one, such as protocol-atd."),
+        (["--protocols", "--sides"], "give one of them"),
+        (["--sides", "--format", "csv"], "as text or Markdown"),
+        (["--sides", "--full"], "give one of them"),
+    ],
+)
+def test_a_table_of_its_own_that_cannot_be_had_is_answered_by_a_sentence(folder, options, sentence):
+    done = bench("table", folder, *options)
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())
