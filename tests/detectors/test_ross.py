@@ -18,7 +18,7 @@ from bench.evaluation.scoring import Draws, draws_of, score_images
 from bench.randomness import normal
 from bench.testing.detectors import DETECTOR_CHECKS, DetectorCase
 from bench.threat_models.base import Budget, Context
-from bench.threat_models.objectives import mean_score, mean_score_and_objective, objective_of
+from bench.threat_models.objectives import mean_score, mean_score_and_objective, noise_source, objective_of
 from bench.threat_models.pgd import PGD, PGDParams
 
 IDS = torch.arange(12) * 5 + 3
@@ -116,6 +116,7 @@ def test_the_score_judges_and_the_mean_of_the_base_score_directs(make_detector, 
     score, objective = mean_score_and_objective(ross, images, IDS, context)
     assert not judge.requires_grad and torch.equal(judge, -score) and torch.equal(direction, -objective)
     assert torch.allclose(score, mean_score(ross, images, IDS, context))
+    assert torch.allclose(objective, ross.copies(images, noise_source(IDS, 0, context)).mean(dim=1))
     (found,) = torch.autograd.grad(direction.sum(), leaf)
     step = 1e-2 * torch.randn_like(images)
     with torch.no_grad():
