@@ -8,7 +8,7 @@ from rich.console import Console
 from toy_runs import bench, make_workspace, run
 
 from bench import load_results
-from bench.cli.table import print_table
+from bench.cli.table import _PIPE_WIDTH, print_table, width_of
 from bench.evaluation.store import Store
 from bench.report.table import build_tables
 from bench.seals import sealed_json, unsealed_json
@@ -169,3 +169,11 @@ def test_a_table_of_its_own_that_cannot_be_had_is_answered_by_a_sentence(folder,
     done = bench("table", folder, *options)
     assert done.exit_code == 2
     assert sentence in " ".join(done.output.split())
+
+
+def test_lines_are_as_wide_as_the_terminal_and_have_the_width_of_a_pipe_where_there_is_none(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    terminal, pipe = (Console(file=io.StringIO(), force_terminal=there, width=77) for there in (True, False))
+    assert (width_of(terminal), width_of(pipe)) == (77, _PIPE_WIDTH)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert width_of(pipe) == 77

@@ -14,7 +14,7 @@ from torchvision.datasets import ImageFolder
 from bench.cards.track import TrackCard
 from bench.datasets.base import RawImages
 from bench.datasets.sources import load_source
-from bench.datasets.sources._walk import shuffled
+from bench.datasets.sources._walk import shuffled, top
 from bench.datasets.track import Track
 from bench.errors import DataError
 
@@ -321,3 +321,10 @@ def test_a_relative_folder_stays_below_the_data_folder(tmp_path: Path) -> None:
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"image folder 'mine' is missing below {tmp_path}"):
         load_source("folder:mine", {"shape": SHAPE}, tmp_path)
+
+
+def test_class_folders_are_in_the_order_of_the_bytes_of_their_names(tmp_path):
+    names = [os.fsdecode(name) for name in (b"a", b"\xee\x80\x80", b"\xff")]
+    for name in reversed(names):
+        (tmp_path / name).mkdir()
+    assert top(tmp_path).folders == tuple(names) != tuple(sorted(names))

@@ -1,13 +1,15 @@
-"""Which undefended detector gives the images that are transferred: never the cell's own."""
+"""What an attack is held against: a black box in its norm, and an undefended detector that is never the cell's own."""
 
 from types import SimpleNamespace
 
 import pytest
 
+from bench.cards.catalog import Catalog
 from bench.cards.threat import Goal
 from bench.errors import UsageError
+from bench.evaluation.plan import plan
 from bench.soundness import diagnose
-from bench.soundness.diagnose import ELSEWHERE, _elsewhere
+from bench.soundness.diagnose import ELSEWHERE, _black_box, _elsewhere
 
 
 class Cards:
@@ -44,3 +46,10 @@ def test_the_first_that_can_be_loaded_and_is_another_is_taken(monkeypatch, own, 
     assert (found and found[0]) == expected
     if found is not None:
         assert found[1]() == f"detector {expected}"
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_the_black_box_beside_an_attack_has_its_norm(norm):
+    (*_, planned) = plan(Catalog(None), ["energy"], [f"pgd-{norm}"], "0.5", ["digits"], limit=10)
+    workbench = SimpleNamespace(threat=lambda asked: asked)
+    assert _black_box(planned, workbench, Catalog(None))[0] == f"square-{norm}"

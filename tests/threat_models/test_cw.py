@@ -275,3 +275,15 @@ def test_progress_is_told_five_times_a_constant_at_even_distances(steps: int) ->
     CarliniWagner(params).run(detector, x, ids=ids, budget=NEAREST.budget, context=context)
     checks = min(5, steps)
     assert told == pytest.approx([(n + 1) / (3 * checks) for n in range(3 * checks)] + [1.0])
+
+
+def test_a_constant_that_is_too_large_is_halved() -> None:
+    found = {}
+    for turns in (1, 6):
+        threat = CarliniWagner(
+            CWParams(binary_search_steps=turns, max_iterations=40, initial_const=1e4, shrink_steps=0)
+        )
+        result = fool(threat, LinearClassifier(), NEAREST)
+        found[turns] = result
+    assert (found[6].norm <= found[1].norm).all()
+    assert (found[6].figures["const"][CORRECT] < 0.6 * found[1].figures["const"][CORRECT]).all()
