@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.leaderboards.columns import Wanted
+    from bench.leaderboards.published import PublishedTable
     from bench.leaderboards.ranking import Board, Leaderboards
 
 EXAMPLES = (
     "bench leaderboard",
     "bench leaderboard --track digits --no-extra-data",
     "bench leaderboard --track digits --compare gat,msp",
+    "bench leaderboard --track cifar10 --setting linf-8-255",
     "bench leaderboard --html site",
 )
 
@@ -42,6 +44,9 @@ def command(
     white_box: Annotated[
         bool | None, typer.Option("--white-box/--black-box", help="Only detectors whose gradient can be followed.")
     ] = None,
+    setting: Annotated[
+        str | None, typer.Option(help="Of published figures, which stand apart, only those of this setting.")
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Rank the rows of the folders `leaderboards/`: the workspace's and the built-in ones.
@@ -60,13 +65,16 @@ def command(
         raise UsageError("--markdown writes boards, and nothing beside them; leave --html and --compare out.")
     cards = catalog(workspace)
     from bench.leaderboards.columns import Wanted
+    from bench.leaderboards.published import published_tables
     from bench.leaderboards.ranking import leaderboards
 
     found = leaderboards(cards, track)
+    if setting is not None and (html is not None or markdown is not None or pair):
+        raise UsageError("--setting chooses what the terminal shows; the pages (--html) show every setting.")
     if html is not None:
         from bench.leaderboards.site import write_site
 
-        pages = write_site(found, html)
+        pages = write_site(found, html, published_tables(cards, None if track is None else [track]))
         typer.echo(f"{pages} pages are in '{html}'; open '{html / 'index.html'}'.")
     elif markdown is not None:
         from bench.leaderboards.board_markdown import board_markdown
@@ -78,6 +86,8 @@ def command(
         _print_pair(found.boards[0], pair)
     else:
         _print(found, Wanted(extra_data, certified, white_box))
+        named = None if setting is not None else [board.track.name for board in found.boards]
+        _print_published(published_tables(cards, [track] if track is not None else named, setting))
     if found.unsigned:
         say(
             f"notice: records of verification that nobody signed give no place ({_some(found.unsigned)}); `bench "
@@ -110,6 +120,14 @@ def _print(found: "Leaderboards", wanted: "Wanted") -> None:
         print_lines(out, board_lines(board, wanted, width_of(out)))
     if not found.boards:
         say("there is no row yet; `bench submit --run RUN --detector NAME` builds one.")
+
+
+def _print_published(tables: "Sequence[PublishedTable]") -> None:
+    from bench.leaderboards.published import published_lines
+
+    out = console()
+    if tables:
+        print_lines(out, published_lines(tables, width_of(out)))
 
 
 def _print_pair(board: "Board", names: "Sequence[str]") -> None:

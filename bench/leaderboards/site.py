@@ -1,6 +1,6 @@
 """`bench leaderboard --html`: the boards as a static site that loads nothing but its own pages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from bench.leaderboards.columns import (
 )
 from bench.leaderboards.compare import MOST, pairs
 from bench.leaderboards.detector_page import detector_page
+from bench.leaderboards.published import HINT, TITLE, PublishedTable, facts_of, published_grid
 from bench.leaderboards.ranking import Board, Leaderboards
 from bench.own_files import write_own
 from bench.report.html.grids import ShownGrid, shown_grid
@@ -27,12 +28,13 @@ _STYLES = ("page.css", "board.css")
 _SORT, _FILTER, _COMPARE = "sort.js", "filter.js", "compare.js"
 
 
-def write_site(found: Leaderboards, folder: Path) -> int:
+def write_site(found: Leaderboards, folder: Path, published: Sequence[PublishedTable] = ()) -> int:
     """Write every page below a folder; equal rows give equal bytes. Other files of the folder stay as they are.
 
     Args:
         found: The boards.
         folder: Made if need be.
+        published: Figures of papers, which have a page of their own and stand below the board of their track.
 
     Returns:
         How many pages there are.
@@ -40,25 +42,30 @@ def write_site(found: Leaderboards, folder: Path) -> int:
     Raises:
         UsageError: It cannot be written, or a page in it is somebody else's.
     """
-    pages = {folder / name: text.encode() for name, text in site_pages(found)}
+    pages = {folder / name: text.encode() for name, text in site_pages(found, published)}
     write_own(pages, "choose another folder (--html)")
     return len(pages)
 
 
-def site_pages(found: Leaderboards) -> Iterator[tuple[str, str]]:
-    """Place and text of every page: `index.html`, and for each track a folder with its own.
+def site_pages(found: Leaderboards, published: Sequence[PublishedTable] = ()) -> Iterator[tuple[str, str]]:
+    """Place and text of every page: `index.html`, `published.html`, and for each track a folder with its own.
 
     No name leaves the folder: they are those of track cards and of checked rows, which hold neither `/` nor `..`.
     """
     tables = [(board, _table(board)) for board in found.boards]
-    yield "index.html", _rendered("index.html.jinja", (), boards=tables, left_out=found.left_out)
+    yield "index.html", _rendered("index.html.jinja", (), boards=tables, left_out=found.left_out, published=published)
+    papers = {"published_title": TITLE, "published_hint": HINT, "facts_of": facts_of}
+    if published:
+        shown = [(own, shown_grid(published_grid(own))) for own in published]
+        yield "published.html", _rendered("published.html.jinja", (), home="", published=shown, **papers)
     for board, table in tables:
         left_out = [own for own in found.left_out if own.file.partition("/")[0] == board.track.name]
         name = board.track.name
         yield f"{name}/index.html", _rendered(
             "track.html.jinja", (_SORT, _FILTER), home="../", board=board, shown=table, left_out=left_out,
             caption=CAPTION, uses_extra_data=uses_extra_data, beaten_words=beaten_words, unranked_title=UNRANKED,
-            unranked_hint=UNRANKED_HINT, unranked=shown_grid(unranked_grid(board.unranked)),
+            unranked_hint=UNRANKED_HINT, unranked=shown_grid(unranked_grid(board.unranked)), **papers,
+            published=[(own, shown_grid(published_grid(own))) for own in published if own.track == name],
         )  # fmt: skip
         yield f"{name}/compare.html", _rendered(
             "compare.html.jinja", (_COMPARE,), home="../", board=board, data=_compared(board), most=MOST,
