@@ -236,3 +236,18 @@ def test_an_exported_program_is_a_network_of_logits(x):
     exported = torch.export.export(module, (x,), dynamic_shapes={"x": {0: torch.export.Dim("n", min=1)}}).module()
     network = PlainNetwork(Program(exported), x, logits="output")
     torch.testing.assert_close(network(x), module(x))
+
+
+def test_of_layers_that_run_again_the_last_call_tells_which_is_last(x):
+    class Again(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.outer, self.inner = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.outer(self.inner(self.outer(x.mean((2, 3)))))
+
+    module = Again()
+    network = PlainNetwork(module, x)
+    assert network.logits_at == "outer"
+    torch.testing.assert_close(network(x), module(x))

@@ -13,6 +13,7 @@ from bench.detectors.base import DetectorInfo
 from bench.errors import UsageError
 from bench.testing.closed_forms import SHAPE, ClosedForm, LinearScore, QuadraticScore
 from bench.testing.threats import Check, Setting, images, pool, threat_checks
+from bench.threat_models import matching
 from bench.threat_models.base import AttackResult, Budget, Context
 from bench.threat_models.feature_matching import TEST_GUIDES, FeatureMatching, FeatureMatchingParams, Guides, Pairing
 from bench.threat_models.geometry import uniform_in_ball
@@ -199,6 +200,16 @@ def test_costs_are_a_gradient_a_step_and_a_query_where_the_score_is_not_the_feat
     assert set(own.gradients.tolist()) == {20} and set(own.queries.tolist()) == {1 + 2}
     other = match(SmoothFeatures(), FeatureMatchingParams(match="logits", steps=10, restarts=2), SETTINGS[0])
     assert set(other.gradients.tolist()) == {20} and set(other.queries.tolist()) == {1 + 2 * 11}
+
+
+def test_images_of_which_not_one_may_be_held_are_led_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    (x, ids), threat = images(), FeatureMatching(FeatureMatchingParams(steps=3))
+    context = Context(Side.EVADE, pool=pool(), micro_batch=4)
+    found = []
+    for held in (2**23, 1):
+        monkeypatch.setattr(matching, "_HELD_BYTES", held)
+        found.append(threat.run(QuadraticScore(), x, ids=ids, budget=Budget(Norm.L2, 0.5), context=context))
+    assert torch.equal(found[0].images, found[1].images)
 
 
 def test_without_noise_the_start_is_the_image_itself() -> None:
