@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bench.cards.track import SetSpec
+from bench.cards.track import OtherForm, SetSpec
 from bench.cli.app import app
 from bench.datasets import download as downloads
 from bench.datasets import published
@@ -150,7 +150,9 @@ def test_a_set_that_is_there_in_another_form_is_not_fetched(server: Served, tmp_
 
 
 def test_of_several_forms_the_one_with_a_public_home_is_fetched(server: Served, tmp_path: Path) -> None:
-    first = SetSpec(source="npz", args={"file": "mine.npz"}, also=CIFAR.forms)
+    first = SetSpec(
+        source="npz", args={"file": "mine.npz"}, also=tuple(OtherForm(**form.model_dump()) for form in CIFAR.forms)
+    )
     assert fetch(first, tmp_path, http()) == [f"CIFAR10 was fetched into {tmp_path}."]
 
 
