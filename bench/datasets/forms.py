@@ -27,8 +27,14 @@ def default_data_dir() -> Path:
     return cache / "data"
 
 
+MADE_FROM_OTHERS = ("background", "corrupted")
+"""The sources that make their images from those of other sources."""
+
+
 def inner_forms(form: FormSpec) -> tuple[FormSpec, ...]:
-    """What a form is made from: those of its arguments that name a source themselves; () for most."""
+    """What a form is made from: the arguments of some sources that name a source themselves; () for most."""
+    if form.source not in MADE_FROM_OTHERS:
+        return ()
     found = []
     for value in form.args.values():
         if isinstance(value, dict) and "source" in value:

@@ -206,3 +206,19 @@ def test_the_download_names_the_file_that_must_be_put_there(folder, tmp_path):
 
 def test_the_default_kinds_are_all_of_them():
     assert set(CorruptedArgs.model_validate(args()).kinds) == set(CORRUPTIONS)
+
+
+def test_files_that_the_other_source_passes_over_stay_counted_and_named(tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.fromarray(smooth()[0]).save(tmp_path / "photos" / name / "a.png")
+    (tmp_path / "photos" / "dogs" / "notes.txt").write_text("no image")
+    form = {"source": f"folder:{tmp_path / 'photos'}", "args": {"shape": [3, 32, 32]}}
+    found = load_source("corrupted", {"of": form, "count": 2, "severity": 1, "seed": 0}, tmp_path)
+    assert len(found.skipped) == 1 and "notes.txt" in found.skipped[0]
+    assert found.class_names == ("cats", "dogs") and found.available is None
+
+
+def test_arguments_of_a_source_of_somebody_s_own_are_not_looked_into(tmp_path):
+    form = FormSpec(source="mine:load", args={"raw": {"source": "npz", "args": {"file": "gone.npz"}}})
+    assert is_present(form, tmp_path) and "gone" not in form_name(form)

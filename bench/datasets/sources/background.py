@@ -43,7 +43,8 @@ def load(args: dict[str, Any], data_dir: Path) -> RawImages:
         DataError: A wrong argument, or one of the sources cannot be read, has colour figures or too few pictures.
     """
     wanted = BackgroundArgs.parse(args, "background")
-    raw, pictures = load_inner(wanted.of, data_dir), load_inner(wanted.behind, data_dir).images
+    raw, behind = load_inner(wanted.of, data_dir), load_inner(wanted.behind, data_dir)
+    pictures = behind.images
     end = len(raw.images) if wanted.count is None else wanted.start + wanted.count
     if not wanted.start < end <= len(raw.images):
         raise DataError(
@@ -65,10 +66,11 @@ def load(args: dict[str, Any], data_dir: Path) -> RawImages:
     drawn = rng.integers(wanted.behind_start, stop, size=(count,))
     images = np.empty((count, height, width, 1), dtype=np.uint8)
     for k, number in enumerate(drawn):
-        behind = _ground(pictures[number], (width, height), wanted.blur)
-        images[k, ..., 0] = _laid_on(figures[k, ..., 0], behind) if wanted.figures else behind
+        ground = _ground(pictures[number], (width, height), wanted.blur)
+        images[k, ..., 0] = _laid_on(figures[k, ..., 0], ground) if wanted.figures else ground
     labels = raw.labels[wanted.start : end] if wanted.figures else np.full(count, -1, dtype=np.int64)
-    return RawImages(images, labels, raw.skipped, raw.notes)
+    skipped, notes = (*raw.skipped, *behind.skipped), (*raw.notes, *behind.notes)
+    return RawImages(images, labels, skipped, notes, class_names=raw.class_names if wanted.figures else ())
 
 
 def _ground(picture: np.ndarray, size: tuple[int, int], blur: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -66,7 +67,7 @@ def load(args: dict[str, Any], data_dir: Path) -> RawImages:
         rng = np.random.default_rng(derive_seed("corrupted", wanted.seed, kind, wanted.start + k))
         corrupt, strengths = CORRUPTIONS[kind]
         images[k] = np.asarray(corrupt(Image.fromarray(image), strengths[wanted.severity - 1], rng))
-    return RawImages(images, raw.labels[wanted.start : stop], notes=raw.notes, class_names=raw.class_names)
+    return replace(raw, images=images, labels=raw.labels[wanted.start : stop], available=None)
 
 
 def _gaussian_noise(image: Image.Image, deviation: float, rng: np.random.Generator) -> Image.Image:
