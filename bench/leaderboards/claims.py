@@ -20,7 +20,7 @@ from bench.leaderboards.arithmetic import ScoreTable
 from bench.leaderboards.beliefs import failed_attacks
 from bench.leaderboards.checks import Findings
 from bench.leaderboards.companions import Files, read_files
-from bench.leaderboards.identity import declared_weights, detector_part, digest_problem, track_part
+from bench.leaderboards.identity import card_hashes, declared_weights, detector_part, digest_problem, track_part
 from bench.leaderboards.row import IMAGES_SUFFIX, SCORES_SUFFIX, CellPart, Entry, Row
 from bench.leaderboards.suite import excused, suite_problems
 from bench.soundness.records import SLACK
@@ -127,7 +127,10 @@ def _card_problems(row: Row, catalog: Catalog, track: TrackCard, spec: DetectorS
     for part, own in zip(spec.weights, row.detector.weights, strict=True):
         if part.sha256 is None and _other_file(catalog, part.file, own.sha256):
             yield f"detector.weights: '{part.file}' is another file than the row's."
-    yield from _differences("detector", row.detector, detector_part(catalog, row.detector.name, track, weights))
+    expected = detector_part(catalog, row.detector.name, track, weights)
+    if row.detector.card_hash in card_hashes(catalog.detector(row.detector.name)[0], track.name):
+        expected = expected.model_copy(update={"card_hash": row.detector.card_hash})
+    yield from _differences("detector", row.detector, expected)
     yield from _differences("track", row.track, track_part(track, dict(row.track.set_digests)))
     if problem := digest_problem(track, spec, dict(row.track.set_digests)):
         yield f"track.set_digests: {problem}."

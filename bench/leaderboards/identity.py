@@ -1,6 +1,9 @@
 """What cards say of a detector and its track: written into a row, and compared with it when it is verified."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.code.methods import import_method
@@ -17,6 +20,9 @@ from bench.evaluation.plan import needs_train
 from bench.leaderboards.row import DetectorPart, TrackPart, WeightsPart
 
 CALIBRATION, TEST, TRAIN = "calibration", "test", "train"
+
+MOST_OTHER_TRACKS = 10
+"""Of a card of more other tracks only the whole is compared."""
 
 _NOTHING = ("", "none", "no", "nothing")
 
@@ -54,6 +60,31 @@ def detector_part(catalog: Catalog, name: str, track: TrackCard, weights: tuple[
         certified=method.bound is not Detector.bound,
         random=info.random,
     )
+
+
+def card_hashes(card: DetectorCard, track: str) -> frozenset[str]:
+    """The hashes of a card with and without what it says of each other track, which may have come after a row.
+
+    Args:
+        card: The card here.
+        track: The row's; what the card says of it stays.
+    """
+    parts = [card.tracks, *(variant.tracks for variant in card.variants.values())]
+    others = sorted({name for part in parts for name in part} - {track})
+    left_out = [
+        set(some) for count in range(len(others) + 1) for some in combinations(others, count)
+    ] if len(others) <= MOST_OTHER_TRACKS else [set[str]()]  # fmt: skip
+    return frozenset(_without(card, names).content_hash() for names in left_out)
+
+
+def _without(card: DetectorCard, tracks: set[str]) -> DetectorCard:
+    def kept(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: own for name, own in part.items() if name not in tracks}
+
+    variants = {
+        name: variant.model_copy(update={"tracks": kept(variant.tracks)}) for name, variant in card.variants.items()
+    }
+    return card.model_copy(update={"tracks": kept(card.tracks), "variants": variants})
 
 
 def check_has_card(name: str) -> None:

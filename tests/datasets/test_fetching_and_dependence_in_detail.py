@@ -106,7 +106,7 @@ def test_the_part_that_is_taken_counts_and_what_is_said_of_it_does_not(tmp_path:
 def test_libraries_count_by_their_version_and_missing_ones_by_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = _depends._versions.__wrapped__
     assert [line.split()[0] for line in versions()] == [
-        "fonttools", "matplotlib", "numpy", "pillow", "scikit-learn", "torchvision",
+        "fonttools", "matplotlib", "numpy", "pillow", "scikit-image", "scikit-learn", "torchvision",
     ]  # fmt: skip
     monkeypatch.setattr(_depends, "LIBRARIES", ("no-such-library", "numpy"))
     assert versions() == ["no-such-library ", f"numpy {metadata.version('numpy')}"]

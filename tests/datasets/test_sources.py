@@ -74,7 +74,7 @@ def test_classes_whose_files_have_no_reader_here_are_not_accepted(tmp_path: Path
 @pytest.mark.parametrize(
     ("source", "args", "sentence"),
     [
-        ("unifrom", {}, "unknown source 'unifrom': allowed are checkerboard"),
+        ("unifrom", {}, "unknown source 'unifrom': allowed are background, checkerboard"),
         ("_args", {}, "unknown source '_args'"),
         ("../digits", {}, "unknown source"),
         ("no_such_package:load", {}, "there is no module 'no_such_package'"),

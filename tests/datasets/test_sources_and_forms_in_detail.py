@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cards.track import FormSpec, SetSpec
+from bench.cards.track import FormSpec, OtherForm, SetSpec
 from bench.datasets import published
 from bench.datasets.download import distinct
 from bench.datasets.forms import chosen_form, declared_digest, form_name, is_pinned, is_present
@@ -22,10 +22,12 @@ from bench.errors import DataError
 
 def test_sources_are_told_by_what_they_need():
     assert source_names() == (
-        "checkerboard", "digits", "folder", "gaussian", "glyphs", "npz", "photos", "shuffled", "spiral", "strokes",
-        "torchvision", "uniform",
+        "background", "checkerboard", "corrupted", "digits", "folder", "gaussian", "glyphs", "npz", "photos",
+        "shuffled", "skimage", "spiral", "strokes", "torchvision", "uniform",
     )  # fmt: skip
-    assert [name for name in source_names() if reads_files(name)] == ["folder", "npz", "torchvision"]
+    assert [name for name in source_names() if reads_files(name)] == [
+        "background", "corrupted", "folder", "npz", "torchvision",
+    ]  # fmt: skip
     assert [name for name in source_names() if fetchable(name)] == ["npz", "torchvision"]
     assert reads_files("my.module:load") and reads_files("folder:pictures") and not fetchable("folder:pictures")
 
@@ -201,14 +203,16 @@ def test_cifar_is_present_as_its_archive_or_with_all_files_of_its_half(tmp_path,
 
 def test_the_only_form_is_chosen_though_it_is_not_there_and_of_several_none(tmp_path):
     one = SetSpec(source="npz", args={"file": "a.npz"}, digest="1" * 64)
-    two = SetSpec(source="npz", args={"file": "a.npz"}, digest="1" * 64, also=[form("npz", file="b.npz")])
+    two = SetSpec(
+        source="npz", args={"file": "a.npz"}, digest="1" * 64, also=[OtherForm(source="npz", args={"file": "b.npz"})]
+    )
     assert chosen_form(one, tmp_path) == one.forms[0]
     assert chosen_form(two, tmp_path) is None
     assert declared_digest(one, tmp_path) == declared_digest(two, tmp_path) == "1" * 64
     (tmp_path / "b.npz").write_text("")
-    assert chosen_form(two, tmp_path) == two.forms[1]
+    assert chosen_form(two, tmp_path) == two.forms[1] == two.also[0]
     assert declared_digest(two, tmp_path) is None
-    other = FormSpec(source="npz", args={"file": "c.npz"}, digest="2" * 64)
+    other = OtherForm(source="npz", args={"file": "c.npz"}, digest="2" * 64)
     assert (
         declared_digest(SetSpec(source="npz", args={"file": "a.npz"}, digest="1" * 64, also=[other]), tmp_path) is None
     )
@@ -223,7 +227,7 @@ def test_content_is_pinned_by_a_digest_or_by_torchvisions_md5():
 
 def test_sets_of_the_same_files_are_fetched_once():
     a, b = ({"source": "npz", "args": {"file": name}} for name in ("a.npz", "b.npz"))
-    specs = [SetSpec(**a), SetSpec(**b), SetSpec(**a, start=3), SetSpec(**a, also=[FormSpec(**b)]), SetSpec(**b)]
+    specs = [SetSpec(**a), SetSpec(**b), SetSpec(**a, start=3), SetSpec(**a, also=[OtherForm(**b)]), SetSpec(**b)]
     assert list(distinct(iter(specs))) == [specs[0], specs[1], specs[3]]
 
 

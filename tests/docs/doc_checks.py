@@ -13,9 +13,11 @@ from doc_pages import CHECKOUT, Command, Fence
 from doc_session import Session, Unexplained
 
 from bench.cards.detector import DetectorCard
+from bench.cards.reading import read_card
 from bench.cards.threat import ThreatCard
 from bench.cards.track import TrackCard
 from bench.cli.request import RunRequest, read_request
+from bench.leaderboards.published import PublishedTable
 
 NOT_RUN = ("", "text", "markdown", "html", "xml", "bibtex", "latex", "csv", "diff")
 """Languages of blocks that only show something."""
@@ -124,6 +126,9 @@ def _check_yaml(session: Session, fence: Fence) -> None:
         return
     _write(session, fence)
     if not isinstance(content, dict) or "jobs" in content:  # a workflow of GitHub, or a list
+        return
+    if "figures" in content:  # a table of published figures
+        read_card(session.write("published.yaml", fence.text), PublishedTable)
         return
     known: set[str] = {name for model in CARDS.values() for name in model.model_fields}
     if set(content) <= known:

@@ -6,6 +6,7 @@ import pytest
 from row_world import bench
 
 from bench.cards.catalog import Catalog
+from bench.leaderboards.identity import card_hashes
 from bench.leaderboards.ranking import leaderboards
 
 
@@ -55,3 +56,14 @@ def test_a_copy_of_a_row_in_the_workspace_is_the_row_that_ships(own, tmp_path):
 
 def roots():
     return [root / "leaderboards" for root in Catalog().content_roots()]
+
+
+def test_what_a_card_says_of_other_tracks_may_come_after_a_row():
+    card = Catalog().detector("gat")[0]
+    before = card_hashes(card, "digits")
+    other = card.tracks["mnist"]
+    more = card.model_copy(update={"tracks": {**card.tracks, "later": other}})
+    assert card.content_hash() in card_hashes(more, "digits") and card.content_hash() in before
+    assert card.content_hash() not in card_hashes(more.model_copy(update={"summary": "Another."}), "digits")
+    changed = card.model_copy(update={"tracks": {**card.tracks, "digits": other}})
+    assert not before & card_hashes(changed, "digits")

@@ -23,6 +23,7 @@ from bench.detectors.mahalanobis import Mahalanobis
 from bench.detectors.msp import MSP, MSPParams
 from bench.detectors.networks.base import FromPixels
 from bench.detectors.networks.encoder import ResidualEncoder
+from bench.detectors.ross import ROSS
 from bench.detectors.sdim import SDIM, SDIMParams
 from bench.training.base import seeded
 from bench.training.job import build_recipe
@@ -125,6 +126,7 @@ FITTED = {
     "Mahalanobis, logistic": (lambda net: mahalanobis(net, layers="logistic"), {"train", "calibration", "outliers"}),
     "Gram": (lambda net: Gram(net, shape=SHAPE, classes=2, params=Gram.Params()), {"train", "calibration"}),
     "SDIM": (sdim_that_classifies, {"train"}),
+    "ROSS": (lambda net: ROSS(net, shape=SHAPE, classes=2, params=ROSS.Params(copies=3)), {"calibration"}),
     "Bounded": (lambda net: Bounded(mahalanobis(net), "it"), {"train", "calibration"}),
     "CertifiedControl": (
         lambda net: CertifiedControl(None, shape=SHAPE, classes=2, params=CertifiedControl.Params(centres=3)), {"train"}

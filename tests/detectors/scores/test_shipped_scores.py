@@ -48,9 +48,9 @@ def test_clean_auroc_and_accuracy_are_those_of_the_card(name, sets, training):
     assert len(set(scores["test"].tolist())) >= (0.9 if name == "klm" else 0.99) * len(scores["test"])
 
 
-def test_there_are_25_scores():
-    assert len(EVERY) == len(set(EVERY)) == 25
-    assert {*SCORES, "energy", "msp", "odin", "mahalanobis", "gram"} == set(EVERY)
+def test_there_are_26_scores():
+    assert len(EVERY) == len(set(EVERY)) == 26
+    assert {*SCORES, "energy", "msp", "odin", "mahalanobis", "gram", "ross"} == set(EVERY)
 
 
 @pytest.mark.parametrize("name", EVERY)
