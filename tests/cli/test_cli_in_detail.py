@@ -163,6 +163,14 @@ def test_a_bar_follows_each_file_and_leaves_with_its_last_byte():
     assert not progress._bar.live.is_started
 
 
+def test_a_bar_is_shown_on_the_console_that_is_named(capsys):
+    out = StringIO()
+    with TransferProgress(Console(file=out, force_terminal=True)) as progress:
+        progress.told("one", 10, 100)
+        progress._bar.refresh()
+    assert "one" in out.getvalue() and capsys.readouterr().out == ""
+
+
 def test_nothing_is_shown_where_there_is_no_terminal():
     out = StringIO()
     with TransferProgress(Console(file=out)) as progress:

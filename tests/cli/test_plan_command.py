@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import pytest
 from toy_runs import bench, make_workspace
 
+from bench.cards.catalog import Catalog
 from bench.cards.threat import Side
 from bench.cli import plan, run
 from bench.cli.durations import duration
 from bench.engines import forecast as forecasts
 from bench.evaluation.spending import Evidence
 from bench.evaluation.store import Store
+from bench.threat_models.pgd import PGD
 
 
 @pytest.fixture
@@ -93,6 +95,16 @@ def test_the_side_says_how_many_images_are_attacked(workspace, tmp_path):
     spent = {side: planned(workspace, tmp_path, *options, "--side", side)["gradients"] for side in ("evade", "alarm")}
     assert spent == {"evade": 40 * 3, "alarm": 20 * 3}
     assert planned(workspace, tmp_path, *options, "--side", "both")["gradients"] == 60 * 3
+
+
+def test_what_a_threat_costs_is_asked_of_the_track_and_of_how_many_are_attacked(workspace, tmp_path, monkeypatch):
+    cases = []
+    cost = PGD.cost
+    monkeypatch.setattr(PGD, "cost", lambda self, case: cases.append(case) or cost(self, case))
+    planned(workspace, tmp_path, "--detector", "dark", "--threat", "pgd-l2", "--eps", 1)
+    (case,) = set(cases)
+    assert (case.side, case.classes, case.images, case.sources) == (Side.EVADE, 2, 40, 0)
+    assert case.shape == tuple(Catalog(workspace).track("toy").shape)
 
 
 def test_a_threat_that_does_not_say_what_it_costs_is_named(workspace, tmp_path):

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from toy_runs import bench, make_workspace, run
 
+from bench.report.html.build import build_page
+
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
@@ -159,3 +161,17 @@ def test_cells_whose_images_are_damaged_are_named_by_every_command_that_reads_th
     ):
         done = bench(name, *rest, "--workspace", workspace)
         assert done.stderr.count("notice: a damaged cell (arrays.safetensors differs from its sha256)") == 4, name
+
+
+def test_start_images_are_looked_for_where_the_data_are_said_to_be(workspace, tmp_path, monkeypatch):
+    asked = {}
+    build = build_page
+
+    def seen(*args, **options):
+        asked.update(options)
+        return build(*args, **options)
+
+    monkeypatch.setattr("bench.report.html.build.build_page", seen)
+    done = report(workspace, "--out", tmp_path / "page.html", "--data-dir", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert asked["data_dir"] == tmp_path

@@ -229,6 +229,8 @@ def test_an_argument_that_the_library_does_not_take_is_one_sentence(fitted):
 def test_an_unknown_detector_lists_the_nearest_ones():
     with pytest.raises(UsageError, match="'Mahalanobiss'; did you mean Mahalanobis or"):
         library_detector("Mahalanobiss")
+    with pytest.raises(UsageError, match="'Maha'; did you mean Mahalanobis"):  # little more than half of the name
+        library_detector("Maha")
     with pytest.raises(UsageError, match="'odin_preprocessing'"):  # a function, not a detector
         library_detector("odin_preprocessing")
 

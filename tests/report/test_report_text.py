@@ -1,5 +1,6 @@
 from bench.cards.threat import Norm, Side
 from bench.report.captions import caption, needs_radii
+from bench.report.lines import sentence_lines
 from bench.report.table import build_tables
 from bench.report.text import render_text, text_lines
 
@@ -200,3 +201,7 @@ def test_radii_are_looked_for_in_the_norms_alone_in_which_more_than_a_twentieth_
         make_meta("c", "clean", eps=None),
     ]  # fmt: skip
     assert needs_radii(build_tables(metas)[0]) == {Norm.LINF}
+
+
+def test_a_word_that_is_longer_than_a_line_stays_whole():
+    assert [line.text for line in sentence_lines(f"a {'b' * 30}", 10, "caption")] == ["a", f"  {'b' * 30}"]

@@ -168,3 +168,11 @@ def test_every_attack_of_the_library_that_is_offered_has_the_arguments_that_it_i
         assert given <= set(arguments)
         needs = {n for n, p in arguments.items() if p.default is p.empty} - {"model", "inputs", "labels"}
         assert needs <= given
+
+
+def test_a_library_that_is_loaded_gets_no_stand_in(monkeypatch):
+    loaded, drawing = ModuleType("adv_lib.attacks"), ModuleType("visdom")
+    monkeypatch.setitem(sys.modules, "adv_lib.attacks", loaded)
+    monkeypatch.setitem(sys.modules, "visdom", drawing)
+    assert importlib.import_module(NAME)._library() is loaded
+    assert sys.modules["visdom"] is drawing
