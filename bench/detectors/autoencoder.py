@@ -45,8 +45,8 @@ class Autoencoder(Detector):
     ) -> None:
         super().__init__(network, shape=shape, classes=classes, params=params)
         assert isinstance(params, AutoencoderParams)
-        self.encoder = _encoder(shape, params)
-        self.decoder = _decoder(shape, params)
+        self.encoder = strided_encoder(shape, params.channels, params.code)
+        self.decoder = strided_decoder(shape, params.channels, params.code)
 
     def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N,) minus the mean squared error over pixels and channels, in [-1, 0]."""
@@ -70,34 +70,44 @@ class Autoencoder(Detector):
         return super().features(x, at)
 
 
-def _encoder(shape: tuple[int, int, int], params: AutoencoderParams) -> nn.Sequential:
-    height, width = _code_sides(shape, params)
+def strided_encoder(shape: tuple[int, int, int], channels: tuple[int, ...], width: int) -> nn.Sequential:
+    """(N, C, H, W) -> (N, width): convolutions of so many channels, each of which halves the sides, and a linear layer.
+
+    Raises:
+        InputError: The sides cannot be halved so often.
+    """
+    height, breadth = _code_sides(shape, channels)
     layers: list[nn.Module] = []
-    for before, after in pairwise((shape[0], *params.channels)):
+    for before, after in pairwise((shape[0], *channels)):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.SiLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(params.channels[-1] * height * width, params.code))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * height * breadth, width))
 
 
-def _decoder(shape: tuple[int, int, int], params: AutoencoderParams) -> nn.Sequential:
-    height, width = _code_sides(shape, params)
-    last = params.channels[-1]
-    layers: list[nn.Module] = [nn.Linear(params.code, last * height * width), nn.Unflatten(1, (last, height, width))]
-    for before, after in pairwise((*reversed(params.channels), shape[0])):
+def strided_decoder(shape: tuple[int, int, int], channels: tuple[int, ...], width: int) -> nn.Sequential:
+    """(N, width) -> (N, C, H, W) in the reals: the way back of `strided_encoder`.
+
+    Raises:
+        InputError: The sides cannot be halved so often.
+    """
+    height, breadth = _code_sides(shape, channels)
+    last = channels[-1]
+    layers: list[nn.Module] = [nn.Linear(width, last * height * breadth), nn.Unflatten(1, (last, height, breadth))]
+    for before, after in pairwise((*reversed(channels), shape[0])):
         layers += [nn.SiLU(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
     return nn.Sequential(*layers)
 
 
-def _code_sides(shape: tuple[int, int, int], params: AutoencoderParams) -> tuple[int, int]:
+def _code_sides(shape: tuple[int, int, int], channels: tuple[int, ...]) -> tuple[int, int]:
     """Height and width of the encoder's last map.
 
     Raises:
         InputError: The sides cannot be halved so often.
     """
-    factor = 2 ** len(params.channels)
+    factor = 2 ** len(channels)
     if any(side % factor for side in shape[1:]):
         most = int(math.log2(math.gcd(shape[1], shape[2]) & -math.gcd(shape[1], shape[2])))
         raise InputError(
-            f"images of {shape[1]} x {shape[2]} cannot be halved {len(params.channels)} times; "
+            f"images of {shape[1]} x {shape[2]} cannot be halved {len(channels)} times; "
             f"give `channels` at most {most} numbers."
         )
     return shape[1] // factor, shape[2] // factor

@@ -37,14 +37,14 @@ class OutlierExposure(Classifier):
         x, y = self.labelled(generator)
         outliers, _ = pick(self.outliers, self.args.batch_size, generator, self.device)
         outliers = augmented_outliers(outliers, self.args, generator)
-        logits = self.logits(torch.cat([x, self.moved(outliers)]))
+        logits = self.logits(torch.cat([x, self.moved(outliers, generator)]))
         inside, outside = logits[: len(x)], logits[len(x) :]
         classification = cross_entropy(inside, y)
         loss = classification + self.args.weight * self.exposure(inside, outside)
         self.update(loss, self.lr_at(number))
         return {"loss": float(loss.detach()), "classification": float(classification.detach())}
 
-    def moved(self, outliers: Tensor) -> Tensor:
+    def moved(self, outliers: Tensor, generator: torch.Generator) -> Tensor:
         """(N, C, H, W) what the network sees of the outliers; themselves unless overridden."""
         return outliers
 

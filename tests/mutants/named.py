@@ -48,7 +48,8 @@ APART = ("tests/datasets/test_sets_apart.py",)
 ATTACKERS = ("tests/evaluation/test_what_attackers_see.py",)
 RECIPES = {
     "gat": "GAT", "committee": "CommitteeGAT", "outlier_exposure": "OutlierExposure", "aoe": "AOE", "sdim": "SDIM",
-    "glow": "Glow", "ccu": "CCU", "jem": "JEM", "ensemble": "EnsembleClassifier",
+    "glow": "Glow", "ccu": "CCU", "jem": "JEM", "ensemble": "EnsembleClassifier", "acet": "ACET", "good": "GOOD",
+    "minimax": "MinimaxGAT", "gbz": "GBZ", "confident": "Confident",
 }  # fmt: skip
 ATTACKS = ("tests/threat_models/test_what_survived_mutants.py",)
 
@@ -114,6 +115,20 @@ NAMED = (
     _recipe("Outlier Exposure ignores lambda", "outlier_exposure",
             "self.args.weight * self.exposure", "self.exposure"),
     _recipe("AOE does not attack", "aoe", "self.args.eps * rise.sign()", "0.0 * rise.sign()"),
+    _recipe("AOE adds no noise", "aoe", "self.args.eps * noise", "0.0 * noise"),
+    _recipe("ACET does not attack", "acet", "for _ in range(self.args.ascents):", "for _ in range(0):"),
+    _recipe("ACET ignores lambda", "acet", "classification + args.weight * confidence", "classification + confidence"),
+    _recipe("ACET takes the last point of its search", "acet", "better = confidence > most",
+            "better = torch.ones_like(most, dtype=torch.bool)"),
+    _recipe("GOOD takes every outlier in its ball", "good", "if guaranteed == len(outliers):", "if True:"),
+    _recipe("the balls of GOOD do not grow", "good", "self.args.eps * self.grown(number, self.args.eps_ramp)",
+            "self.args.eps"),
+    _recipe("the samples of Algorithm 2 stay where they are", "minimax", "if left == 0:", "if False:"),
+    _recipe("GBZ ignores beta", "gbz", "self.args.beta * parts.prior_ratio", "parts.prior_ratio"),
+    _recipe("a GAN does not look for what confuses the classifier", "confident", "fooling + beta * self.surprise(made)",
+            "fooling"),
+    _recipe("a classifier is sure of what a GAN makes", "confident", "classification + beta * confidence",
+            "classification"),
     _recipe("SDIM swaps joint and marginal pairs", "sdim", "jensen_shannon_bound(joint, marginal)",
             "jensen_shannon_bound(marginal, joint)"),
     _recipe("SDIM's representation is detached from the critic", "sdim", "self.critic(local, representation, turn)",

@@ -4,13 +4,15 @@ A naive recipe knows which images a step sees, what their loss is, what is train
 optimiser is torch's own. `test_recipes_against_naive.py` holds each recipe to its naive form.
 """
 
+import copy
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, pad
+from torch.nn.functional import binary_cross_entropy_with_logits, pad, silu
 
 from bench.cards.threat import Norm
 from bench.datasets.base import ImageSet, TrainingData
@@ -133,7 +135,7 @@ class OutlierExposure(Naive):
 
 
 class AOE(Naive):
-    """The same on outliers after one step against the sign of the energy's gradient, by default with hinges."""
+    """The same on outliers after one signed step down the energy, or with Gaussian noise; by default with hinges."""
 
     def energy(self, x):
         return -self.detector.network(x).exp().sum(1).log()
@@ -143,7 +145,9 @@ class AOE(Naive):
         z = self.outside(len(x), generator).requires_grad_(True)
         (slope,) = torch.autograd.grad(self.energy(z).sum(), z)
         z = z.detach()
-        if self.args.eps > 0:
+        if self.args.perturbation == "noise":
+            z = (z + self.args.eps * torch.randn(z.shape, generator=generator)).clamp(0, 1)
+        elif self.args.eps > 0:
             z = (z - self.args.eps * slope.sign()).clamp(0, 1)
         classification = surprise(self.detector.network, x, y)
         if self.args.loss == "uniform":
@@ -171,6 +175,87 @@ class Adversarial(Naive):
         return {"loss": surprise(self.detector.network, z.detach(), y)}
 
 
+class ACET(Naive):
+    """Cross-entropy, and the largest confidence that a search meets around filtered noise, image by image."""
+
+    def loss(self, number, generator):
+        x, y = self.inside(generator)
+        noise = self.noise(x, generator)
+        classification = surprise(self.detector.network, x, y)
+        confidence = self.confidence(self.surest(noise, generator)).mean()
+        loss = classification + self.args.weight * confidence
+        return {"minimised": loss, "classification": classification, "log confidence": confidence}
+
+    def confidence(self, x):
+        return torch.log_softmax(self.detector.network(x), dim=1).amax(dim=1)
+
+    def noise(self, x, generator):
+        args, count = self.args, round(self.args.permuted * len(x))
+        pixels = x[0].numel()
+        images = [image.flatten()[torch.randperm(pixels, generator=generator)].view_as(image) for image in x[:count]]
+        images += list(torch.rand((len(x) - count, *x.shape[1:]), generator=generator))
+        found = []
+        for image, u in zip(images, torch.rand(len(x), generator=generator), strict=True):
+            sigma = float(args.least_blur + (args.most_blur - args.least_blur) * u)
+            blurred = torch.from_numpy(gaussian_filter(image.numpy(), (0, sigma, sigma), mode="reflect", radius=7))
+            found.append((blurred - blurred.min()) / (blurred.max() - blurred.min()))
+        return torch.stack(found)
+
+    def surest(self, x, generator):
+        args = self.args
+        lengths = torch.rand((len(x), 1, 1, 1), generator=generator)
+        z = (x + args.eps * lengths * (2 * torch.rand(x.shape, generator=generator) - 1)).clamp(0, 1)
+        met = [x, z]
+        for _ in range(args.ascents):
+            z = z.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(self.confidence(z).sum(), z)
+            moved = z.detach() + args.step_size * slope.sign()
+            z = torch.minimum(torch.maximum(moved, x - args.eps), x + args.eps).clamp(0, 1)
+            met.append(z)
+        met = torch.stack([point.detach() for point in met])
+        surest = torch.stack([self.confidence(points) for points in met]).argmax(dim=0)
+        return met[surest, torch.arange(len(x))]
+
+
+class GOOD(Naive):
+    """Cross-entropy, and bounds on the differences of logits around outliers, image by image and pair by pair."""
+
+    def loss(self, number, generator):
+        args, network = self.args, self.detector.network
+        x, y = self.inside(generator)
+        z = self.outside(len(x), generator)
+        eps = args.eps * min(1.0, number / (args.eps_ramp * args.steps))
+        bounds = [self.bound(image, eps) for image in z]
+        lowest = sorted(range(len(z)), key=lambda i: float(bounds[i].detach()))[: math.floor(args.quantile * len(z))]
+        plain = [logits.max() - logits.min() for logits in network(z)]
+        sizes = torch.stack([bounds[i] if i in lowest else plain[i] for i in range(len(z))])
+        classification, exposure = surprise(network, x, y), (1 + sizes**2 / 2).log().mean()
+        loss = classification + args.weight * min(1.0, number / (args.weight_ramp * args.steps)) * exposure
+        return {"minimised": loss, "classification": classification, "bound": sizes.mean()}
+
+    def bound(self, image, eps):
+        """The largest upper bound of a difference of two logits in the ball around an image."""
+        inner = self.detector.network.network
+        low, high = (image[None] - eps).clamp(0, 1), (image[None] + eps).clamp(0, 1)
+        for layer in inner.convolutions:
+            low, high = between(layer, low, high)
+        low, high = between(inner.hidden, low.flatten(1), high.flatten(1))
+        weight, bias = inner.output.weight, inner.output.bias
+        pairs = [(weight[i] - weight[j], bias[i] - bias[j]) for i in range(len(weight)) for j in range(len(weight))]
+        return torch.stack([torch.maximum(row * low[0], row * high[0]).sum() + offset for row, offset in pairs]).max()
+
+
+def between(layer: Any, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and largest SiLU of a layer's units, by the parts of its weights above and below zero."""
+    up, down = copy.copy(layer), copy.copy(layer)
+    up._parameters = {"weight": layer.weight.clamp_min(0), "bias": layer.bias}
+    down._parameters = {"weight": layer.weight.clamp_max(0), "bias": torch.zeros_like(layer.bias)}
+    low, high = up(low) + down(high), up(high) + down(low)
+    turning = torch.full_like(low, -1.27846454).clamp(low.detach(), high.detach())
+    ends = torch.stack([silu(low), silu(high), silu(turning)])
+    return ends.amin(dim=0), ends.amax(dim=0)
+
+
 class GAT(Naive):
     """Algorithm 3: outliers ascend on the logit of D, by K steps of one length; D tells them from ID images."""
 
@@ -193,6 +278,30 @@ class GAT(Naive):
             z = torch.stack([image + self.args.step_size * g / g.norm() for image, g in zip(z, slope, strict=True)])
         loss = told_apart(self.detector.score(x), self.detector.score(z.detach()))
         return {"loss": loss, "K": torch.tensor(float(k))}
+
+
+class MinimaxGAT(Naive):
+    """Algorithm 2: D tells ID images from samples, which begin as outliers and take a step after some of D's."""
+
+    def __init__(self, detector, data, args, seed):
+        super().__init__(detector, data, args, seed)
+        self.samples = self.outside(args.samples, seeded(seed, "samples"))
+
+    lr = GAT.lr
+
+    def loss(self, number, generator):
+        self.number = number
+        x, _ = self.inside(generator)
+        rows = torch.randint(self.args.samples, (len(x),), generator=generator)
+        loss = told_apart(self.detector.score(x), self.detector.score(self.samples[rows]))
+        return {"loss": loss, "moves": torch.tensor(float((number + 1) // self.args.updates))}
+
+    def after(self):
+        if (self.number + 1) % self.args.updates == 0:
+            z = self.samples.requires_grad_(True)
+            (slope,) = torch.autograd.grad(self.detector.score(z).sum(), z)
+            moved = [image + self.args.step_size * g / g.norm() for image, g in zip(z, slope, strict=True)]
+            self.samples = torch.stack(moved).detach()
 
 
 class CommitteeGAT(Naive):
@@ -391,6 +500,78 @@ class CCU(Naive):
         exposure, nll, ratio = -labels_z.mean(), -p_x.mean(), self.detector.prior_ratio
         loss = (classification + nll + ratio * (exposure - p_z.mean())) / (1 + ratio)
         return {"minimised": loss, "classification": classification, "exposure": exposure, "NLL": nll}
+
+
+class GBZ(Naive):
+    """The variational bound of log p(x, y), image by image, with densities from torch."""
+
+    def loss(self, number, generator):
+        x, y = self.inside(generator)
+        draws = torch.randn((len(x), 1, self.detector.params.latent), generator=generator)
+        parts = torch.stack([self.logarithms(*each) for each in zip(x, y, draws[:, 0], strict=True)]).mean(dim=0)
+        pixels, label, prior, posterior = parts
+        loss = -(pixels + label + self.args.beta * (prior - posterior))
+        return {"loss": loss, "error": -pixels, "classification": -label}
+
+    def logarithms(self, image, label, draw):
+        """Of p(x|z), p(y|z), p(z) and q(z|x,y) at one z."""
+        detector = self.detector
+        hot = torch.eye(detector.classes)[label]
+        mean, log_std = detector.inference(torch.cat([silu(detector.encoder(image[None]))[0], hot])).chunk(2)
+        z = mean + log_std.exp() * draw
+        prior, posterior = torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(mean, log_std.exp())
+        pixels = -(torch.sigmoid(detector.decoder(z[None]))[0] - image).square().sum()
+        of_label = torch.log_softmax(detector.classifier(z), dim=0)[label]
+        return torch.stack([pixels, of_label, prior.log_prob(z).sum(), posterior.log_prob(z).sum()])
+
+
+class Confident(Naive):
+    """Critic, generator and classifier in turn, each by its own loss."""
+
+    def __init__(self, detector, data, args, seed, generator, critic):
+        self.generator, self.critic = generator, critic
+        super().__init__(detector, data, args, seed)
+
+    def parts(self):
+        return [list(part.parameters()) for part in (self.detector, self.generator, self.critic)]
+
+    def parameters(self):
+        return [parameter for part in self.parts() for parameter in part]
+
+    def groups(self):
+        classifier, generator, critic = self.parts()
+        gan = {"params": generator + critic, "weight_decay": 0.0, "betas": (self.args.gan_momentum, 0.999)}
+        return [{"params": classifier}, gan]
+
+    def step(self, number, generator):
+        args, network = self.args, self.detector.network
+        for group, most in zip(self.optimizer.param_groups, (args.lr, args.gan_lr), strict=True):
+            group["lr"] = self.lr(number) / args.lr * most
+        x, y = self.inside(generator)
+        fakes = [torch.randn((len(x), args.latent), generator=generator) for _ in range(2)]
+        own, of_generator, of_critic = self.parts()
+        critic = told_apart(self.critic(x)[:, 0], self.critic(self.made(fakes[0]).detach())[:, 0])
+        self.descend(critic, of_critic)
+        logits = self.critic(self.made(fakes[0]))[:, 0]
+        fooling = binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+        self.descend(fooling + args.beta * self.kl(self.made(fakes[0])), of_generator)
+        classification, kl = surprise(network, x, y), self.kl(self.made(fakes[1]).detach())
+        self.descend(classification + args.beta * kl, own)
+        told = {"classification": classification, "KL": kl, "critic": critic, "generator": fooling}
+        return {name: float(value) for name, value in told.items()}
+
+    def descend(self, loss, part):
+        self.optimizer.zero_grad()
+        for parameter, gradient in zip(part, torch.autograd.grad(loss, part), strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+
+    def made(self, draws):
+        return self.generator(draws).sigmoid()
+
+    def kl(self, x):
+        p = self.detector.network(x).softmax(dim=1)
+        return (torch.log(1 / p.shape[1] / p) / p.shape[1]).sum(dim=1).mean()
 
 
 def surprise(network: Any, x: Tensor, y: Tensor) -> Tensor:

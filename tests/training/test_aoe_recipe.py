@@ -34,13 +34,13 @@ def test_outliers_take_one_step_of_eps_against_the_sign_of_the_energys_gradient(
     weight = torch.randn(SHAPE, generator=seeded(1))
     aoe.logits = linear_logits(weight)
     x = torch.full((3, *SHAPE), 0.5)
-    assert torch.allclose(aoe.moved(x), x + 0.1 * weight.sign())
+    assert torch.allclose(aoe.moved(x, seeded(4)), x + 0.1 * weight.sign())
 
 
 def test_the_step_lowers_the_energy_of_a_network(recipe, toy_data):
     aoe = recipe(eps=0.02)
     x = toy_data.outliers.pixels()
-    moved = aoe.moved(x)
+    moved = aoe.moved(x, seeded(4))
     with torch.no_grad():
         assert (aoe.detector.score(moved) > aoe.detector.score(x)).all()
 
@@ -48,13 +48,31 @@ def test_the_step_lowers_the_energy_of_a_network(recipe, toy_data):
 def test_moved_outliers_stay_in_the_box(recipe):
     aoe = recipe(eps=0.6)
     aoe.logits = linear_logits(torch.ones(SHAPE))
-    assert torch.equal(aoe.moved(torch.full((2, *SHAPE), 0.5)), torch.ones(2, *SHAPE))
+    assert torch.equal(aoe.moved(torch.full((2, *SHAPE), 0.5), seeded(4)), torch.ones(2, *SHAPE))
 
 
 def test_moving_outliers_leaves_no_gradient_in_the_parameters(recipe, toy_data):
     aoe = recipe()
-    aoe.moved(toy_data.outliers.pixels())
+    aoe.moved(toy_data.outliers.pixels(), seeded(4))
     assert all(p.grad is None and p.requires_grad for p in aoe.detector.parameters())
+
+
+def test_noise_is_gaussian_and_as_large_as_the_signed_step(recipe):
+    aoe = recipe(eps=0.05, perturbation="noise")
+    x = torch.full((400, *SHAPE), 0.5)
+    moved = aoe.moved(x, seeded(4)) - x
+    # 25,600 draws within ten standard deviations of the box: the mean and the size have errors of 0.0003 and 0.0002.
+    assert float(moved.mean()) == pytest.approx(0.0, abs=1.5e-3)
+    assert float(moved.square().mean().sqrt()) == pytest.approx(0.05, abs=1e-3)
+    assert float((moved.abs() < 0.05).double().mean()) == pytest.approx(0.683, abs=0.015)
+    assert not torch.equal(moved, aoe.moved(x, seeded(5)) - x)
+
+
+def test_noise_is_kept_in_the_box(recipe, toy_data):
+    aoe = recipe(eps=0.6, perturbation="noise")
+    moved = aoe.moved(toy_data.outliers.pixels(), seeded(4))
+    assert moved.min() == 0
+    assert moved.max() == 1
 
 
 def test_margins_are_squared_hinges_on_the_energies(recipe):
@@ -85,7 +103,7 @@ def test_training_classifies_and_rejects_outliers_that_move(recipe, toy_data):
         aoe.step(number, seeded(0, "step", number))
     assert aoe.evaluate()["ID accuracy"] == 1.0
     inside = aoe.detector.score(toy_data.calibration.pixels())
-    assert inside.min() > aoe.detector.score(aoe.moved(toy_data.outliers.pixels())).max()
+    assert inside.min() > aoe.detector.score(aoe.moved(toy_data.outliers.pixels(), seeded(4))).max()
 
 
 def test_a_track_without_outliers_is_refused_in_one_sentence(toy_data, recipe):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.detectors.acet import ACET as ACETDetector
 from bench.detectors.aoe import AOE as AOEDetector
 from bench.detectors.base import DetectorParams
 from bench.detectors.committee import GATCommittee
@@ -13,6 +14,7 @@ from bench.detectors.jem import JEM as JEMDetector
 from bench.detectors.jem import JEMParams
 from bench.detectors.msp import MSP, MSPParams
 from bench.detectors.networks.base import FromPixels, Network
+from bench.training.acet import ACET
 from bench.training.adversarial import Adversarial
 from bench.training.aoe import AOE
 from bench.training.base import Recipe, as_attackers_meet_it, seeded
@@ -25,6 +27,7 @@ ARGS = {
     "gat": {"max_k": 2, "iterations": 2, "last_iterations": 2, "batch_size": 8},
     "aoe": {"batch_size": 8, "steps": 6},
     "adversarial": {"batch_size": 8, "steps": 6},
+    "acet": {"batch_size": 8, "steps": 6, "ascents": 2},
     "jem": {"batch_size": 8, "steps": 6, "samples": 4, "sgld_steps": 2, "buffer_size": 8},
 }
 
@@ -54,6 +57,8 @@ def modal_recipe(name: str, data, outputs: int = 2) -> Recipe:
         return AOE(AOEDetector(network, shape=SHAPE, classes=2, params=EnergyParams()), data, ARGS[name], seed=0)
     if name == "adversarial":
         return Adversarial(MSP(network, shape=SHAPE, classes=2, params=MSPParams()), data, ARGS[name], seed=0)
+    if name == "acet":
+        return ACET(ACETDetector(network, shape=SHAPE, classes=2, params=MSPParams()), data, ARGS[name], seed=0)
     return JEM(JEMDetector(network, shape=SHAPE, classes=2, params=JEMParams()), data, ARGS[name], seed=0)
 
 
@@ -61,12 +66,14 @@ def attack(recipe: Recipe, x: Tensor) -> Tensor:
     """What the recipe's own attack makes of images; JEM takes its own from a buffer."""
     if isinstance(recipe, GAT):
         return recipe.ascend(x, 3)
+    if isinstance(recipe, ACET):
+        return recipe.surest(x, seeded(5))
     if isinstance(recipe, Adversarial):
         return recipe.moved(x, torch.arange(len(x)) % 2, 1.0, seeded(5))
-    return recipe.moved(x) if isinstance(recipe, AOE) else recipe.sample(seeded(5))
+    return recipe.moved(x, seeded(5)) if isinstance(recipe, AOE) else recipe.sample(seeded(5))
 
 
-@pytest.mark.parametrize("name", ["gat", "aoe", "adversarial", "jem"])
+@pytest.mark.parametrize("name", ["gat", "aoe", "adversarial", "acet", "jem"])
 def test_an_attack_sees_evaluation_mode_and_moves_no_running_statistics(name, toy_data):
     recipe = modal_recipe(name, toy_data)
     recipe.detector.train()
@@ -80,7 +87,7 @@ def test_an_attack_sees_evaluation_mode_and_moves_no_running_statistics(name, to
     assert all(parameter.requires_grad for parameter in recipe.detector.parameters())
 
 
-@pytest.mark.parametrize("name", ["gat", "aoe", "adversarial", "jem"])
+@pytest.mark.parametrize("name", ["gat", "aoe", "adversarial", "acet", "jem"])
 def test_an_attack_in_training_is_the_attack_on_the_network_in_evaluation_mode(name, toy_data):
     training, evaluation = modal_recipe(name, toy_data), modal_recipe(name, toy_data)
     training.detector.train()
@@ -89,7 +96,7 @@ def test_an_attack_in_training_is_the_attack_on_the_network_in_evaluation_mode(n
     assert torch.equal(attack(training, x), attack(evaluation, x))
 
 
-@pytest.mark.parametrize("name", ["gat", "aoe", "adversarial", "jem"])
+@pytest.mark.parametrize("name", ["gat", "aoe", "adversarial", "acet", "jem"])
 def test_the_step_itself_is_taken_in_training_mode(name, toy_data):
     recipe = modal_recipe(name, toy_data)
     recipe.detector.train()

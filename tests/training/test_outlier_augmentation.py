@@ -18,10 +18,12 @@ from bench.training.base import seeded
 from bench.training.ccu import CCU
 from bench.training.committee import CommitteeGAT
 from bench.training.gat import GAT
+from bench.training.good import GOOD
+from bench.training.minimax import MinimaxGAT
 from bench.training.outlier_exposure import OutlierExposure
 
 SHAPE, BATCH = (1, 8, 8), 256
-RECIPES = ["gat", "oe", "aoe", "ccu", "committee"]
+RECIPES = ["gat", "minimax", "oe", "aoe", "good", "ccu", "committee"]
 
 
 @pytest.fixture
@@ -42,6 +44,7 @@ def seen(twin_data, tiny_network):
     def of(name: str, **args: object) -> tuple[Tensor, Tensor]:
         args = {"batch_size": BATCH, "turn_outliers": False, **args}
         form = {"shape": SHAPE, "classes": 2}
+        given: list[Tensor] = []
         if name == "committee":
             detector = GATCommittee(tiny_network(2), **form, params=GATCommittee.Params(channels=(4, 4), hidden=8))
             inside, attacked = CommitteeGAT(detector, twin_data, {**args, "outliers": 1.0}, seed=0).sample(seeded(0))
@@ -50,6 +53,17 @@ def seen(twin_data, tiny_network):
             params = CCUParams(components=3, outlier_components=2)
             recipe = CCU(CCUDetector(tiny_network(2), **form, params=params), twin_data, args, seed=0)
             return recipe.labelled(seeded(0))[0], recipe.unlabelled(BATCH, seeded(1))
+        if name == "minimax":
+            detector = GATDetector(tiny_network(1), **form, params=DetectorParams())
+            recipe = MinimaxGAT(detector, twin_data, {**args, "samples": BATCH}, seed=0)
+            return recipe.inside(seeded(0)), recipe.samples
+        if name == "good":
+            detector = Energy(tiny_network(2), **form, params=EnergyParams())
+            recipe = GOOD(detector, twin_data, args, seed=0)
+            recipe.largest_differences = lambda outliers, eps: given.append(outliers) or outliers.flatten(1).amax(1)
+            detector.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].detach()))
+            recipe.step(0, seeded(0))
+            return given[0], given[1]
         if name == "gat":
             detector = GATDetector(tiny_network(1), **form, params=DetectorParams())
             recipe = GAT(detector, twin_data, {**args, "max_k": 0}, seed=0)
@@ -57,7 +71,6 @@ def seen(twin_data, tiny_network):
             kind, extra = (AOE, {"eps": 0.0}) if name == "aoe" else (OutlierExposure, {})
             detector = Energy(tiny_network(2), **form, params=EnergyParams())
             recipe = kind(detector, twin_data, {**args, **extra}, seed=0)
-        given: list[Tensor] = []
         detector.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].detach()))
         recipe.step(0, seeded(0))
         (images,) = given
@@ -85,7 +98,7 @@ def test_without_amounts_outliers_are_as_they_are(name, seen, twin_data):
     assert torch.allclose(outside, twin_data.outliers.pixels()[:1].expand_as(outside), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["gat", "oe", "aoe", "ccu", "committee"])
+@pytest.mark.parametrize("name", RECIPES)
 def test_outliers_are_mirrored_where_id_images_are(name, seen, twin_data):
     _, outside = seen(name, degrees=0.0, shift=0.0, scale=0.0, mirror=True)
     raw = twin_data.outliers.pixels()[:1]

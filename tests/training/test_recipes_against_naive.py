@@ -11,15 +11,19 @@ import pytest
 import torch
 
 import bench.training
+from bench.detectors.acet import ACET
 from bench.detectors.aoe import AOE
 from bench.detectors.autoencoder import Autoencoder
 from bench.detectors.base import DetectorParams
 from bench.detectors.ccu import CCU
 from bench.detectors.committee import GATCommittee
+from bench.detectors.confident import ConfidentClassifier
 from bench.detectors.energy import EnergyParams
 from bench.detectors.ensemble import DeepEnsemble
 from bench.detectors.gat import GAT
+from bench.detectors.gbz import GBZ
 from bench.detectors.glow import Glow
+from bench.detectors.good import GOOD
 from bench.detectors.jem import JEM, JEMParams
 from bench.detectors.mahalanobis import Mahalanobis
 from bench.detectors.msp import MSP, MSPParams
@@ -38,7 +42,8 @@ COMMON = {"steps": 150, "batch_size": 5, "lr": 0.02, "weight_decay": 0.3}
 # How each detector is made, the arguments every run begins with, and for every setting another value of it.
 NAMES = (
     "Classifier", "Autoencoder", "EnsembleClassifier", "OutlierExposure", "AOE", "GAT", "CommitteeGAT", "SDIM", "JEM",
-    "Glow", "CCU", "Adversarial",
+    "Glow", "CCU", "Adversarial", "ACET", "GOOD", "MinimaxGAT", "GBZ",
+    "Confident",
 )  # fmt: skip
 BASE = {
     **{name: {"steps": 120, "batch_size": 6, "lr": 0.01} for name in NAMES},
@@ -50,6 +55,10 @@ BASE = {
     "SDIM": {"steps": 120, "batch_size": 4, "lr": 0.01, "units": 5, "margin": 1.0, "alpha": 50.0},
     "JEM": {"steps": 120, "batch_size": 6, "lr": 0.01, "samples": 4, "sgld_steps": 3, "buffer_size": 9},
     "CCU": {"steps": 120, "batch_size": 6, "lr": 0.01, "fit_images": 24, "mixture_lr": 1e-3},
+    "ACET": {"steps": 120, "batch_size": 6, "lr": 0.01, "ascents": 3, "step_size": 0.1},
+    "GOOD": {"steps": 120, "batch_size": 6, "lr": 0.01, "eps": 0.1},
+    "MinimaxGAT": {"steps": 120, "batch_size": 6, "lr": 0.01, "updates": 2, "samples": 12, "step_size": 0.5},
+    "Confident": {"steps": 120, "batch_size": 6, "lr": 0.01, "latent": 5, "channels": (4, 4), "gan_lr": 0.02},
 }
 OTHERS = {
     "Classifier": {**COMMON, **AUGMENT},
@@ -57,7 +66,8 @@ OTHERS = {
     "EnsembleClassifier": {**COMMON, **AUGMENT},
     "OutlierExposure": {**COMMON, **TURNS, "weight": 2.0},
     "AOE": {
-        **COMMON, **TURNS, "weight": 2.0, "eps": 0.2, "loss": "uniform", "margin_inside": -2.0, "margin_outside": 0.5
+        **COMMON, **TURNS, "weight": 2.0, "eps": 0.2, "perturbation": "noise", "loss": "uniform",
+        "margin_inside": -2.0, "margin_outside": 0.5,
     },
     "GAT": {
         **TURNS, "max_k": 3, "iterations": 20, "last_iterations": 90, "step_size": 0.9, "batch_size": 5, "lr": 0.02,
@@ -78,6 +88,16 @@ OTHERS = {
         "steps": 150, "batch_size": 5, "lr": 0.02, "clip": 0.1, "classification": 2.0, "shift": 1, "mirror": True
     },
     "Adversarial": {**COMMON, **AUGMENT, "eps": 0.2, "ascents": 1, "step_size": 0.05, "ramp": 0.6},
+    "ACET": {
+        **COMMON, **AUGMENT, "weight": 0.2, "eps": 0.05, "ascents": 5, "step_size": 0.02, "permuted": 0.2,
+        "least_blur": 0.3, "most_blur": 4.0,
+    },
+    "GOOD": {**COMMON, **TURNS, "weight": 2.0, "eps": 0.3, "quantile": 0.5, "weight_ramp": 0.6, "eps_ramp": 0.7},
+    "MinimaxGAT": {**COMMON, **TURNS, "updates": 4, "samples": 9, "step_size": 0.1},
+    "GBZ": {**COMMON, **AUGMENT, "beta": 0.3},
+    "Confident": {
+        **COMMON, **AUGMENT, "beta": 3.0, "latent": 7, "channels": (4, 6), "gan_lr": 0.05, "gan_momentum": 0.9
+    },
     "CCU": {**COMMON, **TURNS, "fit_images": 40, "fit_iterations": 1, "mixture_lr": 0.05, "variance_ratio": 3.0},
 }  # fmt: skip
 NUMBERS = (0, 1, 31, 62, 100)
@@ -88,6 +108,9 @@ FEWER = {"SDIM": (1, 62), "JEM": (1, 62), "Glow": (0, 62)}
 
 TOLERANCE = 3e-3
 """Of vectors of weights and gradients, in their lengths: float32 sums in another order come to a tenth of it."""
+
+PARTS = {"SDIM": ("critic",), "Confident": ("generator", "critic")}
+"""What a recipe trains beside the detector."""
 
 ENDS_TRAINING = ("JEM", "largest_gap")  # its effect is an error, and has a test of its own
 CASES = [(name, field) for name in NAMES for field in (None, *OTHERS[name]) if (name, field) != ENDS_TRAINING]
@@ -114,6 +137,11 @@ def detector(tiny_network):
         makers = {
             "Classifier": lambda: MSP(tiny_network(2), **form, params=MSPParams()),
             "Adversarial": lambda: MSP(tiny_network(2), **form, params=MSPParams()),
+            "ACET": lambda: ACET(tiny_network(2), **form, params=ACET.Params()),
+            "GOOD": lambda: GOOD(tiny_network(2), **form, params=GOOD.Params()),
+            "MinimaxGAT": lambda: GAT(tiny_network(1), **form, params=DetectorParams()),
+            "GBZ": lambda: GBZ(None, **form, params=GBZ.Params(channels=(4, 4), hidden=6, latent=3, samples=2)),
+            "Confident": lambda: ConfidentClassifier(tiny_network(2), **form, params=MSPParams()),
             "Autoencoder": lambda: Autoencoder(None, **form, params=Autoencoder.Params(channels=(4, 4), code=4)),
             "EnsembleClassifier": lambda: DeepEnsemble(
                 FromPixels(Ensemble(2, channels=(4, 4), hidden=8, outputs=2, size=8)), **form,
@@ -155,7 +183,7 @@ def trained(detector, toy_data):
         with torch.random.fork_rng():
             torch.manual_seed(5)  # a recipe's own networks are drawn from the global generator, and again by `train`
             recipe = RECIPES[name](detector(name), toy_data, settings, seed=7)
-        more = {"critic": copy.deepcopy(recipe.critic)} if name == "SDIM" else {}
+        more = {part: copy.deepcopy(getattr(recipe, part)) for part in PARTS.get(name, ())}
         naive = getattr(naive_recipes, name)(detector(name), toy_data, recipe.args, 7, **more)
         return recipe, naive
 

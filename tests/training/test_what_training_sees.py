@@ -29,7 +29,7 @@ from bench.training.base import seeded
 from bench.training.job import build_recipe
 
 SHAPE = (1, 8, 8)
-OUTLIERS = ("OutlierExposure", "AOE", "GAT", "CommitteeGAT", "CCU")
+OUTLIERS = ("OutlierExposure", "AOE", "GAT", "CommitteeGAT", "CCU", "GOOD", "MinimaxGAT")
 
 
 def changed(data: TrainingData, name: str) -> TrainingData:
@@ -81,7 +81,7 @@ def test_the_figures_of_a_training_are_those_of_calibration_images(name, detecto
     assert of_other_calibration != pytest.approx(usual)
 
 
-@pytest.mark.parametrize("name", ["GAT", "CommitteeGAT"])
+@pytest.mark.parametrize("name", ["GAT", "CommitteeGAT", "MinimaxGAT"])
 def test_the_auroc_of_a_training_counts_pairs_that_are_in_order(name, detector, toy_data, monkeypatch):  # noqa: F811
     made = RECIPES[name](detector(name), toy_data, BASE[name], seed=7)
     monkeypatch.setattr(made.detector, "score", lambda x: x[..., 0].square().mean(dim=(1, 2)))
