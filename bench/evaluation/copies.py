@@ -5,6 +5,7 @@ import torch
 from bench.detectors.base import Detector
 from bench.detectors.searching import Copy, NoCopy, search_copy
 from bench.evaluation.images import Images
+from bench.evaluation.pieces import batch_of_a_search
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.scoring import device_of
 
@@ -31,12 +32,13 @@ class Copies:
 
     def _of(self, planned: PlannedCell, detector: Detector, images: Images) -> Copy | NoCopy | None:
         """With what the first half of the steps is searched, or why with nothing; None where it was not asked for."""
-        haste, size = planned.ingredients.haste, planned.ingredients.micro_batch
+        haste, device = planned.ingredients.haste, device_of(detector)
         if haste is None:
             return None
+        size = batch_of_a_search(images.card.shape, planned.ingredients.micro_batch, device)
         asked = haste, size, planned.track.name
         if self._made is None or self._made[0] != asked or self._made[1] is not detector:
             few = images.calibration.pixels(slice(0, size))
             batch = torch.cat([few, few[-1:].expand(size - len(few), -1, -1, -1)])
-            self._made = asked, detector, search_copy(detector, batch.to(device_of(detector)), haste)
+            self._made = asked, detector, search_copy(detector, batch.to(device), haste)
         return self._made[2]

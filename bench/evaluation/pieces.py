@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bench.cards.threat import Side
@@ -15,6 +16,10 @@ from bench.evaluation.planned import Part
 _HELD_BYTES = 8 * 2**20
 """Images are attacked in pieces of at most so many bytes as float32: an attack holds about ten tensors of a piece, and
 as many of its restarts. So the memory is about that of the network's own pass, however many images there are."""
+
+
+_ON_A_CPU, _LARGE = 16, 3 * 32 * 32
+"""On a CPU a pass of 16 colour images takes no longer an image than one of 128; small grey ones need the larger."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,22 @@ def pieces(count: int, shape: Sequence[int], micro_batch: int, *, whole: bool = 
     held = _HELD_BYTES // (4 * math.prod(shape) * micro_batch)
     size = count if whole else max(1, held) * micro_batch
     return [slice(start, min(start + size, count)) for start in range(0, count, max(1, size))]
+
+
+def batch_of_a_search(shape: Sequence[int], micro_batch: int, device: torch.device) -> int:
+    """Images of a pass of an attack: as few as cost nothing, since images that are done leave in whole passes.
+
+    What an attack found is scored at the micro-batch, whatever the search took. It depends on nothing that may change
+    from run to run on one kind of device.
+
+    Args:
+        shape: (C, H, W) of an image.
+        micro_batch: Of scores, the most that a pass may have.
+        device: Where the detector computes.
+    """
+    if device.type == "cpu" and math.prod(shape) >= _LARGE:
+        return min(micro_batch, _ON_A_CPU)
+    return micro_batch
 
 
 def slices(names: Sequence[str], chosen: Sequence[ImageSet]) -> dict[str, slice]:

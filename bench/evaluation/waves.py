@@ -11,8 +11,9 @@ from bench.datasets.base import ImageSet
 from bench.evaluation.auditing import Audit, audited_rows, first_that_ends
 from bench.evaluation.images import TEST
 from bench.evaluation.orders import Order, Run
-from bench.evaluation.pieces import Piece, slices
+from bench.evaluation.pieces import Piece, batch_of_a_search, slices
 from bench.evaluation.planned import Part, Wave
+from bench.evaluation.scoring import device_of
 from bench.evaluation.spending import ROUNDS
 from bench.metrics.scores import Scores, as_scores
 
@@ -46,7 +47,7 @@ def tasks_of(order: Order, run: Run, part: Part, audited: Sequence[Piece]) -> li
     """What a part has to do in one direction; a wave that has nothing to do has no tasks."""
     sets = {name: order.images.sets()[name] for name in run.names}
     evidence, everyone, full = order.evidence, np.arange(sum(map(len, sets.values()))), len(order.cheaper)
-    size = order.planned.ingredients.micro_batch
+    size = batch_of_a_search(order.images.card.shape, order.planned.ingredients.micro_batch, device_of(order.detector))
     if evidence is None:
         if part.wave is Wave.REST or part.round > 0 or (order.threat.couples_images and part.number > 0):
             return []
