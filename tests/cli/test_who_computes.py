@@ -83,15 +83,28 @@ def test_one_process_computes_here_and_others_by_the_engine_that_was_named(monke
         setups.append(setup)
         return ("ray", count, address, gpus)
 
-    monkeypatch.setattr("bench.evaluation.engine.run_plan", lambda *words, **named: iter(["here"]))
-    monkeypatch.setattr("bench.engines.run.run_on", lambda planned, store, begin, **named: iter(begin()))
+    heard = []
+
+    def here(*words, **named):
+        heard.append((named["progress"], named["fitting"]))
+        return iter(["here"])
+
+    def elsewhere(planned, store, begin, **named):
+        heard.append((named["progress"], named["fitting"]))
+        return iter(begin())
+
+    monkeypatch.setattr("bench.evaluation.engine.run_plan", here)
+    monkeypatch.setattr("bench.engines.run.run_on", elsewhere)
     monkeypatch.setattr("bench.engines.local.LocalEngine", local)
     monkeypatch.setitem(sys.modules, "bench.engines.on_ray", SimpleNamespace(RayEngine=on_ray))
     cards = SimpleNamespace(workspace=tmp_path, builtin=tmp_path / "builtin")
     store = SimpleNamespace(root=tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    found = computing._outcomes(cards, store, [], (tmp_path / "data").relative_to(tmp_path), hands, chosen)
+    watch, fitting = object(), object()
+    data = (tmp_path / "data").relative_to(tmp_path)
+    found = computing._outcomes(cards, store, [], data, hands, chosen, watch, fitting)
     assert tuple(found) == by
+    assert heard == [(watch, fitting)]
     for setup in setups:
         assert (setup.workspace, setup.builtin, setup.store) == (tmp_path, tmp_path / "builtin", tmp_path / "runs")
         assert (setup.data_dir, setup.device) == (tmp_path / "data", chosen[0])

@@ -178,6 +178,12 @@ def test_of_several_frames_the_first_is_taken_and_said(tmp_path: Path, name: str
     assert f"1 file read, of several frames, of which the first is taken: {name}." in found.notes
 
 
+@pytest.mark.parametrize("name", ["a.bmp", "a.jpg", "a.ppm", "a.png"])
+def test_of_files_that_have_one_frame_nothing_is_said(tmp_path: Path, name: str) -> None:
+    Image.fromarray(IMAGE).save(tmp_path / name)
+    assert not any("frames" in note for note in load(tmp_path).notes)
+
+
 def test_an_image_is_turned_as_its_exif_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[_decode.ORIENTATION] = 6  # the camera lay on its left side: turn by a quarter, clockwise

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.datasets import transfer
 from bench.datasets.published import PublishedFile
 from bench.datasets.transfer import fetch_file
 from bench.errors import DataError
@@ -232,6 +233,15 @@ def test_two_processes_do_not_write_one_part(server: Served, tmp_path: Path) -> 
         fcntl.flock(held, fcntl.LOCK_EX)
         assert "is being written by another process" in refused(server.published("set.gz", CONTENT), tmp_path)
     assert fetched(server.published("set.gz", CONTENT), tmp_path).read_bytes() == CONTENT
+
+
+def test_an_empty_part_that_is_gone_already_is_no_error(tmp_path: Path) -> None:
+    part = tmp_path / "set.gz.part"
+    with transfer._alone(part):
+        part.unlink()
+    with transfer._alone(part):
+        pass
+    assert not part.exists()
 
 
 def test_a_part_that_is_a_link_is_not_followed(server: Served, tmp_path: Path) -> None:

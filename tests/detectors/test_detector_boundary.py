@@ -11,7 +11,7 @@ from bench.cards.threat import Norm
 from bench.detectors.adapters.callable import GivenDetector
 from bench.detectors.adapters.outputs import OutputDetector
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
-from bench.detectors.boundary import Bounded, admit
+from bench.detectors.boundary import Bounded, _held, admit
 from bench.detectors.energy import Energy
 from bench.detectors.networks.base import FromPixels, Network
 from bench.errors import UsageError
@@ -325,6 +325,26 @@ def test_what_a_score_depends_on_beside_its_image_is_remarked():
     (centred,) = given(Centred()).remarks
     assert "by the others of its batch" in centred
     assert given(Quiet()).remarks == given(Shaken()).remarks == ()  # the clean cell says that a score is random
+
+
+class Drifting(nn.Module):
+    """A score that its batch moves by a two-thousandth of what lies between scores, far more than it rounds by."""
+
+    def score(self, x):
+        return level(x) + 5e-4 * (level(x).max() - level(x).min())
+
+
+def test_what_a_batch_moves_by_far_less_than_scores_differ_is_no_remark(images):
+    moved, still = Drifting().score(images), Drifting().score(images[:1])
+    assert abs(float(moved[0] - still[0])) > 100 * torch.finfo(torch.float32).eps
+    assert given(Drifting()).remarks == ()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_score_carries_a_graph_where_a_gradient_is_asked_for_alone(asked):
+    x = torch.zeros(2, *SHAPE, requires_grad=asked)
+    found = _held(torch.ones(2, requires_grad=True) * 2.0, x, "it")
+    assert found.tolist() == [2.0, 2.0] and found.requires_grad is asked
 
 
 def test_a_built_in_detector_passes_as_it_is():

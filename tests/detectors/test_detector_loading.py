@@ -118,6 +118,17 @@ def test_a_broken_card_hides_no_other_that_makes_missing_weights(folder, catalog
         load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)
 
 
+def test_missing_weights_that_a_network_card_trains_name_that_training(catalog, track):
+    folder = catalog.workspace / "detectors" / "networks"
+    folder.mkdir(exist_ok=True)
+    (folder / "other.yaml").write_text(
+        "name: other\nsummary: x\nmethod: bench.detectors.networks.convnet28:ConvNet28\nargs: {classes: 3}\ntrack: toy\n"
+        "weights: [{file: w.safetensors}]\ntraining: {recipe: 'bench.training.classifier:Classifier'}\n"
+    )
+    with pytest.raises(WeightsError, match="`bench train --network other` makes them"):
+        load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)
+
+
 def test_missing_weights_without_a_training_name_the_conversion(catalog, track):
     with pytest.raises(WeightsError, match="`bench convert FILE --detector mine --track toy`"):
         load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)

@@ -4,8 +4,10 @@ import json
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from bench.cards.catalog import Catalog
+from bench.cli.app import app
 from bench.errors import CellError, NotApplicableError, UsageError
 from bench.evaluation.engine import CellDone, CellFailure, run_plan
 from bench.evaluation.plan import plan
@@ -71,6 +73,14 @@ def test_a_plan_says_what_it_leaves_out_before_anything_is_run(suite):
     cell = planned(suite("fooling", "noise", "stranded"), "labelled", ["of-stranded"], side="evade")[-1]
     assert list(cell.left_out) == ["stranded"]
     assert "none of them can be run on tiny" in cell.left_out["stranded"]
+
+
+def test_what_the_plan_left_out_is_said_once(suite, tmp_path):
+    cards = suite("noise", "stranded")
+    asked = ["--workspace", str(cards.workspace), "--track", "tiny", "--detector", "labelled", "--threat", "of-stranded"]
+    ran = CliRunner().invoke(app, ["run", *asked, "--eps", "0.6", "--out", str(tmp_path / "runs")])
+    assert ran.exit_code == 0, ran.output
+    assert ran.stderr.count("does without stranded") == 1
 
 
 def test_a_suite_of_which_no_attack_applies_says_so_and_is_no_failure_of_the_harness(suite):

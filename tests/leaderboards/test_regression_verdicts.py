@@ -36,6 +36,13 @@ def test_a_rise_under_attack_of_the_same_detector_is_a_weaker_attack():
     assert only(made(scores()), made(shifted(scores(), -0.5), code="other")).verdict is Verdict.WEAKER
 
 
+def test_a_detector_that_scores_one_set_of_a_clean_cell_otherwise_is_another_detector():
+    before, options = made(scores(), threat="clean"), {"threat": "clean"}
+    changed = {**scores(), "far": scores()["far"] - 0.5}
+    assert Computed.of([(before, made(scores(), **options))]).same == {("digits", "gat", None): True}
+    assert Computed.of([(before, made(changed, **options))]).same == {("digits", "gat", None): False}
+
+
 def test_a_rise_under_attack_of_another_detector_is_better():
     assert only(made(scores()), made(shifted(scores(), -0.5), weights="other")).verdict is Verdict.BETTER
 

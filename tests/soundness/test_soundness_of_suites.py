@@ -44,7 +44,7 @@ def suite(**gains: float) -> tuple[Planned, Cell, dict[str, Cell]]:
 
 
 def test_the_strongest_ascent_is_probed_and_the_figure_is_that_of_all_together():
-    planned, best, cells = suite(weak=0.2, strong=0.5, stronger=0.9)
+    planned, best, cells = suite(faint=0.2, strong=0.5, stronger=0.9)
     planned.needs[2].threat.knowledge = Knowledge.SCORES  # a black box did best
     chosen, seen = as_one_attack(planned, best, cells)
     assert chosen.threat.name == "strong"

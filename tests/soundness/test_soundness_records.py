@@ -26,7 +26,9 @@ def test_fresh_draws_that_do_not_confirm_the_claim_fail_it():
 @pytest.mark.parametrize(("share", "verdict"), [(0.0, Verdict.PASS), (0.02, Verdict.WARN), (0.06, Verdict.FAIL)])
 def test_images_without_a_gradient_warn_and_fail(share, verdict):
     shares = {"at_the_image": 0.0, "at_a_random_start": share}
-    assert records.usable_gradient(view(), shares).verdict is verdict
+    found = records.usable_gradient(view(), shares)
+    assert found.verdict is verdict
+    assert ("at a random start" in found.found) == (share > 0)
 
 
 @pytest.mark.parametrize(("error", "verdict"), [(0.05, Verdict.PASS), (0.3, Verdict.WARN), (0.9, Verdict.FAIL)])

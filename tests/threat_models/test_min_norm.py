@@ -13,7 +13,7 @@ from bench.testing.fool_threats import FoolCheck, FoolSetting, fool, fool_checks
 from bench.testing.nearest_threats import across, check_nearest_threat, cross, nearest_checks, threshold
 from bench.testing.threats import Check, Setting, images
 from bench.threat_models import geometry
-from bench.threat_models.base import Acceptance, Budget, Context, Threat
+from bench.threat_models.base import Acceptance, Budget, Context, Status, Threat
 from bench.threat_models.clean import Clean
 from bench.threat_models.crossing import Crossing
 from bench.threat_models.ddn import DDN
@@ -192,3 +192,19 @@ def test_where_no_norm_is_asked_for_it_is_the_first_that_the_attack_works_in(nam
     kind, norm = THREATS[name]
     asked, unasked = (cross(kind(QUICK), LinearScore().eval(), Setting(each, None)) for each in (norm, None))
     assert torch.equal(asked.images, unasked.images) and torch.equal(asked.norm, unasked.norm)
+
+
+@pytest.mark.parametrize("name", THREATS)
+def test_images_whose_answers_stop_being_numbers_after_some_steps_say_so(name: str) -> None:
+    class Tired(LinearClassifier):
+        asked = 0
+
+        def logits(self, x: torch.Tensor) -> torch.Tensor:
+            self.asked += 1
+            return super().logits(x) * (torch.nan if self.asked > 8 else 1.0)
+
+    kind, norm = THREATS[name]
+    detector = Tired()
+    result = fool(kind(QUICK), detector, FoolSetting(norm, None))
+    assert detector.asked > 8
+    assert set(result.status) == {Status.NON_FINITE}

@@ -98,9 +98,10 @@ def test_the_whole_part_of_an_l0_radius_counts(eps: float, changed: int) -> None
 @pytest.mark.parametrize("values", [3072, 150_528])
 @pytest.mark.parametrize("eps", [0.1, 1.0, 12.0])
 def test_roundings_that_add_up_do_not_leave_the_l1_ball(eps: float, values: int) -> None:
-    x = torch.full((1, values), 0.3)  # all of them round the same way
+    x = torch.full((3, values), 0.3)  # all of them round the same way
     y = geometry.project(x + 0.7, x, Norm.L1, eps)
-    assert (y.double() - x.double()).abs().sum() <= eps * (1 + 1e-5)
+    assert y.shape == x.shape
+    assert ((y.double() - x.double()).abs().sum(dim=1) <= eps * (1 + 1e-5)).all()
 
 
 def test_a_projection_changes_nothing_of_values_that_stay() -> None:

@@ -84,6 +84,21 @@ def test_a_walk_passes_over_near_images_that_are_not_accepted_and_ends_with_an_a
         assert (found == 1).all()
 
 
+class Double(LinearClassifier):
+    """Its scores are held in float64, in which they differ by less than float32 can tell."""
+
+    def score(self, x: Tensor) -> Tensor:
+        return 1.0 + 1e-12 * super().score(x).double()
+
+
+def test_an_oracle_judges_in_the_type_that_holds_the_scores():
+    detector, (x, ids) = Double().eval(), images()
+    context = Context(Side.EVADE, micro_batch=4, precision=torch.float64)
+    judge, direction = Oracle(detector, ids=ids, context=context).judge(x)
+    assert judge.dtype == direction.dtype == torch.float64
+    assert judge.tolist() == detector.score(x).tolist() and len(set(judge.tolist())) > 1
+
+
 def test_a_walk_begins_at_the_boundary_on_the_straight_line_to_its_start():
     """Of a linear classifier the crossing is known; ten halvings leave a thousandth of the way, on its far side."""
     detector, (x, ids) = LinearClassifier().eval(), images()

@@ -5,7 +5,7 @@ from bench.detectors.msp import MSP, MSPParams
 from bench.detectors.weights import save_tensors
 from bench.errors import WeightsError
 from bench.training import runner
-from bench.training.base import Recipe
+from bench.training.base import Recipe, seeded
 from bench.training.classifier import Classifier
 from bench.training.runner import train
 
@@ -43,6 +43,20 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(recipe, tmp_p
         train(one, checkpoint=tmp_path / f"{number}.safetensors", identity="x")
     assert states_equal(first, second)
     assert not states_equal(first, third)
+
+
+def test_every_step_draws_from_a_generator_of_its_own_by_seed_and_number(recipe, tmp_path):
+    one, drawn = recipe(seed=4), []
+    step = one.step
+
+    def seen(number: int, generator: torch.Generator) -> dict[str, float]:
+        drawn.append(generator.initial_seed())
+        return step(number, generator)
+
+    one.step = seen
+    train(one, checkpoint=tmp_path / "one.safetensors", identity="x")
+    assert drawn == [seeded(4, "step", number).initial_seed() for number in range(12)]
+    assert len(set(drawn)) == 12
 
 
 def test_an_interrupted_training_ends_with_the_same_bits(recipe, tmp_path):
