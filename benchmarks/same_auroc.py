@@ -36,6 +36,7 @@ from bench.evaluation.fits import fit_or_recall
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.results import CellMeta
 from bench.evaluation.scoring import Draws, score_images
+from bench.evaluation.sets import SetChoice
 from bench.evaluation.store import Store
 from bench.metrics import auroc
 
@@ -73,13 +74,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="TRACK:DETECTOR:NORM:EPS")
     parser.add_argument("--limit", type=int, default=None, help="images of each set; else the track's own limit")
+    parser.add_argument("--natural", action="store_true", help="only the sets that enter the mean, for all alike")
     parser.add_argument("--repeats", type=int, default=1, help="turns, of which the median counts")
     parser.add_argument("--share", type=float, default=1.0, help="of their batches that peers attack; times are scaled")
     parser.add_argument("--out", type=Path, default=None, help="a JSON file of all figures")
     options = parser.parse_args()
     rows = []
     for name in options.cases:
-        case = make_case(name, options.limit)
+        case = make_case(name, options.limit, natural=options.natural)
         ours = [command(case, options.limit) for _ in range(options.repeats)]
         peers = {
             peer: [climb(case, one_start, options.share) for _ in range(options.repeats)]
@@ -100,7 +102,7 @@ def main() -> None:
         options.out.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
 
 
-def make_case(name: str, limit: int | None) -> Case:
+def make_case(name: str, limit: int | None, *, natural: bool = False) -> Case:
     """Load a detector, fitted where it has to be, and the images of its track."""
     track_name, detector_name, norm, eps = name.split(":")
     catalog = Catalog.find()
@@ -109,6 +111,7 @@ def make_case(name: str, limit: int | None) -> Case:
     detector = load_detector(spec, card, catalog)
     if spec.fit_when_loaded:
         fit_or_recall(detector, spec, track, catalog, progress=lambda *_: None)
+    card = SetChoice(only=card.natural()).of(card) if natural else card
     images = Images.of(track, card.default_limit if limit is None else limit, card)
     x = torch.cat([part.pixels() for part in images.ood.values()])
     return Case(name, detector, images, x, Norm(norm), float(Fraction(eps)))
@@ -120,6 +123,7 @@ def command(case: Case, limit: int | None) -> tuple[float, CellMeta]:
     with tempfile.TemporaryDirectory() as folder:
         asked = ["--track", track, "--detector", detector, "--threat", f"pgd-{norm}", "--eps", f"{norm}:{eps}"]
         asked += ["--limit", str(limit)] if limit else []
+        asked += ["--ood", ",".join(case.images.ood)]
         started = time.perf_counter()
         whole = [sys.executable, "-m", "bench", "run", *asked, "--quiet", "--out", folder]
         subprocess.run(whole, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own

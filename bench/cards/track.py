@@ -122,6 +122,7 @@ class TrackCard(Card):
     # What a row of the leaderboard must have. No dump holds it, so that no cell's key depends on it.
     suite: tuple[SuiteSpec, ...] = Field(default=(), max_length=8, exclude=True)
     suite_limit: int | None = Field(default=None, ge=1, exclude=True)  # images of a set; None: default_limit
+    suite_without: tuple[Name, ...] = Field(default=(), max_length=64, exclude=True)  # OOD sets that no row is about
     # The network that scores stand on where none is named: it is in what they resolve to, and so in no dump of this.
     network: Name | None = Field(default=None, exclude=True)
 
@@ -141,6 +142,8 @@ class TrackCard(Card):
             content["suite"] = [entry.model_dump(mode="json") for entry in self.suite]
         if self.suite_limit is not None:
             content["suite_limit"] = self.suite_limit
+        if self.suite_without:
+            content["suite_without"] = list(self.suite_without)
         return content
 
     def content_hash(self) -> str:
@@ -151,6 +154,11 @@ class TrackCard(Card):
     def row_limit(self) -> int | None:
         """The most images of a set that a row of the leaderboard is about."""
         return self.default_limit if self.suite_limit is None else self.suite_limit
+
+    def of_rows(self) -> Self:
+        """The track with the OOD sets alone that a row of the leaderboard is about."""
+        left = {name: spec for name, spec in self.ood.items() if name not in self.suite_without}
+        return self.model_copy(update={"ood": left})
 
     def natural(self) -> tuple[str, ...]:
         """The OOD sets that enter the mean, in the card's order."""

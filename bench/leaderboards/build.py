@@ -144,16 +144,16 @@ def row_of_cells(
     Raises:
         UsageError: As `build_row`, but for checks that fail.
     """
-    ingredients = planned[0].ingredients
+    ingredients, rows = planned[0].ingredients, card.of_rows()
     own = detector_part(source.catalog, detector, card, ingredients.weights_sha256)
     found = [_find(source, cell, card, own) for cell in planned]
     assert planned[0].clean is not None
     clean = _get(source, planned[0].clean)
     every = {cell.meta.key: cell for part in found for cell in (part.cell, *part.members.values())}
     verdicts = verdicts_of(source.catalog, source.folder, [clean, *every.values()])
-    table = _score_table(card, clean, found)
+    table = _score_table(rows, clean, found)
     files = {SCORES_SUFFIX: pack(table.arrays)}
-    if kept := _kept_images(card, found, images):
+    if kept := _kept_images(rows, found, images):
         files[IMAGES_SUFFIX] = pack(kept)
     entries = tuple(_entry(table, number, part, verdicts) for number, part in enumerate(found))
     worst = min(entries, key=lambda entry: entry.mean.auroc)

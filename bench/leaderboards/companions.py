@@ -64,6 +64,7 @@ def _counting(row: Row, track: TrackCard | None) -> tuple[str, ...]:
     if track is None:
         counting = {name for name, figures in row.entries[0].sets.items() if figures.counts}
     else:
+        track = track.of_rows()
         counting = set(track.natural() or track.ood)
     if next(iter(row.scores.sets)) != TEST or (track is not None and set(ood) != set(track.ood)):
         raise RowError(f"the row has scores of {', '.join(row.scores.sets)}; the track's are test, then its OOD sets.")

@@ -133,7 +133,7 @@ def track_part(track: TrackCard, digests: dict[str, str]) -> TrackPart:
 
 def digest_problem(track: TrackCard, spec: DetectorSpec, digests: dict[str, str]) -> str | None:
     """How a row's content digests differ from those that the track's card accepts; None where they do not."""
-    sets = {TEST: track.test, CALIBRATION: track.calibration, **track.ood}
+    sets = {TEST: track.test, CALIBRATION: track.calibration, **track.of_rows().ood}
     sets |= {TRAIN: track.train} if needs_train(spec) else {}
     if set(sets) != set(digests):
         return f"it names the sets {', '.join(sorted(digests))}; the track has {', '.join(sorted(sets))}"

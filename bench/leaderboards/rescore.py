@@ -107,7 +107,7 @@ class Scorer:
         detector = load_detector(spec, card, catalog, device)
         if spec.fit_when_loaded:
             fit_or_recall(detector, spec, track, catalog)
-        return cls(row, detector, Images.of(track, row.track.limit))
+        return cls(row, detector, Images.of(track, row.track.limit, card.of_rows()))
 
     def id_accuracy(self) -> float | None:
         """Of the classifier inside on the ID test images; None without one."""

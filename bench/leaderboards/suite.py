@@ -12,6 +12,7 @@ from bench.errors import UsageError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.plan import PlannedCell, plan
 from bench.evaluation.results import CellMeta
+from bench.evaluation.sets import SetChoice
 from bench.evaluation.spending import Evidence, evidence_for
 
 _WORDS = {
@@ -77,6 +78,13 @@ def suite_problems(track: TrackCard, catalog: Catalog) -> Iterator[tuple[Locatio
             if why := _no_part_of_a_row(attack):
                 inside = f" of '{card.name}'" if attack is not card else ""
                 yield where, f"threat '{attack.name}'{inside} cannot stand in a suite: {why}"
+    for number, name in enumerate(track.suite_without):
+        if name not in track.ood:
+            yield ("suite_without", number), f"'{name}' is no OOD set of the track; leave it out"
+        elif name in track.natural():
+            yield ("suite_without", number), f"'{name}' enters the track's mean, and a row needs it; leave it out"
+    if not track.of_rows().ood:
+        yield ("suite_without",), "no OOD set is left for a row to be about"
     for field, value in (("suite_limit", track.suite_limit), ("default_limit", track.default_limit)):
         if track.suite and value is not None and value < 2:
             yield (field,), f"{field} is {value}, and a row is about 2 or more images of a set"
@@ -138,6 +146,7 @@ def suite_cells(
         planned = plan(
             catalog, [detector], [wanted.threat], radius, [track.name], limit=track.row_limit,
             seed=choice.seed, early_stop=choice.early_stop, side=Side.EVADE, data_dir=data_dir,
+            sets=SetChoice(without=track.suite_without),
         )  # fmt: skip
         cells += [cell for cell in planned if cell.attacks]
     return cells
@@ -186,17 +195,20 @@ def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: str) -> str:
     )
     if cell.track.suite_limit is not None:
         command += f" --limit {cell.track.suite_limit}"
+    if cell.without:
+        command += f" --without {','.join(cell.without)}"
     if evidence_for(cell.threat, cell.params, asked.side, Evidence()) is not None:
         command += " --no-evidence"
     near = [meta for meta in own if (meta.threat, meta.norm, meta.eps) == (cell.threat.name, asked.norm, asked.eps)]
     if not near:
         return f"'{run}' holds no cell {cell.label}, which the track's suite asks for; compute it: {command}"
-    other = max(near, key=lambda m: (not m.without, m.limit == asked.limit, m.detector_hash == asked.detector_hash))
-    if other.without:
-        return (
-            f"{cell.label} was run without {', '.join(other.without)}, and a row needs all OOD sets of the track; "
-            f"compute it again: {command}"
-        )
+    other = max(
+        near, key=lambda m: (m.without == cell.without, m.limit == asked.limit, m.detector_hash == asked.detector_hash)
+    )
+    if other.without != cell.without:
+        ran = f"without {', '.join(other.without)}" if other.without else "on all OOD sets of the track"
+        needs = f"all but {', '.join(cell.without)}" if cell.without else "all OOD sets of the track"
+        return f"{cell.label} was run {ran}, and a row needs {needs}; compute it again: {command}"
     if other.failed_needs:
         return (
             f"{cell.label} was run without {', '.join(other.failed_needs)}, which failed "

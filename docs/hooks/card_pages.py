@@ -149,6 +149,7 @@ def _track(card: TrackCard) -> list[str]:
         "classes": str(card.classes),
         "images of a set": "all" if card.default_limit is None else f"{card.default_limit:,} without `--limit`",
         "suite of its leaderboard": suite or "none",
+        "sets that its rows leave out": ", ".join(card.suite_without) or "none",
         "images of a set in a row": "all" if card.row_limit is None else f"{card.row_limit:,}",
     }
     sets: list[tuple[str, SetSpec, str, str]] = [

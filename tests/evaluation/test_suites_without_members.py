@@ -77,7 +77,16 @@ def test_a_plan_says_what_it_leaves_out_before_anything_is_run(suite):
 
 def test_what_the_plan_left_out_is_said_once(suite, tmp_path):
     cards = suite("noise", "stranded")
-    asked = ["--workspace", str(cards.workspace), "--track", "tiny", "--detector", "labelled", "--threat", "of-stranded"]
+    asked = [
+        "--workspace",
+        str(cards.workspace),
+        "--track",
+        "tiny",
+        "--detector",
+        "labelled",
+        "--threat",
+        "of-stranded",
+    ]
     ran = CliRunner().invoke(app, ["run", *asked, "--eps", "0.6", "--out", str(tmp_path / "runs")])
     assert ran.exit_code == 0, ran.output
     assert ran.stderr.count("does without stranded") == 1

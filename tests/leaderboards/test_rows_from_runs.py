@@ -138,6 +138,27 @@ def test_a_suite_may_ask_for_fewer_images_than_the_track_has(fresh_world):
     assert verify(root, rows(root)[0]).exit_code == 1
 
 
+def test_a_suite_may_leave_out_sets_that_enter_no_mean(fresh_world):
+    root = fresh_world()
+    card = root / "datasets/small.yaml"
+    put(card, json.dumps({**json.loads(card.read_text()), "suite_without": ["static"], "suite_limit": 20}))
+    assert run_suite(root, "bent", "--limit", 20).exit_code == 0
+    result = submit(root)
+    assert result.exit_code == 2
+    assert "was run on all OOD sets of the track, and a row needs all but static" in result.stderr
+    assert "--without static" in result.stderr
+    assert run_suite(root, "bent", "--limit", 20, "--without", "static").exit_code == 0
+    assert submit(root).exit_code == 0
+    row = read_row(rows(root)[0])
+    assert list(row.scores.sets) == ["test", "near", "far"] and set(row.entries[0].sets) == {"near", "far"}
+    assert "static" not in row.track.set_digests
+    for level in ("claimed", "re-scored", "re-attacked"):
+        done = verify(root, rows(root)[0], "--level", level)
+        assert done.exit_code == 0, done.output
+    put(card, json.dumps({key: value for key, value in json.loads(card.read_text()).items() if key != "suite_without"}))
+    assert verify(root, rows(root)[0]).exit_code == 1
+
+
 def test_a_row_needs_one_seed_for_its_whole_suite(fresh_world):
     root = fresh_world()
     for seed, threat, eps in ((1, "all-l2", 0.3), (2, "all-linf", 0.05)):

@@ -127,6 +127,18 @@ def test_a_row_of_one_image_is_refused_by_the_same_rule(world, field):
     assert f"{field} is 1" in submit(world).stderr
 
 
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [(["gone"], "'gone' is no OOD set of the track; leave it out"),
+     (["near"], "'near' enters the track's mean, and a row needs it; leave it out")],
+)  # fmt: skip
+def test_a_suite_leaves_out_no_set_that_is_not_there_or_that_enters_the_mean(world, left_out, said):
+    with_suite(world, PLAIN, suite_without=left_out)
+    problems = [sentence for _, sentence in suite_problems(Catalog(world).track("small"), Catalog(world))]
+    assert problems == [said]
+    assert said in submit(world).stderr
+
+
 def test_a_track_without_a_suite_is_no_problem(world):
     with_suite(world, [], default_limit=1)
     assert not list(suite_problems(Catalog(world).track("small"), Catalog(world)))
