@@ -76,7 +76,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="images of each set; else the track's own limit")
     parser.add_argument("--natural", action="store_true", help="only the sets that enter the mean, for all alike")
     parser.add_argument("--repeats", type=int, default=1, help="turns, of which the median counts")
-    parser.add_argument("--share", type=float, default=1.0, help="of their batches that peers attack; times are scaled")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of their batches that peers attack; times are scaled by images"
+    )
     parser.add_argument("--out", type=Path, default=None, help="a JSON file of all figures")
     options = parser.parse_args()
     rows = []
@@ -158,7 +160,8 @@ def climb(case: Case, one_start: OneStart, share: float) -> tuple[float, float]:
             images = one_start(case.x[rows])
             scores = score_images(case.detector, images, BATCH, Draws(torch.arange(len(images))))
             best[rows] = np.maximum(best[rows], scores)
-    took = (time.perf_counter() - started) * len(batches) / len(some)
+    attacked = sum(min(BATCH, len(case.x) - first) for first in some)
+    took = (time.perf_counter() - started) * len(case.x) / attacked
     ids = score_images(case.detector, case.images.sets()[TEST].pixels(), BATCH, Draws(case.images.test.ids))
     aurocs, start = [], 0
     for name, part in case.images.ood.items():

@@ -122,8 +122,8 @@ def test_missing_weights_that_a_network_card_trains_name_that_training(catalog, 
     folder = catalog.workspace / "detectors" / "networks"
     folder.mkdir(exist_ok=True)
     (folder / "other.yaml").write_text(
-        "name: other\nsummary: x\nmethod: bench.detectors.networks.convnet28:ConvNet28\nargs: {classes: 3}\ntrack: toy\n"
-        "weights: [{file: w.safetensors}]\ntraining: {recipe: 'bench.training.classifier:Classifier'}\n"
+        "name: other\nsummary: x\nmethod: bench.detectors.networks.convnet28:ConvNet28\nargs: {classes: 3}\n"
+        "track: toy\nweights: [{file: w.safetensors}]\ntraining: {recipe: 'bench.training.classifier:Classifier'}\n"
     )
     with pytest.raises(WeightsError, match="`bench train --network other` makes them"):
         load_detector(spec(weights=[{"file": "w.safetensors"}]), track, catalog)
