@@ -153,7 +153,7 @@ def test_a_suite_may_leave_out_sets_that_enter_no_mean(fresh_world):
     assert list(row.scores.sets) == ["test", "near", "far"] and set(row.entries[0].sets) == {"near", "far"}
     assert "static" not in row.track.set_digests
     for level in ("claimed", "re-scored", "re-attacked"):
-        done = verify(root, rows(root)[0], "--level", level)
+        done = verify(root, rows(root)[0], level)
         assert done.exit_code == 0, done.output
     put(card, json.dumps({key: value for key, value in json.loads(card.read_text()).items() if key != "suite_without"}))
     assert verify(root, rows(root)[0]).exit_code == 1
