@@ -35,7 +35,7 @@ class Copies:
         haste, device = planned.ingredients.haste, device_of(detector)
         if haste is None:
             return None
-        size = batch_of_a_search(images.card.shape, planned.ingredients.micro_batch, device)
+        size = batch_of_a_search(planned.track.shape, planned.ingredients.micro_batch, device)
         asked = haste, size, planned.track.name
         if self._made is None or self._made[0] != asked or self._made[1] is not detector:
             few = images.calibration.pixels(slice(0, size))
