@@ -98,6 +98,12 @@ def test_without_labels_side_fool_says_that_there_are_none(workspace: Path) -> N
     assert "nothing is left to fool" not in output
 
 
+def test_a_set_of_the_first_class_alone_has_labels_and_is_fooled(workspace: Path) -> None:
+    halves(workspace, np.zeros(60, np.int64))
+    code, output = run(*FOOL)
+    assert code == 0, output
+
+
 def test_without_labels_a_walk_between_classes_says_that_there_are_none(workspace: Path) -> None:
     halves(workspace, None)
     code, output = run("--side", "between", "--threat", "interpolation")
