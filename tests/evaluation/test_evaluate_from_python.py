@@ -37,6 +37,13 @@ def test_names_do_what_the_shell_does(options, planned):
     ]
 
 
+def test_a_card_attacks_as_its_name_does(options, catalog):
+    by_name = bench.evaluate("net", "pgd", eps=0.3, steps=2, restarts=1, **options).cells[-1]
+    by_card = bench.evaluate("net", catalog.threat("pgd"), eps=0.3, steps=2, restarts=1, **options).cells[-1]
+    assert by_card.samples["score"].tolist() == by_name.samples["score"].tolist()
+    assert by_card.meta.threat == "pgd"
+
+
 def test_a_source_of_the_workspace_needs_no_digest(options, write_world, tmp_path):
     root = write_world()
     (root / "own_sets.py").write_text("from tiny_world import images\n")
