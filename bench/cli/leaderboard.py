@@ -69,12 +69,13 @@ def command(
     from bench.leaderboards.ranking import leaderboards
 
     found = leaderboards(cards, track)
+    unread: list[str] = []
     if setting is not None and (html is not None or markdown is not None or pair):
         raise UsageError("--setting chooses what the terminal shows; the pages (--html) show every setting.")
     if html is not None:
         from bench.leaderboards.site import write_site
 
-        pages = write_site(found, html, published_tables(cards, None if track is None else [track]))
+        pages = write_site(found, html, published_tables(cards, None if track is None else [track], said=unread.append))
         typer.echo(f"{pages} pages are in '{html}'; open '{html / 'index.html'}'.")
     elif markdown is not None:
         from bench.leaderboards.board_markdown import board_markdown
@@ -87,7 +88,7 @@ def command(
     else:
         _print(found, Wanted(extra_data, certified, white_box))
         named = None if setting is not None else [board.track.name for board in found.boards]
-        _print_published(published_tables(cards, [track] if track is not None else named, setting))
+        _print_published(published_tables(cards, [track] if track is not None else named, setting, said=unread.append))
     if found.unsigned:
         say(
             f"notice: records of verification that nobody signed give no place ({_some(found.unsigned)}); `bench "
@@ -103,9 +104,9 @@ def command(
             f"notice: rows of the workspace have the name of a verified one, which is shown in their place "
             f"({_some(found.hidden)}); verified too, they are shown."
         )
-    for left_out in found.left_out:
-        say(f"left out: {' '.join(left_out.why.split())}")  # one line, whatever a file is called
-    raise typer.Exit(FAILED if found.left_out else 0)
+    for why in (*(left_out.why for left_out in found.left_out), *unread):
+        say(f"left out: {' '.join(why.split())}")  # one line, whatever a file is called
+    raise typer.Exit(FAILED if found.left_out or unread else 0)
 
 
 def _some(names: "Sequence[str]") -> str:

@@ -1,6 +1,6 @@
 """Figures that papers publish, as they stand there: shown beside measured rows, never ranked with them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from bench.cards.catalog import Catalog
 from bench.cards.folders import card_files
 from bench.cards.reading import read_card
 from bench.cards.threat import Norm
-from bench.errors import UsageError
+from bench.errors import CardError, UsageError
 from bench.report import numbers
 from bench.report.grid import Grid
 from bench.report.lines import Line, panels, sentence_lines
@@ -63,8 +63,12 @@ class PublishedTable(Card):
     figures: tuple[PublishedFigures, ...] = Field(min_length=1, max_length=200)
 
 
+Said = Callable[[str], None]
+"""Hears a sentence about each file that is left out."""
+
+
 def published_tables(
-    catalog: Catalog, tracks: Sequence[str] | None, setting: str | None = None
+    catalog: Catalog, tracks: Sequence[str] | None, setting: str | None = None, *, said: Said = lambda sentence: None
 ) -> tuple[PublishedTable, ...]:
     """The published tables of these tracks, by track, setting, year and title.
 
@@ -72,12 +76,14 @@ def published_tables(
         catalog: Whose workspace and built-in content are read.
         tracks: Their tracks; None takes all.
         setting: Only this setting.
+        said: Hears of a file that is not what it should be, which is left out, and of a folder with too many.
 
     Raises:
-        CardError: A file is not what it should be.
-        UsageError: No table has the setting, or a folder holds too many files.
+        UsageError: No table has the setting.
     """
-    every = sorted(_read(catalog), key=lambda table: (table.track, table.setting, table.paper.year, table.paper.title))
+    every = sorted(
+        _read(catalog, said), key=lambda table: (table.track, table.setting, table.paper.year, table.paper.title)
+    )
     of_tracks = [table for table in every if tracks is None or table.track in tracks]
     if setting is not None and setting not in {table.setting for table in of_tracks}:
         known = ", ".join(sorted({table.setting for table in of_tracks})) or "none"
@@ -85,14 +91,17 @@ def published_tables(
     return tuple(table for table in of_tracks if setting in (None, table.setting))
 
 
-def _read(catalog: Catalog) -> Iterator[PublishedTable]:
+def _read(catalog: Catalog, said: Said) -> Iterator[PublishedTable]:
     for root in catalog.content_roots():
         folder = root / "leaderboards" / FOLDER
         files = card_files(folder) if folder.is_dir() else []
         if len(files) > MOST_FILES:
-            raise UsageError(f"'{folder}' holds {len(files)} files; the most that are read are {MOST_FILES}.")
-        for path in files:
-            yield read_card(path, PublishedTable)
+            said(f"'{folder}' holds {len(files)} files; only the first {MOST_FILES} are read.")
+        for path in files[:MOST_FILES]:
+            try:
+                yield read_card(path, PublishedTable)
+            except CardError as error:
+                said(str(error))
 
 
 def facts_of(table: PublishedTable) -> str:

@@ -154,7 +154,7 @@ def test_flags_are_sorted_by_verdict_and_number(verdicts, words):
 def test_each_option_filters_by_what_it_is_called(options, names, monkeypatch, capsys):
     found = Leaderboards((varied_board(),), ())
     monkeypatch.setattr("bench.leaderboards.ranking.leaderboards", lambda cards, track: found)
-    monkeypatch.setattr("bench.leaderboards.published.published_tables", lambda cards, tracks, setting: ())
+    monkeypatch.setattr("bench.leaderboards.published.published_tables", lambda cards, tracks, setting, said: ())
     monkeypatch.setattr(command, "catalog", lambda workspace: None)
     monkeypatch.setenv("COLUMNS", "230")
     with pytest.raises(command.typer.Exit):

@@ -73,10 +73,32 @@ def test_a_setting_chooses_and_an_unknown_one_is_answered_by_those_there_are(roo
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_file_that_is_not_what_it_should_be_is_refused(root, changes):
-    write(root, **changes)
-    with pytest.raises(BenchError):
-        tables(root)
+def test_a_file_that_is_not_what_it_should_be_is_left_out_and_named(root, changes):
+    write(root, "broken", **changes)
+    write(root)
+    said = []
+    (table,) = published_tables(Catalog.find(root), ["small"], said=said.append)
+    assert table.attack == "PGD" and table.figures[0].method == "theirs"
+    (sentence,) = said
+    assert "broken.yaml" in sentence
+
+
+def test_the_boards_are_shown_beside_a_broken_file_of_figures(root):
+    write(root, "broken", eps=-1.0)
+    shown = bench("leaderboard", "--workspace", root)
+    assert shown.exit_code == 1
+    assert "left out: " in shown.stderr and "broken.yaml" in shown.stderr
+    pages = bench("leaderboard", "--workspace", root, "--html", root / "pages")
+    assert pages.exit_code == 1 and (root / "pages" / "index.html").is_file()
+
+
+def test_of_too_many_files_the_first_are_read_and_it_is_said(root, monkeypatch):
+    monkeypatch.setattr("bench.leaderboards.published.MOST_FILES", 1)
+    write(root)
+    write(root, "two", setting="l2-0-5")
+    said = []
+    assert len(published_tables(Catalog.find(root), ["small"], said=said.append)) == 1
+    assert "holds 2 files; only the first 1 are read" in said[0]
 
 
 def test_every_shipped_table_is_of_a_track_that_ships_and_none_is_from_memory():
