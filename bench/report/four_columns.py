@@ -21,7 +21,7 @@ SIDES = (Side.ALARM, Side.EVADE, Side.BOTH)
 
 HEADER = ["detector", "attack", "ball", "clean", *map(str, SIDES)]
 
-_Place = tuple[str, str, Norm | None, float, str, tuple[str, ...], int]
+_Place = tuple[str, str, Norm | None, float, str, tuple[str, ...], int, str]
 
 
 def sides_grids(tables: Sequence[Table], failed: Failed) -> list[tuple[str, str, Grid]]:
@@ -38,7 +38,7 @@ def sides_grids(tables: Sequence[Table], failed: Failed) -> list[tuple[str, str,
             if is_attack(meta) and meta.mean is not None and meta.side in SIDES:
                 place = (
                     meta.detector, meta.threat, meta.norm, meta.eps or 0.0, meta.threat_hash, meta.weights_sha256,
-                    meta.seed,
+                    meta.seed, _cheaper(meta),
                 )  # fmt: skip
                 rows.setdefault(place, {})[meta.side] = meta
     return [
@@ -56,4 +56,15 @@ def _row(cells: dict[Side, CellMeta], failed: Failed) -> list[str]:
         else numbers.ABSENT
         for side in SIDES
     ]
-    return [first.detector, first.threat, ball(first), numbers.clean_auroc(first.mean), *figures]
+    attack = first.threat + _cheaper(first)
+    return [first.detector, attack, ball(first), numbers.clean_auroc(first.mean), *figures]
+
+
+def _cheaper(meta: CellMeta) -> str:
+    """How an attack spared some of its budget, in brackets; "" where all images had all of it from the detector."""
+    ways = [
+        *(["audited"] if meta.evidence is not None else []),
+        *([meta.search] if meta.search else []),
+        *(["nested"] if meta.nested else []),
+    ]
+    return f" ({', '.join(ways)})" if ways else ""

@@ -64,3 +64,16 @@ def test_the_sides_of_one_attack_stand_in_four_columns(cell):
         ["msp", "pgd-linf", "linf 8/255", "0.900", "0.500", "0.600", "0.200"],
         ["msp", "protocol-atd", "linf 8/255", "0.900", "-", "-", "0.700"],
     ]]  # fmt: skip
+
+
+def test_cells_that_spared_some_of_their_budget_have_a_row_of_their_own(cell):
+    metas = [
+        cell("pgd-linf", 0.6), cell("pgd-linf", 0.62, nested=True), cell("pgd-linf", 0.61, search="bf16"),
+        cell("pgd-linf", 0.5, side=Side.ALARM, search="bf16"),
+    ]  # fmt: skip
+    ((*_, grid),) = sides_grids(build_tables(metas), {})
+    assert grid.blocks == [[
+        ["msp", "pgd-linf", "linf 8/255", "0.900", "-", "0.600", "-"],
+        ["msp", "pgd-linf (bf16)", "linf 8/255", "0.900", "0.500", "0.610", "-"],
+        ["msp", "pgd-linf (nested)", "linf 8/255", "0.900", "-", "0.620", "-"],
+    ]]  # fmt: skip
