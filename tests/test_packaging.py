@@ -15,7 +15,7 @@ import pytest
 import bench
 
 CHECKOUT = Path(bench.__file__).parents[1]
-CONTENT = ("datasets", "detectors", "threat_models", "leaderboards")
+CONTENT = ("datasets", "detectors", "threat_models", "leaderboards", "benchmarks/papers")
 
 pytestmark = pytest.mark.skipif(
     not (CHECKOUT / "pyproject.toml").is_file(), reason="the tests run from an installed package, not from a checkout"

@@ -37,6 +37,7 @@ MODULES = {
     "leaderboard": "leaderboard",
     "baseline": "baseline",
     "check": "check",
+    "repro": "repro",
 }
 """Subcommand -> module of `bench.cli`: it has `EXAMPLES`, and `command` or, with subcommands of its own, `app`."""
 
@@ -57,6 +58,7 @@ SUMMARIES = {
     "leaderboard": "Rank the rows of the folders `leaderboards/`: the workspace's and the built-in ones.",
     "baseline": "Record a baseline: the figures of stored cells, and every score that they follow from.",
     "check": "Hold a run against a baseline: did a detector get worse, or an attack weaker?",
+    "repro": "Make tables and figures of papers again from stored cells, and lay them beside what was published.",
     "new": "Write a new card: a track, a network, a detector or a threat.",
     "data": "Whether the images of the tracks are there, and fetching them.",
 }

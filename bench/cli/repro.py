@@ -1,0 +1,222 @@
+"""`bench repro`: make tables and figures of papers again, and lay them beside what was published."""
+
+import datetime
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice, say
+from bench.cli.places import DEFAULT, OutOption, read_store, written_store
+from bench.errors import UsageError
+from bench.repro.entry import Scale
+
+if TYPE_CHECKING:
+    from bench.cards.catalog import Catalog
+    from bench.evaluation.planned import PlannedCell
+    from bench.evaluation.store import Store
+    from bench.repro.entry import Entry
+    from bench.repro.library import PaperEntries
+    from bench.repro.planning import Place
+    from bench.repro.records import Record
+
+EXAMPLES = (
+    "bench repro list",
+    "bench repro gat-attacked",
+    "bench repro all --scale small --page reproduction.md",
+)
+
+LIST, ALL = "list", "all"
+_PAGE = Path("reproduction.md")
+_ANOTHER = "name another page (--page)"
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="list, one entry, all entries of a paper, or all.")],
+    *,
+    scale: Annotated[
+        Scale, typer.Option(help="small: what is at hand; paper: the paper's own data, networks and counts.")
+    ] = Scale.SMALL,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="The page of all entries, pictures in images/ beside it; after `all`, reproduction.md."),
+    ] = None,
+    out: OutOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Processes; as many as there are cores where none is named.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Make tables and figures of papers again from stored cells, and lay them beside what was published.
+
+    Cells that the store of --out holds are not computed again, so the same command goes on after an interruption. Of
+    several entries, one that cannot be run is named and the others go on. Exit code 1: something could not be computed.
+    """
+    from bench.repro.library import asked_for, papers
+
+    cards = catalog(workspace)
+    found = papers(cards)
+    if name == LIST:
+        _print_list(found, read_store(out or DEFAULT, absent=True), scale)
+        return
+    chosen = asked_for(found, name)
+    with written_store(out or DEFAULT) as store:
+        runner = _Runner(cards, store, scale, device, workers, data_dir, quiet)
+        code = runner.run_all(chosen, alone=name not in (ALL, *(one.name for one in found)))
+        if page is not None or name == ALL:
+            _write_page(found, store, scale, page)
+    raise typer.Exit(code)
+
+
+class _Runner:
+    """Runs entries one after the other, and keeps what came of each."""
+
+    def __init__(
+        self, cards: "Catalog", store: "Store", scale: Scale, device: str, workers: int | None, data_dir: Path | None,
+        quiet: bool,
+    ) -> None:  # fmt: skip
+        self._cards, self._store, self._scale = cards, store, scale
+        self._device, self._workers, self._data_dir, self._quiet = device, workers, data_dir, quiet
+
+    def run_all(self, entries: "Sequence[Entry]", *, alone: bool) -> int:
+        """The exit code; an entry that cannot be run stops the command only where it was asked for alone."""
+        code = 0
+        for entry in entries:
+            try:
+                code = max(code, self._run(entry))
+            except UsageError as error:
+                if alone:
+                    raise
+                say(f"notice: '{entry.name}' is not run: {error}")
+        return code
+
+    def _run(self, entry: "Entry") -> int:
+        from bench.repro.planning import places, planned_runs
+        from bench.repro.records import write_record
+
+        setting = entry.at(self._scale)
+        if setting.missing is not None:
+            console().print(f"{entry.name} is not run at this scale: {setting.missing}", soft_wrap=True)
+            return 0
+        if setting.closed_form is not None:
+            record = self._derived(entry)
+        else:
+            planned = planned_runs(setting, self._cards, self._data_dir)
+            wanted = places(entry, setting, planned)
+            cells = list({cell.key: cell for its in planned.values() for cell in its}.values())
+            record = self._computed(entry, cells, wanted)
+        write_record(self._store.root, record)
+        _print_entry(entry, record, self._scale)
+        return FAILED if record.failed else 0
+
+    def _derived(self, entry: "Entry") -> "Record":
+        from bench.repro.closed_forms import figures_of
+        from bench.repro.planning import checked_places
+        from bench.repro.records import Record, stored_figures
+
+        setting, began = entry.at(self._scale), time.monotonic()
+        assert setting.closed_form is not None
+        figures = checked_places(entry, figures_of(setting.closed_form, setting.args))
+        return Record(
+            entry=entry.name, scale=self._scale, date=_today(), seconds=time.monotonic() - began, gradients=0,
+            device="cpu", cells=0, figures=stored_figures(figures),
+        )  # fmt: skip
+
+    def _computed(self, entry: "Entry", cells: "list[PlannedCell]", wanted: "Sequence[Place]") -> "Record":
+        from bench.cli.computing import compute_cells
+        from bench.cli.request import Hands
+        from bench.evaluation.engine import CellDone
+        from bench.repro.planning import read_figures
+        from bench.repro.records import Record, stored_figures
+
+        outcomes = compute_cells(
+            self._cards, self._store, cells, device=self._device, data_dir=self._data_dir, quiet=self._quiet,
+            hands=Hands(self._workers),
+        )  # fmt: skip
+        for sentence in self._store.notices:
+            notice(sentence)
+        self._store.notices.clear()
+        metas = {one.planned.key: one.meta for one in outcomes if isinstance(one, CellDone)}
+        failed = {one.planned.label: one.sentence for one in outcomes if not isinstance(one, CellDone)}
+        figures = read_figures(
+            wanted, lambda cell: self._store.get(metas[cell.key].key) if cell.key in metas else None
+        )  # fmt: skip
+        return Record(
+            entry=entry.name, scale=self._scale, date=_today(),
+            seconds=sum(meta.seconds for meta in metas.values()), gradients=sum(m.gradients for m in metas.values()),
+            device=", ".join(sorted({meta.device for meta in metas.values()})), cells=len(metas),
+            figures=stored_figures(figures), failed={k[:2000]: v[:2000] for k, v in failed.items()},
+        )  # fmt: skip
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def _records(found: "Sequence[PaperEntries]", store: "Store", scale: Scale) -> "dict[str, Record]":
+    from bench.repro.records import read_record
+
+    names = [entry.name for one in found for entry in one.entries]
+    return {name: record for name in names if (record := read_record(store.root, name, scale)) is not None}
+
+
+def _write_page(found: "Sequence[PaperEntries]", store: "Store", scale: Scale, page: Path | None) -> None:
+    """The page, and beside it in `images/` the pictures of the entries that have one."""
+    from bench.files import write_file
+    from bench.own_files import write_own
+    from bench.repro.drawing import draw
+    from bench.repro.page import render_page
+
+    path = page or _PAGE
+    records = _records(found, store, scale)
+    drawn = [
+        (entry.name, drawing)
+        for one in found
+        for entry in one.entries
+        if entry.name in records and (drawing := draw(entry, records[entry.name])) is not None
+    ]
+    pictures = {name: f"images/{drawing.name}.png" for name, drawing in drawn}
+    own = {path.parent / pictures[name]: drawing.png() for name, drawing in drawn}
+    text = render_page(found, records, scale, pictures).encode()
+    write_own({**own, **({} if page is not None else {path: text})}, _ANOTHER)
+    if page is not None:
+        write_file(path, text, remedy=_ANOTHER)
+    typer.echo(
+        f"the page is in '{path}'" + (f", and {len(drawn)} pictures in '{path.parent / 'images'}'." if drawn else ".")
+    )
+
+
+def _print_entry(entry: "Entry", record: "Record", scale: Scale) -> None:
+    from bench.repro.page import judged_by, render_entry
+
+    out = console()
+    for line in render_entry(judged_by(entry, record, scale), record, scale):
+        out.print(line, soft_wrap=True)
+    out.print()
+
+
+def _print_list(found: "Sequence[PaperEntries]", store: "Store", scale: Scale) -> None:
+    from bench.repro.page import judged_by
+
+    records = _records(found, store, scale)
+    out = console()
+    if not out.is_terminal:
+        out.width = max(out.width, 2000)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("paper", "entry", "table or figure", "status", "can be run", "what it shows"):
+        table.add_column(title, no_wrap=title in ("paper", "entry", "status"))
+    for one in found:
+        for entry in one.entries:
+            status = judged_by(entry, records.get(entry.name), scale).status
+            ready = ", ".join(at for at in Scale if entry.at(at).missing is None) or "no"
+            words = (one.name, entry.name, ", ".join(entry.items), str(status), ready, entry.title)
+            table.add_row(*(Text(word, no_wrap=True, overflow="ellipsis") for word in words))
+    out.print(table)
