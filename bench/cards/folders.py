@@ -1,6 +1,7 @@
 """Folders and files of cards and weights: the user's workspace, the built-in content, the cache."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.errors import CardError, UsageError
@@ -66,6 +67,21 @@ def looks_like_a_card(path: Path) -> bool:
         return False
     # Also NAME.yaml.txt, as some editors save it, and cards in other formats.
     return any(suffix.lower() in (*SUFFIXES, ".json", ".toml") for suffix in path.suffixes)
+
+
+def unmarked_cards(folder: Path, kinds: Iterable[str]) -> list[Path]:
+    """Cards in a folder that would be those of a workspace, and are not read since it has no marker.
+
+    Args:
+        folder: It.
+        kinds: The names of the folders of cards.
+    """
+    if is_workspace(folder):
+        return []
+    try:
+        return [path for kind in kinds for path in card_files(folder / kind)]
+    except (OSError, UsageError):  # a folder that may not be looked into: whoever needs it will say so
+        return []
 
 
 def entries(folder: Path) -> list[Path]:

@@ -3,9 +3,17 @@
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from bench.cards.base import Card, Name, Sha256, Text, content_hash
+from bench.errors import IMAGES_ONLY, shorten
 
 
 class SetKind(StrEnum):
@@ -125,6 +133,13 @@ class TrackCard(Card):
     suite_without: tuple[Name, ...] = Field(default=(), max_length=64, exclude=True)  # OOD sets that no row is about
     # The network that scores stand on where none is named: it is in what they resolve to, and so in no dump of this.
     network: Name | None = Field(default=None, exclude=True)
+
+    @field_validator("shape", mode="before")
+    @classmethod
+    def _of_images(cls, given: Any) -> Any:
+        if isinstance(given, int | float) or (isinstance(given, list | tuple) and len(given) < 2):
+            raise ValueError(f"shape is {shorten(given)}; {IMAGES_ONLY}")
+        return given
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

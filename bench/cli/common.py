@@ -70,9 +70,26 @@ def catalog(workspace: Path | None) -> "Catalog":
     found = Catalog.find(workspace)
     if workspace is None and found.workspace is not None and found.workspace != Path.cwd():
         say(f"notice: workspace {found.workspace} (it has a robustood.toml).")
+    if workspace is None and (sentence := _unread(found)):
+        say(f"notice: {sentence}")
     for sentence in found.notices():
         say(f"notice: {sentence}")
     return found
+
+
+def _unread(found: "Catalog") -> str:
+    """The sentence for cards in the current folder that are not read; "" where there are none."""
+    from bench.cards.catalog import Kind
+    from bench.cards.folders import MARKER, unmarked_cards
+
+    here = Path.cwd()
+    if here in (found.workspace, found.builtin) or not (cards := unmarked_cards(here, [kind.folder for kind in Kind])):
+        return ""
+    more = f" and {len(cards) - 1} more" if len(cards) > 1 else ""
+    return (
+        f"{cards[0].relative_to(here)}{more} is not read, since this folder has no {MARKER}; `bench init` makes it a "
+        "workspace, and --workspace DIR names one."
+    )
 
 
 def say(text: str) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from bench.cards.standing import standing_on
 from bench.cards.threat import Goal, Loss, Side
-from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, say
+from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, printable, say
 from bench.cli.failures import may_be_left_out, say_failures, say_left_out
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.places import OutOption, written_store
@@ -213,7 +213,7 @@ def _executed(
         check_cheaply(cards, store, done, request)
     else:
         check_repeated(store, done)
-    _print_tables(request, cards, store, done)
+    closing = _print_tables(request, cards, store, done)
     for sentence in store.notices:
         notice(sentence)
     say_left_out(needless)
@@ -234,6 +234,8 @@ def _executed(
     if incomplete:
         counts += f", {len(incomplete)} incomplete since parts of them failed"
     console().print(f"{len(done)} cells in '{request.out}': {counts}.", soft_wrap=True)
+    for sentence in closing:
+        console().print(printable(sentence), soft_wrap=True)
     if incomplete:
         return FAILED
     if not failures:
@@ -349,15 +351,19 @@ class _Omitted:
         return [*without, *self._others]
 
 
-def _print_tables(request: RunRequest, cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> None:
+def _print_tables(request: RunRequest, cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> list[str]:
+    """Print a table a track, and give the sentences that say what they come to."""
     from bench.cli.table import print_table
+    from bench.report.closing import closing_sentences
     from bench.report.radii import radii_for
     from bench.report.table import build_tables
     from bench.soundness.files import failed_checks
 
     out = console()
     failed = failed_checks(store.root, [outcome.meta.key for outcome in done], notice)
-    for table in build_tables((outcome.meta for outcome in done), failed):
+    tables = build_tables((outcome.meta for outcome in done), failed)
+    for table in tables:
         card = cards.track(table.track)
         radii = radii_for(table, card, root=store.root, data_dir=request.data_dir, workspace=cards.workspace)
         print_table(out, table, radii=radii)
+    return closing_sentences(tables)

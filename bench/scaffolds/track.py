@@ -9,7 +9,7 @@ import yaml
 from bench.cards.catalog import Catalog, Kind
 from bench.datasets.sources._decode import SUFFIXES
 from bench.datasets.sources._walk import listing, top
-from bench.errors import UsageError
+from bench.errors import IMAGES_ONLY, UsageError
 from bench.scaffolds.writing import card_path, put
 
 LARGEST = 50_000
@@ -98,7 +98,7 @@ def _count(folder: Path) -> int:
         raise UsageError(f"folder '{folder}' is missing; name a folder of images.")
     count = len(listing(folder).files)
     if not count:
-        raise UsageError(f"folder '{folder}' has no images; read are {', '.join(sorted(SUFFIXES))}.")
+        raise UsageError(f"folder '{folder}' has no images; read are {', '.join(sorted(SUFFIXES))}; {IMAGES_ONLY}.")
     return count
 
 

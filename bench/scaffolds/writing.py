@@ -1,5 +1,6 @@
 """Where new cards go, and that they take no file's place."""
 
+import os
 import re
 from pathlib import Path
 
@@ -19,6 +20,48 @@ def new_workspace(catalog: Catalog) -> tuple[Catalog, list[Path]]:
     marker = root / MARKER
     write_file(marker, b"[workspace]\n", remedy="change into a folder of your own")
     return Catalog(root, builtin=catalog.builtin), [marker]
+
+
+_README = """\
+# {name}
+
+A workspace of [robustood](https://pypi.org/project/robustood/): `robustood.toml` makes it one. Commands that are
+started here, or in a folder below, read its cards before the built-in ones. Cards name code, so use only cards whose
+code you would run.
+
+| to have your own | command |
+|---|---|
+| images (`datasets/NAME.yaml`) | `bench new track NAME --id FOLDER --ood FOLDER` |
+| network (`detectors/networks/NAME.yaml`) | `bench new network NAME --from my_module:build --track TRACK` |
+| score (`detectors/NAME.yaml`) | `bench new detector NAME` |
+| attack (`threat_models/NAME.yaml`) | `bench new threat NAME` |
+
+`bench validate` checks the cards, `bench list` shows them, and `bench run` keeps what it computes in `runs/`.
+"""
+
+
+def init_workspace(folder: Path) -> list[Path]:
+    """Make a folder a workspace, with a README that says what belongs where; what is there stays.
+
+    Args:
+        folder: Made where it is not there.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UsageError: It is a workspace already, or cannot be written.
+    """
+    marker, readme = folder / MARKER, folder / "README.md"
+    if os.path.lexists(marker):
+        raise UsageError(f"'{folder}' is a workspace already (it has a {MARKER}); `bench new` writes cards into it.")
+    written = [marker]
+    write_file(marker, b"[workspace]\n", remedy="name a folder of your own")
+    if not os.path.lexists(readme):
+        text = _README.format(name=folder.resolve().name or "workspace")
+        write_file(readme, text.encode(), remedy="name a folder of your own")
+        written.append(readme)
+    return written
 
 
 def card_path(catalog: Catalog, kind: Kind, name: str) -> Path:

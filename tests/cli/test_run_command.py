@@ -23,7 +23,7 @@ def first(workspace):
 
 
 def rows(output: str) -> list[str]:
-    return [line.split()[0] for line in output.splitlines() if line.startswith(("dark ", "corner "))]
+    return [line.split()[0] for line in output.splitlines()[:-1] if line.startswith(("dark ", "corner "))]
 
 
 def test_a_run_prints_a_line_a_cell_and_a_ranked_table(first):
@@ -34,8 +34,12 @@ def test_a_run_prints_a_line_a_cell_and_a_ranked_table(first):
     assert sorted(rows(first.stdout)[4:]) == ["corner", "dark"]
 
 
-def test_the_last_line_says_where_the_cells_are_and_how_many_were_computed(first, workspace):
-    assert first.stdout.splitlines()[-1] == f"6 cells in '{workspace / 'runs'}': 6 computed, 0 from the store."
+def test_a_line_says_where_the_cells_are_and_how_many_were_computed(first, workspace):
+    assert first.stdout.splitlines()[-2] == f"6 cells in '{workspace / 'runs'}': 6 computed, 0 from the store."
+
+
+def test_the_last_line_says_what_the_table_comes_to(first):
+    assert re.fullmatch(r"dark keeps \S+ of \S+ at L2 0.2; the next, corner, .*\.", first.stdout.splitlines()[-1])
 
 
 def test_a_radius_that_reaches_id_images_is_named_with_radii_to_use_instead(first):
@@ -53,7 +57,7 @@ def test_the_proposed_radii_reach_no_more_than_they_say(first, workspace):
 def test_a_second_run_comes_from_the_store_with_the_same_table(first, workspace):
     again = run(workspace, "--detector", "dark,corner", "--threat", "pgd-l2", "--eps", "0.2,3")
     assert again.stderr == ""
-    assert again.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
+    assert again.stdout.splitlines()[:-2] == first.stdout.splitlines()[:-2]
     assert "0 computed, 6 from the store" in again.stdout
 
 
@@ -185,7 +189,7 @@ def test_radii_are_proposed_for_a_source_that_only_the_workspace_has(tmp_path, m
         monkeypatch.delitem(sys.modules, name)  # a run that is served from the store imports no method
     again = run(workspace, *options)
     assert again.exit_code == 0, again.stderr
-    assert again.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
+    assert again.stdout.splitlines()[:-2] == first.stdout.splitlines()[:-2]
 
 
 @pytest.fixture
@@ -232,7 +236,7 @@ def test_a_wildcard_that_leaves_nothing_to_run_says_so(uneven):
 
 def without_seconds(output: str) -> list[str]:
     """The lines of the tables, without their last column; the last line names the folder."""
-    return [re.sub(r" +[0-9.]+$", "", line) for line in output.splitlines()[:-1]]
+    return [re.sub(r" +[0-9.]+$", "", line) for line in output.splitlines()[:-2]]
 
 
 def test_two_processes_print_the_same_table_as_one(tmp_path, first):

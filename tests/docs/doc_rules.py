@@ -28,7 +28,12 @@ CAPS = {"--limit": LIMIT, "--steps": SMALLER["steps"], "--restarts": SMALLER["re
 
 ELSEWHERE = (  # a command -> the file that shows where it is run, and what stands there
     (r"pip install -e \.\[test\]", ".ci/run", 'pip install -q -e ".[test'),
-    (r"pip install (\.|robustood)", "tests/test_packaging.py", "the wheel that is built from it"),
+    (r"pip install (\.|\./robustood|robustood)", "tests/test_packaging.py", "the wheel that is built from it"),
+    (
+        r"pip install torch torchvision --index-url \S+",
+        "Dockerfile",
+        "--index-url https://download.pytorch.org/whl/cpu",
+    ),
     (r"pytest -n auto --dist loadfile", ".ci/run", "\npytest -n auto --dist loadfile\n"),
     (r"pytest -m (slow|browser|data)", "pyproject.toml", "markers = ["),
     (r"ruff check \.", ".ci/run", "\nruff check .\n"),
