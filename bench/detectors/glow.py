@@ -150,6 +150,13 @@ class Glow(Detector):
             mean = mean + self.log_likelihood(x, draw.expand(len(x), -1, -1, -1)) / BOUND_DRAWS
         return (-mean / (self.dimensions * math.log(2))).to(x.dtype)
 
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, C, H, W) images of p(x), of classes that are all as likely, in grey levels of 8 bits over 255."""
+        top = self.prior.draw(count, generator).view(count, *self.flow.top_shape)
+        pixels = self.flow.draw(top, generator)[:, : self.shape[0]]
+        return ((pixels + 0.5) * LEVELS).floor().clamp(0, LEVELS - 1) / (LEVELS - 1)
+
     def log_likelihood(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """(N,) float64 log p(x) in nats, with equally likely classes."""
         conditional = self.class_log_likelihoods(x, draws)

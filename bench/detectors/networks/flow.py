@@ -5,7 +5,7 @@ class-conditional multi-scale model takes one pass through the layers for every 
 in whatever call comes first, and it sums log-densities in the images' own precision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -78,12 +78,26 @@ class Flow(nn.Module):
 
     def inverse(self, latents: Sequence[Tensor]) -> Tensor:
         """The images that `forward` made these latent images from."""
-        x = latents[-1]
+        return self._backwards(latents[-1], lambda level, staying: latents[level - 1])
+
+    def draw(self, top: Tensor, generator: torch.Generator) -> Tensor:
+        """Images with these top latent images, the others drawn from the priors of their levels."""
+        return self._backwards(top, lambda level, staying: self._prior(level).draw(staying, generator))
+
+    def _prior(self, level: int) -> NeighbourPrior:
+        """Of what leaves before a level."""
+        prior = self.priors[level - 1]
+        assert isinstance(prior, NeighbourPrior)
+        return prior
+
+    def _backwards(self, x: Tensor, leaving: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """`inverse`, with the latent image that left before a level asked for by its number and what stayed."""
         for level in reversed(range(len(self.levels))):
             for block in list(self.levels[level])[::-1]:  # type: ignore[call-overload]
                 x = block.inverse(x)
             if level:
-                halves = (x, latents[level - 1]) if self._in_order(level) else (latents[level - 1], x)
+                left = leaving(level, x)
+                halves = (x, left) if self._in_order(level) else (left, x)
                 x = pixel_shuffle(torch.cat(halves, dim=1), 2)
         return pixel_shuffle(x, 2) if self.first_squeeze else x
 

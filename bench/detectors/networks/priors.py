@@ -22,6 +22,11 @@ def gaussian(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
     return -0.5 * ((z - mean) * torch.exp(-log_deviation)) ** 2 - log_deviation - 0.5 * math.log(2 * math.pi)
 
 
+def drawn(mean: Tensor, log_deviation: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers of these normal distributions, one each."""
+    return mean + log_deviation.exp() * torch.randn(mean.shape, generator=generator).to(mean)
+
+
 class NeighbourPrior(nn.Module):
     """The half of the channels that leaves a flow early, as a Gaussian given the half that stays.
 
@@ -41,6 +46,11 @@ class NeighbourPrior(nn.Module):
         mean, log_deviation = self.convolution(staying).chunk(2, dim=1)
         return total(gaussian(leaving, mean, bounded(log_deviation, LARGEST_LOG_DEVIATION)))
 
+    def draw(self, staying: Tensor, generator: torch.Generator) -> Tensor:
+        """A `leaving` of this density for each `staying`, of the same shape."""
+        mean, log_deviation = self.convolution(staying).chunk(2, dim=1)
+        return drawn(mean, bounded(log_deviation, LARGEST_LOG_DEVIATION), generator)
+
 
 class TopPrior(nn.Module):
     """What the latent numbers at the end of a flow look like in each class."""
@@ -53,6 +63,10 @@ class TopPrior(nn.Module):
         """(N, D) -> (N, K) logits that a training loss may classify by; those of Bayes' rule unless overridden."""
         logits: Tensor = self(z)
         return logits
+
+    @abstractmethod
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, D) latent numbers, of classes that are all as likely."""
 
 
 class ClassGaussians(TopPrior):
@@ -76,6 +90,11 @@ class ClassGaussians(TopPrior):
     def forward(self, z: Tensor) -> Tensor:
         """(N, D) -> (N, K) log p(z | y), float64, in nats."""
         return gaussian(z[:, None], self.mean, self.log_deviation).sum(dim=2, dtype=torch.float64)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, D) latent numbers, of classes that are all as likely."""
+        y = torch.randint(len(self.mean), (count,), generator=generator).to(self.mean.device)
+        return drawn(self.mean[y], self.log_deviation[y], generator)
 
 
 class SubspaceGaussians(TopPrior):
@@ -125,3 +144,13 @@ class SubspaceGaussians(TopPrior):
         mean, log_deviation = (hidden @ self.output[:-1] + self.output[-1]).chunk(2, dim=2)
         density = gaussian(rest, mean, bounded(log_deviation, LARGEST_LOG_DEVIATION))
         return self.class_logits(z) + density.sum(dim=2, dtype=torch.float64)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, D) latent numbers, of classes that are all as likely."""
+        y = torch.randint(self.classes, (count,), generator=generator).to(self.of_class.device)
+        means = torch.eye(self.classes, dtype=self.output.dtype, device=self.output.device)[y]
+        subspace = drawn(means, torch.full_like(means, math.log(SUBSPACE_DEVIATION)), generator)
+        hidden = silu(self.of_subspace(subspace) + self.of_class[y])
+        mean, log_deviation = (hidden @ self.output[:-1] + self.output[-1]).chunk(2, dim=1)
+        rest = drawn(mean, bounded(log_deviation, LARGEST_LOG_DEVIATION), generator)
+        return torch.cat([subspace, rest], dim=1)
