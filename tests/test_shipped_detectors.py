@@ -22,7 +22,7 @@ SCORES = [  # of the plain classifier, without weights of their own: tests/detec
 ]
 RANDOM = ["ross"]  # without noise it is another detector: tests/detectors/test_ross.py
 SHIPPED = [name for name in CATALOG.names(Kind.DETECTOR) if name not in CONTROLS + PUBLISHED + SCORES + RANDOM]
-VARIANTS = ["mahalanobis.plain", "oe.msp", "gat.k0", "aoe.eps0", "jem.msp", "jem.gradient-norm"]
+VARIANTS = ["mahalanobis.plain", "oe.msp", "gat.k0", "gat.minimax", "aoe.eps0", "jem.msp", "jem.gradient-norm"]
 LIKELIHOODS = ["glow", "jem"]  # the likelihood of a letter is much that of a digit
 DIGITS = Track(CATALOG.track("digits"))
 
@@ -36,7 +36,18 @@ def detectors() -> dict[str, Detector]:
 
 def test_every_detector_of_the_papers_has_digits_weights():
     named = {"msp", "energy", "odin", "mahalanobis", "oe", "gram", "jem", "gat", "sdim", "glow"}
-    others = {"gat-committee", "aoe", "oe-noise", "deep-ensemble", "ccu", "autoencoder", "acet", "good", "confident"}
+    others = {
+        "gat-committee",
+        "aoe",
+        "oe-noise",
+        "deep-ensemble",
+        "ccu",
+        "autoencoder",
+        "acet",
+        "good",
+        "gbz",
+        "confident",
+    }
     assert named | others == set(SHIPPED)
 
 
@@ -75,7 +86,7 @@ def test_clean_auroc_and_accuracy_are_those_of_the_card(detectors, name):
 def test_the_weights_of_the_embedded_track_stay_small():
     files = {w.file for name in SHIPPED for w in CATALOG.detector_spec(name, "digits").weights}
     paths = [CATALOG.weights_path(file) for file in files]
-    assert sum(path.stat().st_size for path in paths if path) < 10_000_000
+    assert sum(path.stat().st_size for path in paths if path) < 11_000_000
     assert all(isinstance(path, Path) for path in paths)
 
 
