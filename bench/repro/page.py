@@ -73,9 +73,6 @@ def render_entry(found: Judged, record: Record, scale: Scale) -> list[str]:
     lines = [f"### {_text(entry.title)}", ""]
     lines += [f"{', '.join(map(_text, entry.items))}: {_text(entry.shows)} **{str(found.status).capitalize()}**."]
     lines += [f"Here: {_text(setting.about or '')}"]
-    if setting.sets:
-        stand = ", ".join(f"{_text(here)} is '{_text(name)}'" for name, here in setting.sets.items())
-        lines += [f"OOD sets: {stand}."]
     lines += ["", "```text", f"bench repro {entry.name} --scale {scale}", "```", "", _cost(record)]
     lines += ["", *_measured_grid(entry, record)]
     for label, why in record.failed.items():
