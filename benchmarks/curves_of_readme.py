@@ -1,7 +1,7 @@
 """The picture and the table of the README: AUROC against the radius for six detectors on digits.
 
-bench run --detector msp,energy,mahalanobis,gat.k0,oe,gat --threat clean,pgd-l2 --eps 0.25,0.5,1,2,4 --limit 100 \
-    --out curves
+bench run --detector msp,energy,mahalanobis,gat.k0,oe,gat --threat clean,pgd-l2 --eps 0.25,0.5,1,2,4 \
+    --ood letters,photos --limit 100 --steps 40 --restarts 1 --out curves
 python benchmarks/curves_of_readme.py curves --out docs/images/six-detectors.png
 """
 
