@@ -1,18 +1,27 @@
 """robustood: how much of a detector's AUROC is left when the detector itself is attacked?"""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.report.api import Evaluation, evaluate, load_results
+    from bench import metrics, testing
+    from bench.report.api import Evaluation, evaluate, load_detector, load_results
 
 __version__ = "0.1.0"
-__all__ = ["Evaluation", "__version__", "evaluate", "load_results"]
+__all__ = ["Evaluation", "__version__", "evaluate", "load_detector", "load_results", "metrics", "testing"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for: the command line stays fast."""
-    if name in ("Evaluation", "evaluate", "load_results"):
+    if name in ("metrics", "testing"):
+        return import_module(f"bench.{name}")
+    if name in ("Evaluation", "evaluate", "load_detector", "load_results"):
         from bench.report import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'bench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """The public surface, for completion: nothing is imported for it."""
+    return sorted(__all__)

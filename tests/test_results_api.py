@@ -4,9 +4,13 @@ import dataclasses
 import inspect
 import shutil
 
+import numpy as np
 import pytest
+import torch
 
 import bench
+from bench.cards.catalog import Catalog
+from bench.datasets.track import Track
 from bench.errors import UsageError
 from bench.evaluation.store import Store
 
@@ -123,3 +127,33 @@ def test_cells_that_are_unlike_differ_in_a_column(results, column):
     table = mean_rows(dataclasses.replace(results, metas=(meta, other)))
     assert [name for name in results.CONDITIONS if table[name].nunique(dropna=False) > 1] == [column]
     assert table["cell"].nunique() == 2
+
+
+def test_completion_shows_the_surface_and_all_of_it_is_there():
+    assert dir(bench) == sorted(bench.__all__)
+    assert all(getattr(bench, name) is not None for name in dir(bench))
+    assert bench.metrics.__name__ == "bench.metrics"
+
+
+@pytest.mark.parametrize("name", ["gat", "msp", "knn"])
+def test_a_detector_is_loaded_as_cells_have_it(name, evaluated):
+    detector = bench.load_detector(name, "digits", device="auto")
+    images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    scores = detector.score(images)
+    assert scores.shape == (3,) and scores.isfinite().all() and not detector.training
+    assert torch.autograd.grad(scores.sum(), images)[0].abs().sum() > 0
+
+
+def test_a_loaded_detector_gives_the_scores_of_its_cell(evaluated):
+    cell = evaluated.cells[0]
+    test = cell.samples[cell.samples["set"] == "test"]
+    pixels = Track(Catalog().track("digits")).set("test").pixels(torch.tensor(test["index"].to_numpy()))
+    scores = bench.load_detector("msp").score(pixels)
+    assert np.allclose(scores, test["clean_score"], atol=1e-4)
+
+
+def test_folders_may_be_texts(tmp_path):
+    found = bench.evaluate(
+        "msp", "noise-l2", eps=1, workspace=str(tmp_path), data_dir=str(tmp_path), device="auto", limit=2
+    )
+    assert len(found.metas) == 2

@@ -18,6 +18,8 @@ GROUND = "ground"
 
 UPWARD = {
     ("bench", "report"): "the front door: `bench.evaluate` and `bench.load_results` are imported when asked for",
+    ("bench", "metrics"): "the same of `bench.metrics`",
+    ("bench", "testing"): "the same of `bench.testing`",
     ("bench.__main__", "cli"): "the front door of `python -m bench`",
     ("bench.cards.detector_names", "detectors"): "the methods of wrapped detectors, named as a card file names them",
     ("bench.cards.threat_names", "threat_models"): "libraries that may be absent, imported when one is named",

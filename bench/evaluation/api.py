@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from bench.cards.catalog import Catalog
@@ -63,8 +64,8 @@ def evaluate(
     without: str | Iterable[str] | None = None,
     device: str = "cpu",
     store: Path | str | None = None,
-    workspace: Path | None = None,
-    data_dir: Path | None = None,
+    workspace: Path | str | None = None,
+    data_dir: Path | str | None = None,
     progress: CellProgress | None = None,
     **params: Any,
 ) -> tuple[Cell, ...]:
@@ -99,7 +100,7 @@ def evaluate(
         loss: What directs gradients there: "ce", "margin" or "joint"; None for the one that fits the goal.
         ood: The track's OOD sets to take, as names or one text with commas; None for all of them.
         without: The OOD sets to leave out: the mean is that of the others, and the cells say so.
-        device: "cpu", "cuda" or "cuda:N".
+        device: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there is one.
         store: A folder for the cells, or a URL such as "s3://bucket/prefix"; None keeps them in memory.
         workspace: A folder of cards; None for the nearest one upward.
         data_dir: Where data files lie; None for the default.
@@ -114,7 +115,10 @@ def evaluate(
         UsageError: A wrong name, radius or parameter, or missing data or weights.
         CellError: A cell could not be computed.
     """
-    asked = _asked(detector, threat, track, parse_eps(eps), Catalog.find(workspace))
+    device, data_dir = device_of_name(device), None if data_dir is None else Path(data_dir)
+    asked = _asked(
+        detector, threat, track, parse_eps(eps), Catalog.find(None if workspace is None else Path(workspace))
+    )
     options = RunOptions(
         seed, limit, as_side(side), params, early_stop, micro_batch, data_dir,
         as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
@@ -128,6 +132,13 @@ def evaluate(
             planned, kept, asked.catalog, device=device, data_dir=data_dir, progress=progress, given=given
         )
         return tuple(_cell(outcome, kept) for outcome in outcomes)
+
+
+def device_of_name(name: str) -> str:
+    """The device that "auto" stands for; any other name is itself."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _opened(store: Path | str | None) -> AbstractContextManager[CellStore]:
