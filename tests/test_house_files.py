@@ -1,5 +1,6 @@
 """Workflows, forms, containers and the citation: actions are pinned, and the commands in them exist."""
 
+import importlib.util
 import json
 import re
 import shlex
@@ -124,6 +125,20 @@ def test_containers_take_pytorch_without_cuda_and_no_user_is_root():
     container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     assert container["postCreateCommand"].index("whl/cpu") < container["postCreateCommand"].index("-e '.[test]'")
     assert "# robustood for CPUs: docker build" in docker
+
+
+def test_the_readme_is_short_and_its_commands_for_an_own_network_are_those_that_are_timed():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 200
+    spec = importlib.util.spec_from_file_location("first_table", ROOT / "benchmarks/first_table.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    lines = script.commands(text)
+    assert [line.split()[:2] for line in lines] == [["bench", "new"], ["bench", "new"], ["bench", "run"]]
+    for line in lines:
+        words = shlex.split(line)[1:]
+        if words[0] == "run":
+            check_command(words)
 
 
 def test_what_does_not_exist_is_found_out():
