@@ -128,7 +128,8 @@ def _card_problems(row: Row, catalog: Catalog, track: TrackCard, spec: DetectorS
         if part.sha256 is None and _other_file(catalog, part.file, own.sha256):
             yield f"detector.weights: '{part.file}' is another file than the row's."
     expected = detector_part(catalog, row.detector.name, track, weights)
-    if row.detector.card_hash in card_hashes(catalog.detector(row.detector.name)[0], track.name):
+    card, variant = catalog.detector(row.detector.name)
+    if row.detector.card_hash in card_hashes(card, track.name, variant):
         expected = expected.model_copy(update={"card_hash": row.detector.card_hash})
     yield from _differences("detector", row.detector, expected)
     yield from _differences("track", row.track, track_part(track, dict(row.track.set_digests)))

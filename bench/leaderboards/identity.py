@@ -21,8 +21,8 @@ from bench.leaderboards.row import DetectorPart, TrackPart, WeightsPart
 
 CALIBRATION, TEST, TRAIN = "calibration", "test", "train"
 
-MOST_OTHER_TRACKS = 10
-"""Of a card of more other tracks only the whole is compared."""
+MOST_OTHERS = 10
+"""Of a card of more other tracks and variants only the whole is compared."""
 
 _NOTHING = ("", "none", "no", "nothing")
 
@@ -62,29 +62,35 @@ def detector_part(catalog: Catalog, name: str, track: TrackCard, weights: tuple[
     )
 
 
-def card_hashes(card: DetectorCard, track: str) -> frozenset[str]:
-    """The hashes of a card with and without what it says of each other track, which may have come after a row.
+def card_hashes(card: DetectorCard, track: str, variant: str | None = None) -> frozenset[str]:
+    """The hashes of a card with and without each other track and variant, which may have come after a row.
 
     Args:
         card: The card here.
         track: The row's; what the card says of it stays.
+        variant: The row's, which stays too; None where its detector is the card's own.
     """
-    parts = [card.tracks, *(variant.tracks for variant in card.variants.values())]
-    others = sorted({name for part in parts for name in part} - {track})
+    parts = [card.tracks, *(own.tracks for own in card.variants.values())]
+    others = [(name, "") for name in sorted({name for part in parts for name in part} - {track})]
+    others += [("", name) for name in sorted(set(card.variants) - {variant})]
     left_out = [
-        set(some) for count in range(len(others) + 1) for some in combinations(others, count)
-    ] if len(others) <= MOST_OTHER_TRACKS else [set[str]()]  # fmt: skip
-    return frozenset(_without(card, names).content_hash() for names in left_out)
+        some for count in range(len(others) + 1) for some in combinations(others, count)
+    ] if len(others) <= MOST_OTHERS else [()]  # fmt: skip
+    return frozenset(
+        _without(card, {name for name, _ in some}, {name for _, name in some}).content_hash() for some in left_out
+    )
 
 
-def _without(card: DetectorCard, tracks: set[str]) -> DetectorCard:
+def _without(card: DetectorCard, tracks: set[str], variants: set[str]) -> DetectorCard:
     def kept(part: Mapping[str, Any]) -> dict[str, Any]:
         return {name: own for name, own in part.items() if name not in tracks}
 
-    variants = {
-        name: variant.model_copy(update={"tracks": kept(variant.tracks)}) for name, variant in card.variants.items()
+    of_variants = {
+        name: own.model_copy(update={"tracks": kept(own.tracks)})
+        for name, own in card.variants.items()
+        if name not in variants
     }
-    return card.model_copy(update={"tracks": kept(card.tracks), "variants": variants})
+    return card.model_copy(update={"tracks": kept(card.tracks), "variants": of_variants})
 
 
 def check_has_card(name: str) -> None:

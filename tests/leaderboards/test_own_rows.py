@@ -67,3 +67,13 @@ def test_what_a_card_says_of_other_tracks_may_come_after_a_row():
     assert card.content_hash() not in card_hashes(more.model_copy(update={"summary": "Another."}), "digits")
     changed = card.model_copy(update={"tracks": {**card.tracks, "digits": other}})
     assert not before & card_hashes(changed, "digits")
+
+
+def test_another_variant_of_a_card_may_come_after_a_row_and_its_own_stays():
+    card = Catalog().detector("gat")[0]
+    more = card.model_copy(update={"variants": {**card.variants, "later": card.variants["k0"]}})
+    assert card.content_hash() in card_hashes(more, "digits")
+    assert card.content_hash() in card_hashes(more, "digits", "k0")
+    without = card.model_copy(update={"variants": {n: own for n, own in card.variants.items() if n != "k0"}})
+    assert without.content_hash() in card_hashes(card, "digits")
+    assert without.content_hash() not in card_hashes(card, "digits", "k0")
