@@ -76,6 +76,8 @@ def _clause(table: Table, sections: Sequence[Section]) -> str:
         return f"{kept}, {more}"
     if not others:
         return kept
+    if best.auroc < _SMALLEST:
+        return f"none of {len(ranked)} detectors keeps 0.01{where}"
     if _two(best.auroc) == _two(others[0].auroc):  # two digits do not tell them apart
         kept = f"{best.label} keeps {numbers.share(best.auroc)} of {numbers.share(best.clean)}{where}"
         return f"{kept}; the next, {others[0].label}, {numbers.share(others[0].auroc)}"

@@ -37,6 +37,10 @@ def test_figures_that_two_digits_do_not_tell_apart_have_three(swept):
     assert said(*metas) == ["gat keeps 0.963 of 0.992 at L2 1; the next, oe, 0.960."]
 
 
+def test_where_nothing_is_left_nobody_is_named(swept):
+    assert said(*(swept(name, auroc=0.0) for name in ("a", "b", "c"))) == ["none of 3 detectors keeps 0.01 at L2 1."]
+
+
 def test_of_several_radii_the_largest_that_tells_detectors_apart_counts(swept):
     metas = [swept("gat", eps=eps, auroc=0.96 - eps / 10, reachable=0.7 * (eps > 4)) for eps in (0.5, 2.0, 8.0)]
     assert said(*metas) == ["gat keeps 0.76 of 0.99 at L2 2."]
