@@ -201,10 +201,11 @@ def test_images_whose_answers_stop_being_numbers_after_some_steps_say_so(name: s
 
         def logits(self, x: torch.Tensor) -> torch.Tensor:
             self.asked += 1
-            return super().logits(x) * (torch.nan if self.asked > 8 else 1.0)
+            return super().logits(x) * (torch.nan if self.asked > 20 else 1.0)
 
     kind, norm = THREATS[name]
     detector = Tired()
-    result = fool(kind(QUICK), detector, FoolSetting(norm, None))
-    assert detector.asked > 8
-    assert set(result.status) == {Status.NON_FINITE}
+    wrong = (LinearClassifier().logits(images()[0]).argmax(dim=1) != true_labels(LinearClassifier())).tolist()
+    result = fool(kind(MinNormParams(steps=30, shrink_steps=4)), detector, FoolSetting(norm, None))
+    assert detector.asked > 20 and any(wrong)  # an image that is misclassified as it is needs no step
+    assert result.status == [Status.COMPLETED if done else Status.NON_FINITE for done in wrong]
