@@ -25,10 +25,11 @@ others were measured here, by the command that stands above them.
 - **different**: a claim fails, or the errors are too large to decide any. The cause stands below where one was tested.
 - **not run**: what is missing stands below.
 
-A claim *holds* or *fails* where the errors allow to say so; else it is *open*. Where a paper claims in words ("breaks"), the
-number that stands for them was chosen here, and in some entries when figures were known already: the AUROC of 0.75 below
-which the `ood-attack` paper's attack counts as a success is one. `bench repro list` shows the entries,
-`bench repro NAME` runs one, and `bench repro all --page FILE` runs those that are not stored yet and writes this page.
+A claim *holds* or *fails* where the errors allow to say so; else it is *open*. Where a paper claims in words
+("breaks"), the number that stands for them was chosen here, and in some entries when figures were known already: the
+AUROC of 0.75 below which the `ood-attack` paper's attack counts as a success is one. `bench repro list` shows the
+entries, `bench repro NAME` runs one, and `bench repro all --page FILE` runs those that are not stored yet and writes
+this page.
 An entry is a YAML file in `benchmarks/papers/`, of this repository or of a workspace.
 """
 
