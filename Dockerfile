@@ -1,4 +1,4 @@
-# robustood for CPUs: docker build --tag robustood . && docker run --rm --volume "$PWD:/work" robustood run --detector gat
+# robustood for CPUs: docker build --tag robustood . && docker run --rm --volume "$PWD:/app" robustood run --detector gat
 FROM python:3.12-slim
 
 # PyTorch from its own index: the one of PyPI brings CUDA, about 5 GB. A layer of its own, which changes of the code keep.
@@ -9,6 +9,6 @@ COPY . /src
 RUN pip install --no-cache-dir /src && useradd --create-home --uid 1000 bench
 
 USER 1000
-WORKDIR /work
+WORKDIR /app
 ENTRYPOINT ["bench"]
 CMD ["--help"]
