@@ -12,6 +12,7 @@ from bench.cli import run
 from bench.cli.common import catalog, console, notice
 from bench.cli.durations import duration
 from bench.cli.places import read_store
+from bench.cli.planning import planned_cells
 from bench.cli.request import EngineName, RunRequest
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def command(*, as_json: bool, **given: Any) -> None:
 
     request = run.asked(given)
     cards = catalog(request.workspace)
-    planned = run.planned_cells(request, cards)
+    planned = planned_cells(request, cards)
     device, workers = chosen_hands(request.hands(), request.device)
     store = read_store(request.out, absent=True)
     found = forecast(

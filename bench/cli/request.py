@@ -20,6 +20,10 @@ from bench.evaluation.sets import SetChoice, chosen_sets
 from bench.evaluation.spending import Evidence
 from bench.evaluation.store_places import StorePlace, store_place
 
+_SAID_BY_A_SUITE = frozenset({
+    "threat", "eps", "ood", "without", "side", "goal", "loss", "limit", "restarts", "steps", "step_size", "evidence",
+    "tolerance", "audit", "precision", "compile_copy", "nested", "micro_batch",
+})  # fmt: skip
 _SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
@@ -101,6 +105,7 @@ class RunRequest(BaseModel):
     threat: Names = ("pgd-l2",)
     eps: Radii = ()
     track: Names = ("digits",)
+    suite: bool = False
     ood: Names | None = None
     without: Names = ()
     side: Side | None = None
@@ -138,6 +143,13 @@ class RunRequest(BaseModel):
         for name in ("address", "gpus"):
             if getattr(self, name) is not None and self.engine is not EngineName.RAY:
                 raise ValueError(f"--{name} is an option of --engine ray; name that engine, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_suite(self) -> Self:
+        if self.suite and (given := [name for name in self.model_fields_set if name in _SAID_BY_A_SUITE]):
+            wrong = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+            raise ValueError(f"--suite takes threats, radii, images and sets from the track's card; leave out {wrong}")
         return self
 
     def spending(self) -> Evidence | None:

@@ -1,20 +1,19 @@
 """`bench run`: attack detectors, keep the cells, print a table a track."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cards.standing import standing_on
 from bench.cards.threat import Goal, Loss, Side
 from bench.cli.common import FAILED, USAGE, WorkspaceOption, catalog, console, notice, printable, say
 from bench.cli.failures import may_be_left_out, say_failures, say_left_out
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.places import OutOption, written_store
+from bench.cli.planning import lacks, planned_cells
 from bench.cli.request import EngineName, RunRequest, read_request
 from bench.detectors.precision import Precision
-from bench.errors import NoSettingsError, UsageError
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -26,6 +25,7 @@ EXAMPLES = (
     "bench run --detector gat --threat pgd-l2 --eps 10",
     "bench run --detector msp,gat --threat clean,pgd-l2,pgd-linf --eps l2:0.5,1 --eps linf:8/255",
     "bench run --detector gat,energy --threat auto-l2 --eps 1",
+    "bench run --detector gat --track digits --suite",
     "bench run --detector sdim --threat pgd-l2 --side fool --goal misclassify-and-accept --eps 1.5",
     "bench run --detector callable:my_model:score --threat pgd-l2,noise-l2 --eps 1",
     "bench run --detector gat --threat pgd-l2 --eps 1 --side both --limit 50 --steps 20 --restarts 1",
@@ -59,6 +59,12 @@ def command(
         typer.Option(help="Radii in [0,1] pixel units: 1, 8/255, l2:0.5,1 or linf:4/255; else those of the cards."),
     ] = None,
     track: Annotated[list[str] | None, typer.Option(help="Tracks; digits where none is named.")] = None,
+    suite: Annotated[
+        bool | None,
+        typer.Option(
+            "--suite", help="What a row of the leaderboard needs: threats, radii, images and sets of the track's card."
+        ),
+    ] = None,
     ood: OodOption = None,
     without: WithoutOption = None,
     side: Annotated[
@@ -221,10 +227,10 @@ def _executed(
         one.planned.label: {n: why for n, why in one.meta.left_out.items() if n not in one.planned.left_out}
         for one in done
     }
-    for sentence in _incomplete(found_out):
+    for sentence in lacks(found_out):
         say(f"notice: {sentence}")
     incomplete = {one.planned.label: one.meta.failed_needs for one in done if one.meta.failed_needs}
-    for sentence in _incomplete(incomplete):
+    for sentence in lacks(incomplete):
         say(f"error: {sentence}")
     say_failures(failures)
     stored = sum(outcome.from_store for outcome in done)
@@ -241,114 +247,6 @@ def _executed(
     if not failures:
         return 0
     return USAGE if all(failure.usage for failure in failures) else FAILED
-
-
-def planned_cells(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
-    """The cells of a request that are this command's, after notices of what is left out.
-
-    Raises:
-        UsageError: As `bench.evaluation.plan.plan`.
-    """
-    from bench.evaluation.plan import plan
-
-    omitted = _Omitted(request.detector)
-    try:
-        planned = plan(
-            cards,
-            standing_on(
-                cards,
-                cards.expand("detector", ",".join(request.detector)),
-                request.network,
-                wildcards=any(part == "all" or "*" in part for part in request.detector),
-            ),
-            _threats(request, cards),
-            request.eps or None,
-            cards.expand("track", ",".join(request.track)),
-            seed=request.seed,
-            micro_batch=request.micro_batch,
-            limit=request.limit,
-            side=request.side,
-            goal=request.goal,
-            loss=request.loss,
-            overrides=request.overrides(),
-            early_stop=request.early_stop,
-            data_dir=request.data_dir,
-            sets=request.sets(),
-            evidence=request.spending(),
-            haste=request.haste(),
-            nested=request.nested,
-            leave_out=omitted,
-        )
-    finally:  # they also say why nothing is left
-        for sentence in omitted.sentences():
-            say(f"notice: {sentence}")
-    ignored = {(cell.threat.name, name): None for cell in planned if cell.clean is not None for name in cell.ignored}
-    for threat, name in ignored:
-        say(f"notice: threat '{threat}' has no parameter '{name}'; it runs as its card says.")
-    for sentence in _incomplete({cell.label: cell.left_out for cell in planned if cell.refused is None}):
-        say(f"notice: {sentence}")
-    return request.part_of(planned)
-
-
-def _threats(request: RunRequest, cards: "Catalog") -> list[str]:
-    """The threats by name; of those that only `all` or a wildcard asked for, the ones that attack the side."""
-    names = cards.expand("threat", ",".join(request.threat))
-    if request.side is None:
-        return names
-    others = [name for name in names if name not in request.threat and request.side not in cards.threat(name).sides]
-    if len(others) == len(names):
-        return names  # which is refused, with the sides that there are
-    if others:
-        say(f"notice: left out, since they do not attack the side {request.side}: {', '.join(others)}.")
-    return [name for name in names if name not in others]
-
-
-def _incomplete(absent: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """What cells lack, each reason once with the first cell of it.
-
-    Args:
-        absent: By a cell's label, what it lacks and why.
-    """
-    from bench.evaluation.planner import grouped
-
-    by_reason: dict[str, list[str]] = {}
-    for label, parts in absent.items():
-        for words in grouped(parts):
-            by_reason.setdefault(words, []).append(label)
-    for words, labels in by_reason.items():
-        more = f" ({len(labels)} cells do for this reason)" if len(labels) > 1 else ""
-        yield f"{labels[0]} does without {words}.{more}"
-
-
-class _Omitted:
-    """Detectors that cannot be run on a track and that only `all` or a wildcard asked for: left out with a notice.
-
-    Args:
-        asked: The detectors as they were asked for; one that is named must be run.
-    """
-
-    def __init__(self, asked: Sequence[str]) -> None:
-        self._named = {p for p in asked if ":" in p or not (p == "all" or any(sign in p for sign in "*?["))}
-        self._without_settings: dict[str, list[str]] = {}
-        self._others: list[str] = []
-
-    def __call__(self, name: str, track: str, error: UsageError) -> bool:
-        """Whether a detector is left out of a track; remembers why."""
-        if name in self._named:
-            return False
-        if isinstance(error, NoSettingsError):
-            self._without_settings.setdefault(track, []).append(name)
-        else:
-            self._others.append(f"detector '{name}' is left out: {error}")
-        return True
-
-    def sentences(self) -> list[str]:
-        """One for each track on which detectors have no settings, and one for everything else that is amiss."""
-        without = [
-            f"left out of track '{track}', for which they have no settings: {', '.join(names)}."
-            for track, names in self._without_settings.items()
-        ]
-        return [*without, *self._others]
 
 
 def _print_tables(request: RunRequest, cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> list[str]:

@@ -10,10 +10,9 @@ from bench.cards.threat import Knowledge, Side, ThreatCard
 from bench.cards.track import TrackCard
 from bench.errors import UsageError
 from bench.evaluation.eps import EpsChoice
-from bench.evaluation.plan import PlannedCell, plan
+from bench.evaluation.plan import LeaveOut, PlannedCell, plan
 from bench.evaluation.results import CellMeta
 from bench.evaluation.sets import SetChoice
-from bench.evaluation.spending import Evidence, evidence_for
 
 _WORDS = {
     "detector_hash": "the detector's card",
@@ -129,27 +128,50 @@ def _has_settings(catalog: Catalog, detector: str, track: str) -> bool:
     return True
 
 
-def suite_cells(
-    catalog: Catalog, detector: str, track: TrackCard, choice: Choice, data_dir: Path | None
+def suite_plan(
+    catalog: Catalog,
+    detectors: Sequence[str],
+    track: TrackCard,
+    choice: Choice,
+    data_dir: Path | None,
+    leave_out: LeaveOut | None = None,
 ) -> list[PlannedCell]:
-    """The cells of the suite for one detector, in its order; each has its clean cell and its members.
+    """The cells that rows of some detectors need, each once; the clean cell of a detector is among them.
+
+    Args:
+        catalog: Where cards are found.
+        detectors: Names.
+        track: The track's card, which says the threats, radii, images and sets.
+        choice: What a run may choose.
+        data_dir: Where data files lie; None for the default.
+        leave_out: As of `plan`.
 
     Raises:
-        UsageError: The detector cannot be run on the track, or the suite makes no rows.
+        UsageError: A detector cannot be run on the track and is not left out, or the suite makes no rows.
     """
     check_suite(track, catalog)
-    cells = []
+    cells: list[PlannedCell] = []
     for wanted in track.suite:
         card = catalog.threat(wanted.threat)
         assert card.norm is not None  # as `check_suite` found
         radius = EpsChoice({card.norm: (wanted.eps,)})
-        planned = plan(
-            catalog, [detector], [wanted.threat], radius, [track.name], limit=track.row_limit,
+        cells += plan(
+            catalog, detectors, [wanted.threat], radius, [track.name], limit=track.row_limit,
             seed=choice.seed, early_stop=choice.early_stop, side=Side.EVADE, data_dir=data_dir,
-            sets=SetChoice(without=track.suite_without),
+            sets=SetChoice(without=track.suite_without), leave_out=leave_out,
         )  # fmt: skip
-        cells += [cell for cell in planned if cell.attacks]
-    return cells
+    return list({cell.key: cell for cell in cells}.values())
+
+
+def suite_cells(
+    catalog: Catalog, detector: str, track: TrackCard, choice: Choice, data_dir: Path | None
+) -> list[PlannedCell]:
+    """The attacks of the suite on one detector, in its order; each has its clean cell and its members.
+
+    Raises:
+        UsageError: The detector cannot be run on the track, or the suite makes no rows.
+    """
+    return [cell for cell in suite_plan(catalog, [detector], track, choice, data_dir) if cell.attacks]
 
 
 def find_suite(
@@ -190,15 +212,8 @@ def _missing(cell: PlannedCell, own: Sequence[CellMeta], run: str) -> str:
     """Which cell is not there, what is there instead, and the command that computes it."""
     asked = cell.ingredients
     command = (
-        f"bench run --detector {cell.detector.name} --track {cell.track.name} --threat {cell.threat.name} "
-        f"--eps {asked.norm}:{asked.eps!r} --seed {asked.seed} --out {run}"
+        f"bench run --suite --detector {cell.detector.name} --track {cell.track.name} --seed {asked.seed} --out {run}"
     )
-    if cell.track.suite_limit is not None:
-        command += f" --limit {cell.track.suite_limit}"
-    if cell.without:
-        command += f" --without {','.join(cell.without)}"
-    if evidence_for(cell.threat, cell.params, asked.side, Evidence()) is not None:
-        command += " --no-evidence"
     near = [meta for meta in own if (meta.threat, meta.norm, meta.eps) == (cell.threat.name, asked.norm, asked.eps)]
     if not near:
         return f"'{run}' holds no cell {cell.label}, which the track's suite asks for; compute it: {command}"

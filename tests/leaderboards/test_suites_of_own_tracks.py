@@ -37,6 +37,13 @@ def attack(root, threats, detector="bent", *more):
     )  # fmt: skip
 
 
+def run_suite(root, *more):
+    return bench(
+        "run", "--suite", "--workspace", root, "--out", root / "runs", "--track", "small", "--detector", "bent",
+        "--device", "cpu", "-q", *more,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("detector", ["bent", "shaken"])
 def test_a_row_of_plain_threats_is_built_and_verified(fresh_world, detector):
     root = with_suite(fresh_world(), PLAIN)
@@ -188,6 +195,30 @@ def test_a_reduced_run_makes_no_row(fresh_world):
     assert "was run without far, and a row needs all OOD sets of the track; compute it again: bench run" in done.stderr
 
 
+def test_a_suite_is_run_by_one_word_with_the_limit_and_the_sets_of_the_card(fresh_world):
+    root = with_suite(fresh_world(), PLAIN, suite_limit=3, suite_without=["static"])
+    done = run_suite(root)
+    assert done.exit_code == 0, done.output
+    metas = Store(root / "runs").metas()
+    assert {(meta.limit, meta.without) for meta in metas} == {(3, ("static",))}
+    assert {(meta.threat, meta.eps) for meta in metas} == {("clean", None), *((e["threat"], e["eps"]) for e in PLAIN)}
+    assert submit(root).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--eps", "1", "--limit", "3"], "--suite takes threats, radii, images and sets from the track's card; leave "
+         "out --eps and --limit."),
+        ([], "track 'small' has no suite"),
+    ],
+)  # fmt: skip
+def test_a_suite_is_run_as_the_card_says_or_not_at_all(world, more, said):
+    with_suite(world, [])
+    done = run_suite(world, *more)
+    assert done.exit_code == 2 and said in done.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -255,7 +286,7 @@ def test_a_row_needs_the_whole_budget_on_all_images(fresh_world, monkeypatch):
     refused = submit(root)
     assert refused.exit_code == 2
     assert "was run with the whole budget on" in refused.stderr
-    assert "--no-evidence" in refused.stderr
+    assert "bench run --suite --detector bent" in refused.stderr
     assert attack(root, "costly-l2", "bent", "--no-evidence").exit_code == 0
     assert submit(root).exit_code == 0
 
