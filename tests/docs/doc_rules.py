@@ -152,7 +152,7 @@ def _as_it_is(session: Session, arguments: list[str]) -> Ran:
 def _limited(session: Session, arguments: list[str]) -> Ran:
     if missing := _missing_weights(arguments):
         raise NeedsWeights(f"needs the published weights {', '.join(missing)} (ROBUSTOOD_WEIGHTS)")
-    return session.bench(arguments if "--limit" in arguments else [*arguments, "--limit", str(LIMIT)])
+    return session.bench(arguments if {"--limit", "--suite"} & set(arguments) else [*arguments, "--limit", str(LIMIT)])
 
 
 def _missing_weights(arguments: list[str]) -> list[str]:
