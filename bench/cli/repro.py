@@ -2,7 +2,7 @@
 
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +18,12 @@ from bench.repro.entry import Scale
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
+    from bench.evaluation.engine import CellDone, CellFailure
     from bench.evaluation.planned import PlannedCell
+    from bench.evaluation.results import Cell
     from bench.evaluation.store import Store
-    from bench.repro.entry import Entry
+    from bench.repro.entry import Entry, Setting
+    from bench.repro.experiments import Outcome
     from bench.repro.library import PaperEntries
     from bench.repro.planning import Place
     from bench.repro.records import Record
@@ -109,10 +112,9 @@ class _Runner:
         if setting.closed_form is not None:
             record = self._derived(entry)
         else:
-            planned = planned_runs(setting, self._cards, self._data_dir)
-            wanted = places(entry, setting, planned)
-            cells = list({cell.key: cell for its in planned.values() for cell in its}.values())
-            record = self._computed(entry, cells, wanted)
+            trained = self._train(setting)
+            planned = planned_runs(setting, self._cards, self._data_dir, self._store.root)
+            record = self._computed(entry, planned, places(entry, setting, planned), trained)
         write_record(self._store.root, record)
         _print_entry(entry, record, self._scale)
         return FAILED if record.failed else 0
@@ -130,30 +132,79 @@ class _Runner:
             device="cpu", cells=0, figures=stored_figures(figures),
         )  # fmt: skip
 
-    def _computed(self, entry: "Entry", cells: "list[PlannedCell]", wanted: "Sequence[Place]") -> "Record":
-        from bench.cli.computing import compute_cells
-        from bench.cli.request import Hands
+    def _train(self, setting: "Setting") -> float:
+        """Train what the runs of an entry name and no file holds; the seconds that all of it took."""
+        if all(run.train is None for run in setting.runs):
+            return 0.0
+        from bench.cli.devices import resolve_device
+        from bench.repro.trained import train_missing
+
+        device = resolve_device(self._device)
+        return train_missing(setting.runs, self._cards, self._store.root, self._data_dir, device=device)
+
+    def _computed(
+        self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]", wanted: "Sequence[Place]", trained: float
+    ) -> "Record":
         from bench.evaluation.engine import CellDone
-        from bench.repro.planning import read_figures
+        from bench.repro.planning import checked_places, histograms, read_figures
         from bench.repro.records import Record, stored_figures
 
+        outcomes = self._cells(entry, planned)
+        metas = {one.planned.key: one.meta for one in outcomes if isinstance(one, CellDone)}
+        failed = {one.planned.label: one.sentence for one in outcomes if not isinstance(one, CellDone)}
+
+        def stored(cell: "PlannedCell") -> "Cell | None":
+            return self._store.get(metas[cell.key].key) if cell.key in metas else None
+
+        figures = read_figures(wanted, stored)
+        panels = histograms(entry.at(self._scale), planned, stored)
+        began = time.monotonic()
+        found = self._experimented(entry, planned, stored)
+        own = time.monotonic() - began if entry.at(self._scale).experiments else 0.0
+        return Record(
+            entry=entry.name, scale=self._scale, date=_today(),
+            seconds=sum(meta.seconds for meta in metas.values()) + trained + max(own, found.seconds),
+            gradients=sum(m.gradients for m in metas.values()),
+            device=", ".join(sorted({meta.device for meta in metas.values()})) or "cpu", cells=len(metas),
+            figures=stored_figures(figures | checked_places(entry, found.figures)),
+            failed={k[:2000]: v[:2000] for k, v in failed.items()}, panels=(*panels, *found.panels),
+        )  # fmt: skip
+
+    def _cells(self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]") -> "list[CellDone | CellFailure]":
+        """What came of an entry's cells; one process computes those of what was trained for it."""
+        from bench.cli.computing import compute_cells
+        from bench.cli.request import Hands
+        from bench.repro.changed import WEIGHTS, ChangedCatalog
+
+        cells = list({cell.key: cell for its in planned.values() for cell in its}.values())
+        own = any(run.train is not None for run in entry.at(self._scale).runs)
+        cards = ChangedCatalog(self._cards, weights=self._store.root / WEIGHTS) if own else self._cards
         outcomes = compute_cells(
-            self._cards, self._store, cells, device=self._device, data_dir=self._data_dir, quiet=self._quiet,
-            hands=Hands(self._workers),
+            cards, self._store, cells, device=self._device, data_dir=self._data_dir, quiet=self._quiet,
+            hands=Hands(1 if own else self._workers),
         )  # fmt: skip
         for sentence in self._store.notices:
             notice(sentence)
         self._store.notices.clear()
-        metas = {one.planned.key: one.meta for one in outcomes if isinstance(one, CellDone)}
-        failed = {one.planned.label: one.sentence for one in outcomes if not isinstance(one, CellDone)}
-        figures = read_figures(
-            wanted, lambda cell: self._store.get(metas[cell.key].key) if cell.key in metas else None
-        )  # fmt: skip
-        return Record(
-            entry=entry.name, scale=self._scale, date=_today(),
-            seconds=sum(meta.seconds for meta in metas.values()), gradients=sum(m.gradients for m in metas.values()),
-            device=", ".join(sorted({meta.device for meta in metas.values()})), cells=len(metas),
-            figures=stored_figures(figures), failed={k[:2000]: v[:2000] for k, v in failed.items()},
+        return outcomes
+
+    def _experimented(
+        self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]",
+        stored: "Callable[[PlannedCell], Cell | None]",
+    ) -> "Outcome":  # fmt: skip
+        from bench.repro.experiments import Outcome, Surroundings, run_experiments
+
+        experiments = entry.at(self._scale).experiments
+        if not experiments:
+            return Outcome()
+        from bench.cli.devices import resolve_device
+
+        def cells(run: str) -> "list[tuple[PlannedCell, Cell]]":
+            return [(cell, found) for cell in planned.get(run, ()) if (found := stored(cell)) is not None]
+
+        device = resolve_device(self._device)
+        return run_experiments(
+            experiments, Surroundings(self._cards, self._data_dir, self._store.root, cells, device)
         )  # fmt: skip
 
 

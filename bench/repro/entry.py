@@ -42,6 +42,29 @@ class Scale(StrEnum):
     PAPER = "paper"
 
 
+class Train(Card):
+    """A training of a run's detectors by their cards' recipes, with other arguments.
+
+    Attributes:
+        args: Over those of the recipe.
+        grid: The same with several values each: every combination is trained.
+        network: Over the arguments of the network.
+    """
+
+    args: dict[str, Any] = {}
+    grid: Grid = {}
+    network: dict[str, Any] = {}
+
+    def variants(self) -> Iterator[dict[str, Any]]:
+        """Every combination of arguments."""
+        for args in _combinations(self.grid):
+            yield {**self.args, **args}
+
+
+CHANGEABLE = ("train", "calibration", "test", "ood", "outliers", "classes")
+"""What a run may say of its track in place of what the card says."""
+
+
 class Run(Card):
     """What is run: the settings of one `bench run`, and parameters that it has no option for.
 
@@ -51,6 +74,8 @@ class Run(Card):
         params_grid: The same with several values each: every combination is run.
         score: Over those of the detectors' cards.
         score_grid: The same with several values each.
+        train: The detectors are trained for this entry; None where they have weights.
+        sets: In place of sets of the track's card, as such a card would have them.
     """
 
     id: Name
@@ -71,12 +96,51 @@ class Run(Card):
     score_grid: Grid = {}
     early_stop: bool = True
     evidence: bool = True
+    train: Train | None = None
+    sets: dict[str, Any] = {}
 
-    def variants(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """Every combination of parameters of the threat and of the detectors."""
+    @model_validator(mode="after")
+    def _changes_what_may_change(self) -> Self:
+        if wrong := sorted(set(self.sets) - set(CHANGEABLE)):
+            raise ValueError(f"sets cannot change '{wrong[0][:40]}' of a track; allowed are {', '.join(CHANGEABLE)}")
+        return self
+
+    def variants(self) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]]:
+        """Every combination of parameters of the threat, of the detectors and of their training."""
+        trainings = [None] if self.train is None else list(self.train.variants())
         for params in _combinations(self.params_grid):
             for score in _combinations(self.score_grid):
-                yield {**self.params, **params}, {**self.score, **score}
+                for training in trainings:
+                    yield {**self.params, **params}, {**self.score, **score}, training
+
+
+class Experiment(Card):
+    """What no cell holds: one of `bench.repro.experiments`, with its arguments."""
+
+    kind: Name
+    args: dict[str, Any] = {}
+
+
+class Shown(Card):
+    """A histogram of what a run's cells hold of each image.
+
+    Attributes:
+        title: Above it.
+        run: The run.
+        detector: Its cells of this detector alone.
+        params: Of cells whose threat has these parameters alone.
+        score: Of cells whose detector has these.
+        column: Of the cells' samples: a score, or a figure of the threat.
+        sets: Which sets are shown; "test" is the ID one.
+    """
+
+    title: Title
+    run: Name
+    detector: Detector | None = None
+    params: dict[str, Any] = {}
+    score: dict[str, Any] = {}
+    column: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
+    sets: tuple[Name, ...] = Field(min_length=1, max_length=8)
 
 
 def _combinations(grid: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
@@ -95,6 +159,7 @@ class Axis(Card):
         eps: Cells of this radius alone.
         params: Cells whose threat has these parameters.
         score: Cells whose detector has these parameters.
+        train: Cells whose detector was trained with these arguments.
         figure: What is shown of the cell.
         set: Of this OOD set; the mean over the track's natural sets where none is named.
         within: Of side `fool`: the radius within which is counted; anywhere in the box where none is named.
@@ -108,6 +173,7 @@ class Axis(Card):
     eps: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     params: dict[str, Any] | None = None
     score: dict[str, Any] | None = None
+    train: dict[str, Any] | None = None
     figure: Figure | None = None
     set: Name | None = None
     within: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -122,7 +188,7 @@ class Axis(Card):
 SELECTORS = ("run", "detector", "eps", "figure", "set", "within", "percentile")
 """What a row or its column may say, but not both."""
 
-PARAMETERS = ("params", "score")
+PARAMETERS = ("params", "score", "train")
 """What a row and its column may say together, of different parameters."""
 
 
@@ -134,6 +200,8 @@ class Setting(Card):
         runs: The grid.
         closed_form: One of `bench.repro.closed_forms`, which gives the figures where no cell does.
         args: Of the closed form.
+        experiments: What else is measured, where a cell cannot hold it.
+        histograms: Of what cells hold of each image.
         comparable: Data and networks are the paper's, so that its figures can be expected as numbers.
         sets: OOD sets by what the layout calls them; a name that is not here is the track's own.
         missing: Why nothing can be run.
@@ -143,19 +211,24 @@ class Setting(Card):
     runs: tuple[Run, ...] = Field(default=(), max_length=50)
     closed_form: Name | None = None
     args: dict[str, Any] = {}
+    experiments: tuple[Experiment, ...] = Field(default=(), max_length=20)
+    histograms: tuple[Shown, ...] = Field(default=(), max_length=12)
     comparable: bool = False
     sets: dict[Name, Name] = {}
     missing: Words | None = None
 
     @model_validator(mode="after")
     def _run_or_missing(self) -> Self:
-        if bool(self.runs) + (self.closed_form is not None) + (self.missing is not None) != 1:
-            raise ValueError("give runs, or a closed form, or in 'missing' why there is neither")
+        measured = bool(self.runs or self.experiments)
+        if measured + (self.closed_form is not None) + (self.missing is not None) != 1:
+            raise ValueError("give runs or experiments, or a closed form, or in 'missing' why there is neither")
         if self.missing is None and self.about is None:
             raise ValueError("give 'about': data, network and counts in a sentence")
         ids = [run.id for run in self.runs]
         if len(set(ids)) < len(ids):
             raise ValueError("every run must have an id of its own")
+        if absent := sorted({one.run for one in self.histograms} - set(ids)):
+            raise ValueError(f"a histogram names the run '{absent[0]}', which there is not")
         return self
 
 

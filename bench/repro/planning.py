@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorSpec
 from bench.errors import UsageError
 from bench.evaluation.plan import plan
 from bench.evaluation.planned import CLEAN as CLEAN_THREAT
@@ -15,44 +14,51 @@ from bench.evaluation.planned import PlannedCell
 from bench.evaluation.results import Cell
 from bench.evaluation.sets import SetChoice
 from bench.evaluation.spending import Evidence
+from bench.repro.changed import WEIGHTS, ChangedCatalog
 from bench.repro.claims import Measured, Ref
-from bench.repro.entry import Entry, Run, Setting, chosen
+from bench.repro.entry import Entry, Run, Setting, Shown, chosen
 from bench.repro.figures import CLEAN, Asked, measured
+from bench.repro.panels import Panel, histogram
 
 _EVIDENCE = Evidence(tolerance=0.001, audit=0.1)
 """As `bench run` has it where nothing else is asked for."""
 
 
-class _WithParams(Catalog):
-    """The same cards, with other parameters for every detector that is resolved."""
-
-    def __init__(self, catalog: Catalog, params: Mapping[str, Any]) -> None:
-        super().__init__(catalog.workspace, builtin=catalog.builtin)
-        self._params = params
-
-    def detector_spec(self, name: str, track: str) -> DetectorSpec:
-        """A detector's settings on one track, with these parameters over them."""
-        spec = super().detector_spec(name, track)
-        return spec.model_copy(update={"params": {**spec.params, **self._params}})
-
-
-def planned_runs(setting: Setting, catalog: Catalog, data_dir: Path | None) -> dict[str, list[PlannedCell]]:
+def planned_runs(
+    setting: Setting, catalog: Catalog, data_dir: Path | None, root: Path | None = None
+) -> dict[str, list[PlannedCell]]:
     """The cells of every run of an entry, by the run's id.
+
+    Args:
+        setting: The entry at one scale.
+        catalog: Where cards are found.
+        data_dir: Where data files lie; None for the default.
+        root: Of the store that holds what entries train.
 
     Raises:
         UsageError: As `bench.evaluation.plan.plan`: a name is not there, or weights or data are missing.
     """
     return {
-        run.id: [cell for params, score in run.variants() for cell in _planned(run, params, score, catalog, data_dir)]
+        run.id: [
+            cell
+            for params, score, training in run.variants()
+            for cell in _planned(run, params, _changed(run, score, training, catalog, root), data_dir)
+        ]
         for run in setting.runs
     }
 
 
-def _planned(
-    run: Run, params: Mapping[str, Any], score: Mapping[str, Any], catalog: Catalog, data_dir: Path | None
-) -> list[PlannedCell]:
+def _changed(
+    run: Run, score: Mapping[str, Any], training: Mapping[str, Any] | None, catalog: Catalog, root: Path | None
+) -> Catalog:
+    if not score and training is None and not run.sets:
+        return catalog
+    return ChangedCatalog(catalog, run, score, training, None if root is None else root / WEIGHTS)
+
+
+def _planned(run: Run, params: Mapping[str, Any], catalog: Catalog, data_dir: Path | None) -> list[PlannedCell]:
     return plan(
-        _WithParams(catalog, score) if score else catalog,
+        catalog,
         run.detector, [run.threat], run.eps or None, [run.track],
         seed=run.seed, limit=run.limit, side=run.side, overrides=params, early_stop=run.early_stop, data_dir=data_dir,
         goal=run.goal, loss=run.loss, sets=SetChoice(run.ood, run.without),
@@ -108,10 +114,16 @@ def _fitting(what: Mapping[str, Any], planned: Mapping[str, Sequence[PlannedCell
                 and ("eps" not in what or (eps is not None and math.isclose(eps, what["eps"], rel_tol=1e-6)))
                 and what["params"].items() <= cell.params.items()
                 and what["score"].items() <= cell.detector.params.items()
+                and _trained_so(what["train"], cell)
             )
             if fits:
                 cells[cell.key] = cell
     return list(cells.values())
+
+
+def _trained_so(args: Mapping[str, Any], cell: PlannedCell) -> bool:
+    training = cell.detector.training
+    return not args or (training is not None and args.items() <= training.args.items())
 
 
 def _asked(what: Mapping[str, Any], setting: Setting) -> Asked:
@@ -137,6 +149,43 @@ def read_figures(wanted: Sequence[Place], stored: Callable[[PlannedCell], Cell |
         if figure is not None:
             found[place.row, place.column] = figure
     return found
+
+
+def histograms(
+    setting: Setting, planned: Mapping[str, Sequence[PlannedCell]], stored: Callable[[PlannedCell], Cell | None]
+) -> list[Panel]:
+    """The histograms of an entry whose cells are there.
+
+    Raises:
+        UsageError: No cell fits one, or several do, or the cell's samples have no such column or set.
+    """
+    found = []
+    for shown in setting.histograms:
+        cells = _of_histogram(shown, planned)
+        if len(cells) != 1:
+            raise UsageError(f"histogram '{shown.title}': {len(cells)} cells fit; name the detector or parameters.")
+        cell = stored(cells[0])
+        if cell is None:
+            continue
+        samples = cell.samples
+        if shown.column not in samples or (absent := sorted(set(shown.sets) - set(samples["set"]))):
+            what = f"column '{shown.column}'" if shown.column not in samples else f"set '{absent[0]}'"
+            raise UsageError(f"histogram '{shown.title}': the cell {cells[0].label} has no {what}.")
+        values = {name: samples.loc[samples["set"] == name, shown.column].to_numpy() for name in shown.sets}
+        found.append(histogram(shown.title, shown.column.replace("_", " "), values))
+    return found
+
+
+def _of_histogram(shown: Shown, planned: Mapping[str, Sequence[PlannedCell]]) -> list[PlannedCell]:
+    attacks = {cell.key: cell for cell in planned.get(shown.run, ()) if cell.attacks}
+    cells = list((attacks or {cell.key: cell for cell in planned.get(shown.run, ())}).values())
+    return [
+        cell
+        for cell in cells
+        if shown.detector in (None, cell.detector.name)
+        and shown.params.items() <= cell.params.items()
+        and shown.score.items() <= cell.detector.params.items()
+    ]
 
 
 def checked_places(entry: Entry, figures: dict[Ref, Measured]) -> dict[Ref, Measured]:

@@ -10,13 +10,14 @@ from bench.errors import UsageError
 from bench.files import FileTooLargeError, read_file, write_file
 from bench.repro.claims import Measured, Ref
 from bench.repro.entry import Scale
+from bench.repro.panels import Panel
 from bench.seals import SealError, sealed_json, unsealed_json
 
 FORMAT = 1
 FOLDER = "reproductions"
 """Of a store, beside its cells."""
 
-_MAX_BYTES = 1 << 22
+_MAX_BYTES = 1 << 24
 _Line = Annotated[str, StringConstraints(max_length=2000)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -45,6 +46,7 @@ class Record(Card):
         cells: How many they are.
         figures: Of the table.
         failed: Cells that could not be computed, and why.
+        panels: What is drawn beside the table.
     """
 
     format: int = FORMAT
@@ -57,6 +59,7 @@ class Record(Card):
     cells: int = Field(ge=0)
     figures: tuple[StoredFigure, ...] = Field(max_length=3000)
     failed: dict[_Line, _Line] = {}
+    panels: tuple[Panel, ...] = Field(default=(), max_length=40)
 
     def lookup(self) -> dict[Ref, Measured]:
         """The figures by row and column."""

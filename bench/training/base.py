@@ -78,6 +78,10 @@ class Recipe(ABC):
         """Figures on held-out calibration data, e.g. {"ID accuracy": 0.98}."""
         return {}
 
+    def traced(self) -> dict[str, float]:
+        """Figures for a curve that is kept of a training: those of `evaluate`, unless a recipe has more to tell."""
+        return self.evaluate()
+
     def finish(self, progress: Progress = silent) -> None:
         """What is estimated once, after the last step."""
 

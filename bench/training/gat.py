@@ -92,6 +92,8 @@ class GAT(Discriminator):
 
     Args = GATArgs
     args: GATArgs
+    k = 0
+    """The number of ascent steps of the last optimiser step."""
 
     @property
     def total_steps(self) -> int:
@@ -102,11 +104,20 @@ class GAT(Discriminator):
         """The number of ascent steps at optimiser step `number`."""
         return min(number // self.args.iterations, self.args.max_k)
 
+    def traced(self) -> dict[str, float]:
+        """AUROC against training outliers as they are, and against some of them after the ascent of the last step."""
+        clean = self.evaluate()
+        inside = self._scores(self.data.calibration)
+        some = torch.cat([x for x, _ in batches(self.outliers.limited(128), 128, self.device)])
+        with torch.no_grad():
+            moved = self.detector.score(self.ascend(some, self.k)).tolist()
+        return {**clean, "AUROC after ascent": auroc(inside, moved)}
+
     def step(self, number: int, generator: torch.Generator) -> dict[str, float]:
         """Lines 3 to 5."""
         args = self.args
         inside = self.inside(generator)
         outside, _ = pick(self.outliers, args.batch_size, generator, self.device)
-        k = self.k_at(number)
+        self.k = k = self.k_at(number)
         outside = self.ascend(augmented_outliers(outside, args, generator), k)
         return {"loss": self.told_apart(inside, outside, number), "K": float(k)}

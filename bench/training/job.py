@@ -52,6 +52,7 @@ def train_weights(
     fresh: bool = False,
     threads: int = 1,
     progress: Progress = silent,
+    curve_every: int = 0,
 ) -> TrainedWeights:
     """Run the training recipe of a card.
 
@@ -66,6 +67,7 @@ def train_weights(
         threads: Processor threads. Sums are rounded otherwise with another number, and training magnifies that, so
             that the same number is needed for the same bits.
         progress: Called with (done, total, figures).
+        curve_every: Steps from one point of the report's curve to the next; 0 keeps none.
 
     Raises:
         UsageError: The card has no recipe for this track, data or earlier weights are missing, or the folder cannot be
@@ -85,7 +87,10 @@ def train_weights(
     if fresh:
         discard(checkpoint)
     with _threads(threads):
-        report = train(recipe, checkpoint=checkpoint, identity=_identity(spec, track, seed, threads), progress=progress)
+        report = train(
+            recipe, checkpoint=checkpoint, identity=_identity(spec, track, seed, threads), progress=progress,
+            curve_every=curve_every,
+        )  # fmt: skip
     sha256 = save_tensors(target, last_weights(recipe.detector, spec, catalog))
     discard(checkpoint)
     return TrainedWeights(target, sha256, spec.weights[-1].sha256, report)

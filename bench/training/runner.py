@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,20 @@ class TrainingReport:
         steps: Optimiser steps taken in this run.
         resumed_at: The step at which this run took over, 0 for a fresh one.
         seconds: Wall clock of this run.
+        curve: Every so many steps, the step's number, the means of the steps' figures since, and what the recipe
+            traces; empty where no curve was asked for.
     """
 
     figures: dict[str, float]
     steps: int
     resumed_at: int
     seconds: float
+    curve: tuple[tuple[int, dict[str, float]], ...] = ()
 
 
-def train(recipe: Recipe, *, checkpoint: Path, identity: str, progress: Progress = silent) -> TrainingReport:
+def train(
+    recipe: Recipe, *, checkpoint: Path, identity: str, progress: Progress = silent, curve_every: int = 0
+) -> TrainingReport:
     """Take all steps of a recipe; the detector inside it is trained in place.
 
     A checkpoint is written every few seconds and when the run is interrupted. A run with the same identity goes on
@@ -51,6 +57,7 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, progress: Progress
         checkpoint: Where the state is kept until the run is complete; removed by `discard`.
         identity: Hash of everything the weights depend on; a checkpoint of another identity is not used.
         progress: Called with (step, total, figures).
+        curve_every: Steps from one point of the curve to the next; 0 keeps none.
     """
     began = last_saved = last_told = evaluate_at = time.monotonic()
     first = number = _resume(recipe, checkpoint, identity)
@@ -59,10 +66,17 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, progress: Progress
     figures: dict[str, float] = {}
     evaluated: dict[str, float] = {}
     recipe.detector.train()
+    curve: list[tuple[int, dict[str, float]]] = []
+    since: list[dict[str, float]] = []
     try:
         while number < recipe.total_steps:
             figures = recipe.step(number, seeded(recipe.seed, "step", number))
             number += 1
+            if curve_every:
+                since.append(figures)
+                if number % curve_every == 0 or number == recipe.total_steps:
+                    curve.append((number, _means(since) | _evaluated(recipe, recipe.traced)))
+                    since = []
             now = time.monotonic()
             if now - last_told > REPORT_EVERY_S:
                 if now >= evaluate_at:
@@ -79,7 +93,8 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, progress: Progress
     recipe.finish(progress)
     evaluated = _evaluated(recipe)
     progress(max(recipe.total_steps, 1), max(recipe.total_steps, 1), _told(figures, evaluated))
-    return TrainingReport({**figures, **evaluated}, number - first, first, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return TrainingReport({**figures, **evaluated}, number - first, first, seconds, tuple(curve))
 
 
 def discard(checkpoint: Path) -> None:
@@ -88,11 +103,15 @@ def discard(checkpoint: Path) -> None:
         checkpoint.unlink(missing_ok=True)
 
 
-def _evaluated(recipe: Recipe) -> dict[str, float]:
+def _evaluated(recipe: Recipe, figures_of: Callable[[], dict[str, float]] | None = None) -> dict[str, float]:
     recipe.detector.eval()
-    figures = recipe.evaluate()
+    figures = (figures_of or recipe.evaluate)()
     recipe.detector.train()
     return figures
+
+
+def _means(steps: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(step[name] for step in steps) / len(steps) for name in steps[-1]}
 
 
 def _told(figures: dict[str, float], evaluated: dict[str, float]) -> str:

@@ -117,6 +117,17 @@ def new_panel(title: str, *, x: str, y: str) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
+def new_panels(count: int, *, across: int) -> "tuple[Figure, list[Axes]]":
+    """So many empty panels in rows of `across`; call it, and draw, within `drawing_settings`."""
+    wide, high = min(count, across), -(-count // across)
+    figure = Figure(figsize=(_SIZE[0] * wide, _SIZE[1] * high), layout="constrained")
+    FigureCanvasAgg(figure)
+    places = list(figure.subplots(high, wide, squeeze=False).ravel())
+    for unused in places[count:]:
+        unused.remove()
+    return figure, places[:count]
+
+
 def add_legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:
     """A legend below the panel, for which the figure grows."""
     columns = 2 if max(map(len, labels), default=0) <= 28 else 1
