@@ -12,7 +12,7 @@ from bench.cards.detector import DetectorSpec
 from bench.cards.network import RecordedSpec
 from bench.cards.track import TrackCard
 from bench.errors import CardError, UsageError
-from bench.repro.entry import Run
+from bench.repro.entry import CHANGEABLE, Run
 
 WEIGHTS = "trained"
 """The folder of a store where weights lie that entries train."""
@@ -58,17 +58,20 @@ class ChangedCatalog(Catalog):
 
     def track(self, name: str) -> TrackCard:
         """The card of a track, with the run's own sets in place of some."""
-        card = super().track(name)
-        if self._run is None or not self._run.sets:
+        card, run = super().track(name), self._run
+        if run is None or not (run.sets or run.sets_of):
             return card
+        content = card.model_dump(mode="json")
+        if run.sets_of is not None:
+            other = super().track(run.sets_of).model_dump(mode="json")
+            content |= {field: other[field] for field in (*CHANGEABLE, "shape")}
         try:
-            return TrackCard.model_validate({**card.model_dump(mode="json"), **self._run.sets})
+            return TrackCard.model_validate({**content, **run.sets})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "sets"
             raise CardError(
-                f"run '{self._run.id}' changes track '{name}': {where} is not allowed ({first['msg']}); correct the "
-                "entry."
+                f"run '{run.id}' changes track '{name}': {where} is not allowed ({first['msg']}); correct the entry."
             ) from None
 
     def weights_path(self, file: str) -> Path | None:
