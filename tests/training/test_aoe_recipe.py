@@ -110,3 +110,26 @@ def test_a_track_without_outliers_is_refused_in_one_sentence(toy_data, recipe):
     bare = dataclasses.replace(toy_data, outliers=None)
     with pytest.raises(DataError, match="needs training outliers"):
         AOE(recipe().detector, bare, {}, seed=0)
+
+
+def test_more_steps_stay_in_the_ball_of_the_one():
+    """On a linear energy every step goes the same way: four of them end at the edge, where one step ends too."""
+    from types import SimpleNamespace
+
+    from bench.training.aoe import AOE, AOEArgs
+
+    outliers = torch.full((2, 1, 1, 2), 0.5)
+    weights = torch.tensor([[1.0, -2.0]])
+    ends, asked = {}, {}
+    for steps in (1, 4):
+        seen = []
+        fake = SimpleNamespace(
+            args=AOEArgs(attack_steps=steps, eps=0.1), detector=torch.nn.Linear(1, 1),
+            logits=lambda x, seen=seen: seen.append(x) or x.flatten(1) @ weights.T,
+        )  # fmt: skip
+        ends[steps] = AOE.moved(fake, outliers, torch.Generator())
+        asked[steps] = len(seen)
+    assert asked == {1: 1, 4: 4}
+    expected = torch.tensor([0.6, 0.4]).expand(2, 2)
+    for steps in (1, 4):
+        torch.testing.assert_close(ends[steps].flatten(1), expected)

@@ -151,3 +151,20 @@ def test_every_step_is_taken_in_training_mode_whatever_the_detector_came_in(reci
     watched = Watched(built)
     train(built, checkpoint=tmp_path / "c.safetensors", identity="x")
     assert watched.modes == [{True}] * 12
+
+
+def test_a_curve_has_the_means_of_its_steps_and_what_the_recipe_traces(recipe, tmp_path, monkeypatch):
+    made = recipe()
+    seen = []
+    step = made.step
+    monkeypatch.setattr(made, "step", lambda *args: seen.append(step(*args)) or seen[-1])
+    monkeypatch.setattr(made, "traced", lambda: {"steps so far": float(len(seen)), "training": made.detector.training})
+    total = made.total_steps
+    found = train(made, checkpoint=tmp_path / "c", identity="a", curve_every=total - 1)
+    assert [number for number, _ in found.curve] == [total - 1, total]
+    losses = [one["loss"] for one in seen]
+    assert found.curve[0][1]["loss"] == pytest.approx(sum(losses[:-1]) / (total - 1))
+    assert found.curve[1][1]["loss"] == losses[-1]
+    assert [point["steps so far"] for _, point in found.curve] == [total - 1, total]
+    assert not any(point["training"] for _, point in found.curve)
+    assert train(recipe(), checkpoint=tmp_path / "d", identity="a").curve == ()

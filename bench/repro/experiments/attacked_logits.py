@@ -40,6 +40,8 @@ class Args(ExperimentArgs):
 def measured(args: Args, surroundings: Surroundings) -> Outcome:
     """Rows: "thresholds", "original" and those of `runs`; columns "class 0" and so on, and "largest".
 
+    An attack that did not change the class has no figures, as in the paper.
+
     Raises:
         UsageError: A run has not one attack, keeps no images, or none of the class.
     """
@@ -57,7 +59,8 @@ def measured(args: Args, surroundings: Surroundings) -> Outcome:
             logits = detector.logits(image)
         if logits is None:
             raise UsageError(f"'{args.detector}' has no logits; name another detector.")
-        figures |= _row(row, {label: float(value) for label, value in enumerate(logits[0])})
+        if row == "original" or int(logits.argmax()) != args.label:
+            figures |= _row(row, {label: float(value) for label, value in enumerate(logits[0])})
     first = next(iter(args.runs.values()))
     clean = [cell for planned, cell in surroundings.cells(first) if not planned.attacks]
     for found in clean[0].meta.rejection if clean else ():

@@ -114,7 +114,8 @@ def _rejected(outside: Tensor, held: Tensor, held_labels: Tensor, quantile: floa
         if len(own):
             shares.append(float((outside[:, label] < own.quantile(quantile)).double().mean()))
     mean = sum(shares) / len(shares)
-    return share(round(mean * len(outside)), len(outside))
+    near = share(round(mean * len(outside)), len(outside))
+    return Measured(mean, min(mean, near.low), max(mean, near.high))
 
 
 def _by_class(name: str, which: str, logits: Tensor, labels: Tensor, outside: Tensor) -> list[Panel]:
