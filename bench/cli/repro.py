@@ -146,7 +146,7 @@ class _Runner:
         self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]", wanted: "Sequence[Place]", trained: float
     ) -> "Record":
         from bench.evaluation.engine import CellDone
-        from bench.repro.planning import checked_places, histograms, read_figures
+        from bench.repro.planning import histograms, placed, read_figures
         from bench.repro.records import Record, stored_figures
 
         outcomes = self._cells(entry, planned)
@@ -166,7 +166,7 @@ class _Runner:
             seconds=sum(meta.seconds for meta in metas.values()) + trained + max(own, found.seconds),
             gradients=sum(m.gradients for m in metas.values()),
             device=", ".join(sorted({meta.device for meta in metas.values()})) or "cpu", cells=len(metas),
-            figures=stored_figures(figures | checked_places(entry, found.figures)),
+            figures=stored_figures(figures | placed(entry, found.figures)),
             failed={k[:2000]: v[:2000] for k, v in failed.items()}, panels=(*panels, *found.panels),
         )  # fmt: skip
 

@@ -188,6 +188,12 @@ def _of_histogram(shown: Shown, planned: Mapping[str, Sequence[PlannedCell]]) ->
     ]
 
 
+def placed(entry: Entry, figures: Mapping[Ref, Measured]) -> dict[Ref, Measured]:
+    """Those figures that have a place in the table."""
+    known = {(row.name, column.name) for row in entry.rows for column in entry.columns}
+    return {ref: figure for ref, figure in figures.items() if ref in known}
+
+
 def checked_places(entry: Entry, figures: dict[Ref, Measured]) -> dict[Ref, Measured]:
     """Figures that no cell gave, after a look whether each has a place in the table.
 

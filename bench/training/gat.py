@@ -109,9 +109,10 @@ class GAT(Discriminator):
         clean = self.evaluate()
         inside = self._scores(self.data.calibration)
         some = torch.cat([x for x, _ in batches(self.outliers.limited(128), 128, self.device)])
+        moved = self.ascend(some, self.k)
         with torch.no_grad():
-            moved = self.detector.score(self.ascend(some, self.k)).tolist()
-        return {**clean, "AUROC after ascent": auroc(inside, moved)}
+            outside = self.detector.score(moved).tolist()
+        return {**clean, "AUROC after ascent": auroc(inside, outside)}
 
     def step(self, number: int, generator: torch.Generator) -> dict[str, float]:
         """Lines 3 to 5."""

@@ -253,14 +253,14 @@ class _Fixed:
         return x.flatten(1)[:, :2]
 
 
-def _cell(images, ids, label=0):
+def _cell(images, ids, label=0, became=1):
     import pandas as pd
 
     from bench.evaluation.results import Cell
 
     samples = pd.DataFrame({
         "set": ["test"] * len(ids), "id": ids, "label": [label] * len(ids), "predicted": [label] * len(ids),
-        "index": range(len(ids)),
+        "index": range(len(ids)), "attacked_predicted": [became] * len(ids),
     })  # fmt: skip
     return Cell(None, samples, {"images": np.asarray(images, np.float32), "image_rows": np.arange(len(ids))})
 
@@ -291,7 +291,7 @@ def test_an_attack_that_did_not_change_the_class_has_no_row(monkeypatch, tmp_pat
     class Planned:
         attacks = True
 
-    cells = {"won": _cell([[[[0.2, 0.6]]]], [9]), "lost": _cell([[[[0.8, 0.1]]]], [9])}
+    cells = {"won": _cell([[[[0.2, 0.6]]]], [9]), "lost": _cell([[[[0.2, 0.6]]]], [9], became=0)}
     monkeypatch.setattr(attacked_logits, "Track", Data)
     monkeypatch.setattr(attacked_logits, "load_detector", lambda *args: _Fixed())
     args = attacked_logits.Args(detector="sdim", track="mnist", runs={"a": "won", "b": "lost"})

@@ -129,3 +129,12 @@ def test_an_empty_set_of_outliers_is_none(toy_data, tiny_network):
     bare = dataclasses.replace(toy_data, outliers=empty)
     with pytest.raises(DataError, match="needs training outliers"):
         GAT(LinearD(torch.ones(SHAPE)), bare, {}, seed=0)
+
+
+def test_gat_traces_outliers_as_they_are_and_after_the_ascent_of_the_last_step(toy_data, tiny_network):
+    detector = GATDetector(tiny_network(1), shape=(1, 8, 8), classes=2, params=DetectorParams())
+    recipe = GAT(detector, toy_data, {"max_k": 3, "iterations": 1, "batch_size": 4, "step_size": 2.0}, seed=0)
+    at_first = recipe.traced()
+    assert at_first["AUROC after ascent"] == at_first["AUROC"] == recipe.evaluate()["AUROC"]  # K is 0
+    recipe.k = 3
+    assert recipe.traced()["AUROC after ascent"] < at_first["AUROC"]  # the same D scores them higher

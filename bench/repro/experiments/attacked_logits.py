@@ -59,7 +59,7 @@ def measured(args: Args, surroundings: Surroundings) -> Outcome:
             logits = detector.logits(image)
         if logits is None:
             raise UsageError(f"'{args.detector}' has no logits; name another detector.")
-        if row == "original" or int(logits.argmax()) != args.label:
+        if row == "original" or _changed(attacked[row], chosen):
             figures |= _row(row, {label: float(value) for label, value in enumerate(logits[0])})
     first = next(iter(args.runs.values()))
     clean = [cell for planned, cell in surroundings.cells(first) if not planned.attacks]
@@ -96,6 +96,12 @@ def _first_of(label: int, cells: "list[Cell]") -> int:
     if not kept:
         raise UsageError(f"no test image of class {label} is kept by every run; attack more images.")
     return int(kept[0])
+
+
+def _changed(cell: "Cell", chosen: int) -> bool:
+    """Whether the attack changed the class, as the cell has it: DeepFool ends where two logits are all but equal."""
+    row = cell.samples[(cell.samples["set"] == "test") & (cell.samples["id"] == chosen)].iloc[0]
+    return bool(row["attacked_predicted"] != row["label"])
 
 
 def _image(cell: "Cell", chosen: int) -> Tensor:
