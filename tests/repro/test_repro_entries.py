@@ -80,7 +80,7 @@ def test_a_good_entry_is_read(tmp_path):
         ({"published": {"msp": {"attacked": 0.5}}}, "no column 'attacked'"),
         ({"source": None}, "published figures need their source"),
         ({"claims": []}, "at least one claim"),
-        ({"small": {"missing": "a", "about": "b", "runs": GOOD["small"]["runs"]}}, "give runs or experiments, or a closed form"),
+        ({"small": {"missing": "a", "about": "b", "runs": GOOD["small"]["runs"]}}, "runs or experiments, or a closed"),
         ({"small": {"runs": GOOD["small"]["runs"]}}, "give 'about'"),
         ({"columns": [{"name": "clean", "figure": "clean-auroc", "detector": "msp"}]}, "both say 'detector'"),
         ({"columns": [{"name": "clean", "figure": "clean-auroc", "eps": 1}]}, "a clean figure at a radius"),
