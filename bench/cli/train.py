@@ -1,5 +1,8 @@
 """`bench train`: make a card's weights."""
 
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -7,11 +10,16 @@ import typer
 
 from bench.cli.common import WorkspaceOption, catalog, console, printable
 from bench.cli.options import named_spec
+from bench.files import write_file
 
 EXAMPLES = (
     "bench train --detector gat --track digits --out weights",
     "bench train --network convnet-digits --out weights",
+    "bench train --detector gat --track digits --out weights --curve gat.csv",
 )
+
+
+CURVE_POINTS = 50
 
 
 def command(
@@ -32,6 +40,10 @@ def command(
     threads: Annotated[
         int, typer.Option(min=1, max=256, help="Processor threads; another number gives other last bits.")
     ] = 1,
+    curve: Annotated[
+        Path | None,
+        typer.Option(help="CSV file for some 50 points of the training: losses since the last one, held-out figures."),
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the data files.")] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -46,6 +58,8 @@ def command(
     from bench.training.job import train_weights
 
     found = catalog(workspace)
+    if curve is not None:
+        _write_curve(curve, ())  # before an hour of training
     spec = named_spec(found, network, detector, "digits" if network is None and track is None else track)
     screen = console()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"))
@@ -58,9 +72,11 @@ def command(
 
         made = train_weights(
             found, spec, data_dir=data_dir, out=out, seed=seed, device=resolve_device(device), fresh=fresh,
-            threads=threads, progress=tell,
+            threads=threads, progress=tell, curve_points=CURVE_POINTS if curve is not None else 0,
         )  # fmt: skip
     report = made.report
+    if curve is not None:
+        _write_curve(curve, report.curve)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in report.figures.items())
     resumed = f" (went on from step {report.resumed_at})" if report.resumed_at else ""
     screen.print(f"{report.steps} steps in {report.seconds:.0f} s{resumed}{': ' if figures else ''}{figures}")
@@ -77,3 +93,15 @@ def command(
             f"The card declares {made.expected}: other bits. Another processor or torch version does that; "
             "compare the figures, and write the new sha256 into the card to use these weights."
         )  # fmt: skip
+
+
+def _write_curve(path: Path, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+    """A line a point: the step, and every figure that any point has."""
+    names = list(dict.fromkeys(name for _, figures in points for name in figures))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["step", *names], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {"step": step, **{name: f"{value:.6g}" for name, value in figures.items()}} for step, figures in points
+    )
+    write_file(path, text.getvalue().encode(), remedy="name another file (--curve)")

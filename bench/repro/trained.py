@@ -92,16 +92,12 @@ def curve_of(root: Path, spec: DetectorSpec) -> Curve:
 
 
 def _train(spec: DetectorSpec, changed: ChangedCatalog, root: Path, data_dir: Path | None, device: str) -> None:
-    from bench.datasets.track import Track
-    from bench.training.job import build_recipe, train_weights
+    from bench.training.job import train_weights
 
     began = time.monotonic()
-    track = Track(changed.track(spec.track), data_dir, workspace=changed.workspace)
-    assert spec.training is not None
-    total = build_recipe(spec, track, changed, seed=spec.training.seed).total_steps
     made = train_weights(
         changed, spec, data_dir=data_dir, out=root / WEIGHTS, device=device, fresh=True,
-        curve_every=max(1, total // POINTS),
+        curve_points=POINTS,
     )  # fmt: skip
     points = made.report.curve
     names = [name for name in (points[0][1] if points else {}) if all(name in found for _, found in points)]

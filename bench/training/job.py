@@ -52,7 +52,7 @@ def train_weights(
     fresh: bool = False,
     threads: int = 1,
     progress: Progress = silent,
-    curve_every: int = 0,
+    curve_points: int = 0,
 ) -> TrainedWeights:
     """Run the training recipe of a card.
 
@@ -67,7 +67,7 @@ def train_weights(
         threads: Processor threads. Sums are rounded otherwise with another number, and training magnifies that, so
             that the same number is needed for the same bits.
         progress: Called with (done, total, figures).
-        curve_every: Steps from one point of the report's curve to the next; 0 keeps none.
+        curve_points: How many points, about, the report's curve has; 0 keeps none.
 
     Raises:
         UsageError: The card has no recipe for this track, data or earlier weights are missing, or the folder cannot be
@@ -89,7 +89,7 @@ def train_weights(
     with _threads(threads):
         report = train(
             recipe, checkpoint=checkpoint, identity=_identity(spec, track, seed, threads), progress=progress,
-            curve_every=curve_every,
+            curve_every=max(1, recipe.total_steps // curve_points) if curve_points else 0,
         )  # fmt: skip
     sha256 = save_tensors(target, last_weights(recipe.detector, spec, catalog))
     discard(checkpoint)

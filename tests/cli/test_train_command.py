@@ -30,3 +30,21 @@ def test_the_new_weights_are_held_against_the_sha256_of_the_card(tmp_path, monke
     told = [sentence for sentence in ("declares no sha256", "The same bytes", "other bits") if sentence in printed]
     assert len(told) == 1
     assert said in printed
+
+
+def test_a_curve_is_a_csv_file_with_a_line_a_point(tmp_path, monkeypatch):
+    curve = ((10, {"loss": 0.5}), (20, {"loss": 0.25, "held-out AUROC": 0.75}))
+    asked = {}
+
+    def trained(*args, **options):
+        asked.update(options)
+        assert (tmp_path / "curve.csv").is_file()  # a place that cannot be written is told before the training
+        return TrainedWeights(tmp_path / "dark.safetensors", OWN, OWN, TrainingReport({}, 20, 0, 2.0, curve))
+
+    monkeypatch.setattr("bench.training.job.train_weights", trained)
+    named = ("train", "--detector", "dark", "--track", "toy", "--workspace", make_workspace(tmp_path / "toy"))
+    assert bench(*named, "--curve", tmp_path / "curve.csv").exit_code == 0
+    assert (tmp_path / "curve.csv").read_text() == "step,loss,held-out AUROC\n10,0.5,\n20,0.25,0.75\n"
+    assert asked["curve_points"] == 50
+    nowhere = bench(*named, "--curve", tmp_path / "curve.csv" / "below.csv")
+    assert nowhere.exit_code == 2 and "--curve" in nowhere.stderr
