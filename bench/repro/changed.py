@@ -40,6 +40,9 @@ class ChangedCatalog(Catalog):
         """A detector's settings on one track under the changes; where it is trained, its weights are those of that."""
         spec = super().detector_spec(name, track)
         spec = spec.model_copy(update={"params": {**spec.params, **self._score}})
+        if self._run is not None and self._run.recall is not None:
+            thresholds = spec.thresholds.model_copy(update={"recall": self._run.recall})
+            spec = spec.model_copy(update={"thresholds": thresholds})
         return spec if self._training is None else self._trained(spec, self._training)
 
     def _trained(self, spec: DetectorSpec, args: Mapping[str, Any]) -> DetectorSpec:

@@ -75,6 +75,7 @@ class Run(Card):
         score: Over those of the detectors' cards.
         score_grid: The same with several values each.
         train: The detectors are trained for this entry; None where they have weights.
+        recall: Share of the clean ID images that the detection threshold accepts, in place of the card's.
         sets_of: Another track, of the same shape, whose sets are taken; the detectors stay those of `track`.
         sets: In place of sets of the track's card, as such a card would have them.
     """
@@ -98,6 +99,7 @@ class Run(Card):
     early_stop: bool = True
     evidence: bool = True
     train: Train | None = None
+    recall: float | None = Field(default=None, gt=0, le=1)
     sets_of: Name | None = None
     sets: dict[str, Any] = {}
 

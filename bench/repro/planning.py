@@ -51,7 +51,7 @@ def planned_runs(
 def _changed(
     run: Run, score: Mapping[str, Any], training: Mapping[str, Any] | None, catalog: Catalog, root: Path | None
 ) -> Catalog:
-    if not score and training is None and not (run.sets or run.sets_of):
+    if not score and training is None and not (run.sets or run.sets_of or run.recall):
         return catalog
     return ChangedCatalog(catalog, run, score, training, None if root is None else root / WEIGHTS)
 
