@@ -22,14 +22,14 @@ others were measured here, by the command that stands above them.
 - **reproduced**: on the paper's own data and networks, or in closed form: each published figure lies within the error
   of the one here, and no claim fails.
 - **same pattern**: on other data or smaller networks: some claim of the paper holds, and none fails.
-- **different**: a claim fails, or the errors are too large to decide any. The cause stands below where one was tested.
-- **not run**: what is missing stands below.
+- **different**: a claim fails, or the errors are too large to decide any.
+- **not run**: something is missing.
 
 A claim *holds* or *fails* where the errors allow to say so; else it is *open*. Where a paper claims in words
 ("breaks"), the number that stands for them was chosen here, and in some entries when figures were known already: the
-AUROC of 0.75 below which the `ood-attack` paper's attack counts as a success is one. `bench repro list` shows the
-entries, `bench repro NAME` runs one, and `bench repro all --page FILE` runs those that are not stored yet and writes
-this page.
+AUROC of 0.75 below which the `ood-attack` paper's attack counts as a success is one. Entries whose files say so had
+their lines written before they were run. `bench repro list` shows the entries, `bench repro NAME` runs one, and
+`bench repro all --page FILE` runs those that are not stored yet and writes this page.
 An entry is a YAML file in `benchmarks/papers/`, of this repository or of a workspace.
 """
 
@@ -48,20 +48,18 @@ def render_page(
         pictures: Where the pictures of entries lie, beside the page.
     """
     judged = {entry.name: judged_by(entry, records.get(entry.name), scale) for one in papers for entry in one.entries}
-    lines = [HEAD, *_summary(papers, judged, records, scale)]
+    lines = [HEAD, *_summary(papers, judged, records, scale), *_different(judged.values())]
+    lines += _not_run([found for found in judged.values() if found.status is Status.NOT_RUN], scale)
     for one in papers:
         about = f"*{_text(one.paper.title)}*, {_text(one.paper.authors)}, {one.paper.year}."
         lines += ["", f"## {_text(one.name)}", "", about]
-        absent = []
         for entry in one.entries:
             record = records.get(entry.name)
             if record is None:
-                absent.append(judged[entry.name])
-            else:
-                lines += ["", *render_entry(judged[entry.name], record, scale)]
-                if entry.name in pictures:
-                    lines += ["", f"![{_text(entry.title)}]({pictures[entry.name]})"]
-        lines += _not_run(absent, scale)
+                continue
+            lines += ["", *render_entry(judged[entry.name], record, scale)]
+            if entry.name in pictures:
+                lines += ["", f"![{_text(entry.title)}]({pictures[entry.name]})"]
     return "\n".join(lines) + f"\n\n<!-- {REMARK} -->\n"
 
 
@@ -97,12 +95,24 @@ def _summary(
     words = ", ".join(f"{sum(f.status is status for f in judged.values())} {status}" for status in Status)
     cost = _duration(sum(record.seconds for record in records.values()))
     grid = Grid(["paper", "table or figure", "what it shows", "status", "claims"], 5, [rows])
-    return [f"Scale `{scale}`: {len(judged)} entries: {words}. All cells took {cost}.", "", *markdown_grid(grid)]
+    return [f"Scale `{scale}`: {len(judged)} entries: {words}. All of it took {cost}.", "", *markdown_grid(grid)]
 
 
 def _claims_in_short(found: Judged) -> str:
     counted = [(found.count(verdict), verdict) for verdict in (Verdict.HOLDS, Verdict.OPEN, Verdict.FAILS)]
     return ", ".join(f"{count} {verdict}" for count, verdict in counted if count) or ABSENT
+
+
+def _different(judged: Iterable[Judged]) -> list[str]:
+    """A table of the entries that came out otherwise: which claims fail, and why."""
+    rows = []
+    for found in judged:
+        if found.status is not Status.DIFFERENT:
+            continue
+        failing = "; ".join(claim.says for claim, verdict in found.verdicts if verdict is Verdict.FAILS)
+        rows.append([found.entry.title, failing or "nothing is decided", _cause(found).removeprefix("Different: ")])
+    grid = Grid(["different", "what fails", "why"], 3, [rows])
+    return ["", *markdown_grid(grid)] if rows else []
 
 
 def _not_run(absent: Sequence[Judged], scale: Scale) -> list[str]:
@@ -141,7 +151,7 @@ def _claims(found: Judged) -> list[str]:
 
 def _cause(found: Judged) -> str:
     cause = found.entry.cause
-    if found.count(Verdict.FAILS) == 0:
+    if found.count(Verdict.FAILS) == 0 and cause is None:
         return "Different: no claim is decided at this size."
     if cause is None:
         return "Different, cause not tested."

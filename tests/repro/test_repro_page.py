@@ -89,6 +89,15 @@ def test_what_is_different_says_whether_its_cause_was_tested(cause, said):
     assert said in page(entry(cause=cause), record(figures(0.3)))
 
 
+def test_what_fails_and_why_stands_in_a_table_before_the_details():
+    text = page(entry(cause={"text": "Too small.", "tested": "a larger one."}), record(figures(0.3)))
+    row = r"| A table | It is \|better\|. | Too small. Tested: a larger one. |"
+    assert row in text and text.index(row) < text.index("## p")
+    assert "| different |" not in page(entry(), record(figures(0.5)))
+    undecided = page(entry(), record(figures(0.42)))
+    assert "| A table | nothing is decided | no claim is decided at this size. |" in undecided
+
+
 def test_what_was_not_run_says_what_is_missing():
     text = page(entry(missing="The weights."), None)
     assert "| p | Table 1 | A table | not run | - |" in text
