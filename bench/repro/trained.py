@@ -16,7 +16,7 @@ from bench.repro.changed import WEIGHTS, ChangedCatalog
 from bench.repro.entry import Run
 from bench.seals import SealError, sealed_json, unsealed_json
 
-POINTS = 60
+POINTS = 30
 """Of a training's curve, about."""
 
 _MAX_BYTES = 1 << 21

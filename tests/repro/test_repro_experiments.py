@@ -3,6 +3,7 @@
 import base64
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from bench.cards.catalog import Catalog
 from bench.errors import CardError, UsageError
 from bench.repro.changed import ChangedCatalog
 from bench.repro.drawing import draw
-from bench.repro.entry import Entry, Experiment, Run, Train
+from bench.repro.entry import Entry, Experiment, Run, Setting, Train
 from bench.repro.experiments import (
     KINDS,
     Surroundings,
@@ -25,6 +26,7 @@ from bench.repro.experiments import (
 from bench.repro.experiments import checked_args as checked
 from bench.repro.library import papers
 from bench.repro.panels import Panel, PanelKind, field, histogram, line, picture
+from bench.repro.planning import histograms
 from bench.repro.records import Record
 from bench.repro.trained import Curve, curve_file, curve_of, trained_specs
 from bench.seals import sealed_json
@@ -254,8 +256,6 @@ class _Fixed:
 
 
 def _cell(images, ids, label=0, became=1):
-    import pandas as pd
-
     from bench.evaluation.results import Cell
 
     samples = pd.DataFrame({
@@ -298,3 +298,60 @@ def test_an_attack_that_did_not_change_the_class_has_no_row(monkeypatch, tmp_pat
     found = attacked_logits.measured(args, Surroundings(CATALOG, None, tmp_path, lambda run: [(Planned(), cells[run])]))
     assert {row for row, _ in found.figures} == {"original", "a"}
     assert found.figures["a", "class 1"].value == found.figures["a", "largest"].value == pytest.approx(0.6)
+
+
+class _Linear(torch.nn.Module):
+    """Features that are two sums of pixels."""
+
+    def features(self, x, at):
+        assert at == "logits"
+        flat = x.flatten(1)
+        return torch.stack([flat[:, :8].sum(dim=1), flat[:, 8:].sum(dim=1)], dim=1)
+
+
+def test_matching_finds_the_features_of_a_linear_map_within_ball_and_box():
+    guides = torch.rand((3, 1, 4, 4), generator=torch.Generator().manual_seed(0))
+    start = torch.full((3, 1, 4, 4), 0.5)
+    args = matching.Args(detector="d", track="t", starts={"a": "noise"}, guides=3, eps=2.0, steps=200)
+    x, curve, features, target = matching._matched(_Linear(), start, guides, args)
+    assert curve.shape == (201, 3)
+    assert torch.allclose((features - target).square().sum(dim=1), curve.amin(dim=0), atol=1e-6)
+    assert float((curve.amin(dim=0) / curve[0]).max()) < 0.01
+    assert float((x - start).flatten(1).norm(dim=1).max()) <= 2.0 + 1e-5
+    assert float(x.min()) >= 0.0 and float(x.max()) <= 1.0
+
+
+def test_a_run_may_name_its_own_recall():
+    run = TRAINED.model_copy(update={"train": None, "recall": 0.5})
+    assert ChangedCatalog(CATALOG, run).detector_spec("gat", "digits").thresholds.recall == 0.5
+    assert CATALOG.detector_spec("gat", "digits").thresholds.recall == 0.95
+
+
+def _shown(**change):
+    content = {
+        "about": "Little.", "runs": [{"id": "a", "detector": ["msp"], "track": "digits"}],
+        "histograms": [{"title": "h", "run": "a", "column": "score", "sets": ["test"], **change}],
+    }  # fmt: skip
+    return Setting.model_validate(content)
+
+
+class _Stored:
+    attacks = False
+    label = "msp x clean on digits"
+    params: dict = {}  # noqa: RUF012
+    detector = CATALOG.detector_spec("msp", "digits")
+    key = "k"
+
+
+def test_a_histogram_is_of_the_one_cell_that_fits():
+    cell = type("C", (), {"samples": pd.DataFrame({"set": ["test", "test", "far"], "score": [0.0, 1.0, 9.0]})})
+    (panel,) = histograms(_shown(), {"a": [_Stored()]}, lambda planned: cell)
+    assert panel.series[0].x[-1] == 1.0 and sum(panel.series[0].y) == pytest.approx(1.0)
+    assert histograms(_shown(), {"a": [_Stored()]}, lambda planned: None) == []
+    for change, said in (
+        ({"detector": "odin"}, "0 cells fit"), ({"column": "mape"}, "no column 'mape'"), ({"sets": ["near"]}, "no set"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=said):
+            histograms(_shown(**change), {"a": [_Stored()]}, lambda planned: cell)
+    with pytest.raises(ValidationError, match="names the run 'b'"):
+        _shown(run="b")
