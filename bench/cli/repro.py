@@ -175,18 +175,21 @@ class _Runner:
         from bench.cli.computing import compute_cells
         from bench.cli.request import Hands
         from bench.repro.changed import WEIGHTS, ChangedCatalog
+        from bench.repro.planning import computed_together
 
-        cells = list({cell.key: cell for its in planned.values() for cell in its}.values())
         own = any(run.train is not None for run in entry.at(self._scale).runs)
         cards = ChangedCatalog(self._cards, weights=self._store.root / WEIGHTS) if own else self._cards
-        outcomes = compute_cells(
-            cards, self._store, cells, device=self._device, data_dir=self._data_dir, quiet=self._quiet,
-            hands=Hands(1 if own else self._workers),
-        )  # fmt: skip
+        outcomes: dict[str, CellDone | CellFailure] = {}
+        for together in computed_together(planned):
+            found = compute_cells(
+                cards, self._store, together, device=self._device, data_dir=self._data_dir, quiet=self._quiet,
+                hands=Hands(1 if own else self._workers),
+            )  # fmt: skip
+            outcomes |= {one.planned.key: one for one in found}
         for sentence in self._store.notices:
             notice(sentence)
         self._store.notices.clear()
-        return outcomes
+        return list(outcomes.values())
 
     def _experimented(
         self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]",

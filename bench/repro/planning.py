@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,46 @@ def _planned(run: Run, params: Mapping[str, Any], catalog: Catalog, data_dir: Pa
         goal=run.goal, loss=run.loss, sets=SetChoice(run.ood, run.without),
         evidence=_EVIDENCE if run.evidence else None,
     )  # fmt: skip
+
+
+def computed_together(planned: Mapping[str, Sequence[PlannedCell]]) -> list[list[PlannedCell]]:
+    """The cells of an entry, each once, in groups of which one computation may do all.
+
+    A computation takes a track by its name and a detector by its settings: two forms of a track, or two trainings of
+    a detector, must not meet in one.
+    """
+    groups: list[_Together] = []
+    for cell in {cell.key: cell for its in planned.values() for cell in its}.values():
+        group = next((group for group in groups if group.takes(cell)), None)
+        if group is None:
+            group = _Together()
+            groups.append(group)
+        group.add(cell)
+    return [group.cells for group in groups]
+
+
+@dataclass
+class _Together:
+    """Cells that one computation may do, with the form of every track and the weights of every detector in them."""
+
+    cells: list[PlannedCell] = field(default_factory=list)
+    tracks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    weights: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def takes(self, cell: PlannedCell) -> bool:
+        """Whether a cell has the same forms and weights."""
+        form, weights = _form(cell), cell.ingredients.weights_sha256
+        same = self.tracks.get(cell.track.name, form) == form
+        return same and self.weights.get(cell.ingredients.detector_hash, weights) == weights
+
+    def add(self, cell: PlannedCell) -> None:
+        self.cells.append(cell)
+        self.tracks[cell.track.name] = _form(cell)
+        self.weights[cell.ingredients.detector_hash] = cell.ingredients.weights_sha256
+
+
+def _form(cell: PlannedCell) -> tuple[str, ...]:
+    return (cell.ingredients.track_hash, *cell.track.ood)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from bench.repro.experiments import (
 from bench.repro.experiments import checked_args as checked
 from bench.repro.library import papers
 from bench.repro.panels import Panel, PanelKind, field, histogram, line, picture
-from bench.repro.planning import histograms
+from bench.repro.planning import computed_together, histograms
 from bench.repro.records import Record
 from bench.repro.trained import Curve, curve_file, curve_of, trained_specs
 from bench.seals import sealed_json
@@ -355,3 +355,16 @@ def test_a_histogram_is_of_the_one_cell_that_fits():
             histograms(_shown(**change), {"a": [_Stored()]}, lambda planned: cell)
     with pytest.raises(ValidationError, match="names the run 'b'"):
         _shown(run="b")
+
+
+def test_two_trainings_of_a_detector_and_two_forms_of_a_track_are_computed_apart():
+    def cell(key, track, detector, weights):
+        from types import SimpleNamespace
+
+        what = SimpleNamespace(track_hash=track, detector_hash=detector, weights_sha256=(weights,))
+        return SimpleNamespace(key=key, track=SimpleNamespace(name="digits", ood=(track,)), ingredients=what)
+
+    plain, attacked, again = cell("1", "t", "gat", "a"), cell("2", "t", "gat", "a"), cell("1", "t", "gat", "a")
+    other, trained, elsewhere = cell("3", "t", "oe", "o"), cell("4", "t", "gat", "b"), cell("5", "u", "oe", "o")
+    found = computed_together({"r": [plain, attacked, other], "s": [again, trained, elsewhere]})
+    assert [[one.key for one in group] for group in found] == [["1", "2", "3"], ["4"], ["5"]]
