@@ -22,7 +22,7 @@ _MARKS = {
     ".md": rb"<!-- made by robustood -->\s*\Z",
     ".tex": rb"\A% made by robustood\n",
     ".png": rb"tEXtSoftware\0robustood",
-    ".csv": rb"\Atrack,detector,threat,norm,eps,side,limit,seed,",
+    ".csv": rb"\A(track,detector,threat,norm,eps,side,limit,seed,|detector \(mean AUROC\),clean)",
     ".json": rb'\A\{\s*"format":\s*\d+,\s*"(bench|row_sha256)":\s*"',
 }
 """What tells a file of ours, by its suffix."""

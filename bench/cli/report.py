@@ -67,8 +67,10 @@ def command(
         say(f"notice: {notice}")
     typer.echo(f"the page is in '{path}'.")
     if figures is not None:
-        count = write_figures(figures, (*page.curves, *page.histograms, *page.convergence))
+        count = write_figures(figures, page.drawings)
         typer.echo(f"{count} figures, each as PNG and SVG, are in '{figures}'.")
     if tables is not None:
         count = write_tables(tables, found.tables, found.metas, radii, found.verdicts)
-        typer.echo(f"{count} tables, each as Markdown and LaTeX, and cells.csv are in '{tables}'.")
+        typer.echo(
+            f"{count} tables, each as Markdown and LaTeX, means as LaTeX and CSV, and cells.csv are in '{tables}'."
+        )

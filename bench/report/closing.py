@@ -108,17 +108,8 @@ def _place(sections: Sequence[Section]) -> str:
     first = sections[0]
     names = list(dict.fromkeys(section.threat for section in sections))
     blind = all(row.meta.gradients == 0 for section in sections for row in section.rows)
-    radius = f" at {_radius(first.norm, first.eps)}" if first.norm is not None and first.eps is not None else ""
+    radius = f" at {numbers.ball(first.norm, first.eps)}" if first.norm is not None and first.eps is not None else ""
     return f"{radius} under {' and '.join(names)}" if blind or not radius else radius
-
-
-def _radius(norm: Norm | None, eps: float | None) -> str:
-    """`L2 1`, `Linf 8/255`, `L0 10 values`."""
-    if norm is None or eps is None:
-        return "any distance"
-    if norm is Norm.L0:
-        return f"L0 {eps:g} values"
-    return f"Linf {255 * eps:.4g}/255" if norm is Norm.LINF else f"{norm.value.upper()} {numbers.radius(eps)}"
 
 
 def _clean(table: Table) -> str:
@@ -151,7 +142,7 @@ def _fooled(table: Table) -> str:
     next_ = f"; of the next, {others[0][0]}, {numbers.percent(others[0][1])}" if others else ""
     return (
         f"of the images that {best[0]} classifies right, {numbers.percent(best[1])} can be misclassified and accepted "
-        f"at {_radius(norm, eps)}{next_}."
+        f"at {numbers.ball(norm, eps)}{next_}."
     )
 
 
@@ -177,7 +168,7 @@ def _nearest(table: Table) -> str:
             ((label, r) for (other, label), r in radii.items() if other is norm), key=lambda item: (-item[1], item[0])
         )
         next_ = f"; of the next, {others[0][0]}, within {numbers.radius(others[0][1])}" if others else ""
-        clauses.append(f"half of the images of {best[0]} are across within {_radius(norm, best[1])}{next_}")
+        clauses.append(f"half of the images of {best[0]} are across within {numbers.ball(norm, best[1])}{next_}")
     return " ".join(f"{clause}." for clause in clauses)
 
 

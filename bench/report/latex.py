@@ -45,6 +45,16 @@ def render_latex(table: Table, *, full: bool = False, radii: Mapping[Norm, float
     return "\n".join(lines) + "\n"
 
 
+def latex_table(grid: Grid, sentences: Iterable[str]) -> str:
+    """One `table` environment.
+
+    Args:
+        grid: Its rows.
+        sentences: Its caption.
+    """
+    return "\n".join(_environment(grid, sentences)) + "\n"
+
+
 def _environment(grid: Grid, sentences: Iterable[str]) -> list[str]:
     alignment = "l" * grid.texts + "r" * (len(grid.header) - grid.texts)
     said = ". ".join(escape_latex(line.rstrip(".")) for line in sentences)

@@ -69,6 +69,15 @@ def radius(eps: float) -> str:
     return f"{eps:.3g}"
 
 
+def ball(norm: Norm | None, eps: float | None) -> str:
+    """A norm and radius as people say them: `L2 1`, `Linf 8/255`, `L0 10 values`."""
+    if norm is None or eps is None:
+        return "any distance"
+    if norm is Norm.L0:
+        return f"L0 {eps:g} values"
+    return f"Linf {255 * eps:.4g}/255" if norm is Norm.LINF else f"{norm.value.upper()} {radius(eps)}"
+
+
 def both_scales(norm: Norm | None, eps: float | None) -> str:
     """A radius in [0, 1] pixel units and on the 0 to 255 scale: `0.0314 = 8/255` or `1 (255 on the 0-255 scale)`."""
     if eps is None or norm is None:

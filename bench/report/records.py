@@ -110,12 +110,12 @@ def render_csv(metas: Iterable[CellMeta], verdicts: Findings = MappingProxyType(
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for record in records(metas, verdicts):
-        writer.writerow({column: _harmless(value) for column, value in record.items()})
+        writer.writerow({column: harmless(value) for column, value in record.items()})
     return out.getvalue()
 
 
-def _harmless(value: object) -> object:
-    """A text that is shown and nothing else; anything but a text as it is."""
+def harmless(value: object) -> object:
+    """A text that is shown and is no formula to a spreadsheet; anything but a text as it is."""
     if not isinstance(value, str):
         return value
     shown = printable(value, keep="\n")

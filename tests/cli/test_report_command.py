@@ -77,11 +77,11 @@ def test_figures_and_tables_are_files_too(workspace, tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0
     names = sorted(path.name for path in (tmp_path / "f").iterdir())
-    assert len(names) == 2 * (1 + 2 + 1) and "4 figures" in done.stdout  # a curve, two histograms, a convergence
+    assert len(names) == 2 * 4 and "4 figures" in done.stdout  # means, a curve, histograms, a convergence
     assert {name.rpartition(".")[2] for name in names} == {"png", "svg"}
     assert "auroc-toy-evade-l2-pgd-l2.svg" in names
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [
-        "cells.csv", "table-1-toy-evade.md", "table-1-toy-evade.tex",
+        "cells.csv", "means-1-toy-evade.csv", "means-1-toy-evade.tex", "table-1-toy-evade.md", "table-1-toy-evade.tex",
     ]  # fmt: skip
     assert "corner" not in (tmp_path / "t" / "cells.csv").read_text()
 
@@ -99,7 +99,7 @@ def test_a_report_of_somebody_else_under_the_default_name_stays(workspace, tmp_p
 
 @pytest.mark.parametrize(
     ("option", "name"),
-    [("--tables", "cells.csv"), ("--tables", "table-1-toy-evade.md"), ("--figures", "auroc-toy-evade-l2-pgd-l2.png")],
+    [("--tables", "cells.csv"), ("--tables", "means-1-toy-evade.csv"), ("--figures", "auroc-toy-evade-l2-pgd-l2.png")],
 )
 def test_figures_and_tables_take_the_place_of_their_own_kind_alone(workspace, tmp_path, option, name):
     request = ("--out", tmp_path / "p.html", option, tmp_path / "files", "--detector", "dark")

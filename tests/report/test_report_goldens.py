@@ -35,8 +35,15 @@ def world(request, make_meta, make_set):
 
 def described(drawing):
     """Everything that a figure is drawn from, in words."""
-    (axes,) = drawing.figure.axes
     said = [drawing.name, drawing.title, drawing.caption, f"size {drawing.figure.get_size_inches().round(3).tolist()}"]
+    for axes in drawing.figure.axes:
+        said += panel_described(axes)
+    labels = [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
+    return "\n".join([*said, f"legend {labels}", ""])
+
+
+def panel_described(axes):
+    said = []
     said.append(f"x {axes.get_xlabel()} {np.round(axes.get_xlim(), 3).tolist()}")
     said.append(f"y {axes.get_ylabel()} {np.round(axes.get_ylim(), 3).tolist()}; {axes.get_title(loc='left')}")
     for line in axes.lines:
@@ -57,8 +64,7 @@ def described(drawing):
         manner = [patch.get_alpha(), patch.get_fill(), np.round(patch.get_edgecolor(), 3).tolist()]
         manner += [patch.get_linewidth(), np.round(patch.get_path().vertices, 4).tolist()]
         said.append(f"area {manner}")
-    labels = [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
-    return "\n".join([*said, f"legend {labels}", ""])
+    return said
 
 
 @pytest.mark.parametrize(("kind", "options"), [("wide", {"width": 200}), ("narrow", {"width": 64})])
@@ -122,8 +128,7 @@ def test_a_page_reads_as_kept(make_meta):
 def test_the_figures_of_a_page_are_drawn_from_what_is_kept(make_meta):
     cells, verdicts = cells_of_a_page(make_meta)
     page = page_of(*cells, verdicts=verdicts)
-    drawings = [*page.curves, *page.histograms, *page.convergence]
-    assert_golden(GOLDEN / "page.drawings.txt", "\n".join(map(described, drawings)))
+    assert_golden(GOLDEN / "page.drawings.txt", "\n".join(map(described, page.drawings)))
 
 
 def test_the_images_of_a_page_are_those_that_are_kept(make_meta):

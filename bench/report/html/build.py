@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import bench
@@ -11,15 +12,20 @@ from bench.evaluation.keys import Cards
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta
 from bench.evaluation.store import CellStore
 from bench.report import numbers
+from bench.report.closing import closing_sentences
+from bench.report.flat import flat_grid
+from bench.report.grid import Grid
+from bench.report.html.answers import detector_grid, exports_of, kept_words, shown_means
 from bench.report.html.convergence import Convergence
-from bench.report.html.curves import curves_of
-from bench.report.html.drawing import Drawing
-from bench.report.html.facts import cards_of, provenance_of, soundness_of
+from bench.report.html.curves import curves_of, means_curve
+from bench.report.html.facts import cards_of, provenance_of
 from bench.report.html.gallery import Gallery, gallery_of
-from bench.report.html.grids import shown_table
-from bench.report.html.page import Page
-from bench.report.html.scores import histogram
+from bench.report.html.grids import shown_grid, shown_table
+from bench.report.html.page import DetectorPart, Page, Part
+from bench.report.html.scores import ScorePanels, label_of
+from bench.report.html.soundness import Checked, checked_of, soundness_of
 from bench.report.html.starts import StartImages
+from bench.report.means import Means, means_of
 from bench.report.table import Table, is_attack
 from bench.soundness.checklist import checks_made
 from bench.soundness.verdicts import Verdicts
@@ -40,12 +46,34 @@ def no_radii(table: Table) -> Mapping[Norm, float]:
 
 
 @dataclass
-class _OfCells:
-    """What is drawn cell by cell, so that no two cells' samples are held at once."""
+class _Behind:
+    """What is drawn of one detector, cell by cell, so that no two cells' images are held at once."""
 
-    histograms: list[Drawing] = field(default_factory=list)
+    scores: ScorePanels
+    convergence: Convergence
     galleries: list[Gallery] = field(default_factory=list)
-    convergence: Convergence = field(default_factory=Convergence)
+    checked: list[Checked] = field(default_factory=list)
+    failed: int = 0
+
+
+@dataclass
+class _Reading:
+    """Reads the cells of a page, and counts what its images take.
+
+    Attributes:
+        store: Holds them.
+        verdicts: Findings of soundness checks by the cells' keys.
+        starts: Clean images.
+        each: The most images of a set that a gallery shows.
+        letters: What all galleries take so far.
+        left_out: Galleries that would have been too large.
+    """
+
+    store: CellStore
+    verdicts: Mapping[str, Verdicts]
+    starts: StartImages
+    each: int
+    letters: int = 0
     left_out: int = 0
 
 
@@ -79,31 +107,61 @@ def build_page(
     """
     shown = list(tables)
     starts = StartImages(cards, data_dir, workspace)
-    drawn = _OfCells()
-    for table in shown:
-        for threat, label, meta in attacks_of(table):
-            cell = store.get(meta.key)
-            if cell is not None:
-                _draw(drawn, checked(cell), threat, label, starts, each)
+    reading = _Reading(store, verdicts, starts, each)
+    parts = tuple(_part(table, reading, radii(table)) for table in shown)
     metas = list({meta.key: meta for table in shown for meta in table.metas}.values())
     attacks = [meta for meta in metas if is_attack(meta)]
     notes = list(dict.fromkeys(starts.notices))
-    if drawn.left_out:
-        notes.append(f"galleries that are left out because the page would be too large: {drawn.left_out}.")
+    if reading.left_out:
+        notes.append(f"galleries that are left out because the page would be too large: {reading.left_out}.")
     return Page(
         title=title,
         counted=_counted(metas, attacks, verdicts),
-        tables=tuple(shown_table(table, radii(table)) for table in shown),
-        curves=tuple(drawing for table in shown for drawing in curves_of(table)),
-        histograms=tuple(drawn.histograms),
-        galleries=tuple(drawn.galleries),
+        parts=parts,
         gallery_notes=tuple(notes),
-        convergence=tuple(drawn.convergence.drawings()),
         soundness=soundness_of(attacks, verdicts),
         cards=tuple(cards_of(metas, cards)),
         provenance=tuple(map(provenance_of, metas)),
         version=bench.__version__,
     )
+
+
+def _part(table: Table, reading: _Reading, radii: Mapping[Norm, float]) -> Part:
+    """A table, with the answer above it and its detectors below."""
+    means = means_of(table)
+    curves = curves_of(table)
+    behind: dict[str, _Behind] = {}
+    for threat, label, meta in attacks_of(table):
+        cell = reading.store.get(meta.key)
+        if cell is not None:
+            place = tuple(str(part) for part in (table.track, table.side) if part)
+            own = behind.setdefault(label, _Behind(ScorePanels(label, place), Convergence(of=label)))
+            _read(own, checked(cell), threat, label, reading)
+    every = flat_grid(table, full=means is not None or table.side is Side.BETWEEN)
+    labels = means.labels if means is not None else tuple(behind)
+    return Part(
+        verdict=" ".join(closing_sentences([table])),
+        answer=means_curve(table, means) if means is not None else next(iter(curves), None),
+        means=shown_means(means) if means is not None else (),
+        table=shown_table(table, radii),
+        exports=exports_of(table, means) if means is not None else (),
+        curves=tuple(curves if means is not None else curves[1:]),
+        detectors=tuple(
+            _detector(label, behind[label], means, every, several=len(labels) > 1)
+            for label in labels
+            if label in behind
+        ),
+    )  # fmt: skip
+
+
+def _detector(label: str, own: _Behind, means: Means | None, every: Grid, *, several: bool) -> DetectorPart:
+    rows = detector_grid(every, label)
+    return DetectorPart(
+        label=label, kept=kept_words(means, label) if means is not None else "", failed=own.failed,
+        grid=shown_grid(rows) if rows.blocks and several else None,
+        scores=own.scores.drawings(), convergence=tuple(own.convergence.drawings()),
+        galleries=tuple(own.galleries), checked=tuple(own.checked),
+    )  # fmt: skip
 
 
 def checked(cell: Cell) -> Cell:
@@ -126,21 +184,25 @@ def attacks_of(table: Table) -> list[tuple[str, str, CellMeta]]:
     ]
 
 
-def _draw(drawn: _OfCells, cell: Cell, threat: str, label: str, starts: StartImages, each: int) -> None:
+def _read(own: _Behind, cell: Cell, threat: str, label: str, reading: _Reading) -> None:
+    """Draw what a page shows of one cell."""
     meta = cell.meta
-    if (scores := histogram(cell)) is not None and meta.side is not Side.BETWEEN:
-        drawn.histograms.append(scores)
-    drawn.convergence.add(cell, threat, label)
-    if each < 1:
+    if meta.side is not Side.BETWEEN:
+        own.scores.add(cell, label_of(meta).removeprefix(f"{meta.detector} under "))
+    own.convergence.add(cell, threat, label)
+    if meta.key in reading.verdicts:
+        own.checked.append(checked_of(meta, reading.verdicts[meta.key]))
+        own.failed += bool(reading.verdicts[meta.key].failed)
+    if reading.each < 1:
         return
-    used = sum(image.size for gallery in drawn.galleries for image in gallery.images)
     gallery = gallery_of(
-        cell, lambda name, at, ids: starts.of(meta, name, at, ids), each=each, letters=GALLERY_LETTERS - used
+        cell, partial(reading.starts.of, meta), each=reading.each, letters=GALLERY_LETTERS - reading.letters
     )
     if gallery is not None:
-        drawn.galleries.append(gallery)
+        own.galleries.append(gallery)
+        reading.letters += sum(image.size for image in gallery.images)
     elif "images" in cell.arrays:
-        drawn.left_out += 1
+        reading.left_out += 1
 
 
 def _counted(

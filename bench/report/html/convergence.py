@@ -17,9 +17,14 @@ _ID_SETS = ("test", "calibration")
 
 
 class Convergence:
-    """Traces of cells that are drawn together: one panel a track, attacked side and threat."""
+    """Traces of cells that are drawn together: one panel a track, attacked side and threat.
 
-    def __init__(self) -> None:
+    Args:
+        of: The detector, where all cells are of one: its lines are named by their radii alone.
+    """
+
+    def __init__(self, of: str = "") -> None:
+        self._of = of
         self._lines: dict[tuple[str, Side, str], dict[str, Quartiles]] = {}
 
     def add(self, cell: Cell, threat: str, label: str) -> None:
@@ -31,13 +36,14 @@ class Convergence:
             label: The name of its row.
         """
         meta = cell.meta
-        line = label if meta.eps is None else f"{label}, eps {numbers.radius(meta.eps)}"
+        words = [] if self._of and meta.eps is not None else [label]
+        line = ", ".join([*words, *([] if meta.eps is None else [f"eps {numbers.radius(meta.eps)}"])])
         for side, gains in gains_of(cell).items():
             self._lines.setdefault((meta.track, side, threat), {})[line] = gains
 
     def drawings(self) -> list[Drawing]:
         """One panel for each threat."""
-        return [_panel(lines, *place) for place, lines in self._lines.items()]
+        return [_panel(lines, *place, of=self._of) for place, lines in self._lines.items()]
 
 
 def gains_of(cell: Cell) -> dict[Side, Quartiles]:
@@ -68,7 +74,7 @@ def gains_of(cell: Cell) -> dict[Side, Quartiles]:
     return found
 
 
-def _panel(lines: Mapping[str, Quartiles], track: str, side: Side, threat: str) -> Drawing:
+def _panel(lines: Mapping[str, Quartiles], track: str, side: Side, threat: str, *, of: str) -> Drawing:
     with drawing_settings():
         figure, axes = new_panel(threat, x="share of the attack's steps", y="gain, in IQR of clean ID scores")
         handles = []
@@ -79,8 +85,8 @@ def _panel(lines: Mapping[str, Quartiles], track: str, side: Side, threat: str) 
         axes.set_xlim(0, 1)
         add_legend(figure, handles, [plain(label, 40) for label in lines])
     return Drawing(
-        stem("convergence", track, side, threat),
-        f"{threat}: best score so far, side {side}",
+        stem("convergence", track, side, of, threat),
+        f"{of and f'{of} under '}{threat}: best score so far, side {side}",
         f"{track}: how far the best of all restarts has moved the score, against the share of the steps: median over "
         "the images, band between the quartiles; flat at the end: more steps would hardly help. An image that was "
         "stopped early stays where it was.",

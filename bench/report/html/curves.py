@@ -6,11 +6,22 @@ from typing import TYPE_CHECKING
 
 from bench.cards.threat import Side
 from bench.evaluation.results import FoolAtEps
-from bench.report.html.drawing import Drawing, add_legend, drawing_settings, new_panel, plain, stem, style_of
+from bench.report.html.drawing import (
+    Drawing,
+    add_legend,
+    drawing_settings,
+    new_panel,
+    panel_grid,
+    plain,
+    stem,
+    style_of,
+)
+from bench.report.means import Means
 from bench.report.table import Row, Section, Table, mean_auroc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Point = tuple[float, float]
 Lines = dict[str, list[Point]]
@@ -36,34 +47,96 @@ def auroc_curves(table: Table) -> list[Drawing]:
     return [_auroc_panel(table, threat, norm, sections) for (threat, norm), sections in panels.items()]
 
 
+def means_curve(table: Table, means: Means) -> Drawing | None:
+    """The answer at one glance: what every detector keeps of its clean AUROC, one panel a norm; None without radii."""
+    norms = dict.fromkeys(str(ball.norm) for ball in means.balls if ball.eps is not None)
+    if not norms:
+        return None
+    rows = {
+        norm: {
+            label: own
+            for label, kept in zip(means.labels, means.kept, strict=True)
+            if (own := [one.row for one, ball in zip(kept, means.balls, strict=True)
+                        if one is not None and ball.eps is not None and str(ball.norm) == norm])
+        }
+        for norm in norms
+    }  # fmt: skip
+
+    def draw(wide: bool) -> "Figure":
+        with drawing_settings():
+            size = (12.0, 3.3) if wide else (4.6, 2.9 * len(norms))
+            figure, panels = panel_grid(
+                [_norm_title(means, norm) for norm in norms], x="eps, in [0, 1] pixel units", y="mean AUROC",
+                columns=len(norms) if wide else 1, size=size,
+            )  # fmt: skip
+            handles: dict[str, object] = {}
+            for axes, norm in zip(panels, norms, strict=True):
+                for number, label in enumerate(sorted(means.labels)):
+                    if label in rows[norm]:
+                        line = _auroc_line(axes, number, rows[norm][label])
+                        handles.setdefault(label, line)
+                if ceiling := _ceiling_line(axes, [own for lines in rows[norm].values() for own in lines]):
+                    handles.setdefault(_CEILING, ceiling)
+                axes.set_ylim(-0.02, 1.02)
+                axes.set_xlim(left=0)
+            add_legend(figure, list(handles.values()), [plain(label, 40) for label in handles], wide=wide)
+        return figure
+
+    return Drawing.of(
+        stem("means", table.track, table.side, *table.without), "Mean AUROC against eps",
+        f"{table.track}, side {table.side}: the lowest of all attacks at each radius, clean at eps 0; bands: "
+        "95 % intervals; open marks: not to be believed.",
+        draw,
+    )  # fmt: skip
+
+
+def _norm_title(means: Means, norm: str) -> str:
+    threats = dict.fromkeys(threat for ball in means.balls if str(ball.norm) == norm for threat in ball.threats)
+    return f"{norm}: {', '.join(threats)}"
+
+
 def _auroc_panel(table: Table, threat: str, norm: str, sections: list[Section]) -> Drawing:
     lines: dict[str, list[Row]] = {}
     for section in sections:
         for row in section.rows:
             lines.setdefault(row.label, []).append(row)
-    with drawing_settings():
-        figure, axes = new_panel(threat, x=f"{norm} eps, in [0, 1] pixel units", y="mean AUROC")
-        handles = [_auroc_line(axes, number, rows) for number, (_, rows) in enumerate(sorted(lines.items()))]
-        ceilings = [
-            (section.eps, row.meta.mean.ceiling)
-            for section in sections
-            for row in section.rows[:1]
-            if row.meta.mean is not None and row.meta.mean.ceiling is not None
-        ]
-        labels = [plain(label, 40) for label in sorted(lines)]
-        if any(ceiling < 0.9995 for _, ceiling in ceilings):  # else it lies on the upper edge
-            handles += axes.plot(*zip(*ceilings, strict=True), color="#8d8d8d", linestyle=":", linewidth=1.2)
-            labels.append("no detector can exceed")
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_xlim(left=0)
-        add_legend(figure, handles, labels)
-    return Drawing(
+
+    def draw(wide: bool) -> "Figure":
+        with drawing_settings():
+            figure, axes = new_panel(threat, x=f"{norm} eps, in [0, 1] pixel units", y="mean AUROC", wide=wide)
+            handles = [_auroc_line(axes, number, rows) for number, (_, rows) in enumerate(sorted(lines.items()))]
+            labels = [plain(label, 40) for label in sorted(lines)]
+            if ceiling := _ceiling_line(axes, [row for section in sections for row in section.rows[:1]]):
+                handles.append(ceiling)
+                labels.append(_CEILING)
+            axes.set_ylim(-0.02, 1.02)
+            axes.set_xlim(left=0)
+            add_legend(figure, handles, labels, wide=wide)
+        return figure
+
+    return Drawing.of(
         stem("auroc", table.track, table.side, norm, threat),
         f"{threat}: AUROC against {norm} eps",
         f"{table.track}, side {table.side}: mean AUROC over the OOD sets that count, clean at eps 0; bands: "
         "95 % intervals; open marks: not to be believed.",
-        figure,
+        draw,
     )
+
+
+_CEILING = "no detector can exceed"
+
+
+def _ceiling_line(axes: "Axes", rows: list[Row]) -> object | None:
+    """The ceiling at each radius, where it does not lie on the upper edge."""
+    ceilings = {
+        row.meta.eps: row.meta.mean.ceiling
+        for row in rows
+        if row.meta.mean is not None and row.meta.mean.ceiling is not None and row.meta.eps is not None
+    }
+    if all(ceiling >= 0.9995 for ceiling in ceilings.values()):
+        return None
+    (line,) = axes.plot(*zip(*sorted(ceilings.items()), strict=True), color="#8d8d8d", linestyle=":", linewidth=1.2)
+    return line
 
 
 def _auroc_line(axes: "Axes", number: int, rows: list[Row]) -> object:
@@ -188,13 +261,16 @@ def path_curves(table: Table) -> list[Drawing]:
 
 
 def _lines(lines: Lines, name: str, title: str, caption: str, *, x: str, y: str) -> Drawing:
-    with drawing_settings():
-        figure, axes = new_panel(title, x=x, y=y)
-        handles = []
-        for number, points in enumerate(lines.values()):
-            handles += axes.plot(*map(list, zip(*points, strict=True)), **style_of(number, len(points)))
-        if y != "score, in IQR":
-            axes.set_ylim(-0.02, 1.02)
-        axes.set_xlim(left=0)
-        add_legend(figure, handles, [plain(label, 60) for label in lines])
-    return Drawing(name, title, caption, figure)
+    def draw(wide: bool) -> "Figure":
+        with drawing_settings():
+            figure, axes = new_panel(title, x=x, y=y, wide=wide)
+            handles = []
+            for number, points in enumerate(lines.values()):
+                handles += axes.plot(*map(list, zip(*points, strict=True)), **style_of(number, len(points)))
+            if y != "score, in IQR":
+                axes.set_ylim(-0.02, 1.02)
+            axes.set_xlim(left=0)
+            add_legend(figure, handles, [plain(label, 60) for label in lines], wide=wide)
+        return figure
+
+    return Drawing.of(name, title, caption, draw)

@@ -4,9 +4,10 @@ import base64
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ DASHES = ("-", "--", ":", "-.")
 INK, PALE = "#24292f", "#d0d7de"
 _DARK = {INK: "#c9d1d9", PALE: "#30363d"}
 _SIZE = (4.6, 3.4)  # inches of one panel
+_WIDE = (12.0, 3.6)  # of a figure as wide as a page
 _LEGEND_LINE = 0.2  # inches
 _MARKS = 8
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -54,18 +56,33 @@ class Drawing:
         title: What it shows.
         caption: What a reader must know to read it, also without seeing it.
         figure: The figure itself.
+        wide: Draws the same as wide as a page, its panels side by side; None where there is no such form.
     """
 
     name: str
     title: str
     caption: str
     figure: Figure
+    wide: Callable[[], Figure] | None = None
 
-    def svg(self) -> str:
+    @classmethod
+    def of(cls, name: str, title: str, caption: str, draw: Callable[[bool], Figure]) -> "Drawing":
+        """A figure in both forms.
+
+        Args:
+            name: The stem of its file.
+            title: What it shows.
+            caption: What a reader must know.
+            draw: Draws it, given whether as wide as a page.
+        """
+        return cls(name, title, caption, draw(False), partial(draw, True))
+
+    def svg(self, *, wide: bool = False) -> str:
         """As SVG, whose ink turns light where the reader prefers dark pages; the same text for the same cells."""
+        figure = self.wide() if wide and self.wide is not None else self.figure
         with drawing_settings():
             out = io.BytesIO()
-            self.figure.savefig(out, format="svg", transparent=True, metadata=_NO_METADATA)
+            figure.savefig(out, format="svg", transparent=True, metadata=_NO_METADATA)
         return _adaptive(out.getvalue().decode())
 
     def png(self) -> bytes:
@@ -86,9 +103,9 @@ class Drawings(tuple[Drawing, ...]):
         return f"<div>{''.join(images)}</div>"
 
 
-def svg_uri(drawing: Drawing) -> str:
+def svg_uri(drawing: Drawing, *, wide: bool = False) -> str:
     """A figure as an address that loads nothing, and in which no script can run."""
-    return data_uri("image/svg+xml", drawing.svg().encode())
+    return data_uri("image/svg+xml", drawing.svg(wide=wide).encode())
 
 
 def data_uri(kind: str, content: bytes) -> str:
@@ -106,14 +123,9 @@ def drawing_settings() -> Iterator[None]:
         yield
 
 
-def new_panel(title: str, *, x: str, y: str) -> "tuple[Figure, Axes]":
+def new_panel(title: str, *, x: str, y: str, wide: bool = False) -> "tuple[Figure, Axes]":
     """One empty panel; call it, and draw, within `drawing_settings`."""
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.set_title(plain(title), loc="left")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    figure, (axes,) = panel_grid([title], x=x, y=y, columns=1, size=_WIDE if wide else _SIZE)
     return figure, axes
 
 
@@ -128,12 +140,41 @@ def new_panels(count: int, *, across: int) -> "tuple[Figure, list[Axes]]":
     return figure, places[:count]
 
 
-def add_legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:
-    """A legend below the panel, for which the figure grows."""
-    columns = 2 if max(map(len, labels), default=0) <= 28 else 1
-    lines = -(-len(labels) // columns)
-    figure.set_size_inches(_SIZE[0], _SIZE[1] + _LEGEND_LINE * (lines + 0.5))
-    drawn = figure.legend(handles, [" "] * len(labels), loc="outside lower center", ncols=columns)
+def panel_grid(
+    titles: Sequence[str], *, x: str, y: str, columns: int, size: tuple[float, float]
+) -> "tuple[Figure, list[Axes]]":
+    """Empty panels, row by row, with one scale for all figures; call it, and draw, within `drawing_settings`.
+
+    Args:
+        titles: One a panel.
+        x: What is drawn to the right.
+        y: What is drawn upwards.
+        columns: Panels side by side.
+        size: Inches of the whole figure.
+    """
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = -(-len(titles) // columns)
+    every = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    panels = list(every.flat)
+    for number, axes in enumerate(panels):
+        if number >= len(titles):
+            axes.set_visible(False)
+            continue
+        axes.set_title(plain(titles[number]), loc="left")
+        axes.set_xlabel(x if number + columns >= len(titles) else "")
+        axes.set_ylabel(y if number % columns == 0 else "")
+    return figure, panels[: len(titles)]
+
+
+def add_legend(figure: Figure, handles: list[Any], labels: list[str], *, wide: bool = False) -> None:
+    """A legend: below the panels, for which the figure grows, or to the right of wide ones."""
+    columns = 1 if wide or max(map(len, labels), default=0) > 28 else 2
+    if not wide:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + _LEGEND_LINE * (-(-len(labels) // columns) + 0.5))
+    place: Any = "outside right upper" if wide else "outside lower center"
+    drawn = figure.legend(handles, [" "] * len(labels), loc=place, ncols=columns)
     for text, label in zip(drawn.get_texts(), labels, strict=True):
         text.set_text(label)  # set afterwards: a label that begins with an underscore would be left out
 

@@ -1,6 +1,6 @@
-"""What stands behind the figures: findings of soundness checks, cards as they are in force, environment and hashes."""
+"""What stands behind the figures: cards as they are in force, environment and hashes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import yaml
@@ -10,34 +10,7 @@ from bench.errors import BenchError
 from bench.evaluation.keys import Cards, threat_hash, track_hash
 from bench.evaluation.results import CellMeta
 from bench.report.conditions import budget_of
-from bench.report.grid import Grid
-from bench.report.html.grids import ShownGrid, shown_grid
 from bench.report.html.scores import label_of
-from bench.soundness.verdicts import SEVERITY, Finding, Verdicts, count
-
-
-@dataclass(frozen=True)
-class Checked:
-    """The findings of one cell."""
-
-    title: str
-    counts: tuple[tuple[str, int], ...]
-    findings: tuple[tuple[Finding, str], ...]  # with the figures in words
-
-
-@dataclass(frozen=True)
-class Soundness:
-    """What the soundness checks say of all attacks.
-
-    Attributes:
-        overview: A row a checked cell; None where none was checked.
-        cells: Findings of each checked cell.
-        unchecked: The attacked cells without findings.
-    """
-
-    overview: ShownGrid | None
-    cells: tuple[Checked, ...]
-    unchecked: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,28 +28,6 @@ class Provenance:
 
     title: str
     facts: tuple[tuple[str, str], ...]
-
-
-def soundness_of(attacks: Iterable[CellMeta], verdicts: Mapping[str, Verdicts]) -> Soundness:
-    """The findings on these cells.
-
-    Args:
-        attacks: The attacked cells.
-        verdicts: Findings by the cells' keys.
-    """
-    metas = list(attacks)
-    cells, unchecked, rows = [], [], []
-    for meta in metas:
-        title = f"{label_of(meta)}, {meta.track}, side {meta.side}"
-        if (found := verdicts.get(meta.key)) is None:
-            unchecked.append(title)
-            continue
-        counts = tuple((str(verdict), count(found.findings, verdict)) for verdict in reversed(SEVERITY))
-        cells.append(Checked(title, counts, tuple((finding, _figures(finding)) for finding in found.findings)))
-        rows.append([title, *(str(number) for _, number in counts), ", ".join(found.failed) or "-"])
-    header = ["cell", *(str(verdict) for verdict in reversed(SEVERITY)), "checks that failed"]
-    overview = shown_grid(Grid(header, 1, [rows])) if rows else None
-    return Soundness(overview, tuple(cells), tuple(unchecked))
 
 
 def cards_of(metas: Iterable[CellMeta], cards: Cards) -> list[CardText]:
@@ -113,10 +64,6 @@ def provenance_of(meta: CellMeta) -> Provenance:
     }  # fmt: skip
     said = tuple((name, str(value)) for name, value in facts.items() if value not in ("", None))
     return Provenance(f"{label_of(meta)}, {meta.track}, side {meta.side}, seed {meta.seed}", said)
-
-
-def _figures(finding: Finding) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in finding.figures.items())
 
 
 def _track(meta: CellMeta, cards: Cards) -> CardText:

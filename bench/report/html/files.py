@@ -5,10 +5,12 @@ from pathlib import Path
 
 from bench.evaluation.results import CellMeta
 from bench.own_files import REMARK, write_own
+from bench.report.html.answers import means_latex
 from bench.report.html.build import Radii
 from bench.report.html.drawing import Drawing, stem
 from bench.report.latex import render_latex
 from bench.report.markdown import render_markdown
+from bench.report.means import means_csv, means_of
 from bench.report.records import Findings, render_csv
 from bench.report.table import Table
 
@@ -39,7 +41,7 @@ def write_figures(folder: Path, drawings: Iterable[Drawing]) -> int:
 def write_tables(
     folder: Path, tables: Iterable[Table], metas: Iterable[CellMeta], radii: Radii, verdicts: Findings
 ) -> int:
-    """Every table as Markdown and LaTeX, and all cells as one CSV file with every digit.
+    """Every table as Markdown and LaTeX, its means against eps as LaTeX and CSV, and all cells as one CSV file.
 
     Args:
         folder: Where to; made if need be.
@@ -61,5 +63,9 @@ def write_tables(
         markdown, latex = render_markdown(table, full=True, radii=radii(table)), render_latex(table, radii=radii(table))
         files[folder / f"{name}.md"] = f"{markdown}\n<!-- {REMARK} -->\n".encode()
         files[folder / f"{name}.tex"] = f"% {REMARK}\n{latex}".encode()
+        if (means := means_of(table)) is not None:
+            name = stem("means", number, table.track, table.side)
+            files[folder / f"{name}.tex"] = f"% {REMARK}\n{means_latex(table, means)}".encode()
+            files[folder / f"{name}.csv"] = means_csv(means).encode()
     write_own(files, _REMEDY)
     return len(shown)

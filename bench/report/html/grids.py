@@ -25,10 +25,12 @@ class Word:
     Attributes:
         text: What is shown.
         order: What it is sorted by, as a number in digits; "" where there is no figure, which is sorted last.
+        best: Whether it is the best of its column, where that is marked.
     """
 
     text: str
     order: str = ""
+    best: bool = False
 
 
 @dataclass(frozen=True)

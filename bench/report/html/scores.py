@@ -1,5 +1,7 @@
 """Where the scores of a cell lie before and after the attack."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,16 +9,23 @@ from numpy.typing import NDArray
 
 from bench.evaluation.results import Cell, CellMeta
 from bench.report import numbers
-from bench.report.html.drawing import COLOURS, Drawing, add_legend, drawing_settings, new_panel, stem
+from bench.report.html.drawing import COLOURS, Drawing, add_legend, drawing_settings, new_panel, panel_grid, stem
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BINS = 40
 _TAIL = 0.5  # per cent of the scores at each end that are drawn in the outermost bins
-_ID, _OOD, _ATTACKED_OOD, _ATTACKED_ID = COLOURS[0], COLOURS[7], COLOURS[1], COLOURS[3]
+_ABREAST = 6  # small panels side by side on a wide page
+_OOD = COLOURS[7]
+_COLOURS = {"clean ID": COLOURS[0], "clean OOD": _OOD, "attacked OOD": COLOURS[1], "attacked ID": COLOURS[3]}
 _TEST = "test"
+
+Parts = dict[str, NDArray[np.float64]]
+"""Scores by what they are of."""
 
 
 def label_of(meta: CellMeta) -> str:
@@ -32,23 +41,15 @@ def name_of(kind: str, meta: CellMeta) -> str:
 
 def histogram(cell: Cell) -> Drawing | None:
     """Scores of clean ID images, clean OOD images and attacked ones, as shares of each; None without finite scores."""
-    parts = {label: scores[np.isfinite(scores)] for label, (scores, _) in _parts(cell).items()}
-    colours = {label: colour for label, (_, colour) in _parts(cell).items()}
-    parts = {label: scores for label, scores in parts.items() if len(scores)}
+    parts = score_parts(cell)
     if not parts:
         return None
-    pooled = np.concatenate(list(parts.values()))
-    low, high = np.percentile(pooled, [_TAIL, 100 - _TAIL])
-    edges = np.linspace(low, high, _BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
+    edges = edges_of(parts.values(), _BINS)
+    low, high = edges[0], edges[-1]
     meta = cell.meta
     with drawing_settings():
         figure, axes = new_panel(label_of(meta), x="score (higher: more in-distribution)", y="share of the images")
-        handles: list[Artist] = []
-        for label, scores in parts.items():
-            counts, _ = np.histogram(scores.clip(edges[0], edges[-1]), bins=edges)
-            drawn = axes.stairs(counts / len(scores), edges, fill=True, color=colours[label], alpha=0.35)
-            axes.stairs(counts / len(scores), edges, color=colours[label], linewidth=1.2)
-            handles.append(drawn)
+        handles: list[Artist] = list(draw_scores(axes, parts, edges).values())
         labels = list(parts)
         if (threshold := single_threshold(meta)) is not None and low <= threshold <= high:
             handles.append(axes.axvline(threshold, color="#8d8d8d", linestyle="--", linewidth=1.0))
@@ -74,17 +75,86 @@ def counted_sets(meta: CellMeta) -> list[str]:
     return [name for name, metrics in meta.sets.items() if metrics.counts] or list(meta.sets)
 
 
-def _parts(cell: Cell) -> "dict[str, tuple[NDArray[np.float64], str]]":
+@dataclass
+class ScorePanels:
+    """Histograms of the cells of one detector as small multiples: one panel a cell, one scale for all.
+
+    Attributes:
+        label: The detector's name in the table.
+        place: What tells the figure's file from others: track and side.
+    """
+
+    label: str
+    place: tuple[str, ...]
+    _cells: list[tuple[str, Parts, float | None]] = field(default_factory=list)
+
+    def add(self, cell: Cell, title: str) -> None:
+        """The scores of a cell, if any is finite."""
+        if parts := score_parts(cell):
+            self._cells.append((title, parts, single_threshold(cell.meta)))
+
+    def drawings(self) -> tuple[Drawing, ...]:
+        """One figure, or none."""
+        if not self._cells:
+            return ()
+        return (
+            Drawing.of(
+                stem("scores", *self.place, self.label), f"{self.label}: scores, clean and attacked",
+                "Shares of ID test images and of the OOD sets that count, on one scale, the outer 0.5 % at its edges. "
+                "Dashed: the threshold that accepts the card's share of ID images.",
+                self._draw,
+            ),
+        )  # fmt: skip
+
+    def _draw(self, wide: bool) -> "Figure":
+        edges = edges_of((scores for _, parts, _ in self._cells for scores in parts.values()), _BINS)
+        columns = min(_ABREAST if wide else 2, len(self._cells))
+        rows = -(-len(self._cells) // columns)
+        handles: dict[str, Artist] = {}
+        with drawing_settings():
+            figure, panels = panel_grid(
+                [title for title, _, _ in self._cells], x="score", y="share", columns=columns,
+                size=(12.0, 0.4 + 1.9 * rows) if wide else (4.6, 0.3 + 1.6 * rows),
+            )  # fmt: skip
+            for axes, (_, parts, threshold) in zip(panels, self._cells, strict=True):
+                handles = draw_scores(axes, parts, edges) | handles
+                axes.set_xlim(edges[0], edges[-1])
+                axes.locator_params(nbins=4)
+                if threshold is not None and edges[0] <= threshold <= edges[-1]:
+                    axes.axvline(threshold, color=_OOD, linestyle="--", linewidth=1.0)
+            add_legend(figure, list(handles.values()), list(handles), wide=wide)
+        return figure
+
+
+def edges_of(parts: Iterable[NDArray[np.float64]], bins: int) -> NDArray[np.float64]:
+    """The edges of bins over all of these scores but the outermost 0.5 % at each end."""
+    low, high = np.percentile(np.concatenate(list(parts)), [_TAIL, 100 - _TAIL])
+    return np.linspace(low, high, bins + 1) if high > low else np.array([low - 0.5, low + 0.5])
+
+
+def draw_scores(axes: "Axes", parts: Parts, edges: NDArray[np.float64]) -> "dict[str, Artist]":
+    """Each part as shares of itself; a handle of each for the legend."""
+    handles: dict[str, Artist] = {}
+    for label, scores in parts.items():
+        counts, _ = np.histogram(scores.clip(edges[0], edges[-1]), bins=edges)
+        handles[label] = axes.stairs(counts / len(scores), edges, fill=True, color=_COLOURS[label], alpha=0.35)
+        axes.stairs(counts / len(scores), edges, color=_COLOURS[label], linewidth=1.2)
+    return handles
+
+
+def score_parts(cell: Cell) -> Parts:
+    """The finite scores of clean ID images, clean OOD images and attacked ones."""
     samples = cell.samples
     of_id, of_ood = samples["set"] == _TEST, samples["set"].isin(counted_sets(cell.meta))
     attacked = samples["status"] != ""
     parts = {
-        "clean ID": (_scores(samples[of_id], "clean_score"), _ID),
-        "clean OOD": (_scores(samples[of_ood], "clean_score"), _OOD),
-        "attacked OOD": (_scores(samples[of_ood & attacked], "score"), _ATTACKED_OOD),
-        "attacked ID": (_scores(samples[of_id & attacked], "score"), _ATTACKED_ID),
+        "clean ID": _scores(samples[of_id], "clean_score"),
+        "clean OOD": _scores(samples[of_ood], "clean_score"),
+        "attacked OOD": _scores(samples[of_ood & attacked], "score"),
+        "attacked ID": _scores(samples[of_id & attacked], "score"),
     }
-    return {label: part for label, part in parts.items() if len(part[0])}
+    finite = {label: scores[np.isfinite(scores)] for label, scores in parts.items()}
+    return {label: scores for label, scores in finite.items() if len(scores)}
 
 
 def _scores(samples: "pd.DataFrame", column: str) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 import hashlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -34,7 +34,9 @@ def environment(package: str = _SHARED) -> Environment:
     found = Environment(
         loader=FunctionLoader(load), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters: Mapping[str, Callable[..., str]] = {"said": said, "svg_uri": svg_uri}
+    filters: Mapping[str, Callable[..., str]] = {
+        "said": said, "svg_uri": svg_uri, "wide_uri": partial(svg_uri, wide=True),
+    }  # fmt: skip
     found.filters.update(filters)
     return found
 
