@@ -20,8 +20,6 @@ for _size in ("COLUMNS", "LINES"):  # pytest-xdist hands on the size of a termin
 _numbers = itertools.count()
 
 CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-SCREENSHOTS = "ROBUSTOOD_SCREENSHOTS"
-"""Environment variable: the folder that pictures for the documentation are written to."""
 
 TRACK = """
     name: toy
@@ -171,9 +169,3 @@ def watched(browser):
     assert complaints == []
     folder = addresses[0].rpartition("/")[0] + "/"
     assert not [url for url in requests if not url.startswith(("data:", folder))]
-
-
-@pytest.fixture
-def screenshots(tmp_path: Path) -> Path:
-    """The folder that pictures go to: the one that is named for the documentation, or one of the test's own."""
-    return Path(os.environ.get(SCREENSHOTS, tmp_path))

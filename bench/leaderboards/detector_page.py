@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from bench.leaderboards.checks import Checked
 from bench.leaderboards.columns import history_grid, judged, ranked_because, ranked_words, verified_words
+from bench.leaderboards.explained import checks_grid
+from bench.leaderboards.figures import row_curve, row_galleries, row_scores
 from bench.leaderboards.folder import FoundRow
 from bench.leaderboards.ranking import Board, Standing
 from bench.leaderboards.records import BeatenFigures, FreshPart
@@ -12,6 +14,8 @@ from bench.leaderboards.row import Entry, Row
 from bench.leaderboards.submit import figure
 from bench.report import numbers
 from bench.report.grid import Grid
+from bench.report.html.drawing import Drawing
+from bench.report.html.gallery import Gallery
 from bench.report.html.grids import ShownGrid, shown_grid
 
 Facts = tuple[tuple[str, str], ...]
@@ -28,7 +32,10 @@ class DetectorPage:
         beaten: Images of others that beat it, as a verifier scored them.
         summary: The figures that matter, by name.
         attacks: Grids of the suite's entries, their attacks, and fresh ones.
-        soundness: What checks say of each attack; None where nothing was checked.
+        curve: AUROC by entry of the suite.
+        scores: Histograms; None where no scores are at hand.
+        galleries: Images of each worst case, as they were handed in.
+        soundness: What each check asked, and what it says; None where nothing was checked.
         card: What its card says of it.
         hashes: Names and values that tell it from any other.
         history: The rows of this detector.
@@ -41,6 +48,9 @@ class DetectorPage:
     beaten: tuple[BeatenFigures, ...]
     summary: Facts
     attacks: tuple[ShownGrid, ...]
+    curve: Drawing
+    scores: Drawing | None
+    galleries: tuple[Gallery, ...]
     soundness: ShownGrid | None
     card: Facts
     hashes: Facts
@@ -61,7 +71,8 @@ def detector_page(board: Board, found: FoundRow) -> DetectorPage:
     return DetectorPage(
         found=found, row=row, place=standing.place if standing is not None else None,
         beaten=standing.beaten if standing is not None else (), summary=tuple(_summary(found, row, standing)),
-        attacks=tuple(_attacks(row, standing)), soundness=_soundness(row),
+        attacks=tuple(_attacks(row, standing)), curve=row_curve(row), scores=_scores(found, row, standing),
+        galleries=row_galleries(found.row, found.files), soundness=checks_grid(row),
         card=tuple(_card(row)), hashes=tuple(_hashes(row)), history=shown_grid(history_grid(rows)),
         stems=tuple(other.row.stem for other in rows),
     )  # fmt: skip
@@ -137,16 +148,9 @@ def _checked(checked: Sequence[Checked]) -> Grid:
     return Grid(["check", "outcome", "said"], 3, [[[own.what, str(own.outcome), own.said] for own in checked]])
 
 
-def _soundness(row: Row) -> ShownGrid | None:
-    cells = judged(row)
-    checks = sorted({check for _, cell in cells for check in cell.soundness}, key=lambda check: int(check[1:]))
-    if not checks:
-        return None
-    words = [
-        [name, *(str(cell.soundness[check]) if check in cell.soundness else numbers.ABSENT for check in checks)]
-        for name, cell in cells
-    ]
-    return shown_grid(Grid(["attack", *checks], 1, [words]))
+def _scores(found: FoundRow, row: Row, standing: Standing | None) -> Drawing | None:
+    files = found.files if standing is None else standing.files
+    return None if files is None else row_scores(row, files.table)
 
 
 def _card(row: Row) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,16 @@ from bench.leaderboards.columns import (
 )
 from bench.leaderboards.compare import MOST, pairs
 from bench.leaderboards.detector_page import detector_page
+from bench.leaderboards.explained import (
+    attacked_words,
+    badges_of,
+    near_far_grid,
+    published_setting,
+    setting_grids,
+    settings_of,
+)
+from bench.leaderboards.figures import board_curve
+from bench.leaderboards.image_by_image import image_data
 from bench.leaderboards.published import HINT, TITLE, PublishedTable, facts_of, published_grid
 from bench.leaderboards.ranking import Board, Leaderboards
 from bench.own_files import write_own
@@ -25,7 +35,7 @@ from bench.report.html.templating import environment, policy
 
 _PACKAGE = "bench.leaderboards"
 _STYLES = ("page.css", "board.css")
-_SORT, _FILTER, _COMPARE = "sort.js", "filter.js", "compare.js"
+_SORT, _FILTER, _SETTING, _COMPARE, _LARGE = "sort.js", "filter.js", "setting.js", "compare.js", "large.js"
 
 
 def write_site(found: Leaderboards, folder: Path, published: Sequence[PublishedTable] = ()) -> int:
@@ -53,31 +63,58 @@ def site_pages(found: Leaderboards, published: Sequence[PublishedTable] = ()) ->
     No name leaves the folder: they are those of track cards and of checked rows, which hold neither `/` nor `..`.
     """
     tables = [(board, _table(board)) for board in found.boards]
-    yield "index.html", _rendered("index.html.jinja", (), boards=tables, left_out=found.left_out, published=published)
-    papers = {"published_title": TITLE, "published_hint": HINT, "facts_of": facts_of}
+    papers = {"published_title": TITLE, "published_hint": HINT, "facts_of": facts_of, "setting_of": published_setting}
+    yield "index.html", _rendered(
+        "index.html.jinja", (_SETTING,), boards=tables, left_out=found.left_out, published=published,
+        settings=_settings(found.boards, published), curve=board_curve, settings_of=settings_of,
+        attacked=attacked_words, near_far=_near_far,
+        badges=badges_of(own.found.words for board in found.boards for own in board.standings[:5]), **papers,
+    )  # fmt: skip
     if published:
         shown = [(own, shown_grid(published_grid(own))) for own in published]
-        yield "published.html", _rendered("published.html.jinja", (), home="", published=shown, **papers)
+        yield (
+            "published.html",
+            _rendered(
+                "published.html.jinja",
+                (_SETTING,),
+                home="",
+                published=shown,
+                settings=_settings((), published),
+                **papers,
+            ),
+        )
     for board, table in tables:
         left_out = [own for own in found.left_out if own.file.partition("/")[0] == board.track.name]
         name = board.track.name
+        of_track = [own for own in published if own.track == name]
         yield f"{name}/index.html", _rendered(
-            "track.html.jinja", (_SORT, _FILTER), home="../", board=board, shown=table, left_out=left_out,
+            "track.html.jinja", (_SORT, _FILTER, _SETTING), home="../", board=board, shown=table, left_out=left_out,
             caption=CAPTION, uses_extra_data=uses_extra_data, beaten_words=beaten_words, unranked_title=UNRANKED,
-            unranked_hint=UNRANKED_HINT, unranked=shown_grid(unranked_grid(board.unranked)), **papers,
-            published=[(own, shown_grid(published_grid(own))) for own in published if own.track == name],
+            unranked_hint=UNRANKED_HINT, unranked=shown_grid(unranked_grid(board.unranked)),
+            curve=board_curve(board), attacked=attacked_words(board), near_far=_near_far(board),
+            badges=badges_of(own.words for own in board.rows), by_setting=list(setting_grids(board.standings)),
+            settings=_settings((board,), of_track),
+            published=[(own, shown_grid(published_grid(own))) for own in of_track], **papers,
         )  # fmt: skip
         yield f"{name}/compare.html", _rendered(
             "compare.html.jinja", (_COMPARE,), home="../", board=board, data=_compared(board), most=MOST,
         )  # fmt: skip
         for row in board.rows:
             page = detector_page(board, row)
-            yield (
-                f"{name}/{row.row.stem}.html",
-                _rendered(
-                    "detector.html.jinja", (_SORT,), home="../", board=board, page=page, beaten_words=beaten_words
-                ),
-            )
+            yield f"{name}/{row.row.stem}.html", _rendered(
+                "detector.html.jinja", (_SORT, _LARGE), home="../", board=board, page=page, beaten_words=beaten_words,
+                badges=badges_of([row.words]),
+            )  # fmt: skip
+
+
+def _settings(boards: Sequence[Board], published: Sequence[PublishedTable]) -> tuple[str, ...]:
+    """Every setting that a page shows, those of boards first."""
+    own = [setting for board in boards for setting in settings_of(board)]
+    return tuple(dict.fromkeys([*own, *sorted({published_setting(table) for table in published})]))
+
+
+def _near_far(board: Board) -> ShownGrid | None:
+    return near_far_grid(board.track, board.standings)
 
 
 def _rendered(template: str, scripts: tuple[str, ...], **content: Any) -> str:
@@ -104,4 +141,4 @@ def _compared(board: Board) -> dict[str, Any]:
         for own in board.standings[:MOST]
     ]
     found = {f"{i} {j}": [asdict(figure) for figure in compared] for i, j, compared in pairs(board.standings)}
-    return {"rows": rows, "pairs": found}
+    return {"rows": rows, "pairs": found, "images": image_data(board.standings[:MOST])}

@@ -8,6 +8,9 @@ import pytest
 from row_world import allow, line_for, make_world, new_key, rows, run_suite, submit, verify
 
 from bench.cards.catalog import Catalog
+from bench.report.html.drawing import Drawing
+
+EMPTY = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +67,11 @@ def fresh_world(tmp_path: Path) -> Callable[[], Path]:
 @pytest.fixture(scope="session")
 def cards(finished: Path) -> Catalog:
     return Catalog(finished)
+
+
+@pytest.fixture(scope="module")
+def undrawn():
+    """Figures without their marks, for tests that are not about figures: to draw them takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Drawing, "svg", lambda self, *, wide=False: EMPTY)
+        yield

@@ -68,7 +68,7 @@ def test_every_pair_of_rows_is_compared_as_kept(board):
     assert_golden(GOLDEN / "pairs.txt", "\n".join(said))
 
 
-def test_the_pages_of_a_site_read_as_kept(board):
+def test_the_pages_of_a_site_read_as_kept(undrawn, board):
     other = rank(track_card(name="other"), [found_row("alone", 9)])
     left_out = (LeftOut("small/x.json", "it is no row."),)
     pages = dict(site_pages(Leaderboards((board, other), left_out)))

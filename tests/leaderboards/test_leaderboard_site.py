@@ -5,15 +5,23 @@ import hashlib
 import json
 import re
 
+import numpy as np
 import pytest
 from board_rows import found_row, track_card, varied_board
 from html_elements import Elements
 
 from bench.cards.base import Paper
 from bench.errors import UsageError
+from bench.leaderboards.companions import Files
+from bench.leaderboards.detector_page import detector_page
+from bench.leaderboards.explained import near_far_grid
+from bench.leaderboards.figures import row_curve, row_galleries, row_scores
 from bench.leaderboards.folder import LeftOut
+from bench.leaderboards.image_by_image import image_data
 from bench.leaderboards.ranking import Leaderboards, rank
 from bench.leaderboards.site import site_pages, write_site
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></script><!--{{ 7 * 7 }}"
 
@@ -23,7 +31,7 @@ def all_of(*boards, left_out=()):
 
 
 @pytest.fixture(scope="module")
-def board():
+def board(undrawn):
     return varied_board()
 
 
@@ -33,7 +41,7 @@ def pages(board):
 
 
 @pytest.fixture(scope="module")
-def evil_pages():
+def evil_pages(undrawn):
     paper = Paper(title=EVIL, authors=EVIL, year=2020, url="https://example.org/\"'><script>alert(1)</script>")
     texts = {"paper": paper, "trained_on": EVIL, "tuned_on": EVIL, "extra_data": EVIL}
     board = rank(
@@ -52,10 +60,10 @@ def test_markup_in_every_text_of_a_row_is_shown_as_text(evil_pages):
     for name, page in evil_pages.items():
         elements = Elements(page)
         assert not [key for _, attributes in elements.found for key in attributes if key.startswith("on")], name
-        assert elements.named("img") == []
+        assert all(image["src"].startswith("data:image/") for image in elements.named("img"))
         assert "<script>alert(1)" not in page
         scripts = [script for script in elements.named("script") if script.get("type") != "application/json"]
-        assert len(scripts) <= 2
+        assert len(scripts) <= 3
     texts = "".join(Elements(page).text for page in evil_pages.values())
     assert texts.count(EVIL) >= 5
 
@@ -147,3 +155,74 @@ def test_a_board_without_rows_has_pages_that_say_so():
 def test_the_page_of_a_re_attacked_row_says_with_which_seeds():
     pages = "".join(page for page in dict(site_pages(all_of(varied_board()))).values() if isinstance(page, str))
     assert "Fresh attacks at equal budget with the seeds 1, 2, 3; the lowest median ranks the row." in pages
+
+
+def test_what_a_board_attacks_is_said_and_badges_are_explained_where_they_stand(pages):
+    for name in ("index.html", "small/index.html"):
+        words = Elements(pages[name]).text
+        assert "all-l2 within L2 1 and all-linf within Linf 12.75/255" in words
+        assert "Of each image the worst of climb counts" in words
+        assert "a verifier's fresh attacks do not make it much worse" in words
+        assert "The best rows of small" in words
+    assert "At Linf 12.75/255" in Elements(pages["small/index.html"]).text
+
+
+def test_a_setting_can_be_chosen_and_says_which_parts_are_of_it(pages):
+    parts = [own["data-settings"] for _, own in Elements(pages["small/index.html"]).found if "data-settings" in own]
+    assert parts == ["L2 1", "Linf 12.75/255"]
+    (form,) = [own for own in Elements(pages["small/index.html"]).named("form") if own["aria-label"] == "Setting"]
+    assert "hidden" in form  # until a script shows it
+
+
+def test_a_detectors_page_names_its_checks_in_words(board):
+    found = next(own.found for own in board.standings if own.row.detector.name == "plain")
+    page = detector_page(board, found)
+    assert [[word.text for word in row] for row in page.soundness.rows] == [
+        ["random points do not beat it (D4)", "WARN of 2 (all-l2 at l2 1, all-linf at linf 0.05)"],
+        ["a larger eps helps the attacker (D5)", "PASS of 2"],
+    ]  # fmt: skip
+
+
+def test_kept_images_are_shown_with_their_scores_and_no_more_than_a_few_of_a_set():
+    found = found_row("a", 1)
+    rows = np.array([*range(6), 30])
+    images = {f"rows.{n}": rows for n in (0, 1)} | {f"images.{n}": np.zeros((7, 1, 4, 4), np.float32) for n in (0, 1)}
+    galleries = row_galleries(found.row, Files(found.files.table, images))
+    assert [gallery.title for gallery in galleries] == ["all-l2 at L2 1", "all-linf at Linf 12.75/255"]
+    assert [shown.set for shown in galleries[0].images] == ["near"] * 4 + ["far"]
+    assert galleries[0].images[4].score == f"{found.files.table.arrays['worst.0'][30]:.4g}"
+    assert row_galleries(found.row, None) == ()
+
+
+def test_of_every_image_the_share_of_id_images_above_it_is_told(board):
+    standing = board.standings[0]
+    (own, *_) = image_data(board.standings)
+    shares = [share / 1000 for found in own["sets"].values() for share in found["shares"]]
+    table, entry = standing.files.table, standing.row.entries.index(standing.row.worst_entry)
+    scores = table.arrays[f"worst.{entry}"]
+    expected = [float((table.test > score).mean() + (table.test == score).mean() / 2) for score in scores]
+    assert shares == pytest.approx(expected, abs=6e-4)
+    assert [found["ids"] for found in own["sets"].values()] == [
+        ids.tolist() for ids in list(table.ids_by_set().values())[1:]
+    ]
+
+
+def test_near_and_far_are_means_over_their_sets(board):
+    track = board.track
+    groups = {"near": "near", "far": "far"}
+    ood = {name: spec.model_copy(update={"group": groups[name]}) for name, spec in track.ood.items()}
+    grid = near_far_grid(track.model_copy(update={"ood": ood}), board.standings)
+    entry = board.standings[0].row.worst_entry
+    assert [word.text for word in grid.rows[0][1:]] == [
+        f"{estimate.auroc:.3f}" for name in groups for estimate in (entry.sets[name].clean, entry.sets[name].attacked)
+    ]
+    assert near_far_grid(track, board.standings) is None
+
+
+def test_a_rows_figures_are_drawn_from_its_own(board):
+    row = board.standings[0].row
+    axes = row_curve(row).figure.axes[0]
+    assert axes.lines[0].get_ydata().tolist() == [row.clean.auroc, *(entry.mean.auroc for entry in row.entries)]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["clean", "L2 1", "Linf 12.75/255"]
+    panels = row_scores(row, board.standings[0].files.table).figure.axes
+    assert len(panels) == 2 and len({panel.get_xlim() for panel in panels}) == 1

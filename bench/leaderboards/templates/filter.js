@@ -1,5 +1,5 @@
 "use strict";
-for (const form of document.querySelectorAll("form.filters")) {
+for (const form of document.querySelectorAll("#board form.filters")) {
   const rows = Array.from(document.querySelectorAll("#board tbody tr"));
   const choices = Array.from(form.querySelectorAll("select"));
   const show = () => {
