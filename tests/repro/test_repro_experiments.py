@@ -190,6 +190,10 @@ def test_the_ends_of_a_curve_are_told_with_their_spread(tmp_path, monkeypatch):
         curve_of(tmp_path, spec)
 
 
+def test_a_mean_of_equal_points_lies_between_them():
+    assert training._spread((0.1, 0.1, 0.1)).value == 0.1
+
+
 # ------------------------------------------------------------------ panels
 
 

@@ -71,7 +71,8 @@ def _ends(name: str, curve: Curve, args: Args) -> dict[str, Measured]:
 
 
 def _spread(values: tuple[float, ...]) -> Measured:
-    return Measured(statistics.fmean(values), min(values), max(values))
+    low, high = min(values), max(values)
+    return Measured(min(max(statistics.fmean(values), low), high), low, high)  # a mean of equals may be rounded
 
 
 def _panel(name: str, curves: dict[str, Curve], against: str | None) -> Panel:
