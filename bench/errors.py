@@ -1,4 +1,28 @@
-"""The errors that a user may meet: one sentence each, with what was given, what is allowed and what to do."""
+"""The errors that a user may meet: one sentence each, with what was given, what is allowed and what to do.
+
+The tree of them, with the exit code of a command that ends so, and the module where that is another one:
+
+BenchError                      1
+├── CellError                   1
+│   └── MetricError             1  bench.metrics.scores
+├── DivergedError               1  bench.training.jem
+├── InputError                  1
+└── UsageError                  2
+    ├── CardError               2
+    ├── DataError               2
+    │   ├── MissingDataError    2  bench.datasets.sources._files
+    │   └── WrongContentError   2  bench.datasets.decoding
+    ├── NoSettingsError         2
+    ├── NotApplicableError      2
+    │   └── NotFittableError    2
+    ├── RowError                2  bench.leaderboards.row
+    ├── SignatureError          2  bench.leaderboards.signatures
+    ├── StoreError              2  bench.evaluation.store_errors
+    └── WeightsError            2
+
+The public ones are named in docs/public-surface.md. What no class here stands for is a fault of bench itself, and ends
+with 1 too.
+"""
 
 import difflib
 from collections.abc import Iterable, Iterator
