@@ -147,7 +147,7 @@ def test_any_name_is_answered_in_a_sentence_and_exit_code_2(command, tmp_path, m
 
 @pytest.mark.parametrize(
     "arguments",
-    [["table", "--out", ""], ["table", "--out="], ["run", "--detector", "gat", "--threat", "clean", "--out", ""],
+    [["table", "--to", ""], ["table", "--out="], ["run", "--detector", "gat", "--threat", "clean", "--out", ""],
      ["run", "--detector", "gat", "--threat", "clean", "--out", "  "], ["validate", ""], ["show", ""],
      ["validate", "--workspace", ""]],
     ids=repr,

@@ -7,31 +7,31 @@ import typer
 
 from bench.cli.common import WorkspaceOption, catalog, console, say
 from bench.cli.options import comma_separated
-from bench.cli.places import DEFAULT, StoreArgument
+from bench.cli.places import DEFAULT, OldOut, StoreArgument, refuse_out
 
 EXAMPLES = (
-    "bench baseline runs --out baseline.json",
-    "bench baseline runs --detector gat,msp --threat pgd-l2 --out baseline.json",
+    "bench baseline runs --to baseline.json",
+    "bench baseline runs --detector gat,msp --threat pgd-l2 --to baseline.json",
 )
 
 
 def command(
     run_dir: StoreArgument = DEFAULT,
     *,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file to write; baseline.json where none is named.")
-    ] = None,
+    to: Annotated[Path | None, typer.Option(help="The file to write; baseline.json where none is named.")] = None,
     track: Annotated[list[str] | None, typer.Option(help="Only these tracks; repeatable, or with commas.")] = None,
     detector: Annotated[list[str] | None, typer.Option(help="Only these detectors.")] = None,
     threat: Annotated[list[str] | None, typer.Option(help="Only these threats, beside the clean scores.")] = None,
     workspace: WorkspaceOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
+    out: OldOut = None,
 ) -> None:
     """Record a baseline: the figures of stored cells, and every score that they follow from.
 
     The file is what `bench check --baseline` takes; keep it in version control. Where the store holds several states
     of a cell, that of the cards and the code as they are now is recorded.
     """
+    refuse_out("baseline", out)
     from bench.cli.stored import chosen_tables, say_notices
     from bench.leaderboards.baseline import write_baseline
     from bench.leaderboards.recording import record
@@ -45,6 +45,6 @@ def command(
         where, failed = f"{meta.detector} x {meta.threat} on {meta.track}", ", ".join(meta.failed_needs)
         say(f"notice: {where} is left out, since parts of it failed: {failed}; run it again.")
     recorded = record([cell for cell in cells if not cell.meta.failed_needs], cards)
-    path = out if out is not None else Path("baseline.json")
-    write_baseline(recorded, path, named=out is not None)
+    path = to if to is not None else Path("baseline.json")
+    write_baseline(recorded, path, named=to is not None)
     console().print(f"{len(recorded.cells)} cells are recorded in '{path}'.", soft_wrap=True)

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.track import SetSpec, TrackCard
 from bench.cli.common import FAILED, INTERRUPTED, USAGE, WorkspaceOption, catalog, console, say
+from bench.cli.rows import print_stacked, table_width
 from bench.cli.transfer_progress import TransferProgress
 from bench.errors import DataError
 from bench.places import expanded
@@ -23,6 +25,9 @@ EXAMPLES = (
 )
 
 app = typer.Typer(help="Whether the images of the tracks are there, and fetching them.")
+
+_FIGURES = ("images", "MiB")
+"""Columns that are set to the right."""
 
 TrackOption = Annotated[list[str] | None, typer.Option("--track", help="A track; all of them without this option.")]
 DataDirOption = Annotated[
@@ -41,10 +46,7 @@ def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: 
     found = catalog(workspace)
     cards, out = _cards(found, track), console()
     folder = _folder(data_dir, needed=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("track", "set", "state", "images", "MiB", "form"):
-        right, last = column in ("images", "MiB"), column == "form"
-        table.add_column(column, no_wrap=not last, overflow="fold", justify="right" if right else "left")
+    rows: list[tuple[str, ...]] = []
     problems: list[str] = []
     notes: list[str] = []
     for card in cards:
@@ -53,19 +55,34 @@ def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: 
             if each.available not in (None, each.count):
                 count += f" of {each.available:,}"
             size = "" if each.size is None else f"{each.size / 2**20:.1f}"
-            table.add_row(Text(each.track), Text(each.name), each.state, count, size, Text(each.form))
+            rows.append((each.track, each.name, each.state, count, size, each.form))
             if each.state is not State.PRESENT:
                 problems.append(each.problem)
             notes.extend(f"{each.track}, {each.name}: {sentence}" for sentence in each.notes)
     where = folder if folder is not None else "none (there is no home folder; ROBUSTOOD_DATA or --data-dir names one)"
     out.print(Text(f"data folder: {where}"), soft_wrap=True)
-    out.print(table)
+    _print_sets(out, rows)
     for sentence in notes:
         out.print(Text(f"note: {sentence}"), soft_wrap=True)
     for sentence in dict.fromkeys(problems):
         out.print(Text(f"error: {sentence}"), soft_wrap=True)
     if problems:
         raise typer.Exit(FAILED)
+
+
+def _print_sets(out: Console, rows: list[tuple[str, ...]]) -> None:
+    """One line a set; where files have long names, these stand below."""
+    header = ("track", "set", "state", "images", "MiB", "form")
+    if table_width([max(map(len, column)) for column in zip(header, *rows, strict=True)]) > out.width:
+        out.print()
+        print_stacked(out, header, rows, lead=5, right=_FIGURES)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in header:
+        table.add_column(column, no_wrap=True, justify="right" if column in _FIGURES else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    out.print(table)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +18,7 @@ from bench.cards.network import NetworkCard
 from bench.cards.threat import ThreatCard
 from bench.cards.track import TrackCard
 from bench.cli.common import WorkspaceOption, catalog, console, say
+from bench.cli.rows import print_stacked, table_width
 from bench.errors import CardError
 
 EXAMPLES = ("bench list", "bench list detectors", "bench list threats")
@@ -24,8 +26,11 @@ EXAMPLES = ("bench list", "bench list detectors", "bench list threats")
 PIPED_WIDTH = 2000
 """Columns where the output goes to a file or program: nothing is cut that a reader could search for."""
 
-THIRD_COLUMN = 28
-"""Columns that the third column keeps while the last one is cut."""
+LAST_COLUMN = 40
+"""Columns that the last column needs beside the others; with fewer it stands below them."""
+
+THIRD = {Kind.DETECTOR: "tracks", Kind.THREAT: "norm: eps", Kind.TRACK: "shape: OOD sets", Kind.NETWORK: "track"}
+"""Title of the third column."""
 
 
 class What(StrEnum):
@@ -52,7 +57,7 @@ def command(
     for kind in Kind:
         if what in (What.ALL, f"{kind}s"):
             rows, broken = _rows(found, kind)
-            out.print(_table(kind, rows))
+            _print_rows(out, kind, rows)
             for sentences in broken:
                 out.print(sentences, soft_wrap=True)
             if forms := {Kind.DETECTOR: detector_names.forms(), Kind.THREAT: threat_names.forms()}.get(kind):
@@ -78,19 +83,21 @@ def _rows(found: Catalog, kind: Kind) -> tuple[list[tuple[str, str, str, str]], 
     return rows, broken
 
 
-def _table(kind: Kind, rows: list[tuple[str, str, str, str]]) -> Table:
-    """One line a row: a narrow terminal cuts the last column first, then the third, and never a name."""
-    third = {"detector": "tracks", "threat": "norm: eps", "track": "shape: OOD sets", "network": "track"}[kind]
+def _print_rows(out: Console, kind: Kind, rows: list[tuple[str, str, str, str]]) -> None:
+    """One line a row, with the last column cut; where too little of it would be left, it stands below in full."""
+    header = ("name", "origin", THIRD[kind], "what it is")
+    sizes = [max(len(row[column]) for row in (header, *rows)) for column in range(4)]
+    if table_width([*sizes[:3], min(LAST_COLUMN, sizes[3])]) > out.width:
+        out.print(f"{kind}s\n")
+        print_stacked(out, header, rows, lead=3 if table_width(sizes[:3]) <= out.width else 2)
+        return
     table = Table(title=f"{kind}s", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("name", no_wrap=True)
-    table.add_column("origin", no_wrap=True)
-    table.add_column(third, min_width=min(THIRD_COLUMN, max((len(row[2]) for row in rows), default=0)))
-    table.add_column("what it is")
-    for name, origin, brief, summary in rows:
-        # Columns that may wrap are the ones that shrink; texts that may not are cut there instead.
-        cut = [Text(text, no_wrap=True, overflow="ellipsis") for text in (brief, summary)]
-        table.add_row(Text(name), Text(origin), *cut)
-    return table
+    for title in header[:3]:
+        table.add_column(title, no_wrap=True)
+    table.add_column(header[3])  # the one column that gives way
+    for row in rows:
+        table.add_row(*map(Text, row[:3]), Text(row[3], no_wrap=True, overflow="ellipsis"))
+    out.print(table)
 
 
 def _brief(card: Card) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.common import notice
+from bench.errors import UsageError
 from bench.evaluation.store_places import StorePlace, store_place
 
 if TYPE_CHECKING:
@@ -27,6 +28,22 @@ OutOption = Annotated[
         help="Folder, or URL such as s3://BUCKET/PREFIX, that keeps the cells; runs where none is named.",
     ),
 ]
+
+OldOut = Annotated[str | None, typer.Option("--out", "-o", metavar="STORE", hidden=True)]
+"""Of commands that read a store and write a file, where `--out` once named the file."""
+
+
+def refuse_out(command: str, out: str | None) -> None:
+    """Say what to type in place of `--out` where a command computes no cells.
+
+    Raises:
+        UsageError: `out` was given.
+    """
+    if out is not None:
+        raise UsageError(
+            f"--out names a store of cells, as in `bench run`, and '{out[:200]}' was given; `bench {command} STORE` "
+            f"reads one, and `bench {command} STORE --to FILE` writes to a file."
+        )
 
 
 def read_store(given: str | StorePlace, *, absent: bool = False) -> "Store":

@@ -8,12 +8,12 @@ import typer
 
 from bench.cli.common import WorkspaceOption, catalog, say
 from bench.cli.options import comma_separated
-from bench.cli.places import DEFAULT, StoreArgument
+from bench.cli.places import DEFAULT, OldOut, StoreArgument, refuse_out
 from bench.cli.stored import chosen_tables, say_notices
 
 EXAMPLES = (
     "bench report",
-    "bench report runs --out report.html",
+    "bench report runs --to report.html",
     "bench report runs --figures figures --tables tables --detector gat,msp",
 )
 
@@ -21,9 +21,8 @@ EXAMPLES = (
 def command(
     run_dir: StoreArgument = DEFAULT,
     *,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The page; else report.html in the folder, or here for a URL."),
+    to: Annotated[
+        Path | None, typer.Option(help="The page; else report.html in the folder, or here for a URL.")
     ] = None,
     figures: Annotated[Path | None, typer.Option(help="Write every figure to this folder too, as PNG and SVG.")] = None,
     tables: Annotated[
@@ -36,11 +35,13 @@ def command(
     title: Annotated[str, typer.Option(help="The page's title.")] = "robustood report",
     workspace: WorkspaceOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of data files; else ROBUSTOOD_DATA or a cache.")] = None,
+    out: OldOut = None,
 ) -> None:
     """Write one HTML page of the cells that are stored: tables, curves, images, soundness, hashes.
 
     The page loads nothing from anywhere, and nothing is computed anew. The same cells give the same page.
     """
+    refuse_out("report", out)
     found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
     from bench.evaluation.store_places import store_place
     from bench.files import write_file
@@ -57,12 +58,12 @@ def command(
         data_dir=data_dir, workspace=cards.workspace,
     )  # fmt: skip
     say_notices(found.store)
-    path = out if out is not None else (store_place(run_dir).folder or Path()) / "report.html"
+    path = to if to is not None else (store_place(run_dir).folder or Path()) / "report.html"
     content = render_page(page).encode()
-    if out is not None:
+    if to is not None:
         write_file(path, content)
     else:
-        write_own({path: content}, "name another file (--out)")
+        write_own({path: content}, "name another file (--to)")
     for notice in page.gallery_notes:
         say(f"notice: {notice}")
     typer.echo(f"the page is in '{path}'.")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.cli.common import console
 from bench.cli.options import comma_separated
-from bench.cli.places import DEFAULT, StoreArgument
+from bench.cli.places import DEFAULT, OldOut, StoreArgument, refuse_out
 from bench.cli.stored import Chosen, chosen_tables
 from bench.errors import UsageError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "bench table",
-    "bench table runs --format markdown --out table.md",
+    "bench table runs --format markdown --to table.md",
     "bench table runs --detector gat,msp --threat pgd-l2 --full",
     "bench table runs --protocols",
     "bench table runs --sides",
@@ -63,31 +63,33 @@ def command(
     sides: Annotated[
         bool, typer.Option("--sides", help="Clean, and with ID, OOD or both attacked: four columns.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    out: OldOut = None,
 ) -> None:
     """Print the tables of the cells that are stored, computing nothing."""
+    refuse_out("table", out)
     from bench.report.radii import stored_radii
 
     found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
     if protocols or sides:
         if (protocols and sides) or full or format_ in (TableFormat.CSV, TableFormat.LATEX):
             raise UsageError("--protocols and --sides are tables of their own, as text or Markdown; give one of them.")
-        _print_grids(found, protocols, format_, out)
+        _print_grids(found, protocols, format_, to)
         return
     if format_ is TableFormat.CSV:
         from bench.report.records import render_csv
 
-        _deliver([render_csv(found.metas, found.verdicts)], out)
+        _deliver([render_csv(found.metas, found.verdicts)], to)
         return
-    if format_ is TableFormat.TEXT and out is None:
+    if format_ is TableFormat.TEXT and to is None:
         terminal = console()
         for table in found.tables:
             print_table(terminal, table, full=full, radii=stored_radii(found.store.root, table))
         return
-    _deliver([_rendered(format_, table, full, stored_radii(found.store.root, table)) for table in found.tables], out)
+    _deliver([_rendered(format_, table, full, stored_radii(found.store.root, table)) for table in found.tables], to)
 
 
-def _print_grids(found: Chosen, protocols: bool, format_: TableFormat, out: Path | None) -> None:
+def _print_grids(found: Chosen, protocols: bool, format_: TableFormat, to: Path | None) -> None:
     from bench.report.four_columns import sides_grids
     from bench.report.markdown import escape_markdown, markdown_grid
     from bench.report.protocols import protocols_grids
@@ -99,7 +101,7 @@ def _print_grids(found: Chosen, protocols: bool, format_: TableFormat, out: Path
         missing = "a published protocol; run one, such as protocol-atd" if protocols else "an attack that has a mean"
         raise UsageError(f"'{found.store.name}' holds no cell of {missing}.")
     for heading, caption, grid in shown:
-        if format_ is TableFormat.TEXT and out is None:
+        if format_ is TableFormat.TEXT and to is None:
             terminal = console()
             print_lines(terminal, grid_lines(heading, caption, grid, width_of(terminal)))
     if format_ is TableFormat.MARKDOWN:
@@ -108,11 +110,11 @@ def _print_grids(found: Chosen, protocols: bool, format_: TableFormat, out: Path
                 "\n".join([f"**{escape_markdown(heading)}**", "", *markdown_grid(grid, grid.texts), "", caption, ""])
                 for heading, caption, grid in shown
             ],
-            out,
+            to,
         )
-    elif out is not None:
+    elif to is not None:
         lines = [line.text for shown_grid in shown for line in grid_lines(*shown_grid, _PIPE_WIDTH)]
-        _deliver(["\n".join(lines) + "\n"], out)
+        _deliver(["\n".join(lines) + "\n"], to)
 
 
 def print_table(
@@ -155,12 +157,12 @@ def _rendered(format_: TableFormat, table: "Table", full: bool, radii: "Mapping[
     return render_text(table, full=full, radii=radii)
 
 
-def _deliver(texts: list[str], out: Path | None) -> None:
+def _deliver(texts: list[str], to: Path | None) -> None:
     """To a file, or as it is to standard output."""
     text = "\n".join(texts)
-    if out is None:
+    if to is None:
         sys.stdout.write(text)
         return
     from bench.files import write_file
 
-    write_file(out, text.encode(), remedy="choose another file (--out)")
+    write_file(to, text.encode(), remedy="choose another file (--to)")

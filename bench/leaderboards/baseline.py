@@ -258,7 +258,7 @@ def write_baseline(baseline: Baseline, path: Path, *, named: bool = True) -> Non
     if named:
         write_file(path, content)
     else:
-        write_own({path: content}, "name another file (--out)")
+        write_own({path: content}, "name another file (--to)")
 
 
 def schema() -> dict[str, Any]:

@@ -53,23 +53,22 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
         return [*lines, *nearest_caption(table)]
     if table.attacked:
         lines.append(
-            "mean: AUROC clean → attacked (95 % interval over the samples; the ID images are shared by the sets); "
-            "other columns: AUROC under attack; at 0 or 1 its interval"
+            "mean: AUROC clean → attacked [95 % interval over the samples; the ID images are shared by the sets]; "
+            "sets: AUROC under attack; at 0 or 1 the interval alone"
         )
     else:
-        lines.append("AUROC (95 % interval over the samples); at 0 or 1 its interval")
+        lines.append("AUROC [95 % interval over the samples]; at 0 or 1 the interval alone")
     starred = " (* does not enter it)" if any(not column.counts for column in table.columns) else ""
     lines.append(f"mean over {', '.join(counted)}{starred}" if counted else "none of these sets enters a mean")
     if table.without:
         lines[-1] += f"; the run left out {', '.join(table.without)}, so this is not the mean of the track"
     lines += _group_lines(table)
-    of_attacks = (
-        "ceiling: mean AUROC that no detector can exceed at this radius; grads, queries: gradients and scores asked "
-        "for, on all images together; "
-    )
+    ceiling = "ceiling: mean AUROC that no detector can exceed at this radius; "
+    costs = "grads, queries: gradients and scores asked for, on all images together; "
+    of_attacks = table.attacked or full
     lines.append(
-        "FPR95: mean share of OOD images accepted where 95 % of ID images are; "
-        f"{of_attacks if table.attacked or full else ''}s: seconds"
+        f"{ceiling if of_attacks else ''}FPR95: mean share of OOD images accepted where 95 % of ID images are; "
+        f"{costs if of_attacks else ''}s: seconds"
     )
     lines += [extra.meaning for extra in extra_columns(table)]
     return [*lines, _detection(table)] if full else lines

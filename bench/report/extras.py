@@ -71,7 +71,7 @@ def _bits(value: float | None) -> str:
 
 
 def _at_full_budget(found: FullBudgetFigures | None) -> str:
-    return numbers.ABSENT if found is None else f"{found.low:.3f}-{found.high:.3f}"
+    return numbers.ABSENT if found is None else numbers.interval(found.low, found.high)
 
 
 def _spent(meta: CellMeta) -> str:

@@ -1,7 +1,7 @@
 """A table as one flat grid of words, for formats without a width: a row a cell, or a row a cell and set."""
 
 from bench.cards.threat import Side
-from bench.evaluation.results import CellMeta, MeanMetrics, SetMetrics
+from bench.evaluation.results import MeanMetrics, SetMetrics
 from bench.report import numbers
 from bench.report.extras import extra_columns
 from bench.report.fool import fool_grid
@@ -27,9 +27,10 @@ def flat_grid(table: Table, *, full: bool = False) -> Grid:
 def _by_cell(table: Table) -> Grid:
     sets = [column.title for column in table.columns]
     extras = [extra.title for extra in extra_columns(table)]
-    of_attacks = ["ceiling", "gradients", "queries"] if table.attacked else []
+    ceiling, costs = (["ceiling"], ["gradients", "queries"]) if table.attacked else ([], [])
     groups = [f"mean {group}" for group in table.groups]
-    header = ["detector", "threat", "eps", "mean AUROC", *groups, *sets, *extras, "FPR95", *of_attacks, "seconds"]
+    answer = ["mean AUROC", *ceiling, *groups]
+    header = ["detector", "threat", "eps", *answer, *sets, "FPR95", *extras, *costs, "seconds"]
     blocks = [[_cell_words(section, row, table) for row in section.rows] for section in table.sections]
     return Grid(header, 3, blocks)
 
@@ -37,24 +38,26 @@ def _by_cell(table: Table) -> Grid:
 def _cell_words(section: Section, row: Row, table: Table) -> list[str]:
     meta = row.meta
     sets = [_change(row, column.name, with_interval=False) for column in table.columns]
+    ceiling = [numbers.share(meta.mean.ceiling if meta.mean else None)]
     costs = [numbers.amount(meta.gradients), numbers.amount(meta.queries)]
-    of_attack = [numbers.share(meta.mean.ceiling if meta.mean else None), *costs]
     return [
         row.label,
         section.threat,
         numbers.both_scales(section.norm, section.eps) or numbers.ABSENT,
         _mean_change(row),
+        *(ceiling if table.attacked else []),
         *(_group_change(row, group, with_interval=False) for group in table.groups),
         *sets,
-        *(extra.of_cell(meta) for extra in extra_columns(table)),
         numbers.share(meta.mean.fpr95 if meta.mean else None),
-        *(of_attack if table.attacked else []),
+        *(extra.of_cell(meta) for extra in extra_columns(table)),
+        *(costs if table.attacked else []),
         numbers.seconds(meta.seconds),
     ]
 
 
 def _by_set(table: Table) -> Grid:
-    header = ["detector", "threat", "eps", "set", "AUROC", "ties against", "AUPR in", "AUPR out", "FPR95", "detected"]
+    figures_of_sets = ["ties against", "AUPR in", "AUPR out", "FPR95", "detected"]
+    header = ["detector", "threat", "eps", "set", "AUROC", "ceiling", *figures_of_sets]
     extras = [extra for extra in extra_columns(table) if extra.of_set is not None]
     blocks = []
     for section in table.sections:
@@ -62,29 +65,27 @@ def _by_set(table: Table) -> Grid:
         block = []
         for row in section.rows:
             names = [row.label, section.threat, radius]
-            tail = [*_mean_tail(row.meta), *(extra.of_cell(row.meta) for extra in extras)]
-            block.append([*names, "mean", _mean_change(row), *[numbers.ABSENT] * 3, *tail])
+            mean = row.meta.mean
+            of_mean = _of_mean(_mean_change(row), mean.ceiling if mean else None, mean.fpr95 if mean else None)
+            block.append([*names, "mean", *of_mean, *(extra.of_cell(row.meta) for extra in extras)])
             for group in row.meta.groups:
-                mean = row.meta.groups[group]
                 change = _group_change(row, group, with_interval=True)
-                of_group = [numbers.share(mean.fpr95), numbers.ABSENT, numbers.share(mean.ceiling)]
-                absent = [numbers.ABSENT] * len(extras)
-                block.append([*names, f"mean {group}", change, *[numbers.ABSENT] * 3, *of_group, *absent])
+                of_group = _of_mean(change, row.meta.groups[group].ceiling, row.meta.groups[group].fpr95)
+                block.append([*names, f"mean {group}", *of_group, *[numbers.ABSENT] * len(extras)])
             for column in table.columns:
                 if (m := row.meta.sets.get(column.name)) is None:
                     continue
-                figures = (m.conservative_auroc, m.aupr_in, m.aupr_out, m.fpr95, m.detection_rate, m.ceiling)
+                figures = (m.ceiling, m.conservative_auroc, m.aupr_in, m.aupr_out, m.fpr95, m.detection_rate)
                 change = _change(row, column.name, with_interval=True)
                 more = [extra.of_set(row.meta, column.name) for extra in extras if extra.of_set is not None]
                 block.append([*names, column.title, change, *map(numbers.share, figures), *more])
         blocks.append(block)
-    return Grid([*header, "ceiling", *(extra.title for extra in extras)], 4, blocks)
+    return Grid([*header, *(extra.title for extra in extras)], 4, blocks)
 
 
-def _mean_tail(meta: CellMeta) -> list[str]:
-    if meta.mean is None:
-        return [numbers.ABSENT] * 3
-    return [numbers.share(meta.mean.fpr95), numbers.ABSENT, numbers.share(meta.mean.ceiling)]
+def _of_mean(change: str, ceiling: float | None, fpr95: float | None) -> list[str]:
+    """The figures of a mean over sets, which has no precision and no detection rate."""
+    return [change, numbers.share(ceiling), *[numbers.ABSENT] * 3, numbers.share(fpr95), numbers.ABSENT]
 
 
 def _mean_change(row: Row) -> str:

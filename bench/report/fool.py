@@ -10,7 +10,7 @@ CAPTION = (
     "that are right as they are: fooled: share that is misclassified within eps; undetected: share that is "
     "misclassified and accepted (in brackets where each class has its threshold at a percentile)",
     "detected: share of the misclassified that is rejected, at the threshold that accepts 95 % of clean ID images, or "
-    "as many as the detector's card says; AUROC: clean images against misclassified ones (95 % interval); "
+    "as many as the detector's card says; AUROC: clean images against misclassified ones [95 % interval]; "
     "norm: median of the misclassified; grads, queries: an image",
 )
 

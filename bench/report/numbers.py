@@ -22,14 +22,17 @@ def attacked_auroc(
     """The attacked AUROC of a set or of the mean; at 0 or 1 its interval; `!` where the attack cannot be believed."""
     if metrics is None:
         return ABSENT
-    words = _estimate(metrics.auroc, metrics.low, metrics.high, with_interval)
-    figure, space, interval = words.partition(" ")
-    return f"{figure}!{space}{interval}" if doubted else words
+    return _estimate(metrics.auroc, metrics.low, metrics.high, with_interval, mark="!" if doubted else "")
 
 
 def with_ends(value: float, low: float, high: float) -> str:
-    """A figure with the ends of its interval."""
-    return f"{value:.3f} ({low:.3f}-{high:.3f})"
+    """A figure with the ends of its interval: `0.967 [0.955, 0.976]`."""
+    return f"{value:.3f} {interval(low, high)}"
+
+
+def interval(low: float, high: float) -> str:
+    """An interval of shares: `[0.955, 0.976]`."""
+    return f"[{low:.3f}, {high:.3f}]"
 
 
 def with_optional_ends(value: float | None, low: float | None, high: float | None) -> str:
@@ -88,11 +91,12 @@ def both_scales(norm: Norm | None, eps: float | None) -> str:
     return f"{radius(eps)} = {scaled}/255" if norm is Norm.LINF else f"{radius(eps)} ({scaled} on the 0-255 scale)"
 
 
-def _estimate(value: float, low: float, high: float, with_interval: bool) -> str:
+def _estimate(value: float, low: float, high: float, with_interval: bool, mark: str = "") -> str:
     if not math.isfinite(value):
-        return ABSENT
+        return f"{ABSENT}{mark}"
     if value <= 0:
-        return f"0-{high:.3f}"
+        return f"[0, {high:.3f}]{mark}"
     if value >= 1:
-        return f"{low:.3f}-1"
-    return with_ends(value, low, high) if with_interval else f"{value:.3f}"
+        return f"[{low:.3f}, 1]{mark}"
+    figure = f"{value:.3f}{mark}"
+    return f"{figure} {interval(low, high)}" if with_interval else figure

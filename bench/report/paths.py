@@ -8,7 +8,7 @@ from bench.report.table import Table
 HEADING = "paths between accepted, correctly classified ID images of different classes"
 
 CAPTION = (
-    "accepted throughout: share of the paths whose every image is accepted; mid-point AUROC (95 % interval): clean ID "
+    "accepted throughout: share of the paths whose every image is accepted; mid-point AUROC [95 % interval]: clean ID "
     "test images against the images half-way; half-way: share accepted there, and mean probability of the "
     "classes at both ends"
 )

@@ -1,6 +1,6 @@
 """A table as lines for a terminal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from bench.report.table import Row, Section, Table, is_attack
 from bench.report.words import printable
 
 _NARROW = 8
-"""A set's name is broken into two lines where it is longer."""
+"""A title of several words is broken into two lines where it is longer."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def text_lines(
         lead = 4 if table.side is Side.FOOL else 3
         lines += [Line("", "caption"), *_grid_lines(flat_grid(table), lead, width)]
     elif full:
-        lines += _panel(table, _full_columns(table), [column.name for column in table.columns])
+        names = [column.name for column in table.columns]
+        for columns in _filled(table, _full_lead(), _full_columns(table), width, names):
+            lines += _panel(table, columns, names)
     else:
         for columns in _panels(table, width):
             lines += _panel(table, columns, [""])
@@ -94,25 +96,27 @@ def render_text(
 
 def _panels(table: Table, width: int) -> list[list[_Column]]:
     """Everything side by side where it fits; else the means first, then the sets, as many at a time as fit."""
-    label, mean, sets = _LABEL, _mean_column(table), [_set_column(c.name, c.title) for c in table.columns]
-    groups = [_group_column(group) for group in table.groups]
-    rest = [*map(_extra_column, extra_columns(table)), _FPR95, *(_OF_ATTACKS if table.attacked else ()), _SECONDS]
-    if _width(table, [label, mean, *groups, *sets, *rest]) <= width:
-        return [[label, mean, *groups, *sets, *rest]]
-    return [*_filled(table, label, [mean, *groups, *rest], width), *_filled(table, label, sets, width)]
+    sets = [_set_column(c.name, c.title) for c in table.columns]
+    answer = [_mean_column(table), *((_CEILING,) if table.attacked else ()), *map(_group_column, table.groups)]
+    rest = [_FPR95, *map(_extra_column, extra_columns(table)), *(_COSTS if table.attacked else ()), _SECONDS]
+    if _width(table, [_LABEL, *answer, *sets, *rest], [""]) <= width:
+        return [[_LABEL, *answer, *sets, *rest]]
+    return [*_filled(table, [_LABEL], [*answer, *rest], width), *_filled(table, [_LABEL], sets, width)]
 
 
-def _filled(table: Table, label: _Column, columns: list[_Column], width: int) -> list[list[_Column]]:
-    """Panels that begin with the label, with as many columns each as fit."""
-    panels = [[label]]
+def _filled(
+    table: Table, lead: list[_Column], columns: list[_Column], width: int, sets: Sequence[str] = ("",)
+) -> list[list[_Column]]:
+    """Panels that begin with the leading columns, with as many others each as fit."""
+    panels = [[*lead]]
     for column in columns:
-        if len(panels[-1]) > 1 and _width(table, [*panels[-1], column]) > width:
-            panels.append([label])
+        if len(panels[-1]) > len(lead) and _width(table, [*panels[-1], column], sets) > width:
+            panels.append([*lead])
         panels[-1].append(column)
     return panels
 
 
-def _panel(table: Table, columns: list[_Column], sets: list[str]) -> list[Line]:
+def _panel(table: Table, columns: list[_Column], sets: Sequence[str]) -> list[Line]:
     sizes = [_size(table, column, sets) for column in columns]
     left = [column.left for column in columns]
     lines = [Line("", "caption"), *header_lines([column.header for column in columns], sizes, left)]
@@ -129,18 +133,18 @@ def _section_title(section: Section) -> str:
     return f"-- {section.threat}, {section.norm} eps {radius}" if radius else f"-- {section.threat}"
 
 
-def _width(table: Table, columns: list[_Column]) -> int:
-    return total_width([_size(table, column, [""]) for column in columns])
+def _width(table: Table, columns: list[_Column], sets: Sequence[str]) -> int:
+    return total_width([_size(table, column, sets) for column in columns])
 
 
-def _size(table: Table, column: _Column, sets: list[str]) -> int:
+def _size(table: Table, column: _Column, sets: Sequence[str]) -> int:
     rows = (row for section in table.sections for row in section.rows)
     cells = (column.cell(row, name) for row in rows for name in sets if not name or name in row.meta.sets)
     return max(map(len, (*column.header, *cells)))
 
 
 def _mean_column(table: Table) -> _Column:
-    return _Column(("mean AUROC", "clean → attacked (95 %)") if table.attacked else ("mean AUROC (95 %)",), _mean_cell)
+    return _Column(("mean AUROC", "clean → attacked [95 %]") if table.attacked else ("mean AUROC [95 %]",), _mean_cell)
 
 
 def _mean_cell(row: Row, _: str) -> str:
@@ -164,26 +168,23 @@ def _set_column(name: str, title: str) -> _Column:
         metrics = row.meta.sets.get(name)
         return numbers.attacked_auroc(metrics, doubted=row.doubted) if metrics else numbers.ABSENT
 
-    return _Column(_broken(title), cell)
+    return _Column((title,), cell)
 
 
 def _broken(title: str) -> tuple[str, ...]:
-    """A long name in two lines: between two words, else after a hyphen, else in the middle."""
-    if len(title) <= _NARROW + 1:
+    """Several words in two lines; a name is one word, and stays whole."""
+    ends = [i + 1 for i, letter in enumerate(title) if letter == " "]
+    if len(title) <= _NARROW + 1 or not ends:
         return (title,)
-    middle = (len(title) + 1) // 2
-    for mark in " -":
-        if ends := [i + 1 for i, letter in enumerate(title) if letter == mark]:
-            at = min(ends, key=lambda i: abs(i - middle))
-            return (title[:at].rstrip(), title[at:])
-    return (f"{title[:middle]}-", title[middle:])
+    at = min(ends, key=lambda i: abs(i - (len(title) + 1) // 2))
+    return (title[:at].rstrip(), title[at:])
 
 
 _LABEL = _Column(("detector",), lambda row, _: row.label, left=True)
 _FPR95 = _Column(("FPR95",), lambda row, _: numbers.share(row.meta.mean.fpr95 if row.meta.mean else None))
 _SECONDS = _Column(("s",), lambda row, _: numbers.seconds(row.meta.seconds))
-_OF_ATTACKS = (
-    _Column(("ceiling",), lambda row, _: numbers.share(row.meta.mean.ceiling if row.meta.mean else None)),
+_CEILING = _Column(("ceiling",), lambda row, _: numbers.share(row.meta.mean.ceiling if row.meta.mean else None))
+_COSTS = (
     _Column(("grads",), lambda row, _: numbers.amount(row.meta.gradients)),
     _Column(("queries",), lambda row, _: numbers.amount(row.meta.queries)),
 )
@@ -193,22 +194,27 @@ def _extra_column(extra: Extra) -> _Column:
     return _Column(extra.header, lambda row, _: extra.of_cell(row.meta))
 
 
+def _full_lead() -> list[_Column]:
+    return [
+        _LABEL,
+        _Column(("set",), lambda row, name: name if row.meta.sets[name].counts else f"{name}*", left=True),
+    ]
+
+
 def _full_columns(table: Table) -> list[_Column]:
     def figure(*header: str, of: Callable[[SetMetrics], str]) -> _Column:
         return _Column(header, lambda row, name: of(row.meta.sets[name]))
 
     return [
-        _LABEL,
-        _Column(("set",), lambda row, name: name if row.meta.sets[name].counts else f"{name}*", left=True),
-        figure("clean", "AUROC (95 %)", of=lambda m: numbers.clean_auroc(m, with_interval=True)),
-        figure("attacked", "AUROC (95 %)", of=lambda m: numbers.attacked_auroc(m, with_interval=True)),
+        figure("clean", "AUROC [95 %]", of=lambda m: numbers.clean_auroc(m, with_interval=True)),
+        figure("attacked", "AUROC [95 %]", of=lambda m: numbers.attacked_auroc(m, with_interval=True)),
+        figure("ceiling", of=lambda m: numbers.share(m.ceiling)),
         figure("ties", "against", of=lambda m: numbers.share(m.conservative_auroc)),
         figure("AUPR", "in", of=lambda m: numbers.share(m.aupr_in)),
         figure("AUPR", "out", of=lambda m: numbers.share(m.aupr_out)),
         figure("clean", "FPR95", of=lambda m: numbers.share(m.clean_fpr95)),
         figure("FPR95", of=lambda m: numbers.share(m.fpr95)),
-        figure("detec-", "ted", of=lambda m: numbers.share(m.detection_rate)),
-        figure("ceiling", of=lambda m: numbers.share(m.ceiling)),
+        figure("detected", of=lambda m: numbers.share(m.detection_rate)),
         *(_Column(e.header, partial(_of_set, e.of_set)) for e in extra_columns(table) if e.of_set is not None),
         figure("grads", of=lambda m: numbers.amount(m.gradients)),
     ]

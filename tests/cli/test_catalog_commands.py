@@ -38,10 +38,9 @@ def test_list_of_one_kind_shows_only_that(run, what, there, not_there):
     assert not_there not in names
 
 
-def test_list_has_one_line_a_card_in_a_narrow_terminal(run, monkeypatch):
+def test_no_line_of_a_list_is_wider_than_a_narrow_terminal(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     lines = run("list", "threats").stdout.splitlines()
-    assert sum("shove" in line or "image" in line for line in lines) == 1
     assert max(len(line) for line in lines if not line.startswith("Named without a card: ")) <= 60
 
 
@@ -257,13 +256,30 @@ def test_a_variant_and_a_score_on_any_network_are_listed_with_the_tracks_on_whic
     assert listed["score"][:2] == listed["score.s"][:2] == ["any", "network"]
 
 
-def test_a_narrow_terminal_cuts_the_summary_first_and_then_the_third_column_but_no_name(alone, monkeypatch):
-    found = []
-    for width in (60, 40):
-        monkeypatch.setenv("COLUMNS", str(width))
-        found.append(next(line for line in lines_of(alone("list", "threats")) if "shove" in line))
-    assert found[0].split()[:5] == ["shove", "workspace", "l2:", "0.03137,", "0.5"] and found[0].endswith("…")
-    assert found[1].split()[:2] == ["shove", "workspace"] and len(found[1]) <= 40
+def test_a_narrow_terminal_has_what_does_not_fit_below_its_name_and_cuts_nothing(alone, toy_cards, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert lines_of(alone("list", "threats"))[:4] == [
+        "threats",
+        "name    origin      norm: eps",
+        "shove   workspace   l2: 0.03137, 0.5",
+        "    a step that any image survives",
+    ]
+    text = (toy_cards.root / "threat_models" / "shove.yaml").read_text()
+    toy_cards.card("threat_models/shove.yaml", text.replace("0.5]", "0.5, 0.75]"))
+    monkeypatch.setenv("COLUMNS", "40")
+    assert lines_of(alone("list", "threats"))[2:5] == [
+        "shove   workspace",
+        "    l2: 0.03137, 0.5, 0.75",
+        "    a step that any image survives",
+    ]
+
+
+def test_a_terminal_of_middle_width_cuts_what_a_card_is_and_nothing_before_it(alone, toy_cards, monkeypatch):
+    text = (toy_cards.root / "threat_models" / "shove.yaml").read_text()
+    toy_cards.card("threat_models/shove.yaml", text.replace("any image survives", f"any image {'always ' * 9}survives"))
+    monkeypatch.setenv("COLUMNS", "82")
+    found = next(line for line in lines_of(alone("list", "threats")) if "shove" in line)
+    assert found.startswith(" shove   workspace   l2: 0.03137, 0.5   a step that any") and found.endswith("…")
 
 
 def test_a_shown_card_reads_as_written_here(alone, toy_cards):

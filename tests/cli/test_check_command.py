@@ -38,7 +38,7 @@ def guarded(tmp_path):
     write(workspace / "threat_models/climb.yaml", CLIMB)
     ran = run(workspace, "--detector", "dark", "--threat", "climb")
     assert ran.exit_code == 0, ran.stderr
-    recorded = bench("baseline", workspace / "runs", "--out", workspace / "base.json", "--workspace", workspace)
+    recorded = bench("baseline", workspace / "runs", "--to", workspace / "base.json", "--workspace", workspace)
     assert recorded.exit_code == 0, recorded.stderr
     return workspace
 
@@ -98,7 +98,7 @@ def test_a_better_detector_is_0(guarded):
     dark = card.read_text()
     change(card, method=yaml.safe_load(dark)["method"].replace("Dark", "Corner"))
     run(guarded, "--detector", "dark", "--threat", "climb", "--out", guarded / "poor")
-    bench("baseline", guarded / "poor", "--out", guarded / "base.json", "--workspace", guarded)
+    bench("baseline", guarded / "poor", "--to", guarded / "base.json", "--workspace", guarded)
     card.write_text(dark)
     done = check(guarded)
     assert (done.exit_code, "  better  " in row(done, "clean")) == (0, True)
@@ -148,7 +148,7 @@ def test_a_track_of_which_nothing_can_be_read_any_more_is_3_with_the_reason(guar
 
 def test_a_regression_beside_a_missing_cell_is_1(guarded):
     scored(guarded, "corner", guarded / "runs")
-    bench("baseline", guarded / "runs", "--out", guarded / "base.json", "--workspace", guarded)
+    bench("baseline", guarded / "runs", "--to", guarded / "base.json", "--workspace", guarded)
     (guarded / "detectors/corner.yaml").unlink()
     change(guarded / "threat_models/climb.yaml", params={**CLIMB["params"], "step_size": 0.01})
     done = check(guarded)
@@ -161,7 +161,7 @@ def test_several_states_of_a_cell_in_one_folder_are_2(guarded):
     run(guarded, "--detector", "dark", "--threat", "climb", "--out", guarded / "runs")
     for done in (
         check(guarded, "--run", guarded / "runs"),
-        bench("baseline", guarded / "runs", "--out", guarded / "other.json", "--workspace", guarded),
+        bench("baseline", guarded / "runs", "--to", guarded / "other.json", "--workspace", guarded),
     ):
         assert done.exit_code == 2
         assert "holds 2 cells of dark x climb l2 4 on toy" in done.stderr
@@ -172,7 +172,7 @@ def test_of_several_states_that_of_the_cards_as_they_are_now_is_recorded(guarded
     card = guarded / "detectors/dark.yaml"
     change(card, method=yaml.safe_load(card.read_text())["method"].replace("Dark", "Corner"))
     run(guarded, "--detector", "dark", "--threat", "climb", "--out", guarded / "runs")
-    again = bench("baseline", guarded / "runs", "--out", guarded / "base.json", "--workspace", guarded)
+    again = bench("baseline", guarded / "runs", "--to", guarded / "base.json", "--workspace", guarded)
     assert again.exit_code == 0, again.stderr
     for done in (check(guarded), check(guarded, "--run", guarded / "runs")):
         assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "2 cells: 2 unchanged.")

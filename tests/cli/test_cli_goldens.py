@@ -139,12 +139,12 @@ def test_a_session_of_stored_cells_reads_as_kept(session):
     for kind in ("markdown", "latex"):
         session("table", out, "--format", kind, "--detector", "dark")
     session("table", out, "--detector", "absent")
-    session("table", out, "--threat", "climb", "--track", "toy", "--out", session.folder / "table.txt")
+    session("table", out, "--threat", "climb", "--track", "toy", "--to", session.folder / "table.txt")
     session.file(session.folder / "table.txt")
     session("report", out, "--gallery", 1, "--figures", session.folder / "figures", "--tables", session.folder / "t")
     for folder in ("figures", "t"):
         session.said += [" ".join(sorted(path.name for path in (session.folder / folder).iterdir()))]
-    session("baseline", out, "--out", session.folder / "base.json", "--threat", "climb")
+    session("baseline", out, "--to", session.folder / "base.json", "--threat", "climb")
     written = (session.folder / "junit.xml", session.folder / "check.md")
     files = ("--junit", written[0], "--markdown", written[1])
     asked = ("--baseline", session.folder / "base.json")

@@ -98,7 +98,7 @@ def test_every_command_that_takes_a_folder_of_cells_takes_a_url(workspace, url, 
     report = bench("report", url, *here)
     assert report.exit_code == 0, report.output
     assert "robustood report" in (tmp_path / "report.html").read_text()
-    assert bench("baseline", url, "--out", "baseline.json", *here).exit_code == 0
+    assert bench("baseline", url, "--to", "baseline.json", *here).exit_code == 0
     for option in ("--run", "--out"):
         checked = bench("check", "--baseline", "baseline.json", option, url, *here)
         assert checked.exit_code == 0, checked.output

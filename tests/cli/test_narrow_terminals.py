@@ -39,7 +39,7 @@ def test_no_sentence_of_a_command_is_broken_in_a_narrow_terminal(workspace):
     assert has(lines("status", out), "run of process", "2 of 2 cells done.")
     assert has(lines("status", out), "2 cells are stored in", str(out))
     base = workspace / "base.json"
-    assert has(lines("baseline", out, "--out", base, *here), f"2 cells are recorded in '{base}'.")
+    assert has(lines("baseline", out, "--to", base, *here), f"2 cells are recorded in '{base}'.")
     assert has(lines("report", out, *here), f"the page is in '{out / 'report.html'}'.")
     assert has(lines("diagnose", *asked, "--out", out), "dark x climb l2 2 on toy, side evade: AUROC", "attacked")
     assert has(lines("diagnose", *asked, "--out", out), "extra runs on up to", "times the cell's gradients and scores")

@@ -24,7 +24,7 @@ def report(workspace, *options):
 @pytest.fixture(scope="module")
 def page(workspace, tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "deep" / "page.html"
-    done = report(workspace, "--out", file)
+    done = report(workspace, "--to", file)
     assert (done.exit_code, done.stdout) == (0, f"the page is in '{file}'.\n")
     return file.read_text(encoding="utf-8")
 
@@ -65,14 +65,14 @@ def test_a_card_that_has_changed_is_said_to_have(tmp_path):
 
 
 def test_cells_whose_cards_are_gone_are_shown_all_the_same(workspace, tmp_path):
-    done = bench("report", workspace / "runs", "--workspace", tmp_path, "--out", tmp_path / "page.html")
+    done = bench("report", workspace / "runs", "--workspace", tmp_path, "--to", tmp_path / "page.html")
     assert done.exit_code == 0
     assert "No card is at hand: " in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_figures_and_tables_are_files_too(workspace, tmp_path):
     done = report(
-        workspace, "--out", tmp_path / "p.html", "--figures", tmp_path / "f", "--tables", tmp_path / "t",
+        workspace, "--to", tmp_path / "p.html", "--figures", tmp_path / "f", "--tables", tmp_path / "t",
         "--detector", "dark",
     )  # fmt: skip
     assert done.exit_code == 0
@@ -91,9 +91,9 @@ def test_a_report_of_somebody_else_under_the_default_name_stays(workspace, tmp_p
     mine = runs / "report.html"
     mine.write_text("<!doctype html><title>mine</title>")
     done = bench("report", runs, "--workspace", workspace)
-    assert done.exit_code == 2 and "report.html' is there" in done.stderr and "--out" in done.stderr
+    assert done.exit_code == 2 and "report.html' is there" in done.stderr and "--to" in done.stderr
     assert mine.read_text() == "<!doctype html><title>mine</title>"
-    assert bench("report", runs, "--workspace", workspace, "--out", mine).exit_code == 0  # the user named it
+    assert bench("report", runs, "--workspace", workspace, "--to", mine).exit_code == 0  # the user named it
     assert bench("report", runs, "--workspace", workspace).exit_code == 0  # and now it is ours
 
 
@@ -102,7 +102,7 @@ def test_a_report_of_somebody_else_under_the_default_name_stays(workspace, tmp_p
     [("--tables", "cells.csv"), ("--tables", "means-1-toy-evade.csv"), ("--figures", "auroc-toy-evade-l2-pgd-l2.png")],
 )
 def test_figures_and_tables_take_the_place_of_their_own_kind_alone(workspace, tmp_path, option, name):
-    request = ("--out", tmp_path / "p.html", option, tmp_path / "files", "--detector", "dark")
+    request = ("--to", tmp_path / "p.html", option, tmp_path / "files", "--detector", "dark")
     for _ in range(2):
         assert report(workspace, *request).exit_code == 0
     before = sorted((path.name, path.read_bytes()) for path in (tmp_path / "files").iterdir())
@@ -121,7 +121,7 @@ def test_a_baseline_under_the_default_name_replaces_a_baseline_alone(workspace, 
     done = bench(*record)
     assert done.exit_code == 2 and "'baseline.json' is there" in done.stderr
     assert mine.read_text() == '{"mine": 1}'
-    assert bench(*record, "--out", "baseline.json").exit_code == 0
+    assert bench(*record, "--to", "baseline.json").exit_code == 0
     assert bench(*record).exit_code == 0
 
 
@@ -129,7 +129,7 @@ def test_a_baseline_under_the_default_name_replaces_a_baseline_alone(workspace, 
     ("options", "sentence"),
     [
         (["--detector", "drak"], "no stored cell has the detector 'drak'"),
-        (["--out", "FILE/page.html"], "choose another place for it."),
+        (["--to", "FILE/page.html"], "choose another place for it."),
         (["--figures", "FILE"], "choose another folder for it."),
         (["--gallery", "1000"], "--gallery"),
     ],
@@ -153,10 +153,10 @@ def test_cells_whose_images_are_damaged_are_named_by_every_command_that_reads_th
         return folder
 
     base = tmp_path / "base.json"
-    assert bench("baseline", workspace / "runs", "--workspace", workspace, "--out", base).exit_code == 0
+    assert bench("baseline", workspace / "runs", "--workspace", workspace, "--to", base).exit_code == 0
     for name, *rest in (
         ("report", damaged("a")),
-        ("baseline", damaged("b"), "--out", tmp_path / "other.json"),
+        ("baseline", damaged("b"), "--to", tmp_path / "other.json"),
         ("check", "--baseline", base, "--run", damaged("c")),
     ):
         done = bench(name, *rest, "--workspace", workspace)
@@ -172,6 +172,6 @@ def test_start_images_are_looked_for_where_the_data_are_said_to_be(workspace, tm
         return build(*args, **options)
 
     monkeypatch.setattr("bench.report.html.build.build_page", seen)
-    done = report(workspace, "--out", tmp_path / "page.html", "--data-dir", tmp_path)
+    done = report(workspace, "--to", tmp_path / "page.html", "--data-dir", tmp_path)
     assert done.exit_code == 0, done.output
     assert asked["data_dir"] == tmp_path

@@ -163,7 +163,7 @@ def test_diagnose_takes_the_same_choice(workspace):
 def test_a_baseline_of_a_reduced_run_is_computed_again_on_the_same_sets(workspace, tmp_path):
     attack(workspace, "fgm-l2", "--without", "mixed")
     baseline = tmp_path / "baseline.json"
-    assert bench("baseline", workspace / "runs", "--out", baseline, "--workspace", workspace).exit_code == 0
+    assert bench("baseline", workspace / "runs", "--to", baseline, "--workspace", workspace).exit_code == 0
     done = bench(
         "check", "--baseline", baseline, "--workspace", workspace, "--out", tmp_path / "again", "--device", "cpu",
         "--quiet",
@@ -176,7 +176,7 @@ def test_a_check_says_of_a_suite_which_part_of_it_failed(workspace, tmp_path):
     card(workspace, "broken", method="bench.threat_models.fgm:FGM")
     assert attack(workspace, "fragile").exit_code == 0
     baseline = tmp_path / "baseline.json"
-    assert bench("baseline", workspace / "runs", "--out", baseline, "--workspace", workspace).exit_code == 0
+    assert bench("baseline", workspace / "runs", "--to", baseline, "--workspace", workspace).exit_code == 0
     card(workspace, "broken", method="broken_threat:Broken")
     done = bench(
         "check", "--baseline", baseline, "--workspace", workspace, "--out", tmp_path / "again", "--device", "cpu",
@@ -188,7 +188,7 @@ def test_a_check_says_of_a_suite_which_part_of_it_failed(workspace, tmp_path):
 
 def test_a_baseline_takes_no_worst_case_of_which_a_part_failed(workspace, tmp_path):
     attack(workspace, "fragile")
-    done = bench("baseline", workspace / "runs", "--out", tmp_path / "b.json", "--workspace", workspace)
+    done = bench("baseline", workspace / "runs", "--to", tmp_path / "b.json", "--workspace", workspace)
     assert "notice: dark x fragile on toy is left out, since parts of it failed: broken" in done.stderr
     assert "fragile" not in (tmp_path / "b.json").read_text()
 
@@ -197,7 +197,7 @@ def test_a_page_shows_whole_and_reduced_runs_apart(workspace, tmp_path):
     attack(workspace, "suite,fgm-l2")
     attack(workspace, "suite,fgm-l2", "--without", "mixed")
     page = tmp_path / "page.html"
-    done = bench("report", workspace / "runs", "--out", page, "--workspace", workspace)
+    done = bench("report", workspace / "runs", "--to", page, "--workspace", workspace)
     assert done.exit_code == 0, done.output
     html = page.read_text()
     assert "toy without mixed, side evade" in html and "suite (1 of 2)" in html

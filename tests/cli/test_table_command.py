@@ -44,9 +44,17 @@ def test_csv_has_a_row_for_each_cell_and_set_with_every_digit(folder):
 )
 def test_every_format_can_go_to_a_file(folder, tmp_path, name, sign):
     file = tmp_path / "table"
-    done = bench("table", folder, "--format", name, "--out", file)
+    done = bench("table", folder, "--format", name, "--to", file)
     assert (done.exit_code, done.output) == (0, "")
     assert sign in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["table", "report", "baseline"])
+def test_a_store_or_a_file_that_is_given_as_out_is_refused_with_what_to_type(folder, tmp_path, command):
+    done = bench(command, folder, "--out", tmp_path / "there")
+    assert done.exit_code == 2 and not (tmp_path / "there").exists()
+    assert f"`bench {command} STORE` reads one" in done.stderr and f"`bench {command} STORE --to FILE`" in done.stderr
+    assert "--out  " not in bench(command, "--help").stdout  # as an option of its own
 
 
 def test_only_the_chosen_detectors_and_threats_are_shown(folder):
@@ -69,7 +77,7 @@ def test_the_full_view_shows_every_set(folder):
         (["--detector", "drak"], "no stored cell has the detector 'drak'; stored: corner, dark."),
         (["--threat", "fgsm"], "no stored cell has the threat 'fgsm'; stored: clean, fgm-l2, pgd-l2."),
         (["--track", "digits"], "no stored cell has the track 'digits'; stored: toy."),
-        (["--out", "/proc/nowhere/table"], "cannot write '/proc/nowhere/table'"),
+        (["--to", "/proc/nowhere/table"], "cannot write '/proc/nowhere/table'"),
         (["--format", "html"], "html"),
     ],
 )
@@ -99,7 +107,7 @@ def test_a_terminal_without_unicode_gets_plain_signs(folder):
     for table in build_tables(Store(folder).metas()):
         print_table(out, table)
     out.file.flush()
-    assert b"clean -> attacked (95 %)" in raw.getvalue()
+    assert b"clean -> attacked [95 %]" in raw.getvalue()
 
 
 def test_cells_of_an_older_version_are_named_and_run_again(tmp_path):
@@ -152,7 +160,7 @@ def test_the_sides_stand_in_four_columns_in_the_terminal_in_markdown_and_in_a_fi
     shown = bench("table", folder, "--sides").stdout
     assert "clean, ID attacked, OOD attacked, both attacked" in shown
     assert "| detector | attack |" in bench("table", folder, "--sides", "--format", "markdown").stdout
-    assert bench("table", folder, "--sides", "--out", tmp_path / "sides").exit_code == 0
+    assert bench("table", folder, "--sides", "--to", tmp_path / "sides").exit_code == 0
     assert "detector" in (tmp_path / "sides").read_text()
 
 

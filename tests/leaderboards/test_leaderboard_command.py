@@ -317,7 +317,7 @@ def test_another_process_writes_the_same_bytes(filled, tmp_path):
     one, two = (tmp_path / name for name in ("one", "two"))
     commands = [
         ["leaderboard", "--workspace", str(filled), "--html", "SITE"],
-        ["report", str(filled / "runs"), "--workspace", str(filled), "--out", "SITE/report.html", "--tables", "SITE"],
+        ["report", str(filled / "runs"), "--workspace", str(filled), "--to", "SITE/report.html", "--tables", "SITE"],
     ]
     for command in commands:
         done = bench(*(part.replace("SITE", str(one)) for part in command))

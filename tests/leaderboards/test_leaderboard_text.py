@@ -13,29 +13,29 @@ from bench.soundness.verdicts import Verdict
 BOARD = """\
 small, version 1: all-l2 at 1, all-linf at 0.05
 {caption}
-                                       worst-case        worst                clean               extra
-place  detector  badge                      AUROC       attack                AUROC        flags   data  certified\
+                                        worst-case        worst                 clean               extra
+place  detector  badge                       AUROC       attack                 AUROC        flags   data  certified\
   white-box  gradients  queries  seconds
-1      anchor    re-attacked                0.840  all-l2 at 1  0.955 (0.863-0.992)  not checked     no         no\
+1      anchor    re-attacked                 0.840  all-l2 at 1  0.955 [0.863, 0.992]  not checked     no         no\
         yes      24.6k      140      3.0
-2      outlier   re-attacked  0.792 (0.670-0.885)  all-l2 at 1  0.917 (0.820-0.971)  not checked    yes         no\
+2      outlier   re-attacked  0.792 [0.670, 0.885]  all-l2 at 1  0.917 [0.820, 0.971]  not checked    yes         no\
         yes      24.6k      140      3.0
-3      boxed     re-attacked  0.537 (0.407-0.664)  all-l2 at 1  0.936 (0.861-0.978)  not checked     no         no\
+3      boxed     re-attacked  0.537 [0.407, 0.664]  all-l2 at 1  0.936 [0.861, 0.978]  not checked     no         no\
          no      24.6k      140      3.0
-4      bounded   re-attacked  0.433 (0.304-0.568)  all-l2 at 1  0.736 (0.607-0.841)  not checked     no        yes\
+4      bounded   re-attacked  0.433 [0.304, 0.568]  all-l2 at 1  0.736 [0.607, 0.841]  not checked     no        yes\
         yes      24.6k      140      3.0
-5      plain     refuted      0.383 (0.262-0.515)  all-l2 at 1  0.922 (0.839-0.970)      WARN D4     no         no\
+5      plain     refuted      0.383 [0.262, 0.515]  all-l2 at 1  0.922 [0.839, 0.970]      WARN D4     no         no\
         yes      24.6k      140      3.0
 outlier beaten: AUROC 0.400 by 50 images of a third party under all-l2 at l2 1 (20 score higher), as a verifier scored\
  them; ranks once the track's version rises.
 Not verified: no place
 {hint}
-                                    claimed                           claimed
-                                 worst-case        worst                clean
-detector         badge                AUROC       attack                AUROC   bench
-loud      not verified  0.949 (0.869-0.987)  all-l2 at 1  0.949 (0.869-0.987)  99.0.0
-masked         doubted  0.927 (0.846-0.973)  all-l2 at 1  0.935 (0.857-0.978)   0.1.0
-scored       re-scored  0.889 (0.794-0.951)  all-l2 at 1  0.908 (0.818-0.963)   0.1.0
+                                     claimed                            claimed
+                                  worst-case        worst                 clean
+detector         badge                 AUROC       attack                 AUROC   bench
+loud      not verified  0.949 [0.869, 0.987]  all-l2 at 1  0.949 [0.869, 0.987]  99.0.0
+masked         doubted  0.927 [0.846, 0.973]  all-l2 at 1  0.935 [0.857, 0.978]   0.1.0
+scored       re-scored  0.889 [0.794, 0.951]  all-l2 at 1  0.908 [0.818, 0.963]   0.1.0
 1 row is not ranked, being of earlier cards or versions; the pages (--html) show every row.
 """
 
@@ -105,9 +105,9 @@ def test_the_history_of_a_detector_says_of_each_row_why_it_is_shown_or_not():
     grid = history_grid(board.history("anchor"))
     assert [dict(zip(grid.header, words, strict=True)) | {"row": ""} for words in grid.blocks[0]] == [
         {"row": "", "shown": "ranked", "track version": "1", "bench": "0.1.0", "badge": "re-attacked",
-         "claimed worst case": "0.934 (0.839-0.982)", "claimed clean": "0.955 (0.863-0.992)"},
+         "claimed worst case": "0.934 [0.839, 0.982]", "claimed clean": "0.955 [0.863, 0.992]"},
         {"row": "", "shown": "version 1 of the track", "track version": "1", "bench": "0.0.9", "badge": "re-attacked",
-         "claimed worst case": "0.753 (0.629-0.853)", "claimed clean": "0.838 (0.729-0.916)"},
+         "claimed worst case": "0.753 [0.629, 0.853]", "claimed clean": "0.838 [0.729, 0.916]"},
     ]  # fmt: skip
     assert [words[0] for words in grid.blocks[0]] == [found.row.stem for found in board.history("anchor")]
 

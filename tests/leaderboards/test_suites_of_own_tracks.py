@@ -297,7 +297,7 @@ def test_a_baseline_of_audited_cells_is_checked_by_the_same_audit(fresh_world, m
     root = with_threat(fresh_world(), "costly-l2", method="bench.threat_models.pgd:PGD", params=params)
     assert attack(root, "costly-l2", "bent", "--audit", 0.1, "--tolerance", 0.1).exit_code == 0
     base = tmp_path / "base.json"
-    assert bench("baseline", root / "runs", "--out", base, "--workspace", root).exit_code == 0
+    assert bench("baseline", root / "runs", "--to", base, "--workspace", root).exit_code == 0
     cell = next(cell for cell in json.loads(base.read_text())["cells"] if cell["identity"]["threat"] == "costly-l2")
     assert cell["provenance"]["evidence"] == {"tolerance": 0.1, "audit": 0.1}
     again = bench("check", "--baseline", base, "--workspace", root, "--out", tmp_path / "again", "--device", "cpu")

@@ -66,7 +66,7 @@ def test_the_evidence_beside_a_run_and_on_its_own(world, used):
 
 
 def test_cells_of_a_baseline(world, used):
-    assert bench("baseline", world / "runs", "--out", world / "b.json", "--workspace", world).exit_code == 0
+    assert bench("baseline", world / "runs", "--to", world / "b.json", "--workspace", world).exit_code == 0
     result = bench(
         "check", "--baseline", world / "b.json", "--out", world / "now", "--workspace", world, "--device", ASKED, "-q"
     )

@@ -23,7 +23,7 @@ def test_a_doubted_figure_has_a_mark_and_a_sound_one_has_none(shown):
 
 
 def test_the_mark_stands_before_the_interval(shown):
-    assert "0.944! (0.904-0.984)" in render_text(shown)
+    assert "0.944! [0.904, 0.984]" in render_text(shown)
 
 
 def test_a_doubted_cell_is_not_ranked_but_follows_all_others(shown):

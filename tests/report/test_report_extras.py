@@ -39,12 +39,11 @@ def test_a_table_of_clean_cells_shows_accuracy_and_bits_per_dimension(make_meta)
     metas = [clean(make_meta, "glow", bits_per_dim=1.2345, id_accuracy=None), clean(make_meta, "msp")]
     text = render_text(build_tables(metas)[0])
     assert ["ID", "ID"] in [line.split() for line in text.splitlines()]
-    assert next(line.split() for line in text.splitlines() if line.endswith("FPR95    s"))[-4:-2] == [
-        "accuracy",
-        "bits/dim",
-    ]
-    assert rows(text, "glow")[0][-4:-2] == ["-", "1.234"]
-    assert rows(text, "msp")[0][-4:-2] == ["0.980", "-"]
+    assert next(line.split() for line in text.splitlines() if line.startswith("detector"))[-4:] == [
+        "FPR95", "accuracy", "bits/dim", "s",
+    ]  # fmt: skip
+    assert rows(text, "glow")[0][-3:-1] == ["-", "1.234"]
+    assert rows(text, "msp")[0][-3:-1] == ["0.980", "-"]
     assert "bits/dim: mean negative log2-likelihood" in text
 
 
@@ -67,15 +66,15 @@ def test_accuracy_and_density_leave_their_place_to_attacks(make_meta):
 def test_the_full_view_shows_the_bits_of_each_set_beside_those_of_the_id_images(make_meta, make_set):
     own = make_set(0.9).model_copy(update={"bits_per_dim": 2.5})
     (table,) = build_tables([clean(make_meta, sets={"letters": own}, bits_per_dim=1.5)])
-    assert rows(render_text(table, full=True), "gat")[0][-4:-1] == ["1.500,", "set", "2.500"]
+    assert rows(render_text(table, full=True, width=200), "gat")[0][-4:-1] == ["1.500,", "set", "2.500"]
     assert "| 1.500, set 2.500 |" in render_markdown(table, full=True)
 
 
 def test_the_guaranteed_auroc_has_a_column_where_a_detector_is_certified(make_meta):
     (table,) = build_tables([make_meta(reachable=0.0), with_guarantee(make_meta, 0.625)])
     text = render_text(table)
-    assert rows(text, "ccu")[0][-6] == "0.625"
-    assert rows(text, "gat")[0][-6] == "-"
+    assert rows(text, "ccu")[0][-4] == "0.625"
+    assert rows(text, "gat")[0][-4] == "-"
     assert "guaranteed: AUROC with every OOD score raised" in text
     assert render_markdown(table).count("| 0.625 |") == 1
     assert render_markdown(table, full=True).count(" 0.625 |") == 3  # two sets and the mean

@@ -42,7 +42,7 @@ def test_every_column_of_a_fool_table_is_the_figure_that_its_title_says(make_met
     assert dict(zip(grid.header, grid.blocks[0][0], strict=True)) == {
         "detector": "gat", "threat": "cw-l2", "goal": "and be accepted", "eps": "0.5", "accuracy": "0.950",
         "under attack": "0.250", "fooled": "0.750", "undetected": "0.500 (0.375 at 1 %)", "detected": "0.125",
-        "AUROC": "0.625 (0.600-0.650)", "norm": "1.38", "grads": "32", "queries": "2", "seconds": "3.2",
+        "AUROC": "0.625 [0.600, 0.650]", "norm": "1.38", "grads": "32", "queries": "2", "seconds": "3.2",
     }  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_paths_are_told_in_a_block_of_their_own(make_meta):
     )  # fmt: skip
     text = render_text(build_tables([make_meta("gat", "interpolation", side=Side.BETWEEN, between=between)])[0])
     block = text[text.index("paths between accepted") :]
-    assert all(figure in block for figure in ("50", "0.500", "0.812 (0.770-0.850)", "0.625", "0.375", "0.250"))
+    assert all(figure in block for figure in ("50", "0.500", "0.812 [0.770, 0.850]", "0.625", "0.375", "0.250"))
 
 
 def test_paths_of_a_detector_without_a_classifier_have_no_probabilities(make_meta):

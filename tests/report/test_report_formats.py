@@ -22,12 +22,12 @@ def small(make_meta):
 def test_markdown_reads_as_written_here(make_meta):
     lines = render_markdown(build_tables(small(make_meta))[0]).splitlines()
     assert lines[2:6] == [
-        "| detector | threat | eps | mean AUROC | letters | uniform\\* | FPR95 | ceiling | gradients | queries "
+        "| detector | threat | eps | mean AUROC | ceiling | letters | uniform\\* | FPR95 | gradients | queries "
         "| seconds |",
         "| :-- | :-- | :-- | --: | --: | --: | --: | --: | --: | --: | --: |",
-        "| gat | clean | - | 0.950 (0.930-0.970) | 0.800 | 0.990 | 0.300 | - | 0 | 0 | 3.2 |",
-        "| gat | pgd-l2 | 1 (255 on the 0-255 scale) | 0.950 → 0.800 (0.760-0.840) | 0.950 → 0.800 | 0.950 → 0.990 "
-        "| 0.300 | 1.000 | 12.3k | 0 | 3.2 |",
+        "| gat | clean | - | 0.950 \\[0.930, 0.970\\] | - | 0.800 | 0.990 | 0.300 | 0 | 0 | 3.2 |",
+        "| gat | pgd-l2 | 1 (255 on the 0-255 scale) | 0.950 → 0.800 \\[0.760, 0.840\\] | 1.000 | 0.950 → 0.800 "
+        "| 0.950 → 0.990 | 0.300 | 12.3k | 0 | 3.2 |",
     ]
 
 
@@ -35,8 +35,8 @@ def test_the_full_markdown_has_the_mean_s_own_figures_and_none_where_there_is_no
     without = make_meta(threat="pgd-linf").model_copy(update={"mean": None})
     lines = render_markdown(build_tables([*small(make_meta), without])[0], full=True).splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "| mean |" in line]
-    assert [(row[1], row[8], row[9], row[10]) for row in rows] == [
-        ("clean", "0.300", "-", "-"), ("pgd-l2", "0.300", "-", "1.000"), ("pgd-linf", "-", "-", "-"),
+    assert [(row[1], row[5], row[9], row[10]) for row in rows] == [
+        ("clean", "-", "0.300", "-"), ("pgd-l2", "1.000", "0.300", "-"), ("pgd-linf", "-", "-", "-"),
     ]  # fmt: skip
 
 
@@ -46,13 +46,13 @@ def test_latex_reads_as_written_here(make_meta):
     assert lines[start - 1 :] == [
         r"\begin{tabular}{lllrrrrrrrr}",
         r"\toprule",
-        r"detector & threat & eps & mean AUROC & letters & uniform* & FPR95 & ceiling & gradients & queries "
+        r"detector & threat & eps & mean AUROC & ceiling & letters & uniform* & FPR95 & gradients & queries "
         r"& seconds \\",
         r"\midrule",
-        r"gat & clean & - & 0.950 (0.930-0.970) & 0.800 & 0.990 & 0.300 & - & 0 & 0 & 3.2 \\",
+        r"gat & clean & - & 0.950 [0.930, 0.970] & - & 0.800 & 0.990 & 0.300 & 0 & 0 & 3.2 \\",
         r"\midrule",
-        r"gat & pgd-l2 & 1 (255 on the 0-255 scale) & 0.950 $\to$ 0.800 (0.760-0.840) & 0.950 $\to$ 0.800 & 0.950 "
-        r"$\to$ 0.990 & 0.300 & 1.000 & 12.3k & 0 & 3.2 \\",
+        r"gat & pgd-l2 & 1 (255 on the 0-255 scale) & 0.950 $\to$ 0.800 [0.760, 0.840] & 1.000 & 0.950 $\to$ 0.800 & "
+        r"0.950 $\to$ 0.990 & 0.300 & 12.3k & 0 & 3.2 \\",
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",

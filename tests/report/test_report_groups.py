@@ -39,7 +39,7 @@ def test_every_format_shows_the_means_of_groups_beside_the_main_one(table):
     for rendered in (text, render_markdown(table), render_latex(table)):
         assert "0.612" in rendered and "0.987" in rendered
         assert "mean near over letters; mean far over photos, noise" in rendered
-    assert flat_grid(table).header[3:6] == ["mean AUROC", "mean near", "mean far"]
+    assert flat_grid(table).header[3:7] == ["mean AUROC", "ceiling", "mean near", "mean far"]
     assert "mean near" in shown_table(table, {}).grids[0].header
 
 
@@ -62,7 +62,7 @@ def test_the_full_grid_has_the_interval_and_the_figures_of_each_group(make_meta,
     row = dict(zip(grid.header, grid.blocks[0][1], strict=True))
     assert row == {
         "detector": "gat", "threat": "pgd-l2", "eps": "1 (255 on the 0-255 scale)", "set": "mean far",
-        "AUROC": "0.950 → 0.987 (0.967-1.007)", "ties against": "-", "AUPR in": "-", "AUPR out": "-", "FPR95": "0.125",
+        "AUROC": "0.950 → 0.987 [0.967, 1.007]", "ties against": "-", "AUPR in": "-", "AUPR out": "-", "FPR95": "0.125",
         "detected": "-", "ceiling": "0.875",
     }  # fmt: skip
 
@@ -84,7 +84,7 @@ def test_csv_has_a_row_for_each_group_and_the_main_mean_is_what_it_was(make_meta
 def test_a_table_without_groups_has_no_column_for_them(make_meta):
     table = build_tables([make_meta()])[0]
     assert table.groups == () and "mean near" not in render_text(table)
-    assert flat_grid(table).header[3:5] == ["mean AUROC", "letters"]
+    assert flat_grid(table).header[3:6] == ["mean AUROC", "ceiling", "letters"]
 
 
 def test_a_detector_without_the_groups_figure_shows_none(make_meta, make_set):

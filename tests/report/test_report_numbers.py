@@ -5,19 +5,24 @@ from bench.report import numbers
 
 
 def test_an_auroc_stands_with_three_digits_and_its_interval(make_set):
-    assert numbers.attacked_auroc(make_set(0.81239), with_interval=True) == "0.812 (0.788-0.837)"
+    assert numbers.attacked_auroc(make_set(0.81239), with_interval=True) == "0.812 [0.788, 0.837]"
     assert numbers.attacked_auroc(make_set(0.81239)) == "0.812"
 
 
 def test_at_0_and_1_the_interval_alone_is_printed(make_set):
-    assert numbers.attacked_auroc(make_set(0.0)) == "0-0.015"
-    assert numbers.attacked_auroc(make_set(1.0), with_interval=True) == "0.985-1"
-    assert numbers.clean_auroc(make_set(0.5, clean=1.0, n_ood=100)) == "0.970-1"
+    assert numbers.attacked_auroc(make_set(0.0)) == "[0, 0.015]"
+    assert numbers.attacked_auroc(make_set(1.0), with_interval=True) == "[0.985, 1]"
+    assert numbers.clean_auroc(make_set(0.5, clean=1.0, n_ood=100)) == "[0.970, 1]"
+
+
+def test_a_figure_that_cannot_be_believed_is_marked_behind_the_figure_and_never_inside_an_interval(make_set):
+    assert numbers.attacked_auroc(make_set(0.81239), with_interval=True, doubted=True) == "0.812! [0.788, 0.837]"
+    assert numbers.attacked_auroc(make_set(1.0), doubted=True) == "[0.985, 1]!"
 
 
 def test_the_mean_at_0_has_the_interval_of_its_smallest_set(make_meta, make_set):
     meta = make_meta(sets={"a": make_set(0.0, n_ood=100), "b": make_set(0.0, n_ood=300)})
-    assert numbers.attacked_auroc(meta.mean, with_interval=True) == "0-0.030"
+    assert numbers.attacked_auroc(meta.mean, with_interval=True) == "[0, 0.030]"
 
 
 def test_a_track_without_counting_sets_has_no_mean(make_meta, make_set):

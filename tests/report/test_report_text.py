@@ -7,19 +7,19 @@ from bench.report.text import render_text, text_lines
 GOLDEN = """\
 digits, side evade: the OOD images are attacked to look in-distribution, the ID images stay as they are
 400 ID test images against 200 of each OOD set; limit 200; seed 0
-mean: AUROC clean → attacked (95 % interval over the samples; the ID images are shared by the sets); other columns:
-  AUROC under attack; at 0 or 1 its interval
+mean: AUROC clean → attacked [95 % interval over the samples; the ID images are shared by the sets]; sets: AUROC under
+  attack; at 0 or 1 the interval alone
 mean over letters (* does not enter it)
-FPR95: mean share of OOD images accepted where 95 % of ID images are; ceiling: mean AUROC that no detector can exceed at
-  this radius; grads, queries: gradients and scores asked for, on all images together; s: seconds
+ceiling: mean AUROC that no detector can exceed at this radius; FPR95: mean share of OOD images accepted where 95 % of
+  ID images are; grads, queries: gradients and scores asked for, on all images together; s: seconds
 
-                           mean AUROC
-detector      clean → attacked (95 %)  letters  uniform*  FPR95  ceiling  grads  queries    s
+                            mean AUROC
+detector       clean → attacked [95 %]  ceiling     letters  uniform*  FPR95  grads  queries    s
 -- clean
-gat               0.950 (0.930-0.970)    0.940     0.990  0.300        -      0        0  3.2
+gat               0.950 [0.930, 0.970]        -       0.940     0.990  0.300      0        0  3.2
 -- pgd-l2, l2 eps 1 (255 on the 0-255 scale)
-gat       0.950 → 0.800 (0.760-0.840)    0.800     0.990  0.300    1.000  12.3k        0  3.2
-msp                   0.950 → 0-0.015  0-0.015     0.990  0.300    1.000  12.3k        0  3.2
+gat       0.950 → 0.800 [0.760, 0.840]    1.000       0.800     0.990  0.300  12.3k        0  3.2
+msp                 0.950 → [0, 0.015]    1.000  [0, 0.015]     0.990  0.300  12.3k        0  3.2
 """
 
 
@@ -39,7 +39,7 @@ def test_a_small_table_reads_as_written_here(make_meta, make_set):
 
 def test_a_table_without_an_attack_says_what_its_figures_are(make_meta, make_set):
     (table,) = build_tables([make_meta("gat", "clean", eps=None)])
-    assert "\nAUROC (95 % interval over the samples); at 0 or 1 its interval\n" in render_text(table)
+    assert "\nAUROC [95 % interval over the samples]; at 0 or 1 the interval alone\n" in render_text(table)
 
 
 def test_sets_that_do_not_fit_follow_in_panels_and_no_line_is_wider_than_the_terminal(make_meta, make_set):
@@ -52,11 +52,13 @@ def test_sets_that_do_not_fit_follow_in_panels_and_no_line_is_wider_than_the_ter
         lines = text_lines(table, width=width)
         assert max(len(line.text) for line in lines) <= width
         headers = " ".join(line.text for line in lines if line.kind == "header")
-        assert all(name.split("-")[-1] in headers for name in names)
+        assert set(names) <= {title.strip("*") for title in headers.split()}  # each name in one piece
+    full = text_lines(table, width=80, full=True)
+    assert max(len(line.text) for line in full) <= 80
 
 
 def test_the_full_view_has_a_row_for_each_set(make_meta, make_set):
-    lines = text_lines(small_table(make_meta, make_set), full=True)
+    lines = text_lines(small_table(make_meta, make_set), full=True, width=150)
     rows = [line.text.split()[:2] for line in lines if line.kind == "row"]
     assert rows == [[d, s] for d in ("gat", "gat", "msp") for s in ("letters", "uniform*")]
 

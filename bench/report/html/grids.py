@@ -14,7 +14,7 @@ from bench.report.grid import Grid
 from bench.report.table import Table
 
 _SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_FIGURE = re.compile(r"([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kMG]?)!?(?:$|[ ,:]|-(\d+(?:\.\d+)?)!?$)")
+_FIGURE = re.compile(r"\[?([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kMG]?)!?(?:$|[ :]|, ?(?:(\d+(?:\.\d+)?)\]!?$)?)")
 _ANY_RADIUS = "any"
 
 
@@ -99,8 +99,8 @@ def shown_grid(grid: Grid, *, title: str = "", said: Sequence[str] = (), folded:
 def figure_of(word: str) -> float | None:
     """The figure by which a word of a table is sorted; None where it holds none.
 
-    Of "clean → attacked" it is the attacked one; an interval at the end of the scale, "0-0.015" or "0.985-1", stands
-    for 0 or 1; "12.3k" counts in full.
+    Of "clean → attacked" it is the attacked one; an interval at the end of the scale, "[0, 0.015]" or "[0.985, 1]",
+    stands for 0 or 1; "12.3k" counts in full.
     """
     if word == _ANY_RADIUS:
         return math.inf
