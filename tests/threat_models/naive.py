@@ -1,8 +1,8 @@
 """Every core algorithm on one page, as the papers write it: read this first, then the fast ones.
 
 Whole batches of images, one start at a time, no micro-batches, no early stop, no bookkeeping; what they do where a
-score or a gradient is not finite, or zero, is left out. `test_naive_attacks.py` holds each function to the fast one, bit
-for bit. What float32 makes of an expression depends on the order of its operations, which is why some lines call
+score or a gradient is not finite, or zero, is left out. `test_naive_attacks.py` holds each function to the fast one,
+bit for bit. What float32 makes of an expression depends on the order of its operations, which is why some lines call
 `torch.lerp`, `torch.add` or `torch.addcmul` where `a + b * c` would read better.
 
     x       (N, C, H, W) clean images in [0, 1], the centres of the balls
