@@ -78,7 +78,10 @@ def ball(norm: Norm | None, eps: float | None) -> str:
         return "any distance"
     if norm is Norm.L0:
         return f"L0 {eps:g} values"
-    return f"Linf {255 * eps:.4g}/255" if norm is Norm.LINF else f"{norm.value.upper()} {radius(eps)}"
+    steps = 255 * eps
+    if norm is Norm.LINF and math.isclose(steps, round(steps), rel_tol=1e-3):
+        return f"Linf {round(steps)}/255"
+    return f"{'Linf' if norm is Norm.LINF else norm.value.upper()} {radius(eps)}"
 
 
 def both_scales(norm: Norm | None, eps: float | None) -> str:

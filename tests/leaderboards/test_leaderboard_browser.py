@@ -159,8 +159,8 @@ def test_a_setting_hides_what_is_of_another(opened):
     page = opened("small")
     parts = page.locator("section[data-settings]")
     assert parts.count() == 2 and all(part.is_visible() for part in parts.all())
-    page.locator("form.settings select").select_option("Linf 12.75/255")
-    assert [part.locator("h2").inner_text() for part in parts.all() if part.is_visible()] == ["At Linf 12.75/255"]
+    page.locator("form.settings select").select_option("Linf 0.05")
+    assert [part.locator("h2").inner_text() for part in parts.all() if part.is_visible()] == ["At Linf 0.05"]
     page.locator("form.settings select").select_option("")
     assert all(part.is_visible() for part in parts.all())
 

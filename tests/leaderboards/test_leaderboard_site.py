@@ -160,16 +160,16 @@ def test_the_page_of_a_re_attacked_row_says_with_which_seeds():
 def test_what_a_board_attacks_is_said_and_badges_are_explained_where_they_stand(pages):
     for name in ("index.html", "small/index.html"):
         words = Elements(pages[name]).text
-        assert "all-l2 within L2 1 and all-linf within Linf 12.75/255" in words
+        assert "all-l2 within L2 1 and all-linf within Linf 0.05" in words
         assert "Of each image the worst of climb counts" in words
         assert "a verifier's fresh attacks do not make it much worse" in words
         assert "The best rows of small" in words
-    assert "At Linf 12.75/255" in Elements(pages["small/index.html"]).text
+    assert "At Linf 0.05" in Elements(pages["small/index.html"]).text
 
 
 def test_a_setting_can_be_chosen_and_says_which_parts_are_of_it(pages):
     parts = [own["data-settings"] for _, own in Elements(pages["small/index.html"]).found if "data-settings" in own]
-    assert parts == ["L2 1", "Linf 12.75/255"]
+    assert parts == ["L2 1", "Linf 0.05"]
     (form,) = [own for own in Elements(pages["small/index.html"]).named("form") if own["aria-label"] == "Setting"]
     assert "hidden" in form  # until a script shows it
 
@@ -188,7 +188,7 @@ def test_kept_images_are_shown_with_their_scores_and_no_more_than_a_few_of_a_set
     rows = np.array([*range(6), 30])
     images = {f"rows.{n}": rows for n in (0, 1)} | {f"images.{n}": np.zeros((7, 1, 4, 4), np.float32) for n in (0, 1)}
     galleries = row_galleries(found.row, Files(found.files.table, images))
-    assert [gallery.title for gallery in galleries] == ["all-l2 at L2 1", "all-linf at Linf 12.75/255"]
+    assert [gallery.title for gallery in galleries] == ["all-l2 at L2 1", "all-linf at Linf 0.05"]
     assert [shown.set for shown in galleries[0].images] == ["near"] * 4 + ["far"]
     assert galleries[0].images[4].score == f"{found.files.table.arrays['worst.0'][30]:.4g}"
     assert row_galleries(found.row, None) == ()
@@ -223,6 +223,6 @@ def test_a_rows_figures_are_drawn_from_its_own(board):
     row = board.standings[0].row
     axes = row_curve(row).figure.axes[0]
     assert axes.lines[0].get_ydata().tolist() == [row.clean.auroc, *(entry.mean.auroc for entry in row.entries)]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["clean", "L2 1", "Linf 12.75/255"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["clean", "L2 1", "Linf 0.05"]
     panels = row_scores(row, board.standings[0].files.table).figure.axes
     assert len(panels) == 2 and len({panel.get_xlim() for panel in panels}) == 1
