@@ -173,6 +173,27 @@ def test_every_page_is_in_the_navigation():
         assert f" {path.name}\n" in navigation
 
 
+def heading_anchors(text):
+    """What a code host calls the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", text), re.M)
+    plain = (re.sub(r"[`*]|\[|\]\([^)]*\)", "", title).strip().lower() for title in titles)
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")]), ids=lambda page: page.name)
+def test_links_of_a_page_work_on_a_code_host_too(page):
+    """A link is a relative path to a file of the repository; pages that are made have a stand-in, without headings."""
+    text = re.sub(r"(?ms)^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"(https?|mailto):", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), f"{page.name} links to {link}"
+        if anchor and target.parent != DOCS / "reference":
+            assert anchor in heading_anchors(target.read_text(encoding="utf-8")), f"{page.name} links to {link}"
+
+
 @pytest.mark.parametrize("page", ["own-threat", "own-track", "guard-in-ci"])
 def test_files_that_a_page_shows_are_those_of_its_example(page):
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Makes the pages of `reference/` when the site is built: none of them is kept in git, and none can fall behind."""
+"""Makes the pages of `reference/` when the site is built: none of them can fall behind.
+
+What is kept in git under their names says where to look, for readers of the repository itself.
+"""
 
 import sys
 from collections.abc import Callable
@@ -31,6 +34,8 @@ PAGES: dict[str, Callable[[], str]] = {
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from the code and the cards, and the schemas that they link to."""
     for uri, make in PAGES.items():
+        if (kept := files.get_file_from_path(uri)) is not None:
+            files.remove(kept)
         files.append(File.generated(config, uri, content=make()))
     for name in ("row.schema.json", "baseline.schema.json"):
         text = (ROOT / "leaderboards" / name).read_text(encoding="utf-8")
