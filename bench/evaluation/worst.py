@@ -1,4 +1,7 @@
-"""The worst case over several attacks, image by image and before any figure: what a leaderboard ranks by."""
+"""The worst case over several attacks, image by image and before any figure: what a leaderboard ranks by.
+
+max over the clean image and what each attack made of it: `worst_case` of tests/threat_models/naive.py.
+"""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -36,6 +36,9 @@ class APGDParams(ThreatParams):
 class APGD(Threat):
     """Auto-PGD (Croce & Hein 2020, Algorithm 1 and section 3), directed at the detector's objective.
 
+    z = P(y + eta d), y <- P(y + alpha (z - y) + (1 - alpha) (y - y_before)): `apgd` of tests/threat_models/naive.py has
+    it in full, and finds the same images bit for bit.
+
     Steps start at twice eps. At checkpoints that come closer and closer, a sample whose objective rose too rarely, or
     whose best point stayed the same at the same step size, goes back to its best point with half the step size.
 

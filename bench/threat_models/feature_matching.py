@@ -72,6 +72,8 @@ class FeatureMatchingParams(ThreatParams):
 class FeatureMatching(Threat):
     """Out-of-distribution attack on an encoder (Liang, Ma, Qian and Chen 2020), Algorithm 1.
 
+    `feature_matching` of tests/threat_models/naive.py has it in full, and finds the same images bit for bit.
+
     From x' plus random noise, N steps x <- clip(x - alpha h(dJ/dx)) down J(x) = ||f(x) - f(x_in)||^2, where x_in is an
     ID image (the guide), h makes the gradient a unit one (L2) or takes its sign (L-infinity), and clip keeps x within
     eps of x' and in [0, 1]. With `adamax` (Kingma and Ba 2015, Algorithm 2) the step is that optimiser's on h(dJ/dx),

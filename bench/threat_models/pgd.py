@@ -45,6 +45,9 @@ class PGDParams(ThreatParams):
 class PGD(Threat):
     """Projected gradient descent (Madry et al. 2018, section 2.1), directed at the detector's objective.
 
+    y <- P(y + eta m), m <- mu m + (1 - mu) d, where d is the steepest ascent at y: `pgd` of
+    tests/threat_models/naive.py has it in full, and finds the same images bit for bit.
+
     Deviations: the best iterate is returned instead of the last one, which is often worse. L2 steps have unit
     gradients. The projection is onto ball and box together, which clipping after a projection onto the ball is not. The
     first start is the clean image. Steps shrink along a cosine, since a constant step circles the optimum. Every second

@@ -42,6 +42,8 @@ class SquareParams(ThreatParams):
 class Square(Threat):
     """Square Attack (Andriushchenko et al. 2020, Algorithms 1 to 3), by the score alone.
 
+    `square` of tests/threat_models/naive.py has it as plain loops, and finds the same images bit for bit.
+
     A square of pixels, its side along the paper's schedule, gets a new perturbation of the full radius; it stays where
     the score is better for it. The share of pixels is halved when the authors' code does so.
 

@@ -9,8 +9,8 @@ import torch
 
 from bench.cards.threat import Norm, Side
 from bench.detectors.base import Detector, DetectorInfo, DetectorParams
+from bench.evaluation import worst
 from bench.evaluation.images import TEST
-from bench.evaluation.worst import _worst_score
 from bench.threat_models import geometry
 from bench.threat_models.apgd import APGD, APGDParams, checkpoints
 from bench.threat_models.base import Budget, Context
@@ -140,6 +140,20 @@ def test_the_worst_case_is_the_page_s_ties_included(name, sign):
     clean = draws.integers(0, 4, 200).astype(np.float32)
     members = [draws.integers(0, 4, 200).astype(np.float32) for _ in range(3)]
     stage = SimpleNamespace(before=SimpleNamespace(scores={name: sign * clean}))
-    chosen = _worst_score(stage, name, [{"score": sign * scores} for scores in members])
+    chosen = worst._worst_score(stage, name, [{"score": sign * scores} for scores in members])
     assert chosen.tolist() == naive.worst_case(clean, members)
     assert set(chosen.tolist()) == {-1, 0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("fast", "function"),
+    [
+        (PGD, naive.pgd), (APGD, naive.apgd), (Square, naive.square), (FeatureMatching, naive.feature_matching),
+    ],
+)  # fmt: skip
+def test_a_docstring_names_the_function_of_the_page(fast, function):
+    assert f"`{function.__name__}` of tests/threat_models/naive.py" in " ".join(fast.__doc__.split())
+
+
+def test_the_worst_case_names_the_page_too():
+    assert "`worst_case` of tests/threat_models/naive.py" in worst.__doc__
