@@ -29,8 +29,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 IMAGES_ONLY = (
-    "robustood takes images only; 1-D data (signals, tables, embeddings) can be stored as images of height 1, uint8 "
-    "(N, 1, W, 1), on a track of shape [1, 1, W], where values from 0 to 255 stand for them"
+    "robustood takes images only; 1-D data can be stored as images of height 1, uint8 (N, 1, W, 1), on a track of "
+    "shape [1, 1, W]"
 )
 """What is said where something is given that is no image."""
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import yaml
 
 from bench.cards.catalog import Catalog, Kind
-from bench.datasets.sources._decode import SUFFIXES
 from bench.datasets.sources._walk import listing, top
 from bench.errors import IMAGES_ONLY, UsageError
 from bench.scaffolds.writing import card_path, put
@@ -98,7 +97,10 @@ def _count(folder: Path) -> int:
         raise UsageError(f"folder '{folder}' is missing; name a folder of images.")
     count = len(listing(folder).files)
     if not count:
-        raise UsageError(f"folder '{folder}' has no images; read are {', '.join(sorted(SUFFIXES))}; {IMAGES_ONLY}.")
+        hint = (
+            IMAGES_ONLY if any(path.is_file() for path in folder.iterdir()) else "put .png, .jpg or other images there"
+        )
+        raise UsageError(f"folder '{folder}' has no images; {hint}.")
     return count
 
 

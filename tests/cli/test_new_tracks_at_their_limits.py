@@ -97,7 +97,7 @@ def test_a_track_without_ood_images_or_folders_is_refused(catalog, tmp_path):
     for outside, words in (
         ({}, "a track needs OOD images"),
         ({"far": tmp_path / "gone"}, "is missing; name a folder of images"),
-        ({"far": tmp_path / "empty"}, "has no images; read are .apng, "),
+        ({"far": tmp_path / "empty"}, "has no images; put .png, .jpg or other images there"),
     ):
         with pytest.raises(UsageError, match=words):
             new_track(catalog, "mine", inside, outside, size=None, classes=3)

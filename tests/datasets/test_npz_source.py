@@ -92,6 +92,14 @@ def test_wrong_arrays_are_one_sentence(tmp_path: Path, arrays: dict[str, Any], s
         load_npz(tmp_path)
 
 
+@pytest.mark.parametrize(("shape", "told"), [((6,), True), ((6, 30), True), ((6, 8, 8), False)])
+def test_signals_are_told_that_images_alone_are_taken_and_what_to_do(tmp_path: Path, shape: Any, told: bool) -> None:
+    npz(tmp_path, images=np.zeros(shape, np.uint8))
+    with pytest.raises(DataError) as raised:
+        load_npz(tmp_path)
+    assert ("images only; 1-D data can be stored as images of height 1" in str(raised.value)) is told
+
+
 def test_an_npz_larger_than_allowed_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     npz(tmp_path, images=IMAGES)
     monkeypatch.setattr(_args, "MAX_BYTES", 100)

@@ -10,7 +10,7 @@ from bench.datasets.base import RawImages
 from bench.datasets.npz_files import NpzFile, opened_npz, whole_numbers
 from bench.datasets.sources._args import MAX_IMAGES, SourceArgs, check_size
 from bench.datasets.sources._files import data_file
-from bench.errors import DataError
+from bench.errors import IMAGES_ONLY, DataError
 
 
 class NpzArgs(SourceArgs):
@@ -43,7 +43,8 @@ def _checked_count(arrays: NpzFile, path: Path) -> int:
         raise DataError(f"{path} has no array 'images' (it has {', '.join(arrays.names[:20]) or 'none'}): add it.")
     shape, dtype = arrays.header("images")
     if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
-        raise DataError(f"'images' in {path} is {dtype} {shape}: it must be uint8 (N, H, W, 1 or 3), N above 0.")
+        hint = f"; {IMAGES_ONLY}" if len(shape) < 3 else ""
+        raise DataError(f"'images' in {path} is {dtype} {shape}: it must be uint8 (N, H, W, 1 or 3), N above 0{hint}.")
     check_size(*shape, what=str(path))
     count = shape[0]
     if count > MAX_IMAGES:
