@@ -11,7 +11,7 @@ from bench.cards.catalog import Catalog
 from bench.cli import data, devices, failures
 from bench.cli.durations import duration
 from bench.cli.options import comma_separated, named_spec, set_names
-from bench.cli.run import _incomplete
+from bench.cli.planning import lacks
 from bench.cli.transfer_progress import TransferProgress
 from bench.cli.verify import _seeds
 from bench.errors import CellError, NotApplicableError, NotFittableError, UsageError
@@ -21,7 +21,7 @@ from bench.errors import CellError, NotApplicableError, NotFittableError, UsageE
 
 def test_what_cells_lack_is_said_once_a_reason_with_the_number_of_cells_where_there_are_several():
     absent = {"a": {"x": "why"}, "b": {"x": "why"}, "c": {"y": "other"}, "d": {"x": "why", "z": "why"}}
-    assert list(_incomplete(absent)) == [
+    assert list(lacks(absent)) == [
         "a does without x: why. (2 cells do for this reason)", "c does without y: other.", "d does without x, z: why.",
     ]  # fmt: skip
 

