@@ -114,7 +114,7 @@ NAMED = (
             "self.args.eps * min(1.0, number / max(1.0, self.args.growth * self.args.steps))", "self.args.eps"),
     _recipe("Outlier Exposure ignores lambda", "outlier_exposure",
             "self.args.weight * self.exposure", "self.exposure"),
-    _recipe("AOE does not attack", "aoe", "self.args.eps * rise.sign()", "0.0 * rise.sign()"),
+    _recipe("AOE does not attack", "aoe", "size * rise.sign()", "0.0 * rise.sign()"),
     _recipe("AOE adds no noise", "aoe", "self.args.eps * noise", "0.0 * noise"),
     _recipe("ACET does not attack", "acet", "for _ in range(self.args.ascents):", "for _ in range(0):"),
     _recipe("ACET ignores lambda", "acet", "classification + args.weight * confidence", "classification + confidence"),
