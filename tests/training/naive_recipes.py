@@ -135,20 +135,26 @@ class OutlierExposure(Naive):
 
 
 class AOE(Naive):
-    """The same on outliers after one signed step down the energy, or with Gaussian noise; by default with hinges."""
+    """The same on outliers after signed steps down the energy, or with Gaussian noise; by default with hinges."""
 
     def energy(self, x):
         return -self.detector.network(x).exp().sum(1).log()
 
     def loss(self, number, generator):
         x, y = self.inside(generator)
-        z = self.outside(len(x), generator).requires_grad_(True)
-        (slope,) = torch.autograd.grad(self.energy(z).sum(), z)
-        z = z.detach()
+        z = start = self.outside(len(x), generator)
         if self.args.perturbation == "noise":
             z = (z + self.args.eps * torch.randn(z.shape, generator=generator)).clamp(0, 1)
         elif self.args.eps > 0:
-            z = (z - self.args.eps * slope.sign()).clamp(0, 1)
+            count = self.args.attack_steps
+            size = self.args.eps * (1 if count == 1 else 2.5 / count)
+            for _ in range(count):
+                z = z.detach().requires_grad_(True)
+                (slope,) = torch.autograd.grad(self.energy(z).sum(), z)
+                z = z.detach() - size * slope.sign()
+                if count > 1:
+                    z = start + (z - start).clamp(-self.args.eps, self.args.eps)
+                z = z.clamp(0, 1)
         classification = surprise(self.detector.network, x, y)
         if self.args.loss == "uniform":
             exposure = -torch.log_softmax(self.detector.network(z), dim=1).mean()

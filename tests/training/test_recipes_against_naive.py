@@ -65,7 +65,7 @@ OTHERS = {
     "Autoencoder": {**COMMON, **AUGMENT},
     "EnsembleClassifier": {**COMMON, **AUGMENT},
     "OutlierExposure": {**COMMON, **TURNS, "weight": 2.0},
-    "AOE": {"attack_steps": 1,
+    "AOE": {"attack_steps": 3,
         **COMMON, **TURNS, "weight": 2.0, "eps": 0.2, "perturbation": "noise", "loss": "uniform",
         "margin_inside": -2.0, "margin_outside": 0.5,
     },
