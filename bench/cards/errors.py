@@ -140,3 +140,14 @@ def _model_inside(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType, dict, tuple, list, Annotated):
         return next((found for found in map(_model_inside, get_args(kind)) if found is not None), None)
     return None
+
+
+def first_problem(error: ValidationError, whole: str) -> str:
+    """The first thing that is wrong, in a clause: `count is not allowed (Input should be greater than 0)`.
+
+    Args:
+        error: What pydantic found.
+        whole: What is wrong where no field is.
+    """
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole} is not allowed ({first['msg']})"

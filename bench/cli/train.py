@@ -42,7 +42,7 @@ def command(
     ] = 1,
     curve: Annotated[
         Path | None,
-        typer.Option(help="CSV file for some 50 points of the training: losses since the last one, held-out figures."),
+        typer.Option(help="CSV file for some 50 points of what this run trains: mean losses, held-out figures."),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the data files.")] = None,
     workspace: WorkspaceOption = None,

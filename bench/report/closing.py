@@ -12,6 +12,8 @@ from bench.report.table import Row, Section, Table, mean_auroc
 _SMALLEST = 0.005
 """Shares below it are named as less than 0.01."""
 
+_OVERLAP = " (their intervals overlap)"
+
 _SIDES = {Side.ALARM: " with the ID images attacked", Side.BOTH: " with ID and OOD images attacked"}
 
 
@@ -20,7 +22,7 @@ def closing_sentences(tables: Iterable[Table]) -> list[str]:
 
     It names the detector that keeps most and the next one, at the largest radius of each norm that still tells
     detectors apart. Of several attacks within one ball the lowest mean counts, and only detectors that met all of them
-    are compared. Figures that cannot be believed are not.
+    are compared. Figures that cannot be believed are not. Where the intervals of the two overlap it says so.
     """
     found = [(table, _sentence(table)) for table in tables]
     if len(found) == 1:
@@ -52,11 +54,12 @@ def _sentence(table: Table) -> str:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What a detector keeps of its clean AUROC under the worst of some attacks."""
+    """What a detector keeps of its clean AUROC under the worst of some attacks, and the cell that says so."""
 
     label: str
     auroc: float
     clean: float
+    meta: CellMeta
 
 
 def _clause(table: Table, sections: Sequence[Section]) -> str:
@@ -69,6 +72,7 @@ def _clause(table: Table, sections: Sequence[Section]) -> str:
     if not ranked:
         return f"no figure {where.lstrip()} can be believed"
     best, *others = ranked
+    beside = _OVERLAP if others and _overlap(best.meta, others[0].meta) else ""
     kept = f"{best.label} keeps {_two(best.auroc)} of {_two(best.clean)}{where}"
     if not usable:
         ceiling = _ceiling(chosen)
@@ -80,8 +84,8 @@ def _clause(table: Table, sections: Sequence[Section]) -> str:
         return f"none of {len(ranked)} detectors keeps 0.01{where}"
     if _two(best.auroc) == _two(others[0].auroc):  # two digits do not tell them apart
         kept = f"{best.label} keeps {numbers.share(best.auroc)} of {numbers.share(best.clean)}{where}"
-        return f"{kept}; the next, {others[0].label}, {numbers.share(others[0].auroc)}"
-    return f"{kept}; the next, {others[0].label}, {_two(others[0].auroc)}"
+        return f"{kept}; the next, {others[0].label}, {numbers.share(others[0].auroc)}{beside}"
+    return f"{kept}; the next, {others[0].label}, {_two(others[0].auroc)}{beside}"
 
 
 def _ranked(sections: Sequence[Section]) -> list[_Kept]:
@@ -95,11 +99,10 @@ def _ranked(sections: Sequence[Section]) -> list[_Kept]:
     for label, met in rows.items():
         alike.setdefault(tuple(met), []).append(label)
     compared = max(alike.items(), key=lambda one: (len(one[0]), len(one[1])), default=((), []))[1]
-    kept = [
-        _Kept(label, min(mean_auroc(row.meta) for row in found), _clean_auroc(found[0].meta))
-        for label in compared
-        if (found := list(rows[label].values()))
-    ]
+    kept = []
+    for label in compared:
+        worst = min((row.meta for row in rows[label].values()), key=mean_auroc)
+        kept.append(_Kept(label, mean_auroc(worst), _clean_auroc(worst), worst))
     return sorted(kept, key=lambda one: (-one.auroc, one.label))
 
 
@@ -117,7 +120,8 @@ def _clean(table: Table) -> str:
     if not rows:
         return ""
     best, *others = sorted(rows, key=lambda row: (-mean_auroc(row.meta), row.label))
-    next_ = f"; the next, {others[0].label}, {_share(others[0].meta, best.meta)}" if others else ""
+    beside = _OVERLAP if others and _overlap(best.meta, others[0].meta) else ""
+    next_ = f"; the next, {others[0].label}, {_share(others[0].meta, best.meta)}{beside}" if others else ""
     first = _share(best.meta, others[0].meta) if others else _two(mean_auroc(best.meta))
     return f"{best.label} has {first} without an attack{next_}."
 
@@ -180,6 +184,12 @@ def _ceiling(sections: Sequence[Section]) -> str:
     found = [row.meta.mean.ceiling for s in sections for row in s.rows if row.meta.mean is not None]
     known = [ceiling for ceiling in found if ceiling is not None]
     return _two(min(known)) if known else ""
+
+
+def _overlap(one: CellMeta, other: CellMeta) -> bool:
+    """Whether the 95 % intervals of two means have a value in common; False where one of them has no mean."""
+    a, b = one.mean, other.mean
+    return a is not None and b is not None and a.low <= b.high and b.low <= a.high
 
 
 def _clean_auroc(meta: CellMeta) -> float:

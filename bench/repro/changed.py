@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from bench.cards.base import content_hash
 from bench.cards.catalog import Catalog
 from bench.cards.detector import DetectorSpec
+from bench.cards.errors import first_problem
 from bench.cards.network import RecordedSpec
 from bench.cards.track import TrackCard
 from bench.errors import CardError, UsageError
@@ -71,11 +72,8 @@ class ChangedCatalog(Catalog):
         try:
             return TrackCard.model_validate({**content, **run.sets})
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "sets"
-            raise CardError(
-                f"run '{run.id}' changes track '{name}': {where} is not allowed ({first['msg']}); correct the entry."
-            ) from None
+            wrong = first_problem(error, "sets")
+            raise CardError(f"run '{run.id}' changes track '{name}': {wrong}; correct the entry.") from None
 
     def weights_path(self, file: str) -> Path | None:
         """A weights file, also of those that entries train."""

@@ -75,36 +75,37 @@ class _Claim(Card):
         return self.judge(there) if len(there) == len(found) else Verdict.ABSENT
 
 
-class Below(_Claim):
+class _AgainstNumber(_Claim):
+    figure: Ref
+    value: _Number
+
+    def refs(self) -> Iterator[Ref]:
+        """The figure."""
+        yield self.figure
+
+    def number(self) -> Measured:
+        """The number, which has no error."""
+        return Measured(self.value, self.value, self.value)
+
+
+class Below(_AgainstNumber):
     """A figure lies below a number."""
 
     kind: Literal["below"]
-    figure: Ref
-    value: _Number
-
-    def refs(self) -> Iterator[Ref]:
-        """The figure."""
-        yield self.figure
 
     def judge(self, figures: list[Measured]) -> Verdict:
         """Whether the whole interval does."""
-        return _at_least(Measured(self.value, self.value, self.value), figures[0], 0.0)
+        return _at_least(self.number(), figures[0], 0.0)
 
 
-class Above(_Claim):
+class Above(_AgainstNumber):
     """A figure lies above a number."""
 
     kind: Literal["above"]
-    figure: Ref
-    value: _Number
-
-    def refs(self) -> Iterator[Ref]:
-        """The figure."""
-        yield self.figure
 
     def judge(self, figures: list[Measured]) -> Verdict:
         """Whether the whole interval does."""
-        return _at_least(figures[0], Measured(self.value, self.value, self.value), 0.0)
+        return _at_least(figures[0], self.number(), 0.0)
 
 
 class Greater(_Claim):

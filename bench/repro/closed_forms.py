@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import binomtest
 
+from bench.cards.errors import first_problem
 from bench.errors import UsageError, unknown_name
 from bench.repro.claims import Measured, Ref
 
@@ -225,6 +226,5 @@ def figures_of(name: str, args: Mapping[str, Any]) -> Figures:
     try:
         return function(model.model_validate(dict(args)))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "its arguments"
-        raise UsageError(f"closed form '{name}': {where} is not allowed ({first['msg']}); correct the entry.") from None
+        wrong = first_problem(error, "its arguments")
+        raise UsageError(f"closed form '{name}': {wrong}; correct the entry.") from None

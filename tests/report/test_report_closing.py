@@ -34,7 +34,7 @@ def test_of_several_it_names_the_first_and_the_next(swept):
 
 def test_figures_that_two_digits_do_not_tell_apart_have_three(swept):
     metas = [swept("oe", auroc=0.9601), swept("gat", auroc=0.9634, clean=0.992)]
-    assert said(*metas) == ["gat keeps 0.963 of 0.992 at L2 1; the next, oe, 0.960."]
+    assert said(*metas) == ["gat keeps 0.963 of 0.992 at L2 1; the next, oe, 0.960 (their intervals overlap)."]
 
 
 def test_where_nothing_is_left_nobody_is_named(swept):
@@ -89,7 +89,7 @@ def test_the_side_is_named_where_it_is_not_the_usual_one(swept):
 def test_without_an_attack_it_says_so(swept):
     metas = [swept(d, "clean", eps=None, auroc=a, clean=a, gradients=0, queries=0)
              for d, a in (("gat", 0.98), ("oe", 0.991))]  # fmt: skip
-    assert said(*metas) == ["oe has 0.99 without an attack; the next, gat, 0.98."]
+    assert said(*metas) == ["oe has 0.99 without an attack; the next, gat, 0.98 (their intervals overlap)."]
 
 
 def test_each_track_has_a_sentence_that_names_it(swept):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.cards.catalog import Catalog
+from bench.cards.errors import first_problem
 from bench.errors import UsageError, unknown_name
 from bench.repro.claims import Measured, Ref
 from bench.repro.entry import Experiment
@@ -93,11 +94,8 @@ def checked_args(experiment: Experiment) -> Any:
     try:
         return _module(experiment).Args.model_validate(experiment.args)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "its arguments"
-        raise UsageError(
-            f"experiment '{experiment.kind}': {where} is not allowed ({first['msg']}); correct the entry."
-        ) from None
+        wrong = first_problem(error, "its arguments")
+        raise UsageError(f"experiment '{experiment.kind}': {wrong}; correct the entry.") from None
 
 
 def _one(experiment: Experiment, surroundings: Surroundings) -> Outcome:
