@@ -62,7 +62,7 @@ def row_scores(row: Row, table: ScoreTable) -> Drawing:
 
     shared: Parts = {"clean ID": table.test.astype(np.float64), "clean OOD": of(table.clean)}
     panels = [
-        (_setting(entry.norm, entry.eps), shared | {"attacked OOD": of(table.arrays[names.worst_name(number)])})
+        (numbers.ball(entry.norm, entry.eps), shared | {"attacked OOD": of(table.arrays[names.worst_name(number)])})
         for number, entry in enumerate(row.entries)
     ]
 
@@ -118,7 +118,7 @@ def row_galleries(row: Row, files: Files | None) -> tuple[Gallery, ...]:
                 Shown(of_set[at], "", uri, "", "", f"{norms[at]:.3g}", f"{clean[at]:.4g}", f"{worst[at]:.4g}", "")
             )
         if shown:
-            title = f"{entry.threat} at {_setting(entry.norm, entry.eps)}"
+            title = f"{entry.threat} at {numbers.ball(entry.norm, entry.eps)}"
             galleries.append(Gallery(title, str(entry.norm), tuple(shown)))
     return tuple(galleries)
 
@@ -128,14 +128,10 @@ def _set_of(table: ScoreTable) -> list[str]:
     return [name for name, count in table.sets.items() if name != "test" for _ in range(count)]
 
 
-def _setting(norm: object, eps: float) -> str:
-    return numbers.ball(norm, eps)  # type: ignore[arg-type]
-
-
 def _curve(rows: dict[str, Row], name: str, title: str, caption: str, *, members: bool = False) -> Drawing:
     places = [
         "clean",
-        *(f"{entry.threat}\n{_setting(entry.norm, entry.eps)}" for entry in next(iter(rows.values())).entries),
+        *(f"{entry.threat}\n{numbers.ball(entry.norm, entry.eps)}" for entry in next(iter(rows.values())).entries),
     ]
 
     def draw(wide: bool) -> "Figure":
