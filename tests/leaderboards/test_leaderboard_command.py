@@ -13,6 +13,7 @@ from row_world import bench, places, records, rows, run_suite, submit, verify
 
 from bench.leaderboards.adversarials import Beaten, write_beaten
 from bench.leaderboards.row import SCORES_SUFFIX, read_row
+from bench.report.html.drawing import Drawing
 
 OTHER = "shaken"
 
@@ -35,6 +36,12 @@ def row_of(root, detector):
     return next(path for path in rows(root) if path.name.startswith(f"{detector}@"))
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """As that of the folder, for one test: another one is about the bytes of figures."""
+    monkeypatch.setattr(Drawing, "svg", lambda self, *, wide=False: '<svg xmlns="http://www.w3.org/2000/svg"/>')
+
+
 def unverify(path):
     """Take the record of a row away."""
     for file in path.parent.glob(f"{path.stem}.verified-*"):
@@ -54,6 +61,7 @@ def test_the_verified_row_has_a_place_and_the_other_stands_apart(filled):
     assert OTHER in apart and "bent" not in apart
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_folder_gives_the_same_output(filled, tmp_path):
     assert board(filled).stdout == board(filled).stdout
     for name in ("one", "two"):
@@ -229,6 +237,7 @@ def test_rows_of_an_earlier_version_of_the_track_are_history(root):
     assert "2 rows are not ranked" in result.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_files_of_any_kind_and_name_are_left_out_and_nothing_follows_them(root, tmp_path):
     folder = root / "leaderboards/small"
     (folder / "folder@1.json").mkdir()
@@ -291,6 +300,7 @@ def test_a_row_that_was_attacked_again_is_ranked_by_its_lowest_median(root):
     assert f"{min(entry['median'] for entry in loads(path)['fresh']['entries']):.3f}" in line.split()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_site_is_written_in_full_beside_a_broken_row(root, tmp_path):
     row_of(root, "bent").write_text("{}")
     before = sorted(root.rglob("*"))
@@ -301,6 +311,7 @@ def test_a_site_is_written_in_full_beside_a_broken_row(root, tmp_path):
     assert before == sorted(root.rglob("*"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_that_cannot_be_written_is_refused(filled, tmp_path):
     (tmp_path / "file").write_text("")
     result = board(filled, "--html", tmp_path / "file")
