@@ -32,22 +32,23 @@ EXAMPLES = (
     "bench repro list",
     "bench repro gat-attacked",
     "bench repro all --scale small --page reproduction.md",
+    "bench repro page --page reproduction.md",
 )
 
-LIST, ALL = "list", "all"
+LIST, ALL, PAGE = "list", "all", "page"
 _PAGE = Path("reproduction.md")
 _ANOTHER = "name another page (--page)"
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="list, one entry, all entries of a paper, or all.")],
+    name: Annotated[str, typer.Argument(help="list, page, one entry, all entries of a paper, or all.")],
     *,
     scale: Annotated[
         Scale, typer.Option(help="small: what is at hand; paper: the paper's own data, networks and counts.")
     ] = Scale.SMALL,
     page: Annotated[
         Path | None,
-        typer.Option(help="The page of all entries, pictures in images/ beside it; after `all`, reproduction.md."),
+        typer.Option(help="Page of all entries, pictures in images/ beside it; of `all` and `page`, reproduction.md."),
     ] = None,
     out: OutOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -61,7 +62,8 @@ def command(
     """Make tables and figures of papers again from stored cells, and lay them beside what was published.
 
     Cells that the store of --out holds are not computed again, so the same command goes on after an interruption. Of
-    several entries, one that cannot be run is named and the others go on. Exit code 1: something could not be computed.
+    several entries, one that cannot be run is named and the others go on. `page` runs nothing and writes the page from
+    what is kept of earlier runs. Exit code 1: something could not be computed.
     """
     from bench.repro.library import asked_for, papers
 
@@ -69,6 +71,9 @@ def command(
     found = papers(cards)
     if name == LIST:
         _print_list(found, read_store(out or DEFAULT, absent=True), scale)
+        return
+    if name == PAGE:
+        _write_page(found, read_store(out or DEFAULT), scale, page)
         return
     chosen = asked_for(found, name)
     with written_store(out or DEFAULT) as store:

@@ -29,7 +29,8 @@ A claim *holds* or *fails* where the errors allow to say so; else it is *open*. 
 ("breaks"), the number that stands for them was chosen here, and in some entries when figures were known already: the
 AUROC of 0.75 below which the `ood-attack` paper's attack counts as a success is one. Entries whose files say so had
 their lines written before they were run. `bench repro list` shows the entries, `bench repro NAME` runs one, and
-`bench repro all --page FILE` runs those that are not stored yet and writes this page.
+`bench repro all --page FILE` runs those that are not stored yet and writes this page, `bench repro page --page FILE`
+writes it from what is kept of earlier runs.
 An entry is a YAML file in `benchmarks/papers/`, of this repository or of a workspace.
 """
 

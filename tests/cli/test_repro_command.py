@@ -1,10 +1,12 @@
 """`bench repro` on the toy workspace: runs, goes on, lists, writes its page, and refuses."""
 
 import json
+import shutil
 
 import pytest
 from toy_runs import bench, make_workspace
 
+from bench.cli.repro import _Runner
 from bench.repro.library import papers
 
 ENTRY = {
@@ -73,6 +75,27 @@ def test_a_paper_ends_with_its_page_and_the_list_knows_what_was_run(workspace):
     row = next(line for line in listed.splitlines() if "toy-table" in line)
     assert "different" in row and "small" in row
     assert "gat-steps" in listed
+
+
+def test_the_page_is_written_anew_from_what_is_kept_and_nothing_is_run(workspace, monkeypatch):
+    first, again = workspace / "first.md", workspace / "again.md"
+    assert repro(workspace, "toy", "--page", first).exit_code == 0
+    for cell in workspace.glob("runs/cells/*/*"):
+        shutil.rmtree(cell)
+    monkeypatch.setattr(_Runner, "run_all", None)
+    put(workspace, {**ENTRY, "name": "toy-later"})
+    done = repro(workspace, "page", "--page", again)
+    assert done.exit_code == 0, done.stderr
+    later = "| toy | Table 1 | Dark and corner | not run | - |"
+    assert later in again.read_text() and later not in first.read_text()
+    row = "| toy | Table 1 | Dark and corner | different | 1 holds, 1 fails |"
+    assert row in again.read_text()
+    assert "bench repro toy-later runs it" in again.read_text()
+
+
+def test_a_page_of_a_store_that_is_not_there_is_refused(workspace):
+    done = repro(workspace, "page", "--page", workspace / "page.md")
+    assert done.exit_code == 2 and not (workspace / "page.md").exists()
 
 
 def test_what_is_missing_is_said(workspace):
