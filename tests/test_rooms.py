@@ -18,6 +18,8 @@ GROUND = "ground"
 
 UPWARD = {
     ("bench", "report"): "the front door: `bench.evaluate` and `bench.load_results` are imported when asked for",
+    ("bench", "datasets"): "the same of `bench.make_track`",
+    ("bench", "evaluation"): "the same of `bench.load_detector`",
     ("bench", "metrics"): "the same of `bench.metrics`",
     ("bench", "testing"): "the same of `bench.testing`",
     ("bench.__main__", "cli"): "the front door of `python -m bench`",

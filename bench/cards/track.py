@@ -15,6 +15,9 @@ from pydantic import (
 from bench.cards.base import Card, Name, Sha256, Text, content_hash
 from bench.errors import IMAGES_ONLY, shorten
 
+RESERVED = frozenset({"train", "calibration", "test", "outliers", "mean"})
+"""Names that no OOD set may have."""
+
 
 class SetKind(StrEnum):
     """What an OOD set is made of; only natural ones enter the mean."""
@@ -146,7 +149,7 @@ class TrackCard(Card):
         channels, height, width = self.shape
         if channels not in (1, 3) or not (1 <= height <= 4096 and 1 <= width <= 4096):
             raise ValueError(f"shape is {self.shape}; allowed is [1 or 3, height, width] with sides up to 4096")
-        if reserved := set(self.ood) & {"train", "calibration", "test", "outliers", "mean"}:
+        if reserved := set(self.ood) & RESERVED:
             raise ValueError(f"ood set names {sorted(reserved)} are reserved")
         return self
 

@@ -62,17 +62,16 @@ def command(
 
     kept = IMAGES if images is None else images
     built = build_row(cards, store.root, detector, track, images=kept, data_dir=data_dir, called=store.name)
+    root = to if to is not None else (cards.workspace or Path.cwd()) / FOLDER
+    folder = root / built.row.track.name
+    planned = [folder / f"{built.row.stem}{ending}" for ending in (*built.files, ".json")]
+    # Before anything is printed: a reader that closes the pipe early must not cost the row.
+    written = planned if dry_run else write_row(built, root)
     out = console()
     for line in review_lines(built):
         out.print(line, soft_wrap=True)
-    root = to if to is not None else (cards.workspace or Path.cwd()) / FOLDER
-    if dry_run:
-        folder = root / built.row.track.name
-        written = [folder / f"{built.row.stem}{ending}" for ending in (*built.files, ".json")]
-        say("nothing was written (--dry-run).")
-    else:
-        written = write_row(built, root)
-        say(f"written: {written[-1]} and {len(written) - 1} beside it.")
+    said = f"written: {written[-1]} and {len(written) - 1} beside it."
+    say("nothing was written (--dry-run)." if dry_run else said)
     for line in request_lines(built.row, written):
         out.print(line, soft_wrap=True)
 

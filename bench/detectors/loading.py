@@ -19,6 +19,7 @@ from bench.detectors.boundary import admit
 from bench.detectors.missing import missing_weights
 from bench.detectors.networks.base import FromPixels, Network
 from bench.detectors.networks.makers import make_named
+from bench.detectors.networks.plain import PlainNetwork
 from bench.detectors.wanted import DETECTOR, NETWORK
 from bench.detectors.weights import check_state, load_tensors, without_cast_counters
 from bench.errors import CardError, NotFittableError, UsageError
@@ -126,6 +127,35 @@ def to_device(detector: Detector, device: str) -> Detector:
         raise UsageError(f"device '{device}' cannot be used ({reason}); 'cpu' always can.") from error
 
 
+def score_on(module: nn.Module, spec: DetectorSpec, track: TrackCard, catalog: Catalog, device: str) -> Detector:
+    """A score on a network that is made already: frozen, in evaluation mode, and on a copy of the module.
+
+    Args:
+        module: From (N, C, H, W) images in [0, 1] to (N, K) logits.
+        spec: The score's settings; those of its network are not looked at.
+        track: The track's card.
+        catalog: The workspace whose modules may be imported.
+        device: Where to put it.
+
+    Raises:
+        CardError: Method or parameters of the card cannot be used.
+        UsageError: The module cannot take images of the track, or has another number of logits than it has classes.
+    """
+    method: type[Detector] = import_method(spec.method, catalog.workspace, DETECTOR)
+    params = _checked_params(method, spec)
+    with torch.random.fork_rng(devices=[]), importable(catalog.workspace):
+        torch.manual_seed(0)
+        own = copy.deepcopy(module).cpu()
+        if not isinstance(own, Network):
+            wanted = method.network_outputs(track.classes)
+            own = PlainNetwork(own, torch.rand(_EXAMPLE, *track.shape), classes=wanted)
+        network = FromPixels(own)
+        _check_outputs(network, method, spec, track)
+        detector = method(network, shape=track.shape, classes=track.classes, params=params)
+    detector.eval().requires_grad_(False)
+    return admit(to_device(detector, device), f"detector '{spec.name}'", fitted=not spec.fit_when_loaded)
+
+
 def _read_weights(
     spec: DetectorSpec, catalog: Catalog, count: int, check: bool, own: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
@@ -175,8 +205,6 @@ def _build_network(spec: DetectorSpec, settings: NetworkSpec, track: TrackCard, 
     steps = {"crop": settings.crop, "resize": settings.resize, "mean": settings.mean, "std": settings.std}
     if isinstance(made, Network) and settings.layers is None:
         return FromPixels(made, **steps)  # type: ignore[arg-type]  # a mapping of unlike values
-    from bench.detectors.networks.plain import PlainNetwork
-
     with torch.random.fork_rng(devices=[]):
         example = FromPixels(_Nothing(), **steps).own_input(torch.rand(_EXAMPLE, *track.shape))  # type: ignore[arg-type]
     layers = settings.layers or LayersSpec()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from bench.cards.catalog import Catalog
@@ -17,9 +16,10 @@ from bench.cards.threat import Goal, Loss, Side, ThreatCard
 from bench.cards.track import TrackCard
 from bench.datasets.track import Track
 from bench.detectors.precision import Haste, Precision
-from bench.errors import CellError, DataError
+from bench.errors import CellError, DataError, UsageError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
+from bench.evaluation.loaded import device_of_name, on_network, score_spec
 from bench.evaluation.objects import as_detector, back_on_its_device, check_kinds, object_spec, threat_card
 from bench.evaluation.plan import (
     RunOptions,
@@ -46,6 +46,7 @@ def evaluate(
     threat: str | ThreatCard | Threat = "pgd-l2",
     track: str | TrackCard | Track = "digits",
     *,
+    network: str | nn.Module | None = None,
     eps: float | str | Iterable[float | str] | None = None,
     side: Side | str | None = None,
     limit: int | None = None,
@@ -62,7 +63,7 @@ def evaluate(
     loss: Loss | str | None = None,
     ood: str | Iterable[str] | None = None,
     without: str | Iterable[str] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     store: Path | str | None = None,
     workspace: Path | str | None = None,
     data_dir: Path | str | None = None,
@@ -79,7 +80,9 @@ def evaluate(
             and returns (N,) scores, higher for in-distribution, or (N, K) logits, as `callable:` takes it; a module
             is asked for its `score` where it has one. It is left as it was.
         threat: A catalog name, a card, or a `Threat` (its eps must then be given with the norm, as "l2:1").
-        track: A catalog name, a card, or a `Track`.
+        track: A catalog name, a card, or a `Track`, as `bench.make_track` makes one of arrays or datasets.
+        network: What a score such as "energy" or "knn" stands on, in place of the track's own: a name, or a module that
+            is made already, from (N, C, H, W) images in [0, 1] to (N, K) logits, of which a copy is taken.
         eps: Radii, as `bench run --eps` takes them; None for those of the threat's card.
         side: The attacked side: "evade", "alarm", "both", "fool" or "between"; None for the threat's own.
         limit: The most images of a set; None for the track's own limit.
@@ -117,7 +120,7 @@ def evaluate(
     """
     device, data_dir = device_of_name(device), None if data_dir is None else Path(data_dir)
     asked = _asked(
-        detector, threat, track, parse_eps(eps), Catalog.find(None if workspace is None else Path(workspace))
+        detector, threat, track, network, parse_eps(eps), Catalog.find(None if workspace is None else Path(workspace))
     )
     options = RunOptions(
         seed, limit, as_side(side), params, early_stop, micro_batch, data_dir,
@@ -127,18 +130,11 @@ def evaluate(
     )  # fmt: skip
     planned = asked.planned(options)
     with back_on_its_device(detector), _opened(store) as kept:
-        given = asked.given(device)
+        given = asked.given(device, data_dir)
         outcomes = run_plan(
             planned, kept, asked.catalog, device=device, data_dir=data_dir, progress=progress, given=given
         )
         return tuple(_cell(outcome, kept) for outcome in outcomes)
-
-
-def device_of_name(name: str) -> str:
-    """The device that "auto" stands for; any other name is itself."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _opened(store: Path | str | None) -> AbstractContextManager[CellStore]:
@@ -155,6 +151,7 @@ class _Asked:
     detector: str | nn.Module | Callable[..., Any]
     threat: str | ThreatCard | Threat
     track: str | TrackCard | Track
+    network: nn.Module | None
     choice: EpsChoice
     spec: DetectorSpec
     threat_card: ThreatCard
@@ -169,17 +166,21 @@ class _Asked:
         check_options(options, [self.threat_card])
         options.sets.check([self.track_card])
         # What is given as an object has no content that could be hashed for certain: a name used once stands for it.
-        named = isinstance(self.detector, str) and not isinstance(self.threat, Threat)
+        named = isinstance(self.detector, str) and self.network is None and not isinstance(self.threat, Threat)
         return plan_detector(
             self.catalog, self.spec, self.track_card, threats=[self.threat_card], choice=self.choice, options=options,
             digests=self._digests(options), weights=None if named else (uuid.uuid4().hex,),
         )  # fmt: skip
 
-    def given(self, device: str) -> Given:
+    def given(self, device: str, data_dir: Path | None) -> Given:
         """What was given as an object, by the names of the cells."""
         card, attacker = self.track_card, self.threat_card
         detectors = {}
-        if not isinstance(self.detector, str):
+        if self.network is not None:
+            images = self.track if isinstance(self.track, Track) else Track(
+                card, data_dir, workspace=self.catalog.workspace)  # fmt: skip
+            detectors[self.spec.name] = on_network(self.spec, self.network, images, self.catalog, device)
+        elif not isinstance(self.detector, str):
             detectors[self.spec.name] = as_detector(self.detector, card, device)
         threats = {attacker.name: self.threat} if isinstance(self.threat, Threat) else {}
         return Given(detectors, threats, {card.name: self.track} if isinstance(self.track, Track) else {})
@@ -195,6 +196,7 @@ def _asked(
     detector: str | nn.Module | Callable[..., Any],
     threat: str | ThreatCard | Threat,
     track: str | TrackCard | Track,
+    network: str | nn.Module | None,
     choice: EpsChoice,
     catalog: Catalog,
 ) -> _Asked:
@@ -207,8 +209,15 @@ def _asked(
     card = track.card if isinstance(track, Track) else track if isinstance(track, TrackCard) else catalog.track(track)
     attacker = catalog.threat(threat) if isinstance(threat, str) else threat_card(threat, choice)
     choice.check([attacker])
+    if network is not None and not isinstance(detector, str):
+        raise UsageError("network goes with the name of a score, such as 'energy'; a detector at hand has its own.")
+    if isinstance(network, nn.Module):
+        spec = score_spec(str(detector), network, card, catalog)
+        return _Asked(catalog, detector, threat, track, network, choice, spec, attacker, card)
+    if network is not None:
+        detector = f"{detector}@{network}"
     spec = catalog.detector_spec(detector, card.name) if isinstance(detector, str) else object_spec(detector, card)
-    return _Asked(catalog, detector, threat, track, choice, spec, attacker, card)
+    return _Asked(catalog, detector, threat, track, None, choice, spec, attacker, card)
 
 
 def _own_digests(track: Track, card: TrackCard, *, train: bool) -> dict[str, str]:

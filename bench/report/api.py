@@ -11,13 +11,8 @@ from typing import ClassVar, ParamSpec
 
 import pandas as pd
 
-from bench.cards.catalog import Catalog
-from bench.datasets.track import Track
-from bench.detectors import loading
-from bench.detectors.base import Detector
 from bench.errors import UsageError
 from bench.evaluation import api
-from bench.evaluation.fits import fit_or_recall
 from bench.evaluation.remote_store import read_store
 from bench.evaluation.results import Cell, CellMeta
 from bench.evaluation.store import CellStore, MemoryStore
@@ -84,7 +79,8 @@ class Evaluation:
                 "eps": meta.eps, "side": str(meta.side), "track": meta.track,
                 "limit": meta.limit, "seed": meta.seed, "early_stop": meta.early_stop,
                 "goal": str(meta.fool.goal) if meta.fool is not None else "", **conditions_of(meta),
-                "cell": meta.key[:12],
+                "search": meta.search, "nested": meta.nested, "micro_batch": meta.micro_batch, "device": meta.device,
+                "version": meta.versions.get("bench"), "cell": meta.key[:12],
                 "failed_checks": " ".join(self.failed.get(meta.key, ())),
             }  # fmt: skip
             figures = [*meta.sets.items(), *([("mean", meta.mean)] if meta.mean is not None else [])]
@@ -121,39 +117,6 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         return render_tables(shown_table(table, {}) for table in self._tables())
-
-
-def load_detector(
-    name: str,
-    track: str = "digits",
-    *,
-    device: str = "cpu",
-    workspace: Path | str | None = None,
-    data_dir: Path | str | None = None,
-) -> Detector:
-    """A detector of the catalog with its weights, frozen and in evaluation mode, to score images with.
-
-    Its `score` takes (N, C, H, W) images in [0, 1] of the track's shape and returns (N,) scores, higher for
-    in-distribution, with a gradient in the images wherever the detector has one. What it finds in training images is
-    taken from the user's cache, or found now.
-
-    Args:
-        name: As `bench run --detector` takes it: "gat", "energy@oe", "glow.split".
-        track: The track on which it stands.
-        device: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there is one.
-        workspace: A folder of cards; None for the nearest one upward.
-        data_dir: Where data files lie; None for the default.
-
-    Raises:
-        UsageError: A name is wrong, or weights or images are missing.
-    """
-    catalog = Catalog.find(None if workspace is None else Path(workspace))
-    spec, card = catalog.detector_spec(name, track), catalog.track(track)
-    detector = loading.load_detector(spec, card, catalog, api.device_of_name(device))
-    if spec.fit_when_loaded:
-        images = Track(card, None if data_dir is None else Path(data_dir), workspace=catalog.workspace)
-        fit_or_recall(detector, spec, images, catalog)
-    return detector
 
 
 def load_results(path: Path | str) -> Evaluation:

@@ -66,7 +66,8 @@ def python_page() -> str:
             ["show_root_heading: false", "show_root_toc_entry: false", "show_signature: false"],
         ),
         *_reference("bench.report.api.load_results"),
-        *_reference("bench.report.api.load_detector"),
+        *_reference("bench.evaluation.loaded.load_detector"),
+        *_reference("bench.datasets.given.make_track"),
         *_reference("bench.report.api.Evaluation"),
     ]
     for title, sentence, names in _PARTS:

@@ -32,6 +32,16 @@ class Brightness(torch.nn.Module):
         return -x.flatten(1).mean(1)
 
 
+def at_hand() -> dict[str, Any]:
+    """What the names of a reader's own things stand for: a module, a network, and images with labels."""
+    pixels, labels = torch.rand(60, 1, 8, 8), torch.arange(60) % 3
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    return {
+        "my_module": Brightness(), "my_network": network, "textures": pixels * 0.2,
+        "images": pixels, "labels": labels, "train_images": pixels, "train_labels": labels,
+    }  # fmt: skip
+
+
 def check_fence(session: Session, fence: Fence) -> None:
     """Write the file that a block shows, validate a card, execute Python, parse the rest.
 
@@ -112,7 +122,8 @@ def _check_python(session: Session, fence: Fence) -> None:
     """A file is written, for later commands to import; anything else is executed."""
     compile(fence.text, fence.place, "exec")
     if _write(session, fence) is None:
-        session.names.setdefault("my_module", Brightness())
+        for name, thing in at_hand().items():
+            session.names.setdefault(name, thing)
         session.python(fence)
 
 

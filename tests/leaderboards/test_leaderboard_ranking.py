@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from board_rows import cell, found_row, row_of, score_table, track_card, varied_board
 
+from bench.cards.catalog import Catalog
+from bench.leaderboards.beliefs import failed_attacks
 from bench.leaderboards.columns import Wanted, flags, ranked_because, shown, shown_unranked
 from bench.leaderboards.folder import FoundRow
 from bench.leaderboards.ranking import rank
@@ -202,3 +204,15 @@ def test_flags_are_those_of_the_strongest_attack_and_not_of_weaker_ones():
         doubted, sound = Member(cell=cell(soundness={"D4": Verdict.FAIL}), mean=own), Member(cell=cell(), mean=other)
         changed = entry.model_copy(update={"members": {"climb": doubted, "walk": sound}})
         assert flags(row.model_copy(update={"entries": (changed,)})) == words
+
+
+@pytest.mark.parametrize(("other", "doubted"), [("adaptive-l2", False), ("square-l2", True)])
+def test_repairs_that_beat_an_attack_are_no_doubt_where_the_worst_case_holds_them(other, doubted):
+    entry = row_of(score_table(), soundness={"D16": Verdict.PASS}).entries[0]
+    mean = next(iter(entry.members.values())).mean
+    failing = Member(cell=cell(soundness={"D20": Verdict.FAIL}), mean=mean)
+    weaker = Member(cell=cell(), mean=mean.model_copy(update={"auroc": 1.0}))
+    changed = entry.model_copy(update={"members": {"pgd-l2": failing, other: weaker}})
+    assert failed_attacks(changed, Catalog()) == ({"pgd-l2": ("D20",)} if doubted else {})
+    itself = changed.model_copy(update={"cell": cell(soundness={"D20": Verdict.FAIL})})
+    assert entry.threat in failed_attacks(itself, Catalog())

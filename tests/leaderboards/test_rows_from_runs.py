@@ -86,6 +86,18 @@ def test_a_dry_run_shows_the_row_and_writes_nothing(world):
     assert before == sorted(path for path in (world / "leaderboards").rglob("*"))
 
 
+def test_a_row_is_written_before_it_is_printed(world, monkeypatch):
+    """A reader such as `head` that closes the pipe must not cost the row."""
+    from bench.cli import submit as command
+
+    def closed():
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command, "console", closed)
+    submit(world, "bent", "--to", world / "kept")
+    assert [path.suffix for path in (world / "kept").rglob("bent@*.json")] == [".json"]
+
+
 def test_as_many_images_are_kept_as_are_asked_for(world, row_path):
     assert read_row(row_path).images.count == 16  # early stops kept 8 of each of two sets
     assert submit(world, "bent", "--images", "3").exit_code == 0
