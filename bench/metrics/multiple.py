@@ -21,6 +21,9 @@ def holm(p_values: Sequence[float]) -> FloatArray:
 
     Raises:
         MetricError: A value is not in [0, 1].
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
     """
     values = np.asarray(p_values, dtype=np.float64)
     if not bool(np.all((values >= 0.0) & (values <= 1.0))):

@@ -18,6 +18,9 @@ def aupr_in(id_scores: ArrayLike, ood_scores: ArrayLike, *, name: str = "scores"
 
     Raises:
         MetricError: A side is empty or holds NaN.
+
+    >>> aupr_in([3.0, 1.0], [2.0])  # precision 1 at the first positive, 2 / 3 at the second
+    0.8333333333333333
     """
     id_values, ood_values = checked_sides(id_scores, ood_scores, name)
     return _average_precision(id_values, ood_values)

@@ -44,6 +44,9 @@ def auroc(id_scores: ArrayLike, ood_scores: ArrayLike, *, name: str = "scores") 
 
     Raises:
         MetricError: A side is empty or holds NaN.
+
+    >>> auroc([0.9, 0.8, 0.4], [0.5, 0.4])  # of six pairs four are in order, and one is a tie
+    0.75
     """
     id_values, ood_values = checked_sides(id_scores, ood_scores, name)
     below, not_above = _counts(np.sort(id_values), np.sort(ood_values))  # sorted queries stay in the cache
@@ -54,6 +57,9 @@ def conservative_auroc(id_scores: ArrayLike, ood_scores: ArrayLike, *, name: str
     """Probability that an ID sample scores strictly above an OOD sample: ties count against the defender.
 
     Arguments and errors as in `auroc`.
+
+    >>> round(conservative_auroc([0.9, 0.8, 0.4], [0.5, 0.4]), 3)
+    0.667
     """
     id_values, ood_values = checked_sides(id_scores, ood_scores, name)
     below = np.searchsorted(np.sort(ood_values), np.sort(id_values), side="left")
@@ -68,6 +74,10 @@ def delong(id_scores: ArrayLike, ood_scores: ArrayLike, *, name: str = "scores")
     for it (Bhatia and Davis 2000).
 
     Arguments and errors as in `auroc`.
+
+    >>> found = delong(range(10, 30), range(20))
+    >>> [round(value, 3) for value in (found.auroc, found.se, found.low, found.high)]
+    [0.875, 0.052, 0.707, 0.966]
     """
     return mean_over_sets(np.asarray(id_scores), [ood_scores], name=name)
 
@@ -115,6 +125,9 @@ def mean_over_sets(
 
     Raises:
         MetricError: A side is empty or holds NaN, or the vectors of ID scores do not match the sets.
+
+    >>> mean_over_sets([3.0, 4.0], [[1.0, 2.0], [3.5]]).auroc
+    0.75
     """
     v10, v01 = components_over_sets(id_scores, ood_sets, name)
     n = v10.shape[1]

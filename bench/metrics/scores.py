@@ -91,6 +91,9 @@ def clip_beyond_targets(
 
     Raises:
         MetricError: As `checked`, or `low` is not below `high`, or a target is NaN.
+
+    >>> clip_beyond_targets([0.2, 5.0], low=None, high=1.0).tolist()
+    [0.2, 1.0]
     """
     values = checked(scores, "scores", name).copy()
     if any(target is not None and np.isnan(target) for target in (low, high)):

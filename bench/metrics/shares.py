@@ -22,6 +22,9 @@ def paired_share_difference(a: ArrayLike, b: ArrayLike, *, name: str = "outcomes
 
     Raises:
         MetricError: There are none, or they differ in number.
+
+    >>> paired_share_difference([True, True, True, False], [False, False, True, False]).p_value
+    0.5
     """
     first, second = _outcomes(a, name), _outcomes(b, name)
     if first.size != second.size:

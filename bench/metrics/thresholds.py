@@ -20,6 +20,9 @@ def threshold_at_tpr(scores: ArrayLike, tpr: float = 0.95, *, name: str = "score
 
     Raises:
         MetricError: There are no scores, some are NaN, or `tpr` lies outside (0, 1].
+
+    >>> threshold_at_tpr([0.1, 0.2, 0.3, 0.4], tpr=0.75)
+    0.2
     """
     return _order_statistic(checked(scores, "ID scores", name), _exact_share(tpr, name))
 
@@ -28,6 +31,9 @@ def fpr_at_tpr(id_scores: ArrayLike, ood_scores: ArrayLike, tpr: float = 0.95, *
     """Share of OOD samples that are accepted at `threshold_at_tpr` of the ID samples.
 
     Arguments and errors as in `threshold_at_tpr`, and both sides must be present.
+
+    >>> fpr_at_tpr([0.1, 0.2, 0.3, 0.4], [0.0, 0.2, 0.3], tpr=0.75)  # 0.2 and 0.3 are accepted
+    0.6666666666666666
     """
     id_values, ood_values = checked_sides(id_scores, ood_scores, name)
     return float(np.mean(ood_values >= _order_statistic(id_values, _exact_share(tpr, name))))
@@ -70,6 +76,9 @@ def detection_rate(ood_scores: ArrayLike, threshold: float, *, name: str = "scor
 
     Raises:
         MetricError: There are no scores, some are NaN, or the threshold is.
+
+    >>> detection_rate([0.0, 0.2, 0.3, 0.1], threshold=0.2)
+    0.5
     """
     values = checked(ood_scores, "OOD scores", name)
     if np.isnan(threshold):
