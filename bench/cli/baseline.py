@@ -8,6 +8,11 @@ import typer
 from bench.cli.common import WorkspaceOption, catalog, console, say
 from bench.cli.options import comma_separated
 from bench.cli.places import DEFAULT, OldOut, StoreArgument, refuse_out
+from bench.cli.stored import chosen_tables, say_notices
+from bench.lazy import lazily
+
+with lazily():
+    from bench.leaderboards import baseline, recording, replay
 
 EXAMPLES = (
     "bench baseline runs --to baseline.json",
@@ -32,19 +37,14 @@ def command(
     of a cell, that of the cards and the code as they are now is recorded.
     """
     refuse_out("baseline", out)
-    from bench.cli.stored import chosen_tables, say_notices
-    from bench.leaderboards.baseline import write_baseline
-    from bench.leaderboards.recording import record
-    from bench.leaderboards.replay import of_today
-
     chosen = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
     keys, cards = {meta.key for meta in chosen.metas}, catalog(workspace)
-    cells = [cell for cell in of_today(chosen.store.cells(), cards, data_dir=data_dir) if cell.meta.key in keys]
+    cells = [cell for cell in replay.of_today(chosen.store.cells(), cards, data_dir=data_dir) if cell.meta.key in keys]
     say_notices(chosen.store)
     for meta in (cell.meta for cell in cells if cell.meta.failed_needs):
         where, failed = f"{meta.detector} x {meta.threat} on {meta.track}", ", ".join(meta.failed_needs)
         say(f"notice: {where} is left out, since parts of it failed: {failed}; run it again.")
-    recorded = record([cell for cell in cells if not cell.meta.failed_needs], cards)
+    recorded = recording.record([cell for cell in cells if not cell.meta.failed_needs], cards)
     path = to if to is not None else Path("baseline.json")
-    write_baseline(recorded, path, named=to is not None)
+    baseline.write_baseline(recorded, path, named=to is not None)
     console().print(f"{len(recorded.cells)} cells are recorded in '{path}'.", soft_wrap=True)

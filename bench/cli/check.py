@@ -9,7 +9,16 @@ from rich.text import Text
 
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice
 from bench.cli.places import DEFAULT, written_store
+from bench.cli.stored import chosen_tables, say_notices
 from bench.errors import DataError, UsageError
+from bench.files import write_file
+from bench.lazy import lazily
+
+with lazily():
+    from bench.cli import computing
+    from bench.evaluation import engine
+    from bench.leaderboards import baseline as baselines
+    from bench.leaderboards import recording, regression, regression_report, replay
 
 if TYPE_CHECKING:
     from bench.evaluation.engine import CellDone
@@ -60,17 +69,14 @@ def command(
     Exit codes: 0 unchanged or better, 1 worse or an attack weaker, 2 a wrong request, 3 cells are missing (and no
     other is worse).
     """
-    from bench.leaderboards.baseline import read_baseline
-    from bench.leaderboards.regression import compare
-
     _check_numbers(tolerance, alpha)
-    recorded = read_baseline(baseline, notice)
+    recorded = baselines.read_baseline(baseline, notice)
     reasons: dict[Identity, str] = {}
     if run is not None:
         now, reasons = _stored(recorded, run, workspace, data_dir)
     else:
         now, reasons = _computed(recorded, out, device, workspace, data_dir, quiet)
-    found = compare(recorded.cells, now, tolerance=tolerance, alpha=alpha, reasons=reasons)
+    found = regression.compare(recorded.cells, now, tolerance=tolerance, alpha=alpha, reasons=reasons)
     _report(found, junit, markdown)
     raise typer.Exit(FAILED if found.failed else MISSING if found.missing else 0)
 
@@ -86,37 +92,30 @@ def _stored(
     recorded: "Baseline", run: str, workspace: Path | None, data_dir: Path | None
 ) -> "tuple[dict[Identity, BaselineCell], dict[Identity, str]]":
     """The cells of a folder that are those of the baseline, and what it holds in the place of others."""
-    from bench.cli.stored import chosen_tables, say_notices
-    from bench.leaderboards.replay import current_cells, missing_reasons, of_today
-
     store = chosen_tables(run, [], [], []).store
     stored = store.cells()
     say_notices(store)
-    today = of_today(stored, catalog(workspace), data_dir=data_dir)
-    return current_cells(today, recorded.cells), missing_reasons(today, recorded.cells)
+    today = replay.of_today(stored, catalog(workspace), data_dir=data_dir)
+    return replay.current_cells(today, recorded.cells), replay.missing_reasons(today, recorded.cells)
 
 
 def _computed(
     recorded: "Baseline", out: str, device: str, workspace: Path | None, data_dir: Path | None, quiet: bool
 ) -> "tuple[dict[Identity, BaselineCell], dict[Identity, str]]":
     """The cells of the baseline as they come out now, and why others do not."""
-    from bench.cli.computing import compute_cells
-    from bench.cli.stored import say_notices
-    from bench.evaluation.engine import CellDone
-    from bench.leaderboards.recording import recorded_cells
-    from bench.leaderboards.replay import replay
-
     cards = catalog(workspace)
-    plan = replay(recorded.cells, cards, data_dir=data_dir)
+    plan = replay.replay(recorded.cells, cards, data_dir=data_dir)
     with written_store(out) as store:
         try:
-            outcomes = compute_cells(cards, store, plan.planned, device=device, data_dir=data_dir, quiet=quiet)
+            outcomes = computing.compute_cells(
+                cards, store, plan.planned, device=device, data_dir=data_dir, quiet=quiet
+            )
         except DataError as error:  # nothing of it can be computed: all that could be planned is missing for this
             return {}, {**plan.reasons, **dict.fromkeys(plan.keys, str(error).rstrip("."))}
     say_notices(store)
     failures = {
-        one.planned.key: _incomplete(one) if isinstance(one, CellDone) else one.sentence
-        for one in outcomes if not isinstance(one, CellDone) or one.meta.failed_needs
+        one.planned.key: _incomplete(one) if isinstance(one, engine.CellDone) else one.sentence
+        for one in outcomes if not isinstance(one, engine.CellDone) or one.meta.failed_needs
     }  # fmt: skip
     reasons = dict(plan.reasons)
     now: dict[Identity, BaselineCell] = {}
@@ -125,7 +124,7 @@ def _computed(
         if cell is None:
             reasons[identity] = failures.get(key, "it was stored and is gone").rstrip(".")
         else:
-            now |= {part.identity: part for part in recorded_cells(cell) if part.identity == identity}
+            now |= {part.identity: part for part in recording.recorded_cells(cell) if part.identity == identity}
     return now, reasons
 
 
@@ -137,15 +136,13 @@ def _incomplete(done: "CellDone") -> str:
 
 def _report(found: "Regression", junit: Path | None, markdown: Path | None) -> None:
     """To the terminal, and to the files that are asked for."""
-    from bench.files import write_file
-    from bench.leaderboards.regression_report import render_junit, render_markdown, summary, text_lines
-
-    for path, render in ((junit, render_junit), (markdown, render_markdown)):
+    for path, render in ((junit, regression_report.render_junit), (markdown, regression_report.render_markdown)):
         if path is not None:
             write_file(path, render(found).encode())
     out = console()
     ascii_only = not (out.encoding or "").lower().startswith("utf")
-    for line in text_lines(found, width=out.width if out.is_terminal or "COLUMNS" in os.environ else _PIPE_WIDTH):
+    width = out.width if out.is_terminal or "COLUMNS" in os.environ else _PIPE_WIDTH
+    for line in regression_report.text_lines(found, width=width):
         text = line.text.replace("±", "+-") if ascii_only else line.text
         out.print(Text(text, style="bold" if line.kind == "header" else ""), soft_wrap=True)
-    out.print(summary(found), soft_wrap=True)
+    out.print(regression_report.summary(found), soft_wrap=True)

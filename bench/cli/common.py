@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 
+from bench.cards.folders import MARKER, unmarked_cards
 from bench.errors import BenchError, UsageError
+from bench.lazy import lazily
+
+with lazily():
+    from bench.cards import catalog as catalogs
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -65,9 +70,7 @@ def catalog(workspace: Path | None) -> "Catalog":
 
     A workspace that was found further up, and not named, is named too: its cards execute code.
     """
-    from bench.cards.catalog import Catalog  # half of what a command needs to start; help needs none of it
-
-    found = Catalog.find(workspace)
+    found = catalogs.Catalog.find(workspace)
     if workspace is None and found.workspace is not None and found.workspace != Path.cwd():
         say(f"notice: workspace {found.workspace} (it has a robustood.toml).")
     if workspace is None and (sentence := _unread(found)):
@@ -79,11 +82,9 @@ def catalog(workspace: Path | None) -> "Catalog":
 
 def _unread(found: "Catalog") -> str:
     """The sentence for cards in the current folder that are not read; "" where there are none."""
-    from bench.cards.catalog import Kind
-    from bench.cards.folders import MARKER, unmarked_cards
-
     here = Path.cwd()
-    if here in (found.workspace, found.builtin) or not (cards := unmarked_cards(here, [kind.folder for kind in Kind])):
+    folders = [kind.folder for kind in catalogs.Kind]
+    if here in (found.workspace, found.builtin) or not (cards := unmarked_cards(here, folders)):
         return ""
     more = f" and {len(cards) - 1} more" if len(cards) > 1 else ""
     return (

@@ -8,13 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.cards.catalog import Catalog
+from bench.cli import devices
 from bench.cli.common import console, notice
 from bench.cli.progress import RunProgress
 from bench.cli.request import EngineName, Hands
+from bench.cli.run_report import RunReport
+from bench.engines.base import Engine, Setup
+from bench.engines.local import LocalEngine, default_workers, warm_up
+from bench.engines.on_ray import RayEngine
+from bench.engines.run import every_need, run_on
 from bench.errors import UsageError
-from bench.evaluation.engine import CellDone, CellFailure, CellProgress, FitProgress, Outcome
+from bench.evaluation.engine import CellDone, CellFailure, CellProgress, FitProgress, Outcome, run_plan
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.store import Store
+from bench.lazy import lazily
+
+with lazily():
+    from bench.evaluation import remote_store
 
 WORKERS = "ROBUSTOOD_WORKERS"
 """Environment variable: how many processes compute where the command line does not say."""
@@ -51,8 +61,6 @@ def compute_cells(
     missing = [cell for cell in planned if cell.key not in stored]
     if not missing:  # no torch is needed
         return list(_outcomes(cards, store, planned, data_dir, hands, ("cpu", 1)))
-    from bench.cli.run_report import RunReport
-
     chosen = chosen_hands(hands, device, soon=True)
     outcomes = []
     with (
@@ -73,8 +81,6 @@ def compute_cells(
 
 def _with_needs(missing: list[PlannedCell], stored: set[str]) -> list[PlannedCell]:
     """The cells that are to be computed, and those that they are made from, each once."""
-    from bench.engines.run import every_need
-
     found = {one.key: one for cell in missing if cell.refused is None for one in (*every_need(cell), cell)}
     return [cell for key, cell in found.items() if key not in stored and cell.refused is None]
 
@@ -90,27 +96,19 @@ def _outcomes(
     fitting: FitProgress | None = None,
 ) -> Iterator[Outcome]:
     """What comes of the cells, on one process or several; `chosen` is the device and how many."""
-    from bench.engines.base import Engine, Setup
-    from bench.engines.local import LocalEngine
-    from bench.engines.run import run_on
-    from bench.evaluation.engine import run_plan
-    from bench.evaluation.remote_store import MirroredStore
-
     device, count = chosen
     if count == 1 and hands.engine is EngineName.LOCAL:
         yield from run_plan(planned, store, cards, device=device, data_dir=data_dir, progress=watch, fitting=fitting)
         return
     folder = data_dir.absolute() if data_dir is not None else None
     setup = Setup(cards.workspace, cards.builtin, store.root.absolute(), folder, device)
-    if hands.engine is EngineName.RAY and isinstance(store, MirroredStore):  # machines that share no folder
-        setup = replace(setup, url=store.objects.url, store_id=store.id)
+    if hands.engine is EngineName.RAY and isinstance(store, remote_store.MirroredStore):
+        setup = replace(setup, url=store.objects.url, store_id=store.id)  # of machines that share no folder
 
     def begin() -> Engine:
         if hands.engine is EngineName.LOCAL:
             with _said_after(PATIENCE):
                 return LocalEngine(setup, count)
-        from bench.engines.on_ray import RayEngine
-
         gpus = hands.gpus if hands.gpus is not None else float(device.startswith("cuda"))
         return RayEngine(setup, hands.workers, address=hands.address, gpus=gpus)
 
@@ -144,9 +142,6 @@ def chosen_hands(hands: Hands, device: str, *, soon: bool = False) -> tuple[str,
     Raises:
         UsageError: There is no such device.
     """
-    from bench.cli.devices import resolve_device
-    from bench.engines.local import default_workers, warm_up
-
     asked = hands.workers if hands.workers is not None else _from_environment()
     if asked is None and device in ("auto", "cpu"):
         asked = default_workers()
@@ -154,7 +149,7 @@ def chosen_hands(hands: Hands, device: str, *, soon: bool = False) -> tuple[str,
         warm_up()
     chosen = "cpu"
     if hands.engine is EngineName.LOCAL or device != "auto":  # machines of a cluster may have what this one lacks
-        chosen = resolve_device(device) if hands.engine is EngineName.LOCAL else device
+        chosen = devices.resolve_device(device) if hands.engine is EngineName.LOCAL else device
     return chosen, asked if asked is not None and (hands.workers is not None or chosen == "cpu") else 1
 
 

@@ -7,6 +7,10 @@ import typer
 
 from bench.cli.common import WorkspaceOption, catalog
 from bench.cli.options import named_spec
+from bench.lazy import lazily
+
+with lazily():
+    from bench.detectors import convert
 
 EXAMPLES = (
     "bench convert resnet20.th --network resnet20",
@@ -29,9 +33,7 @@ def command(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Turn a published PyTorch checkpoint into safetensors; nothing in it is executed."""
-    from bench.detectors.convert import convert_checkpoint
-
     found = catalog(workspace)
     spec = named_spec(found, network, detector, track)
-    path, sha256 = convert_checkpoint(file, spec, found.track(spec.track), found, out=out, key=key)
+    path, sha256 = convert.convert_checkpoint(file, spec, found.track(spec.track), found, out=out, key=key)
     typer.echo(f"file:   {path}\nsha256: {sha256}")

@@ -16,7 +16,13 @@ from bench.cli.common import FAILED, INTERRUPTED, USAGE, WorkspaceOption, catalo
 from bench.cli.rows import print_stacked, table_width
 from bench.cli.transfer_progress import TransferProgress
 from bench.errors import DataError
+from bench.lazy import lazily
 from bench.places import expanded
+
+with lazily():
+    from bench.datasets import check as checking
+    from bench.datasets import download as downloading
+    from bench.datasets import forms, sources
 
 EXAMPLES = (
     "bench data check",
@@ -41,8 +47,6 @@ DataDirOption = Annotated[
 @app.command()
 def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: WorkspaceOption = None) -> None:
     """Load every set and compare its content with the card's digest; exit code 1 unless all are present."""
-    from bench.datasets.check import State, check_track
-
     found = catalog(workspace)
     cards, out = _cards(found, track), console()
     folder = _folder(data_dir, needed=False)
@@ -50,13 +54,13 @@ def check(track: TrackOption = None, data_dir: DataDirOption = None, workspace: 
     problems: list[str] = []
     notes: list[str] = []
     for card in cards:
-        for each in check_track(card, folder, found.workspace):
+        for each in checking.check_track(card, folder, found.workspace):
             count = "" if each.count is None else f"{each.count:,}"
             if each.available not in (None, each.count):
                 count += f" of {each.available:,}"
             size = "" if each.size is None else f"{each.size / 2**20:.1f}"
             rows.append((each.track, each.name, each.state, count, size, each.form))
-            if each.state is not State.PRESENT:
+            if each.state is not checking.State.PRESENT:
                 problems.append(each.problem)
             notes.extend(f"{each.track}, {each.name}: {sentence}" for sentence in each.notes)
     where = folder if folder is not None else "none (there is no home folder; ROBUSTOOD_DATA or --data-dir names one)"
@@ -92,20 +96,17 @@ def download(track: TrackOption = None, data_dir: DataDirOption = None, workspac
     Files come over https, are compared with the published sha256 and size, and get their names only then. What came of
     a download that ended early is kept, and the same command goes on from there.
     """
-    from bench.datasets.download import Fetching, distinct, fetch, read_by
-    from bench.datasets.sources import fetchable
-
     folder, out = _folder(data_dir), console()
     assert folder is not None
     failed = False
     with TransferProgress(console(stderr=True)) as progress:
-        fetching = Fetching(progress.told)
+        fetching = downloading.Fetching(progress.told)
         sets = (each for card in _cards(catalog(workspace), track) for each in _specs(card))
-        for spec in distinct(needed for each in sets for needed in read_by(each)):
-            if not any(fetchable(form.source) for form in spec.forms):
+        for spec in downloading.distinct(needed for each in sets for needed in downloading.read_by(each)):
+            if not any(sources.fetchable(form.source) for form in spec.forms):
                 continue  # embedded, or a folder of the user's own
             try:
-                for sentence in fetch(spec, folder, fetching):
+                for sentence in downloading.fetch(spec, folder, fetching):
                     out.print(Text(sentence), soft_wrap=True)
             except DataError as error:
                 for sentence in str(error).splitlines():
@@ -129,12 +130,10 @@ def _specs(card: TrackCard) -> Iterator[SetSpec]:
 
 def _folder(data_dir: Path | None, *, needed: bool = True) -> Path | None:
     """The folder of data files; None where none is known and the embedded tracks need none."""
-    from bench.datasets.forms import default_data_dir
-
     if data_dir is not None:
         return expanded(data_dir, "--data-dir")
     try:
-        return default_data_dir()
+        return forms.default_data_dir()
     except DataError:
         if needed:
             raise

@@ -4,6 +4,10 @@ import sys
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.lazy import lazily
+
+with lazily():
+    import torch
 
 _DEV = Path("/dev")
 _NODES = ("nvidia", "nvhost", "nvmap", "nvgpu", "kfd", "dxg")
@@ -20,8 +24,6 @@ def resolve_device(name: str) -> str:
     """
     if name == "cpu" or (name == "auto" and not may_have_gpu()):
         return "cpu"
-    import torch
-
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return "cuda" if cuda else "cpu"

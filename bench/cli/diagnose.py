@@ -11,11 +11,20 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cards.threat import Goal, Loss, Side
+from bench.cli import devices
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice, say
 from bench.cli.options import OodOption, WithoutOption, comma_separated, set_names
 from bench.cli.places import OutOption, written_store
 from bench.cli.request import RunRequest, read_request
 from bench.errors import UsageError
+from bench.files import write_file
+from bench.lazy import lazily
+
+with lazily():
+    from bench.cli import progress
+    from bench.evaluation import engine, plan, workbench
+    from bench.report import numbers
+    from bench.soundness import controls, diagnose, files, suites, verdicts
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -111,14 +120,11 @@ def _planned(request: RunRequest, cards: "Catalog") -> "PlannedCell":
     Raises:
         UsageError: It asks for none or for several, or the checks are not about such a cell.
     """
-    from bench.evaluation.plan import plan
-    from bench.soundness.diagnose import check_diagnosable
-
     for name, values in (("detector", request.detector), ("threat", request.threat), ("track", request.track)):
         if len(values) != 1:
             raise UsageError(f"--{name} names {len(values)}; `bench diagnose` is about one cell: give one {name}.")
-    check_diagnosable(cards.threat(request.threat[0]), request.side)
-    cells = plan(
+    diagnose.check_diagnosable(cards.threat(request.threat[0]), request.side)
+    cells = plan.plan(
         cards, request.detector, request.threat, request.eps or None, request.track,
         seed=request.seed, limit=request.limit, micro_batch=request.micro_batch,
         side=request.side, goal=request.goal, loss=request.loss, overrides=request.overrides(),
@@ -142,30 +148,22 @@ def _diagnosed(
 def _diagnosed_in(
     store: "Store", request: RunRequest, cards: "Catalog", planned: "PlannedCell", *, quiet: bool
 ) -> "tuple[CellMeta, Diagnosis]":
-    from bench.cli.devices import resolve_device
-    from bench.cli.progress import RunProgress
-    from bench.evaluation.engine import CellFailure, run_plan
-    from bench.evaluation.workbench import Workbench
-    from bench.soundness.diagnose import diagnose
-    from bench.soundness.files import write_verdicts
-    from bench.soundness.suites import as_one_attack
-
-    device = resolve_device(request.device)
+    device = devices.resolve_device(request.device)
     needed = [cell for cell in (planned.clean, *planned.needs, planned) if cell is not None]
     missing = [cell for cell in needed if store.meta(cell.key) is None]
     keys: dict[str, str] = {}
-    with RunProgress(console(stderr=True), missing, quiet=quiet) as progress:
-        for outcome in run_plan(
+    with progress.RunProgress(console(stderr=True), missing, quiet=quiet) as shown:
+        for outcome in engine.run_plan(
             needed,
             store,
             cards,
             device=device,
             data_dir=request.data_dir,
-            progress=progress.watch,
-            fitting=progress.fitting,
+            progress=shown.watch,
+            fitting=shown.fitting,
         ):
-            progress.finished(outcome)
-            if not isinstance(outcome, CellFailure):
+            shown.finished(outcome)
+            if not isinstance(outcome, engine.CellFailure):
                 keys[outcome.planned.key] = outcome.meta.key
             elif outcome.planned.key == planned.key or not planned.needs:
                 raise outcome.error
@@ -175,8 +173,8 @@ def _diagnosed_in(
     asked = cell.meta
     if planned.threat.members:
         parts = {key: part for key, stored in keys.items() if (part := store.get(stored)) is not None}
-        planned, cell = as_one_attack(planned, cell, parts)
-    bench = Workbench(cards, store, device=device, data_dir=request.data_dir)
+        planned, cell = suites.as_one_attack(planned, cell, parts)
+    bench = workbench.Workbench(cards, store, device=device, data_dir=request.data_dir)
     others = _others(store, asked)
     said: set[str] = set()
 
@@ -185,8 +183,8 @@ def _diagnosed_in(
             said.add(check)
             say(f"{check} ({share:.0%})")
 
-    diagnosis = diagnose(planned, cell, others, bench, cards, device=device, tell=tell)
-    write_verdicts(store.root, diagnosis.verdicts, notice)
+    diagnosis = diagnose.diagnose(planned, cell, others, bench, cards, device=device, tell=tell)
+    files.write_verdicts(store.root, diagnosis.verdicts, notice)
     return asked, diagnosis
 
 
@@ -202,9 +200,6 @@ def _others(store: "Store", meta: "CellMeta") -> "list[Any]":
 
 
 def _print_checklist(planned: "PlannedCell", meta: "CellMeta", diagnosis: "Diagnosis") -> None:
-    from bench.report import numbers
-    from bench.soundness.verdicts import Verdict, count
-
     out = console()
     if not out.is_terminal:
         out.width = max(out.width, _WIDTH)
@@ -220,7 +215,7 @@ def _print_checklist(planned: "PlannedCell", meta: "CellMeta", diagnosis: "Diagn
     out.print(table)
     for standing in diagnosis.standings:
         out.print(f"{standing.side}: {standing}", soft_wrap=True)
-    counts = ", ".join(f"{count(findings, v)} {v}" for v in Verdict if count(findings, v))
+    counts = ", ".join(f"{verdicts.count(findings, v)} {v}" for v in verdicts.Verdict if verdicts.count(findings, v))
     times = diagnosis.cost / max(diagnosis.cell_cost, 1.0)
     out.print(
         f"{counts}; extra runs on up to {diagnosis.images} images a set: {times:.1f} times the cell's gradients and "
@@ -230,8 +225,6 @@ def _print_checklist(planned: "PlannedCell", meta: "CellMeta", diagnosis: "Diagn
 
 
 def _figures(meta: "CellMeta") -> str:
-    from bench.report import numbers
-
     if meta.fool is None:
         return f"AUROC {numbers.clean_auroc(meta.mean)} clean, {numbers.attacked_auroc(meta.mean)} attacked"
     at = meta.fool.curve[-1]
@@ -258,15 +251,13 @@ def _as_json(meta: "CellMeta", diagnosis: "Diagnosis") -> dict[str, Any]:
 
 def _controls(options: Mapping[str, Any], file: Path | None, *, quiet: bool) -> int:
     """Diagnose every control and print which checks each of them trips."""
-    from bench.soundness.controls import ATTACK, Outcome, controls_found_out, names
-
-    outcomes: dict[str, Outcome] = {}
-    for name in names():
-        request = read_request({**options, **ATTACK, "detector": [name]})
+    outcomes: dict[str, controls.Outcome] = {}
+    for name in controls.names():
+        request = read_request({**options, **controls.ATTACK, "detector": [name]})
         cards = catalog(request.workspace)
         meta, diagnosis = _diagnosed(request, cards, _planned(request, cards), quiet=quiet)
-        outcomes[name] = Outcome(meta, diagnosis.verdicts)
-    finding = controls_found_out(outcomes)
+        outcomes[name] = controls.Outcome(meta, diagnosis.verdicts)
+    finding = controls.controls_found_out(outcomes)
     _print_controls(outcomes, finding)
     if file is not None:
         details = {name: outcome.verdicts.model_dump(mode="json") for name, outcome in outcomes.items()}
@@ -275,16 +266,13 @@ def _controls(options: Mapping[str, Any], file: Path | None, *, quiet: bool) -> 
 
 
 def _print_controls(outcomes: "Mapping[str, Outcome]", finding: "Finding") -> None:
-    from bench.report import numbers
-    from bench.soundness.controls import TRIPS
-
     out = console()
     if not out.is_terminal:
         out.width = max(out.width, _WIDTH)
     table = Table("detector", "attacked AUROC", "must trip", "trips", "FAIL", pad_edge=False)
     for name, outcome in outcomes.items():
         table.add_row(
-            name, numbers.attacked_auroc(outcome.meta.mean), " ".join(TRIPS.get(name, ("no FAIL",))),
+            name, numbers.attacked_auroc(outcome.meta.mean), " ".join(controls.TRIPS.get(name, ("no FAIL",))),
             " ".join(outcome.tripped), " ".join(outcome.verdicts.failed),
         )  # fmt: skip
     out.print(table)
@@ -292,7 +280,5 @@ def _print_controls(outcomes: "Mapping[str, Outcome]", finding: "Finding") -> No
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
-    from bench.files import write_file
-
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_file(file, text.encode(), remedy="choose another file (--json)")

@@ -1,12 +1,26 @@
 """`bench generate`: new images from a detector, as a picture."""
 
+import io
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli import devices
 from bench.cli.common import WorkspaceOption, catalog
+from bench.files import write_file
+from bench.lazy import lazily
+
+with lazily():
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from bench import metrics, randomness
+    from bench.datasets import track as tracks
+    from bench.detectors import loading
+    from bench.evaluation import generating
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,34 +67,24 @@ def command(
     A detector that knows what the in-distribution looks like turns other images into it. Ascent starts from images of a
     set, which the picture shows above what they became. The threshold is that of 95 % of the calibration images.
     """
-    import torch
-
-    from bench.cli.devices import resolve_device
-    from bench.datasets.track import Track
-    from bench.detectors.loading import load_detector
-    from bench.evaluation.generating import ascended, chained, sampled
-    from bench.files import write_file
-    from bench.metrics import threshold_at_tpr
-    from bench.randomness import derive_seed
-
     found = catalog(workspace)
     spec = found.detector_spec(detector, track)
-    data = Track(found.track(track), data_dir, workspace=found.workspace)
-    made_by = load_detector(spec, data.card, found, resolve_device(device))
+    data = tracks.Track(found.track(track), data_dir, workspace=found.workspace)
+    made_by = loading.load_detector(spec, data.card, found, devices.resolve_device(device))
     place = next(iter(made_by.state_dict().values()), torch.zeros(())).device
-    generator = torch.Generator().manual_seed(derive_seed(seed, "generate"))
+    generator = torch.Generator().manual_seed(randomness.derive_seed(seed, "generate"))
     first = start if start is not None else next(iter(data.card.ood))
     starts = None
     if how is How.ASCENT:
         starts = data.set(first).limited(count).pixels().to(place)
-        images = ascended(made_by, starts, steps=steps, step_size=step_size, radius=radius)
+        images = generating.ascended(made_by, starts, steps=steps, step_size=step_size, radius=radius)
     elif how is How.SAMPLE:
-        images = sampled(made_by, count, generator)
+        images = generating.sampled(made_by, count, generator)
     else:
-        images = chained(made_by, count, generator, steps=steps, step_size=step_size)
+        images = generating.chained(made_by, count, generator, steps=steps, step_size=step_size)
     with torch.no_grad():
         inside = made_by.score(data.set("calibration").limited(500).pixels().to(place)).cpu().numpy()
-        threshold = threshold_at_tpr(inside)
+        threshold = metrics.threshold_at_tpr(inside)
         for name, shown in ((f"start ({first})", starts), ("made", images)):
             if shown is not None:
                 score = made_by.score(shown)
@@ -94,11 +98,6 @@ def command(
 
 def picture(images: "Tensor", starts: "Tensor | None") -> bytes:
     """A PNG file of (N, C, H, W) images in rows, each row below the row of images that it began with."""
-    import io
-
-    import numpy as np
-    from PIL import Image
-
     rows = []
     for first in range(0, len(images), ROW):
         for shown in (starts, images):

@@ -6,6 +6,10 @@ from typing import Annotated
 import typer
 
 from bench.cli.common import console, say
+from bench.lazy import lazily
+
+with lazily():
+    from bench.scaffolds import writing
 
 EXAMPLES = ("bench init", "bench init my-detectors")
 
@@ -16,9 +20,7 @@ def command(
     ),
 ) -> None:
     """Make a folder a workspace, for cards and code of your own."""
-    from bench.scaffolds.writing import init_workspace
-
-    for path in init_workspace(folder):
+    for path in writing.init_workspace(folder):
         console().print(f"wrote {path}", soft_wrap=True)
     inside = "" if folder.resolve() == Path.cwd() else f"cd {folder}; "
     say(f"next: {inside}bench new track NAME --id FOLDER --ood FOLDER, or bench new detector NAME")

@@ -10,6 +10,10 @@ from bench.cli.options import comma_separated
 from bench.cli.table import print_lines, width_of
 from bench.errors import UsageError
 from bench.files import write_file
+from bench.lazy import lazily
+
+with lazily():
+    from bench.leaderboards import board_markdown, board_text, columns, compare, published, ranking, site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,31 +68,27 @@ def command(
     if (html is not None and markdown is not None) or (pair and markdown is not None):
         raise UsageError("--markdown writes boards, and nothing beside them; leave --html and --compare out.")
     cards = catalog(workspace)
-    from bench.leaderboards.columns import Wanted
-    from bench.leaderboards.published import published_tables
-    from bench.leaderboards.ranking import leaderboards
 
-    found = leaderboards(cards, track)
+    found = ranking.leaderboards(cards, track)
     unread: list[str] = []
     if setting is not None and (html is not None or markdown is not None or pair):
         raise UsageError("--setting chooses what the terminal shows; the pages (--html) show every setting.")
     if html is not None:
-        from bench.leaderboards.site import write_site
-
-        pages = write_site(found, html, published_tables(cards, None if track is None else [track], said=unread.append))
+        tables = published.published_tables(cards, None if track is None else [track], said=unread.append)
+        pages = site.write_site(found, html, tables)
         typer.echo(f"{pages} pages are in '{html}'; open '{html / 'index.html'}'.")
     elif markdown is not None:
-        from bench.leaderboards.board_markdown import board_markdown
-
-        wanted = Wanted(extra_data, certified, white_box)
-        text = "\n".join(board_markdown(board, wanted) for board in found.boards) or "There is no row yet.\n"
+        wanted = columns.Wanted(extra_data, certified, white_box)
+        boards = [board_markdown.board_markdown(board, wanted) for board in found.boards]
+        text = "\n".join(boards) or "There is no row yet.\n"
         write_file(markdown, text.encode())
     elif pair:
         _print_pair(found.boards[0], pair)
     else:
-        _print(found, Wanted(extra_data, certified, white_box))
+        _print(found, columns.Wanted(extra_data, certified, white_box))
         named = None if setting is not None else [board.track.name for board in found.boards]
-        _print_published(published_tables(cards, [track] if track is not None else named, setting, said=unread.append))
+        tracks = [track] if track is not None else named
+        _print_published(published.published_tables(cards, tracks, setting, said=unread.append))
     if found.unsigned:
         say(
             f"notice: records of verification that nobody signed give no place ({_some(found.unsigned)}); `bench "
@@ -114,31 +114,24 @@ def _some(names: "Sequence[str]") -> str:
 
 
 def _print(found: "Leaderboards", wanted: "Wanted") -> None:
-    from bench.leaderboards.board_text import board_lines
-
     out = console()
     for board in found.boards:
-        print_lines(out, board_lines(board, wanted, width_of(out)))
+        print_lines(out, board_text.board_lines(board, wanted, width_of(out)))
     if not found.boards:
         say("there is no row yet; `bench submit --run RUN --detector NAME` builds one.")
 
 
 def _print_published(tables: "Sequence[PublishedTable]") -> None:
-    from bench.leaderboards.published import published_lines
-
     out = console()
     if tables:
-        print_lines(out, published_lines(tables, width_of(out)))
+        print_lines(out, published.published_lines(tables, width_of(out)))
 
 
 def _print_pair(board: "Board", names: "Sequence[str]") -> None:
-    from bench.leaderboards.board_text import compare_lines
-    from bench.leaderboards.compare import compare
-
     ranked = {standing.row.detector.name: standing for standing in board.standings}
     if unknown := [name for name in names if name not in ranked]:
         known = ", ".join(sorted(ranked)) or "none"
         raise UsageError(f"'{unknown[0][:80]}' has no ranked row on '{board.track.name}'; these have: {known}.")
     a, b = (ranked[name] for name in names)
     out = console()
-    print_lines(out, compare_lines(a, b, compare(a, b), width_of(out)))
+    print_lines(out, board_text.compare_lines(a, b, compare.compare(a, b), width_of(out)))

@@ -10,6 +10,15 @@ import yaml
 from bench.cards.catalog import Catalog
 from bench.cli.common import WorkspaceOption, catalog, console, say
 from bench.errors import BenchError, UsageError, shorten
+from bench.lazy import lazily
+
+with lazily():
+    from bench.datasets import track as tracks
+    from bench.scaffolds import network as network_scaffold
+    from bench.scaffolds import plain as plain_scaffold
+    from bench.scaffolds import track as track_scaffold
+    from bench.scaffolds import writing
+    from bench.validation import checks
 
 if TYPE_CHECKING:
     from bench.scaffolds.network import Look
@@ -43,10 +52,8 @@ def track(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a track of image folders: the ID folder cut in three, and a set of OOD images for each other folder."""
-    from bench.scaffolds.track import new_track
-
     found = _workspace(workspace)
-    path = new_track(found, name, inside, _sets(ood), size=size, classes=classes, grey=grey)
+    path = track_scaffold.new_track(found, name, inside, _sets(ood), size=size, classes=classes, grey=grey)
     _wrote([path])
     _check(found, path)
     say(f"next: bench new network NAME --from my_module:build --weights FILE --track {name}")
@@ -74,16 +81,14 @@ def network(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Look at a network, write its card and its weights, and say what was found in it."""
-    from bench.scaffolds.network import adopt, new_network
-
     found = _workspace(workspace)
     card = found.track(track)
-    path, look = new_network(
+    path, look = network_scaffold.new_network(
         found, name, method, card, weights=weights, key=key, args=_arguments(arg or []), mean=_numbers(mean, "mean"),
         std=_numbers(std, "std"), size=size,
     )  # fmt: skip
     again = Catalog(found.workspace, builtin=found.builtin)
-    adopted = adopt(again, track, name)
+    adopted = network_scaffold.adopt(again, track, name)
     _wrote([path, *([adopted] if adopted is not None else [])])
     for part, what in look.parts.items():
         console().print(f"  {part}: {what}")
@@ -97,10 +102,8 @@ def network(
 @app.command("detector")
 def detector(name: Named, workspace: WorkspaceOption = None) -> None:
     """Write a score on any network, and its module."""
-    from bench.scaffolds.plain import new_detector
-
     found = _workspace(workspace)
-    paths = new_detector(found, name)
+    paths = plain_scaffold.new_detector(found, name)
     _wrote(paths)
     _check(Catalog(found.workspace, builtin=found.builtin), paths[0])
     say(f"next: bench run --detector {name} --threat clean,pgd-l2 --limit 100")
@@ -109,19 +112,15 @@ def detector(name: Named, workspace: WorkspaceOption = None) -> None:
 @app.command("threat")
 def threat(name: Named, workspace: WorkspaceOption = None) -> None:
     """Write a threat, and its module."""
-    from bench.scaffolds.plain import new_threat
-
     found = _workspace(workspace)
-    paths = new_threat(found, name)
+    paths = plain_scaffold.new_threat(found, name)
     _wrote(paths)
     _check(Catalog(found.workspace, builtin=found.builtin), paths[0])
     say(f"next: bench run --detector energy --threat {name} --limit 100")
 
 
 def _workspace(named: Path | None) -> Catalog:
-    from bench.scaffolds.writing import new_workspace
-
-    found, written = new_workspace(catalog(named))
+    found, written = writing.new_workspace(catalog(named))
     _wrote(written)
     return found
 
@@ -137,20 +136,15 @@ def _check(found: Catalog, path: Path) -> None:
     Raises:
         UsageError: It cannot be used; the file stays, to be corrected.
     """
-    from bench.validation.checks import check_file
-
-    checked = check_file(path, found)
+    checked = checks.check_file(path, found)
     if not checked.ok:
         raise UsageError(" ".join(checked.problems))
 
 
 def _say_accuracy(found: Catalog, look: "Look", track: str, data_dir: Path | None) -> None:
-    from bench.datasets.track import Track
-    from bench.scaffolds.network import quick_accuracy
-
     try:
-        test = Track(found.track(track), data_dir, workspace=found.workspace).set("test").limited(CHECKED)
-        share = quick_accuracy(look.network, test.pixels(), test.labels)
+        test = tracks.Track(found.track(track), data_dir, workspace=found.workspace).set("test").limited(CHECKED)
+        share = network_scaffold.quick_accuracy(look.network, test.pixels(), test.labels)
     except BenchError as error:
         say(f"notice: its accuracy was not tried: {error}")
         return

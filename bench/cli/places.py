@@ -9,6 +9,12 @@ import typer
 from bench.cli.common import notice
 from bench.errors import UsageError
 from bench.evaluation.store_places import StorePlace, store_place
+from bench.lazy import lazily
+
+with lazily():
+    from bench.evaluation import remote_store
+    from bench.report import radii
+    from bench.soundness import files
 
 if TYPE_CHECKING:
     from bench.evaluation.notes import Notes
@@ -48,8 +54,6 @@ def refuse_out(command: str, out: str | None) -> None:
 
 def read_store(given: str | StorePlace, *, absent: bool = False) -> "Store":
     """A store for a command that computes nothing; see `bench.evaluation.remote_store.read_store`."""
-    from bench.evaluation import remote_store
-
     place = store_place(given)
     return remote_store.read_store(place, notes=_notes(place), said=notice, absent=absent)
 
@@ -57,8 +61,6 @@ def read_store(given: str | StorePlace, *, absent: bool = False) -> "Store":
 @contextmanager
 def written_store(given: str | StorePlace) -> "Iterator[Store]":
     """A store for a command that computes; see `bench.evaluation.remote_store.written_store`."""
-    from bench.evaluation import remote_store
-
     place = store_place(given)
     with remote_store.written_store(place, notes=_notes(place), said=notice) as store:
         yield store
@@ -68,7 +70,4 @@ def _notes(place: StorePlace) -> "tuple[Notes, ...]":
     """What travels with the cells; the modules that know of it are not imported for a folder."""
     if place.url is None:
         return ()
-    from bench.report import radii
-    from bench.soundness import files
-
     return files.NOTES, radii.NOTES

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
+from rich.table import Table
 
 from bench.cli import run
 from bench.cli.common import catalog, console, notice
@@ -14,6 +16,11 @@ from bench.cli.durations import duration
 from bench.cli.places import read_store
 from bench.cli.planning import planned_cells
 from bench.cli.request import EngineName, RunRequest
+from bench.lazy import lazily
+
+with lazily():
+    from bench.cli import computing
+    from bench.engines import forecast
 
 if TYPE_CHECKING:
     from bench.engines.forecast import CellCost, Forecast
@@ -33,15 +40,12 @@ def command(*, as_json: bool, **given: Any) -> None:
     The options are those of `bench run`; nothing is attacked or stored. The time is about what the full budget takes
     on this machine, from a few batches of each detector that are timed now; runs end sooner where images stop early.
     """
-    from bench.cli.computing import chosen_hands
-    from bench.engines.forecast import forecast
-
     request = run.asked(given)
     cards = catalog(request.workspace)
     planned = planned_cells(request, cards)
-    device, workers = chosen_hands(request.hands(), request.device)
+    device, workers = computing.chosen_hands(request.hands(), request.device)
     store = read_store(request.out, absent=True)
-    found = forecast(
+    found = forecast.forecast(
         planned, store, cards, device=device, data_dir=request.data_dir, workers=workers,
         begun=time.process_time(),  # a process that computes begins like this one
     )  # fmt: skip
@@ -75,9 +79,6 @@ def _notices(found: "Forecast") -> Iterable[str]:
 
 
 def _print(found: "Forecast", request: RunRequest) -> None:
-    from rich import box
-    from rich.table import Table
-
     out = console()
     if found.costs:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

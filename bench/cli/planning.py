@@ -7,6 +7,11 @@ from bench.cards.standing import standing_on
 from bench.cli.common import say
 from bench.cli.request import RunRequest
 from bench.errors import NoSettingsError, UsageError
+from bench.lazy import lazily
+
+with lazily():
+    from bench.evaluation import plan, planner
+    from bench.leaderboards import suite
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -34,9 +39,7 @@ def planned_cells(request: RunRequest, cards: "Catalog") -> "list[PlannedCell]":
 
 
 def _grid(request: RunRequest, cards: "Catalog", leave_out: "_Omitted") -> "list[PlannedCell]":
-    from bench.evaluation.plan import plan
-
-    return plan(
+    return plan.plan(
         cards,
         _detectors(request, cards),
         _threats(request, cards),
@@ -61,13 +64,11 @@ def _grid(request: RunRequest, cards: "Catalog", leave_out: "_Omitted") -> "list
 
 def _suites(request: RunRequest, cards: "Catalog", leave_out: "_Omitted") -> "list[PlannedCell]":
     """What rows of the detectors need on each track."""
-    from bench.leaderboards.suite import Choice, suite_plan
-
-    choice = Choice(request.seed, request.early_stop)
+    choice = suite.Choice(request.seed, request.early_stop)
     return [
         cell
         for track in _tracks(request, cards)
-        for cell in suite_plan(
+        for cell in suite.suite_plan(
             cards, _detectors(request, cards), cards.track(track), choice, request.data_dir, leave_out
         )
     ]
@@ -102,11 +103,9 @@ def lacks(absent: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     Args:
         absent: By a cell's label, what it lacks and why.
     """
-    from bench.evaluation.planner import grouped
-
     by_reason: dict[str, list[str]] = {}
     for label, parts in absent.items():
-        for words in grouped(parts):
+        for words in planner.grouped(parts):
             by_reason.setdefault(words, []).append(label)
     for words, labels in by_reason.items():
         more = f" ({len(labels)} cells do for this reason)" if len(labels) > 1 else ""

@@ -10,6 +10,15 @@ from bench.cli.common import WorkspaceOption, catalog, say
 from bench.cli.options import comma_separated
 from bench.cli.places import DEFAULT, OldOut, StoreArgument, refuse_out
 from bench.cli.stored import chosen_tables, say_notices
+from bench.evaluation.store_places import store_place
+from bench.files import write_file
+from bench.lazy import lazily
+from bench.own_files import write_own
+
+with lazily():
+    from bench.report import radii
+    from bench.report.html import build, files
+    from bench.report.html import page as pages
 
 EXAMPLES = (
     "bench report",
@@ -43,35 +52,27 @@ def command(
     """
     refuse_out("report", out)
     found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
-    from bench.evaluation.store_places import store_place
-    from bench.files import write_file
-    from bench.own_files import write_own
-    from bench.report.html.build import build_page
-    from bench.report.html.files import write_figures, write_tables
-    from bench.report.html.page import render_page
-    from bench.report.radii import stored_radii
-
     cards = catalog(workspace)
-    radii = partial(stored_radii, found.store.root)
-    page = build_page(
-        found.tables, found.store, cards, verdicts=found.verdicts, radii=radii, title=title, each=gallery,
+    kept = partial(radii.stored_radii, found.store.root)
+    made = build.build_page(
+        found.tables, found.store, cards, verdicts=found.verdicts, radii=kept, title=title, each=gallery,
         data_dir=data_dir, workspace=cards.workspace,
     )  # fmt: skip
     say_notices(found.store)
     path = to if to is not None else (store_place(run_dir).folder or Path()) / "report.html"
-    content = render_page(page).encode()
+    content = pages.render_page(made).encode()
     if to is not None:
         write_file(path, content)
     else:
         write_own({path: content}, "name another file (--to)")
-    for notice in page.gallery_notes:
+    for notice in made.gallery_notes:
         say(f"notice: {notice}")
     typer.echo(f"the page is in '{path}'.")
     if figures is not None:
-        count = write_figures(figures, page.drawings)
+        count = files.write_figures(figures, made.drawings)
         typer.echo(f"{count} figures, each as PNG and SVG, are in '{figures}'.")
     if tables is not None:
-        count = write_tables(tables, found.tables, found.metas, radii, found.verdicts)
+        count = files.write_tables(tables, found.tables, found.metas, kept, found.verdicts)
         typer.echo(
             f"{count} tables, each as Markdown and LaTeX, means as LaTeX and CSV, and cells.csv are in '{tables}'."
         )

@@ -11,10 +11,20 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from bench.cli import devices
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice, say
 from bench.cli.places import DEFAULT, OutOption, read_store, written_store
 from bench.errors import UsageError
+from bench.files import write_file
+from bench.lazy import lazily
+from bench.own_files import write_own
 from bench.repro.entry import Scale
+
+with lazily():
+    from bench.cli import computing, request
+    from bench.evaluation import engine
+    from bench.repro import changed, closed_forms, drawing, experiments, library, planning, records, trained
+    from bench.repro import page as pages
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -65,17 +75,15 @@ def command(
     several entries, one that cannot be run is named and the others go on. `page` runs nothing and writes the page from
     what is kept of earlier runs. Exit code 1: something could not be computed.
     """
-    from bench.repro.library import asked_for, papers
-
     cards = catalog(workspace)
-    found = papers(cards)
+    found = library.papers(cards)
     if name == LIST:
         _print_list(found, read_store(out or DEFAULT, absent=True), scale)
         return
     if name == PAGE:
         _write_page(found, read_store(out or DEFAULT), scale, page)
         return
-    chosen = asked_for(found, name)
+    chosen = library.asked_for(found, name)
     with written_store(out or DEFAULT) as store:
         runner = _Runner(cards, store, scale, device, workers, data_dir, quiet)
         code = runner.run_all(chosen, alone=name not in (ALL, *(one.name for one in found)))
@@ -107,9 +115,6 @@ class _Runner:
         return code
 
     def _run(self, entry: "Entry") -> int:
-        from bench.repro.planning import places, planned_runs
-        from bench.repro.records import write_record
-
         setting = entry.at(self._scale)
         if setting.missing is not None:
             console().print(f"{entry.name} is not run at this scale: {setting.missing}", soft_wrap=True)
@@ -118,77 +123,61 @@ class _Runner:
             record = self._derived(entry)
         else:
             trained = self._train(setting)
-            planned = planned_runs(setting, self._cards, self._data_dir, self._store.root)
-            record = self._computed(entry, planned, places(entry, setting, planned), trained)
-        write_record(self._store.root, record)
+            planned = planning.planned_runs(setting, self._cards, self._data_dir, self._store.root)
+            record = self._computed(entry, planned, planning.places(entry, setting, planned), trained)
+        records.write_record(self._store.root, record)
         _print_entry(entry, record, self._scale)
         return FAILED if record.failed else 0
 
     def _derived(self, entry: "Entry") -> "Record":
-        from bench.repro.closed_forms import figures_of
-        from bench.repro.planning import checked_places
-        from bench.repro.records import Record, stored_figures
-
         setting, began = entry.at(self._scale), time.monotonic()
         assert setting.closed_form is not None
-        figures = checked_places(entry, figures_of(setting.closed_form, setting.args))
-        return Record(
+        figures = planning.checked_places(entry, closed_forms.figures_of(setting.closed_form, setting.args))
+        return records.Record(
             entry=entry.name, scale=self._scale, date=_today(), seconds=time.monotonic() - began, gradients=0,
-            device="cpu", cells=0, figures=stored_figures(figures),
+            device="cpu", cells=0, figures=records.stored_figures(figures),
         )  # fmt: skip
 
     def _train(self, setting: "Setting") -> float:
         """Train what the runs of an entry name and no file holds; the seconds that all of it took."""
         if all(run.train is None for run in setting.runs):
             return 0.0
-        from bench.cli.devices import resolve_device
-        from bench.repro.trained import train_missing
-
-        device = resolve_device(self._device)
-        return train_missing(setting.runs, self._cards, self._store.root, self._data_dir, device=device)
+        device = devices.resolve_device(self._device)
+        return trained.train_missing(setting.runs, self._cards, self._store.root, self._data_dir, device=device)
 
     def _computed(
         self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]", wanted: "Sequence[Place]", trained: float
     ) -> "Record":
-        from bench.evaluation.engine import CellDone
-        from bench.repro.planning import histograms, placed, read_figures
-        from bench.repro.records import Record, stored_figures
-
         outcomes = self._cells(entry, planned)
-        metas = {one.planned.key: one.meta for one in outcomes if isinstance(one, CellDone)}
-        failed = {one.planned.label: one.sentence for one in outcomes if not isinstance(one, CellDone)}
+        metas = {one.planned.key: one.meta for one in outcomes if isinstance(one, engine.CellDone)}
+        failed = {one.planned.label: one.sentence for one in outcomes if not isinstance(one, engine.CellDone)}
 
         def stored(cell: "PlannedCell") -> "Cell | None":
             return self._store.get(metas[cell.key].key) if cell.key in metas else None
 
-        figures = read_figures(wanted, stored)
-        panels = histograms(entry.at(self._scale), planned, stored)
+        figures = planning.read_figures(wanted, stored)
+        panels = planning.histograms(entry.at(self._scale), planned, stored)
         began = time.monotonic()
         found = self._experimented(entry, planned, stored)
         own = time.monotonic() - began if entry.at(self._scale).experiments else 0.0
-        return Record(
+        return records.Record(
             entry=entry.name, scale=self._scale, date=_today(),
             seconds=sum(meta.seconds for meta in metas.values()) + trained + max(own, found.seconds),
             gradients=sum(m.gradients for m in metas.values()),
             device=", ".join(sorted({meta.device for meta in metas.values()})) or "cpu", cells=len(metas),
-            figures=stored_figures(figures | placed(entry, found.figures)),
+            figures=records.stored_figures(figures | planning.placed(entry, found.figures)),
             failed={k[:2000]: v[:2000] for k, v in failed.items()}, panels=(*panels, *found.panels),
         )  # fmt: skip
 
     def _cells(self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]") -> "list[CellDone | CellFailure]":
         """What came of an entry's cells; one process computes those of what was trained for it."""
-        from bench.cli.computing import compute_cells
-        from bench.cli.request import Hands
-        from bench.repro.changed import WEIGHTS, ChangedCatalog
-        from bench.repro.planning import computed_together
-
         own = any(run.train is not None for run in entry.at(self._scale).runs)
-        cards = ChangedCatalog(self._cards, weights=self._store.root / WEIGHTS) if own else self._cards
+        cards = changed.ChangedCatalog(self._cards, weights=self._store.root / changed.WEIGHTS) if own else self._cards
         outcomes: dict[str, CellDone | CellFailure] = {}
-        for together in computed_together(planned):
-            found = compute_cells(
+        for together in planning.computed_together(planned):
+            found = computing.compute_cells(
                 cards, self._store, together, device=self._device, data_dir=self._data_dir, quiet=self._quiet,
-                hands=Hands(1 if own else self._workers),
+                hands=request.Hands(1 if own else self._workers),
             )  # fmt: skip
             outcomes |= {one.planned.key: one for one in found}
         for sentence in self._store.notices:
@@ -200,19 +189,16 @@ class _Runner:
         self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]",
         stored: "Callable[[PlannedCell], Cell | None]",
     ) -> "Outcome":  # fmt: skip
-        from bench.repro.experiments import Outcome, Surroundings, run_experiments
-
-        experiments = entry.at(self._scale).experiments
-        if not experiments:
-            return Outcome()
-        from bench.cli.devices import resolve_device
+        asked = entry.at(self._scale).experiments
+        if not asked:
+            return experiments.Outcome()
 
         def cells(run: str) -> "list[tuple[PlannedCell, Cell]]":
             return [(cell, found) for cell in planned.get(run, ()) if (found := stored(cell)) is not None]
 
-        device = resolve_device(self._device)
-        return run_experiments(
-            experiments, Surroundings(self._cards, self._data_dir, self._store.root, cells, device)
+        device = devices.resolve_device(self._device)
+        return experiments.run_experiments(
+            asked, experiments.Surroundings(self._cards, self._data_dir, self._store.root, cells, device)
         )  # fmt: skip
 
 
@@ -221,30 +207,23 @@ def _today() -> str:
 
 
 def _records(found: "Sequence[PaperEntries]", store: "Store", scale: Scale) -> "dict[str, Record]":
-    from bench.repro.records import read_record
-
     names = [entry.name for one in found for entry in one.entries]
-    return {name: record for name in names if (record := read_record(store.root, name, scale)) is not None}
+    return {name: record for name in names if (record := records.read_record(store.root, name, scale)) is not None}
 
 
 def _write_page(found: "Sequence[PaperEntries]", store: "Store", scale: Scale, page: Path | None) -> None:
     """The page, and beside it in `images/` the pictures of the entries that have one."""
-    from bench.files import write_file
-    from bench.own_files import write_own
-    from bench.repro.drawing import draw
-    from bench.repro.page import render_page
-
     path = page or _PAGE
     records = _records(found, store, scale)
     drawn = [
-        (entry.name, drawing)
+        (entry.name, picture)
         for one in found
         for entry in one.entries
-        if entry.name in records and (drawing := draw(entry, records[entry.name])) is not None
+        if entry.name in records and (picture := drawing.draw(entry, records[entry.name])) is not None
     ]
-    pictures = {name: f"images/{drawing.name}.png" for name, drawing in drawn}
-    own = {path.parent / pictures[name]: drawing.png() for name, drawing in drawn}
-    text = render_page(found, records, scale, pictures).encode()
+    pictures = {name: f"images/{picture.name}.png" for name, picture in drawn}
+    own = {path.parent / pictures[name]: picture.png() for name, picture in drawn}
+    text = pages.render_page(found, records, scale, pictures).encode()
     write_own({**own, **({} if page is not None else {path: text})}, _ANOTHER)
     if page is not None:
         write_file(path, text, remedy=_ANOTHER)
@@ -254,17 +233,13 @@ def _write_page(found: "Sequence[PaperEntries]", store: "Store", scale: Scale, p
 
 
 def _print_entry(entry: "Entry", record: "Record", scale: Scale) -> None:
-    from bench.repro.page import judged_by, render_entry
-
     out = console()
-    for line in render_entry(judged_by(entry, record, scale), record, scale):
+    for line in pages.render_entry(pages.judged_by(entry, record, scale), record, scale):
         out.print(line, soft_wrap=True)
     out.print()
 
 
 def _print_list(found: "Sequence[PaperEntries]", store: "Store", scale: Scale) -> None:
-    from bench.repro.page import judged_by
-
     records = _records(found, store, scale)
     out = console()
     if not out.is_terminal:
@@ -274,7 +249,7 @@ def _print_list(found: "Sequence[PaperEntries]", store: "Store", scale: Scale) -
         table.add_column(title, no_wrap=title in ("paper", "entry", "status"))
     for one in found:
         for entry in one.entries:
-            status = judged_by(entry, records.get(entry.name), scale).status
+            status = pages.judged_by(entry, records.get(entry.name), scale).status
             ready = ", ".join(at for at in Scale if entry.at(at).missing is None) or "no"
             words = (one.name, entry.name, ", ".join(entry.items), str(status), ready, entry.title)
             table.add_row(*(Text(word, no_wrap=True, overflow="ellipsis") for word in words))

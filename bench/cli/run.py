@@ -13,7 +13,15 @@ from bench.cli.options import OodOption, WithoutOption, comma_separated, set_nam
 from bench.cli.places import OutOption, written_store
 from bench.cli.planning import lacks, planned_cells
 from bench.cli.request import EngineName, RunRequest, read_request
+from bench.cli.table import print_table
 from bench.detectors.precision import Precision
+from bench.lazy import lazily
+
+with lazily():
+    from bench.cli import computing, run_checks
+    from bench.evaluation import engine
+    from bench.report import closing, radii, table
+    from bench.soundness import files
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -198,11 +206,7 @@ def execute(request: RunRequest, *, quiet: bool, diagnose: bool) -> int:
 def _executed(
     request: RunRequest, cards: "Catalog", planned: "list[PlannedCell]", store: "Store", *, quiet: bool, diagnose: bool
 ) -> int:
-    from bench.cli.computing import compute_cells
-    from bench.cli.run_checks import check_cheaply, check_repeated
-    from bench.evaluation.engine import CellDone
-
-    outcomes = compute_cells(
+    outcomes = computing.compute_cells(
         cards,
         store,
         planned,
@@ -211,14 +215,14 @@ def _executed(
         quiet=quiet,
         hands=request.hands(),
     )
-    done = [outcome for outcome in outcomes if isinstance(outcome, CellDone)]
-    failures = [outcome for outcome in outcomes if not isinstance(outcome, CellDone)]
+    done = [outcome for outcome in outcomes if isinstance(outcome, engine.CellDone)]
+    failures = [outcome for outcome in outcomes if not isinstance(outcome, engine.CellDone)]
     needless = [failure for failure in failures if done and may_be_left_out(request, failure)]
     failures = [failure for failure in failures if failure not in needless]
     if diagnose:
-        check_cheaply(cards, store, done, request)
+        run_checks.check_cheaply(cards, store, done, request)
     else:
-        check_repeated(store, done)
+        run_checks.check_repeated(store, done)
     closing = _print_tables(request, cards, store, done)
     for sentence in store.notices:
         notice(sentence)
@@ -251,17 +255,11 @@ def _executed(
 
 def _print_tables(request: RunRequest, cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> list[str]:
     """Print a table a track, and give the sentences that say what they come to."""
-    from bench.cli.table import print_table
-    from bench.report.closing import closing_sentences
-    from bench.report.radii import radii_for
-    from bench.report.table import build_tables
-    from bench.soundness.files import failed_checks
-
     out = console()
-    failed = failed_checks(store.root, [outcome.meta.key for outcome in done], notice)
-    tables = build_tables((outcome.meta for outcome in done), failed)
-    for table in tables:
-        card = cards.track(table.track)
-        radii = radii_for(table, card, root=store.root, data_dir=request.data_dir, workspace=cards.workspace)
-        print_table(out, table, radii=radii)
-    return closing_sentences(tables)
+    failed = files.failed_checks(store.root, [outcome.meta.key for outcome in done], notice)
+    tables = table.build_tables((outcome.meta for outcome in done), failed)
+    for one in tables:
+        card = cards.track(one.track)
+        reach = radii.radii_for(one, card, root=store.root, data_dir=request.data_dir, workspace=cards.workspace)
+        print_table(out, one, radii=reach)
+    return closing.closing_sentences(tables)

@@ -3,9 +3,18 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bench.cli import devices
 from bench.cli.common import notice, say
 from bench.cli.request import RunRequest
 from bench.errors import BenchError
+from bench.evaluation.gate import REPEATED
+from bench.lazy import lazily
+from bench.soundness.files import write_verdicts
+from bench.soundness.verdicts import Verdict, Verdicts
+
+with lazily():
+    from bench.evaluation import workbench
+    from bench.soundness import cheap, checklist, records, stored
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -15,43 +24,30 @@ if TYPE_CHECKING:
 
 def check_cheaply(cards: "Catalog", store: "Store", done: "Sequence[CellDone]", request: RunRequest) -> None:
     """Keep what the cells of this run say, and what cheap probes of their detectors add; tell of what is amiss."""
-    from bench.cli.devices import resolve_device
-    from bench.evaluation.workbench import Workbench
-    from bench.soundness.cheap import cheap_checks, joined
-    from bench.soundness.checklist import checks_made
-    from bench.soundness.files import write_verdicts
-    from bench.soundness.stored import stored_checks
-    from bench.soundness.verdicts import Verdict, Verdicts
-
     cells = {outcome.meta.key: cell for outcome in done if (cell := store.get(outcome.meta.key)) is not None}
     planned = {outcome.meta.key: outcome.planned for outcome in done}
-    bench = Workbench(cards, store, device=resolve_device(request.device), data_dir=request.data_dir)
+    bench = workbench.Workbench(cards, store, device=devices.resolve_device(request.device), data_dir=request.data_dir)
     found: dict[str, Verdicts] = {}
-    for key, verdicts in stored_checks(cells.values(), cards).items():
+    for key, made in stored.stored_checks(cells.values(), cards).items():
         try:
-            verdicts = joined(verdicts, cheap_checks(planned[key], cells[key], bench))  # noqa: PLW2901 - the same, more
+            made = cheap.joined(made, cheap.cheap_checks(planned[key], cells[key], bench))  # noqa: PLW2901 - the same, more
         except BenchError as error:
             say(f"notice: {planned[key].label} is checked by stored cells alone: {error}")
-        found[key] = write_verdicts(store.root, verdicts, notice)
+        found[key] = write_verdicts(store.root, made, notice)
         for finding in found[key].findings:
             if finding.verdict in (Verdict.WARN, Verdict.FAIL):
                 say(f"{finding.verdict} {finding.check}, {planned[key].label}: {finding.found} Next: {finding.advice}")
     if found:
-        say(f"{checks_made(found)} checks were made of each attack; `bench diagnose` makes those that cost more.")
+        count = checklist.checks_made(found)
+        say(f"{count} checks were made of each attack; `bench diagnose` makes those that cost more.")
 
 
 def check_repeated(store: "Store", done: "Sequence[CellDone]") -> None:
     """Keep beside the cells what no run may pass over: that a score which declares no randomness is random."""
-    from bench.evaluation.gate import REPEATED
-
     random = [one for one in done if one.meta.statuses and (one.meta.asked_twice or 0.0) > REPEATED]
     if not random:
         return
-    from bench.soundness.files import write_verdicts
-    from bench.soundness.records import same_twice
-    from bench.soundness.verdicts import Verdicts
-
     for one in random:
-        finding = same_twice({"asked_twice": one.meta.asked_twice or 0.0})
+        finding = records.same_twice({"asked_twice": one.meta.asked_twice or 0.0})
         write_verdicts(store.root, Verdicts(key=one.meta.key, findings=(finding,)), notice)
         say(f"{finding.verdict} {finding.check}, {one.planned.label}: {finding.found} Next: {finding.advice}")

@@ -14,8 +14,14 @@ from bench.cli.common import console, notice, printable
 from bench.cli.options import comma_separated
 from bench.cli.places import DEFAULT, StoreArgument, read_store
 from bench.cli.stored import say_notices
+from bench.cli.table import print_lines, width_of
 from bench.errors import UsageError, shorten
 from bench.evaluation.store_places import store_place
+from bench.lazy import lazily
+from bench.report.lines import panels
+
+with lazily():
+    from bench.evaluation import cell_files, removal, run_records
 
 if TYPE_CHECKING:
     from bench.evaluation.results import CellMeta
@@ -106,12 +112,10 @@ _Filter = Callable[[list[_Listed], list[_Listed]], list[_Listed]]
 
 
 def _cells(store: "Store") -> list[_Listed]:
-    from bench.evaluation.cell_files import META_FILE
-
     found = []
     for meta in store.metas():
         try:
-            written = (store.folder(meta.key) / META_FILE).stat().st_mtime
+            written = (store.folder(meta.key) / cell_files.META_FILE).stat().st_mtime
         except OSError:  # removed meanwhile
             continue
         found.append(_Listed(meta, written))
@@ -177,9 +181,6 @@ def _keys(asked: list[str] | None) -> _Filter:
 
 
 def _print(cells: list[_Listed]) -> None:
-    from bench.cli.table import print_lines, width_of
-    from bench.report.lines import panels
-
     columns = {
         "detector": [one.meta.detector for one in cells],
         "threat": [one.meta.threat for one in cells],
@@ -216,18 +217,15 @@ def _count(number: int) -> str:
 
 
 def _remove(store: "Store", chosen: list[_Listed], every: list[_Listed], *, asked: bool) -> None:
-    from bench.evaluation.removal import NotACellError, remove_cell
-    from bench.evaluation.run_records import found_runs
-
-    if any(run.alive for run in found_runs(store.root)):
+    if any(run.alive for run in run_records.found_runs(store.root)):
         raise UsageError(f"a run is writing to '{store.name}'; wait until it has ended: `bench status {store.name}`.")
     if asked:
         _ask(f"remove {_count(len(chosen))} from '{store.name}'?")
     removed, kept = set[str](), list[str]()
     for one in chosen:
         try:
-            remove_cell(store, one.meta.key)
-        except NotACellError as why:
+            removal.remove_cell(store, one.meta.key)
+        except removal.NotACellError as why:
             kept.append(f"{one.meta.key[:_SHOWN]} ({why})")
         else:
             removed.add(one.meta.key)

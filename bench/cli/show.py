@@ -16,6 +16,11 @@ from bench.cards.track import TrackCard
 from bench.cli.common import WorkspaceOption, catalog
 from bench.datasets.forms import form_at_hand, form_name
 from bench.errors import BenchError, UsageError, shorten, unknown_name
+from bench.lazy import lazily
+
+with lazily():
+    from bench.detectors import loading
+    from bench.detectors.networks import plain
 
 EXAMPLES = (
     "bench show gat",
@@ -91,18 +96,15 @@ def resolved(found: Catalog, kind: Kind, name: str) -> dict[str, Any]:
 
 def _parts(found: Catalog, name: str, track: str) -> list[str]:
     """What gives the activations of a network, found by building it; or why it cannot be built."""
-    from bench.detectors.loading import build_detector
-    from bench.detectors.networks.plain import PlainNetwork, found_parts
-
     try:
-        network = build_detector(found.detector_spec(name, track), found.track(track), found).network
+        network = loading.build_detector(found.detector_spec(name, track), found.track(track), found).network
     except BenchError as error:
         return [f"found in the network: nothing, for {error}"]
     if network is None:
         return []
     inside = network.network
-    if isinstance(inside, PlainNetwork):
-        return [f"{part}: {what}" for part, what in found_parts(inside).items()]
+    if isinstance(inside, plain.PlainNetwork):
+        return [f"{part}: {what}" for part, what in plain.found_parts(inside).items()]
     return [f"layers: {', '.join(inside.layers)}"]
 
 

@@ -10,9 +10,13 @@ from bench.cli.common import console, printable
 from bench.cli.durations import duration
 from bench.errors import UsageError
 from bench.evaluation.store_places import StorePlace, store_place
+from bench.lazy import lazily
+
+with lazily():
+    from bench.evaluation import mirror, object_files, remote_runs, remote_store, run_records, store
 
 if TYPE_CHECKING:
-    from bench.evaluation.run_records import CellRecord, Found
+    from bench.evaluation.run_records import Found
 
 EXAMPLES = (
     "bench status runs",
@@ -61,40 +65,32 @@ def _found(place: StorePlace) -> "tuple[list[str], list[Found]]":
     Raises:
         UsageError: There is no store, or it cannot be read.
     """
-    from bench.evaluation.run_records import found_runs
-    from bench.evaluation.store import Store
-
     if place.folder is not None:
         if not place.folder.is_dir():
             raise UsageError(f"'{place}' is not a folder; name the one that `bench run --out` writes.")
-        return Store(place.folder).keys(), found_runs(place.folder)
-    from bench.evaluation.mirror import published, store_id
-    from bench.evaluation.object_files import RemoteObjects
-    from bench.evaluation.remote_runs import remote_runs
-    from bench.evaluation.remote_store import no_store
+        return store.Store(place.folder).keys(), run_records.found_runs(place.folder)
 
-    objects = RemoteObjects(str(place.url))
-    if store_id(objects) is None:
-        raise no_store(place)
-    return published(objects), remote_runs(objects)
+    objects = object_files.RemoteObjects(str(place.url))
+    if mirror.store_id(objects) is None:
+        raise remote_store.no_store(place)
+    return mirror.published(objects), remote_runs.remote_runs(objects)
 
 
 def _told(run: "Found", stored: list[str]) -> dict[str, Any]:
     """What is said of a run."""
-    from bench.evaluation.run_records import State, settled, share_done
-
     record = run.record
-    cells = settled(record.cells, stored)
-    of: dict[State, list[CellRecord]] = {state: [c for c in cells if c.state is state] for state in State}
-    share = share_done(cells)
+    cells = run_records.settled(record.cells, stored)
+    states = run_records.State
+    of = {state: [c for c in cells if c.state is state] for state in states}
+    share = run_records.share_done(cells)
     spent = max(0.0, record.written - record.started)
     left = spent * (1 - share) / share if run.alive and share >= _EARLY else None
     state = "running" if run.alive else "ended" if record.ended is not None else "killed"
     if state == "running":
-        waiting = of[State.WAITING]
+        waiting = of[states.WAITING]
     else:  # nobody is at them any more
-        waiting = [cell for cell in cells if cell.state in (State.WAITING, State.RUNNING)]
-        of[State.RUNNING] = []
+        waiting = [cell for cell in cells if cell.state in (states.WAITING, states.RUNNING)]
+        of[states.RUNNING] = []
     return {
         "state": state,
         "host": _line(record.host),
@@ -103,9 +99,9 @@ def _told(run: "Found", stored: list[str]) -> dict[str, Any]:
         "started": record.started,
         "last_word": record.written if record.ended is None else record.ended,
         "cells": len(cells),
-        "done": len(of[State.DONE]),
-        "running": [{"cell": _line(cell.label), "share": cell.share} for cell in of[State.RUNNING]],
-        "failed": [{"cell": _line(cell.label), "why": _line(cell.error or "")} for cell in of[State.FAILED]],
+        "done": len(of[states.DONE]),
+        "running": [{"cell": _line(cell.label), "share": cell.share} for cell in of[states.RUNNING]],
+        "failed": [{"cell": _line(cell.label), "why": _line(cell.error or "")} for cell in of[states.FAILED]],
         "waiting": len(waiting),
         "share": share,
         "seconds_left": left,

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 from bench.cli.common import notice
 from bench.cli.places import read_store
 from bench.errors import UsageError
+from bench.lazy import lazily
+
+with lazily():
+    from bench.report import table
+    from bench.soundness import files
 
 if TYPE_CHECKING:
     from bench.evaluation.results import CellMeta
@@ -37,9 +42,6 @@ def chosen_tables(run: str, tracks: Sequence[str], detectors: Sequence[str], thr
     Raises:
         UsageError: There is no store, it holds no cells, or none that fits.
     """
-    from bench.report.table import Choice, build_tables
-    from bench.soundness.files import read_verdicts
-
     store = read_store(run)
     every = store.metas()
     say_notices(store)
@@ -47,14 +49,14 @@ def chosen_tables(run: str, tracks: Sequence[str], detectors: Sequence[str], thr
         raise UsageError(
             f"'{store.name}' holds no cells of this version of bench; `bench run --out {store.name}` writes them there."
         )
-    choice = Choice(tracks, detectors, threats)
+    choice = table.Choice(tracks, detectors, threats)
     _check_names(choice, every)
     metas = [meta for meta in every if choice(meta)]
     if not metas:
         raise UsageError(f"no cell in '{store.name}' fits these options together; leave one out.")
-    verdicts = read_verdicts(store.root, [meta.key for meta in metas], notice)
+    verdicts = files.read_verdicts(store.root, [meta.key for meta in metas], notice)
     failed = {key: found.failed for key, found in verdicts.items() if found.failed}
-    return Chosen(store, metas, build_tables(metas, failed), verdicts)
+    return Chosen(store, metas, table.build_tables(metas, failed), verdicts)
 
 
 def say_notices(store: "Store") -> None:

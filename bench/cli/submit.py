@@ -5,9 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli import devices
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
 from bench.cli.places import DEFAULT, RunOption, read_store
 from bench.errors import UsageError
+from bench.lazy import lazily
+
+with lazily():
+    from bench.leaderboards import adversarials, build, submit
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
@@ -57,36 +62,32 @@ def command(
     if detector is None:
         raise UsageError("no detector is named; give --detector NAME, one whose cells are in the run.")
     store = read_store(run)
-    from bench.leaderboards.build import IMAGES, build_row
-    from bench.leaderboards.submit import FOLDER, request_lines, review_lines, write_row
-
-    kept = IMAGES if images is None else images
-    built = build_row(cards, store.root, detector, track, images=kept, data_dir=data_dir, called=store.name)
-    root = to if to is not None else (cards.workspace or Path.cwd()) / FOLDER
+    kept = build.IMAGES if images is None else images
+    built = build.build_row(cards, store.root, detector, track, images=kept, data_dir=data_dir, called=store.name)
+    root = to if to is not None else (cards.workspace or Path.cwd()) / submit.FOLDER
     folder = root / built.row.track.name
     planned = [folder / f"{built.row.stem}{ending}" for ending in (*built.files, ".json")]
     # Before anything is printed: a reader that closes the pipe early must not cost the row.
-    written = planned if dry_run else write_row(built, root)
+    written = planned if dry_run else submit.write_row(built, root)
     out = console()
-    for line in review_lines(built):
+    for line in submit.review_lines(built):
         out.print(line, soft_wrap=True)
     said = f"written: {written[-1]} and {len(written) - 1} beside it."
     say("nothing was written (--dry-run)." if dry_run else said)
-    for line in request_lines(built.row, written):
+    for line in submit.request_lines(built.row, written):
         out.print(line, soft_wrap=True)
 
 
 def _beat(
     images: Path, row: Path, cards: "Catalog", threat: str | None, device: str, data_dir: Path | None, *, dry_run: bool
 ) -> int:
-    from bench.cli.devices import resolve_device
-    from bench.leaderboards.adversarials import beat_row, write_beaten
-
-    found = beat_row(images, row, cards, threat=threat, device=resolve_device(device), data_dir=data_dir)
+    found = adversarials.beat_row(
+        images, row, cards, threat=threat, device=devices.resolve_device(device), data_dir=data_dir
+    )
     for line in found.lines():
         console().print(line, soft_wrap=True)
     if not found.accepted:
         return FAILED
     if not dry_run:
-        say(f"written: {write_beaten(row, found)} and the images beside it.")
+        say(f"written: {adversarials.write_beaten(row, found)} and the images beside it.")
     return 0

@@ -14,6 +14,13 @@ from bench.cli.options import comma_separated
 from bench.cli.places import DEFAULT, OldOut, StoreArgument, refuse_out
 from bench.cli.stored import Chosen, chosen_tables
 from bench.errors import UsageError
+from bench.files import write_file
+from bench.lazy import lazily
+from bench.report.words import printable
+
+with lazily():
+    from bench.report import four_columns, latex, markdown, radii, records, text
+    from bench.report import protocols as protocol_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,8 +75,6 @@ def command(
 ) -> None:
     """Print the tables of the cells that are stored, computing nothing."""
     refuse_out("table", out)
-    from bench.report.radii import stored_radii
-
     found = chosen_tables(run_dir, comma_separated(track), comma_separated(detector), comma_separated(threat))
     if protocols or sides:
         if (protocols and sides) or full or format_ in (TableFormat.CSV, TableFormat.LATEX):
@@ -77,43 +82,38 @@ def command(
         _print_grids(found, protocols, format_, to)
         return
     if format_ is TableFormat.CSV:
-        from bench.report.records import render_csv
-
-        _deliver([render_csv(found.metas, found.verdicts)], to)
+        _deliver([records.render_csv(found.metas, found.verdicts)], to)
         return
     if format_ is TableFormat.TEXT and to is None:
         terminal = console()
         for table in found.tables:
-            print_table(terminal, table, full=full, radii=stored_radii(found.store.root, table))
+            print_table(terminal, table, full=full, radii=radii.stored_radii(found.store.root, table))
         return
-    _deliver([_rendered(format_, table, full, stored_radii(found.store.root, table)) for table in found.tables], to)
+    root = found.store.root
+    _deliver([_rendered(format_, table, full, radii.stored_radii(root, table)) for table in found.tables], to)
 
 
 def _print_grids(found: Chosen, protocols: bool, format_: TableFormat, to: Path | None) -> None:
-    from bench.report.four_columns import sides_grids
-    from bench.report.markdown import escape_markdown, markdown_grid
-    from bench.report.protocols import protocols_grids
-    from bench.report.text import grid_lines
-
     failed = {key: verdicts.failed for key, verdicts in found.verdicts.items() if verdicts.failed}
-    shown = (protocols_grids if protocols else sides_grids)(found.tables, failed)
+    shown = (protocol_tables.protocols_grids if protocols else four_columns.sides_grids)(found.tables, failed)
     if not shown:
         missing = "a published protocol; run one, such as protocol-atd" if protocols else "an attack that has a mean"
         raise UsageError(f"'{found.store.name}' holds no cell of {missing}.")
     for heading, caption, grid in shown:
         if format_ is TableFormat.TEXT and to is None:
             terminal = console()
-            print_lines(terminal, grid_lines(heading, caption, grid, width_of(terminal)))
+            print_lines(terminal, text.grid_lines(heading, caption, grid, width_of(terminal)))
     if format_ is TableFormat.MARKDOWN:
         _deliver(
             [
-                "\n".join([f"**{escape_markdown(heading)}**", "", *markdown_grid(grid, grid.texts), "", caption, ""])
+                f"**{markdown.escape_markdown(heading)}**\n\n{chr(10).join(markdown.markdown_grid(grid, grid.texts))}"
+                f"\n\n{caption}\n"
                 for heading, caption, grid in shown
             ],
             to,
         )
     elif to is not None:
-        lines = [line.text for shown_grid in shown for line in grid_lines(*shown_grid, _PIPE_WIDTH)]
+        lines = [line.text for shown_grid in shown for line in text.grid_lines(*shown_grid, _PIPE_WIDTH)]
         _deliver(["\n".join(lines) + "\n"], to)
 
 
@@ -121,9 +121,7 @@ def print_table(
     out: "Console", table: "Table", *, full: bool = False, radii: "Mapping[Norm, float] | None" = None
 ) -> None:
     """Print one table for a person, as wide as the terminal is."""
-    from bench.report.text import text_lines
-
-    print_lines(out, text_lines(table, width=width_of(out), full=full, radii=radii))
+    print_lines(out, text.text_lines(table, width=width_of(out), full=full, radii=radii))
 
 
 def width_of(out: "Console") -> int:
@@ -133,8 +131,6 @@ def width_of(out: "Console") -> int:
 
 def print_lines(out: "Console", lines: "Iterable[Line]") -> None:
     """Print the lines of a table, in words that the console can show."""
-    from bench.report.words import printable
-
     plain = not (out.encoding or "").lower().startswith("utf")
     for line in lines:
         words = printable(line.text.rstrip())
@@ -145,16 +141,11 @@ def print_lines(out: "Console", lines: "Iterable[Line]") -> None:
 
 def _rendered(format_: TableFormat, table: "Table", full: bool, radii: "Mapping[Norm, float]") -> str:
     if format_ is TableFormat.MARKDOWN:
-        from bench.report.markdown import render_markdown
-
-        return render_markdown(table, full=full, radii=radii)
+        return markdown.render_markdown(table, full=full, radii=radii)
     if format_ is TableFormat.LATEX:
-        from bench.report.latex import render_latex
+        return latex.render_latex(table, full=full, radii=radii)
 
-        return render_latex(table, full=full, radii=radii)
-    from bench.report.text import render_text
-
-    return render_text(table, full=full, radii=radii)
+    return text.render_text(table, full=full, radii=radii)
 
 
 def _deliver(texts: list[str], to: Path | None) -> None:
@@ -163,6 +154,5 @@ def _deliver(texts: list[str], to: Path | None) -> None:
     if to is None:
         sys.stdout.write(text)
         return
-    from bench.files import write_file
 
     write_file(to, text.encode(), remedy="choose another file (--to)")

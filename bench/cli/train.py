@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bench.cli import devices
 from bench.cli.common import WorkspaceOption, catalog, console, printable
 from bench.cli.options import named_spec
 from bench.files import write_file
+from bench.lazy import lazily
+
+with lazily():
+    from bench.training import job
 
 EXAMPLES = (
     "bench train --detector gat --track digits --out weights",
@@ -52,11 +58,6 @@ def command(
     An interrupted training goes on where it was when the same command is given again. The end is a safetensors file
     and its sha256, for the card.
     """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from bench.cli.devices import resolve_device
-    from bench.training.job import train_weights
-
     found = catalog(workspace)
     if curve is not None:
         _write_curve(curve, ())  # before an hour of training
@@ -70,8 +71,8 @@ def command(
         def tell(done: int, total: int, note: str) -> None:
             bar.update(task, completed=done, total=total, note=note)
 
-        made = train_weights(
-            found, spec, data_dir=data_dir, out=out, seed=seed, device=resolve_device(device), fresh=fresh,
+        made = job.train_weights(
+            found, spec, data_dir=data_dir, out=out, seed=seed, device=devices.resolve_device(device), fresh=fresh,
             threads=threads, progress=tell, curve_points=CURVE_POINTS if curve is not None else 0,
         )  # fmt: skip
     report = made.report

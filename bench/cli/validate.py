@@ -9,6 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.common import USAGE, WorkspaceOption, catalog, console, printable, say
+from bench.lazy import lazily
+
+with lazily():
+    from bench.validation import checks
 
 EXAMPLES = (
     "bench validate",
@@ -32,16 +36,14 @@ def command(
     The modules that a card names are imported, which runs them, and its detector is made; it says which modules
     outside bench these are. For the card of somebody that you do not trust, --no-import runs nothing.
     """
-    from bench.validation.checks import check_catalog, check_file
-
     found = catalog(workspace)
     for sentence in found.passed_over():
         say(f"notice: {sentence}")
     run_code = not no_import
     if files:
-        checked = [check_file(path, found, run_code=run_code) for path in files]
+        checked = [checks.check_file(path, found, run_code=run_code) for path in files]
     else:
-        checked = list(check_catalog(found, run_code=run_code))
+        checked = list(checks.check_catalog(found, run_code=run_code))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("card", "kind", "verdict"):
         table.add_column(column, no_wrap=True, overflow="ellipsis")

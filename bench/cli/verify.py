@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli import devices
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, say
 from bench.cli.options import comma_separated
 from bench.cli.places import written_store
 from bench.errors import UsageError
 from bench.files import write_file
+from bench.lazy import lazily
+
+with lazily():
+    from bench.leaderboards import record_files, records, signatures, verify, verify_report
 
 if TYPE_CHECKING:
     from bench.leaderboards.verify import Verification
@@ -58,27 +63,25 @@ def command(
         raise UsageError(f"--level is {level[:40]}; allowed is {', '.join(_LEVELS)}.")
     chosen = _seeds(comma_separated(seeds))
     if sign is not None:
-        from bench.leaderboards.signatures import check_key
-
-        check_key(sign)
+        signatures.check_key(sign)
     cards = catalog(workspace)
-    from bench.cli.devices import resolve_device
-    from bench.leaderboards.verify import Level, verify
-    from bench.leaderboards.verify_report import checked_lines, fresh_lines, verdict_line, verified_markdown
-
     with nullcontext() if out is None else written_store(out) as store:
-        found = verify(
-            row, Level(level), cards, device=resolve_device(device), data_dir=data_dir, seeds=chosen,
+        found = verify.verify(
+            row, verify.Level(level), cards, device=devices.resolve_device(device), data_dir=data_dir, seeds=chosen,
             out=None if store is None else store.root, tell=(lambda sentence: None) if quiet else say,
         )  # fmt: skip
     for sentence in found.remarks:
         say(f"notice: {sentence}")
     for sentence in (*found.problems, *found.beaten):
         say(f"error: {sentence}")
-    for line in (verdict_line(found), *checked_lines(found), *fresh_lines(found)):
+    for line in (
+        verify_report.verdict_line(found),
+        *verify_report.checked_lines(found),
+        *verify_report.fresh_lines(found),
+    ):
         console().print(line, soft_wrap=True)
     if markdown is not None:
-        write_file(markdown, verified_markdown(found).encode())
+        write_file(markdown, verify_report.verified_markdown(found).encode())
     if record or sign is not None:
         _record(row, found, sign)
     raise typer.Exit(FAILED if found.problems or found.beaten else 0)
@@ -88,13 +91,12 @@ def _record(row: Path, found: "Verification", key: Path | None) -> None:
     if found.reached is None:
         say("nothing is recorded: the row does not hold what it claims.")
         return
-    from bench.leaderboards.record_files import record_bytes, write_record
-    from bench.leaderboards.records import verified_record
-    from bench.leaderboards.signatures import sign
 
-    made = verified_record(found)
-    content = record_bytes(made.record)
-    written = write_record(row, found.row.stem, made, None if key is None else sign(content, key), content)
+    made = records.verified_record(found)
+    content = record_files.record_bytes(made.record)
+    written = record_files.write_record(
+        row, found.row.stem, made, None if key is None else signatures.sign(content, key), content
+    )
     said = "it is not signed, so that it gives no place" if key is None else f"signed with {key}"
     say(f"written: {written} ({said}).")
 

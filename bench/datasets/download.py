@@ -18,6 +18,10 @@ from bench.datasets.transfer import HTTPS, Told, fetch_file, no_progress
 from bench.datasets.unpacking import damaged, unpack_gzip
 from bench.errors import DataError
 from bench.files import write_file
+from bench.lazy import lazily
+
+with lazily():
+    from torchvision.datasets import mnist
 
 
 @dataclass(frozen=True)
@@ -142,13 +146,11 @@ def _what(form: FormSpec) -> str:
 
 def _idx_copy(dataset: str, half: str, data_dir: Path, fetching: Fetching) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """One half of an MNIST-like set, without the other: (N, 28, 28, 1) images and labels."""
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
     folder = data_dir / dataset / "raw"
     notes = fetching.files(IDX[dataset][half], folder)
     try:
-        images = read_image_file(str(folder / f"{half}-images-idx3-ubyte")).numpy()[..., None]
-        labels = read_label_file(str(folder / f"{half}-labels-idx1-ubyte")).numpy().astype(np.int64)
+        images = mnist.read_image_file(str(folder / f"{half}-images-idx3-ubyte")).numpy()[..., None]
+        labels = mnist.read_label_file(str(folder / f"{half}-labels-idx1-ubyte")).numpy().astype(np.int64)
     except Exception as error:  # whatever the parser makes of it
         raise damaged(folder / f"{half}-images-idx3-ubyte", type(error).__name__) from error
     return images, labels, notes

@@ -12,6 +12,12 @@ from urllib.parse import urljoin, urlsplit
 from bench.datasets.published import PublishedFile
 from bench.errors import DataError
 from bench.files import why
+from bench.lazy import lazily
+
+with lazily():
+    import pooch
+    import requests
+    from urllib3 import exceptions
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -65,9 +71,6 @@ def fetch_file(
 
 
 def _retrieved(url: str, file: PublishedFile, folder: Path, downloader: "_Resuming") -> Path:
-    import pooch
-    import requests
-
     pooch.get_logger().setLevel("ERROR")  # what is fetched is said by the command, once
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,8 +173,6 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
 @contextmanager
 def _answer(url: str, here: int, schemes: tuple[str, ...]) -> Iterator["Response"]:
     """The answer of the last server of a chain of redirects, each of them over https."""
-    import requests
-
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
     at = url
     with requests.Session() as session:
@@ -189,18 +190,14 @@ def _answer(url: str, here: int, schemes: tuple[str, ...]) -> Iterator["Response
 
 def _pieces(answer: "Response") -> Iterator[bytes]:
     """What comes, byte for byte as it was sent; a connection that breaks off ends it."""
-    from urllib3.exceptions import HTTPError
-
-    with suppress(HTTPError):
+    with suppress(exceptions.HTTPError):
         yield from answer.raw.stream(PIECE, decode_content=False)
 
 
 def _got(session: "Session", url: str, headers: dict[str, str]) -> "Response":
-    from requests import RequestException
-
     try:
         return session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUT)
-    except RequestException:
+    except requests.RequestException:
         raise
     except ValueError as error:  # requests looks at where a redirect leads, though it does not go there
         raise DataError(f"{url} leads to what is no address ({_short(error)}): nothing was fetched.") from error

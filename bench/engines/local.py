@@ -15,6 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.engines.base import Event, Finished, Fitting, Lost, Setup, Unit, Watched
+from bench.lazy import lazily
+
+with lazily():
+    from multiprocessing import forkserver
+
+    from bench.engines import worker
 
 _BETWEEN_WORDS = 0.2
 _MEMORY_OF_A_WORKER = 1.5 * 2**30
@@ -98,14 +104,12 @@ def warm_up() -> None:
     """
     if _context().get_start_method() != "forkserver":
         return
-    from multiprocessing.forkserver import ensure_running
-
     before = signal.getsignal(signal.SIGINT)
     main = threading.current_thread() is threading.main_thread()
     if main:  # nobody else may set it; what is ignored here is ignored there
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        ensure_running()
+        forkserver.ensure_running()
     finally:
         if main:
             signal.signal(signal.SIGINT, before)
@@ -164,7 +168,6 @@ def _serve(pipe: Connection, setup: Setup) -> None:
     """Do units until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run itself stops its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    from bench.engines.worker import Worker
 
     told = 0.0
 
@@ -174,11 +177,11 @@ def _serve(pipe: Connection, setup: Setup) -> None:
             told = now
             pipe.send(words)
 
-    worker = Worker(setup, fitting=tell)
+    own = worker.Worker(setup, fitting=tell)
     while True:
         try:
             unit = pipe.recv()
-            result = worker.do(unit, tell)
+            result = own.do(unit, tell)
             pipe.send(result)
         except (EOFError, OSError):
             return  # the run is over

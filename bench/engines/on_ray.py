@@ -102,7 +102,7 @@ class _Actor:
 
     def __init__(self, setup: Setup, paths: list[str]) -> None:
         sys.path += [path for path in paths if path not in sys.path]  # where the modules that cards name are found
-        from bench.engines.worker import Worker
+        from bench.engines.worker import Worker  # noqa: PLC0415  # in the actor's process, with the paths above
 
         self._last: tuple[object, ...] = ()
         self._worker = Worker(setup, fitting=self._tell)
@@ -134,8 +134,8 @@ def _check_reachable(address: str | None) -> None:
 
 def _ray() -> Any:
     try:
-        import ray
-        import ray.exceptions
+        import ray  # noqa: PLC0415  # an extra
+        import ray.exceptions  # noqa: PLC0415
     except ImportError as error:
         raise UsageError("Ray is not installed; install it with `pip install 'robustood[ray]'`.") from error
     return ray

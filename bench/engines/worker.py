@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -61,7 +62,5 @@ class Worker:
             return Failure.of(error)
         except (Exception, SystemExit) as error:  # a method's own mistake, or its own exit: the other cells go on
             if os.environ.get("BENCH_DEBUG") and not isinstance(error, MemoryError):
-                import traceback
-
                 traceback.print_exc()
             return Failure.of(mishap(error))

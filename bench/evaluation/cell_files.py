@@ -11,8 +11,13 @@ from bench.errors import CellError
 from bench.evaluation.results import ARRAYS, FORMAT, SAMPLE_COLUMNS, Cell, CellMeta
 from bench.evaluation.sample_tables import from_parquet, to_parquet
 from bench.files import FileTooLargeError, read_file
+from bench.lazy import lazily
 from bench.seals import NoSealError, SealError, sealed_json, unsealed_json
 from bench.tensor_files import check_header
+
+with lazily():
+    import numpy as np
+    from safetensors import numpy as safetensors_numpy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,11 +142,9 @@ def tensors(arrays: bytes, count: int) -> "dict[str, NDArray[Any]]":
     """
     if not arrays:
         return {}
-    from safetensors.numpy import load
-
     try:
         check_header(arrays, len(arrays))
-        found = dict(load(arrays))
+        found = dict(safetensors_numpy.load(arrays))
     except Exception as error:  # not only SafetensorError: a stranger's file is the parser's to choke on
         raise DamagedError(f"{ARRAYS_FILE} cannot be read ({_reason(error)})") from None
     if unknown := sorted(set(found) - set(ARRAYS)):
@@ -206,10 +209,8 @@ def _tensors(cell: Cell) -> bytes:
         raise CellError(f"cell {cell.meta.key[:12]} has the array '{unknown[0]}'; allowed are {', '.join(ARRAYS)}.")
     if not cell.arrays:
         return b""
-    import numpy as np
-    from safetensors.numpy import save
 
-    return bytes(save({name: np.ascontiguousarray(array) for name, array in cell.arrays.items()}))
+    return bytes(safetensors_numpy.save({name: np.ascontiguousarray(array) for name, array in cell.arrays.items()}))
 
 
 def _digest(content: bytes) -> str:

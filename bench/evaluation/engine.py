@@ -11,6 +11,10 @@ from bench.errors import BenchError, DataError, UsageError, mishap
 from bench.evaluation.plan import PlannedCell
 from bench.evaluation.results import CellMeta
 from bench.evaluation.store import CellStore, StoreError
+from bench.lazy import lazily
+
+with lazily():
+    from bench.evaluation import workbench
 
 if TYPE_CHECKING:  # a run that is served from the store imports no torch
     from bench.cards.catalog import Catalog
@@ -147,9 +151,8 @@ def _workbench(
     # torch's OpenMP reads when it is loaded cannot be set later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     hold_freed_memory()
-    from bench.evaluation.workbench import Workbench
 
-    return Workbench(catalog, store, device=device, data_dir=data_dir, given=given, fitting=fitting)
+    return workbench.Workbench(catalog, store, device=device, data_dir=data_dir, given=given, fitting=fitting)
 
 
 def _compute(bench: "Workbench", planned: PlannedCell, progress: CellProgress) -> Outcome:

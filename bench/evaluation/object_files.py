@@ -14,6 +14,11 @@ from typing import Protocol, TypeVar
 
 from bench.evaluation.store_errors import StoreError
 from bench.evaluation.store_places import checked, shown
+from bench.lazy import lazily
+
+with lazily():
+    import fsspec
+    from fsspec import core
 
 ATTEMPTS = 5
 """How often an operation is tried before it is given up."""
@@ -73,9 +78,6 @@ class RemoteObjects:
         self.url = shown(url)
         self.given_up = threading.Event()
         self._wait: Callable[[float], object] = wait or self.given_up.wait
-        import fsspec
-        from fsspec.core import url_to_fs
-
         scheme = url.partition("://")[0]
         try:
             fsspec.get_filesystem_class(scheme)
@@ -87,7 +89,7 @@ class RemoteObjects:
                 "s3://BUCKET/PREFIX."
             ) from None
         try:  # a filesystem of its own, but for the one that lives as long as the process
-            self._files, root = url_to_fs(url, **({} if scheme == "memory" else {"skip_instance_cache": True}))
+            self._files, root = core.url_to_fs(url, **({} if scheme == "memory" else {"skip_instance_cache": True}))
         except Exception as error:  # a stranger's URL may be anything, and some services connect here
             raise self._sentence(error, "read") from None
         self._root = str(root).rstrip("/")
@@ -173,7 +175,7 @@ class RemoteObjects:
 
 def _lacking(scheme: str, url: str) -> str:
     """Which package reads the URL, and how it is installed."""
-    from fsspec.registry import known_implementations
+    from fsspec.registry import known_implementations  # noqa: PLC0415  # `fsspec` has a mapping of the same name
 
     package = str(known_implementations.get(scheme, {}).get("class", scheme)).partition(".")[0]
     return f"the store '{url}' needs the package {package}: pip install {_EXTRAS.get(scheme, package)}."

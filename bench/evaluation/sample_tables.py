@@ -4,6 +4,11 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from bench.evaluation.results import SAMPLE_COLUMNS
+from bench.lazy import lazily
+
+with lazily():
+    import pyarrow as pa
+    from pyarrow import parquet as pq
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +48,6 @@ def from_parquet(content: bytes) -> "pd.DataFrame":
         ValueError: It has other columns or types than a cell, or would take more memory than a cell of its size.
         Exception: Whatever the parser makes of a stranger's bytes.
     """
-    import pyarrow.parquet as pq
-
     file = pq.ParquetFile(BytesIO(content), read_dictionary=list(TEXTS))
     _check_columns(file.schema_arrow)
     _check_size(file.metadata, len(content))
@@ -63,8 +66,6 @@ def _check_columns(schema: Any) -> None:
     Raises:
         ValueError: In a few words, which.
     """
-    import pyarrow as pa
-
     names = list(schema.names)
     if len(names) > MAX_COLUMNS or len(set(names)) < len(names):
         raise ValueError(f"it has {len(names):,} columns, or one twice; allowed are {MAX_COLUMNS}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 from bench.leaderboards.json_files import read_bytes
 from bench.leaderboards.row import RowError
@@ -54,8 +55,6 @@ def images_name(entry: int) -> str:
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """The arrays as the content of one file; equal arrays give equal bytes."""
-    from safetensors.numpy import save
-
     return bytes(save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}))
 
 
@@ -68,8 +67,6 @@ def unpack(path: Path, *, what: str, sha256: str, max_bytes: int = MAX_FILE_BYTE
     content = read_bytes(path, what=what, max_bytes=max_bytes)
     if bytes_sha256(content) != sha256:
         raise RowError(f"{what} '{path}' differs from the sha256 that the row records; submit the row again.")
-    from safetensors.numpy import load
-
     try:
         check_header(content, len(content))
         return dict(load(content))

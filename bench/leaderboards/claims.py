@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from bench import __version__
 from bench.cards.catalog import Catalog
 from bench.cards.detector import DetectorSpec
 from bench.cards.threat import Side
@@ -313,7 +314,5 @@ def _image_problems(row: Row, track: TrackCard | None, files: Files) -> Iterator
 
 
 def _code_remarks(row: Row) -> Iterator[str]:
-    from bench import __version__
-
     if row.bench != __version__:
         yield f"it was computed by bench {row.bench}, and this is {__version__}."

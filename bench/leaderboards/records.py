@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from bench import __version__
 from bench.cards.base import Name, Sha256
 from bench.cards.threat import Norm
 from bench.leaderboards.arithmetic import ScoreTable
@@ -161,8 +162,6 @@ def verified_record(found: Verification, now: datetime | None = None) -> Made:
         found: What came of it.
         now: When it was made; None for the present.
     """
-    from bench import __version__
-
     assert found.reached is not None
     record = VerifiedRecord(
         row_sha256=found.row.row_sha256, made=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -12,9 +12,18 @@ from bench.cards.threat import Norm
 from bench.cards.track import TrackCard
 from bench.evaluation.notes import Notes
 from bench.files import put_file, read_file
+from bench.lazy import lazily
 from bench.report.captions import REACHABLE_LIMIT, needs_radii
 from bench.report.table import Table
 from bench.seals import SealError, sealed_json, unsealed_json
+
+with lazily():
+    import numpy as np
+
+    from bench import metrics
+    from bench.datasets import track
+    from bench.evaluation import images as compared
+    from bench.evaluation import sets
 
 _FILES = ("radii.json", ".robustood-radii.json")
 """Where radii are kept; the second name where the user has a file of their own under the first."""
@@ -46,18 +55,11 @@ def radii_for(
 
 def _find(table: Table, card: TrackCard, norm: Norm, data_dir: Path | None, workspace: Path | None) -> float:
     """The largest radius at which at most 5 % of the OOD images are reachable; 0 where some are copies of ID images."""
-    import numpy as np
-
-    from bench.datasets.track import Track
-    from bench.evaluation.images import Images
-    from bench.evaluation.sets import SetChoice
-    from bench.metrics import radii_for_reach
-
-    chosen = SetChoice(without=table.without).of(card)
-    images = Images.of(Track(card, data_dir, workspace=workspace), table.limit, chosen)
+    chosen = sets.SetChoice(without=table.without).of(card)
+    images = compared.Images.of(track.Track(card, data_dir, workspace=workspace), table.limit, chosen)
     names = [column.name for column in table.columns if column.counts] or list(images.ood)
     distances = np.concatenate([images.distances(name, norm) for name in names])
-    return radii_for_reach(distances, [REACHABLE_LIMIT])[0]
+    return metrics.radii_for_reach(distances, [REACHABLE_LIMIT])[0]
 
 
 def stored_radii(root: Path, table: Table) -> dict[Norm, float]:

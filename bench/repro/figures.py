@@ -4,9 +4,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from bench.evaluation.results import Cell, CellMeta, FoolAtEps, MeanMetrics, RejectionMetrics, SetMetrics
+from bench.lazy import lazily
 from bench.repro.claims import Measured
+
+with lazily():
+    from scipy import stats
+
+    from bench import metrics
+    from bench.metrics import scores
+
+if TYPE_CHECKING:
+    from bench.metrics.scores import Scores
 
 
 class Figure(StrEnum):
@@ -74,15 +85,12 @@ def measured(asked: Asked, cell: Cell) -> Measured | None:
 
 
 def _matched(asked: Asked, cell: Cell) -> Measured | None:
-    from bench.metrics import delong
-    from bench.metrics.scores import as_scores
-
-    def scores(name: str, column: str) -> object:
-        return as_scores(cell.samples.loc[cell.samples["set"] == name, column].to_numpy())
+    def sample(name: str, column: str) -> "Scores":
+        return scores.as_scores(cell.samples.loc[cell.samples["set"] == name, column].to_numpy())
 
     if asked.set is None or asked.set not in cell.meta.sets:
         return None
-    found = delong(scores("test", "clean_score"), scores(asked.set, "last_score"), name=cell.meta.key[:12])  # type: ignore[arg-type]
+    found = metrics.delong(sample("test", "clean_score"), sample(asked.set, "last_score"), name=cell.meta.key[:12])
     return Measured(found.auroc, found.low, found.high)
 
 
@@ -238,10 +246,8 @@ def _share(value: float, images: int) -> Measured:
     """A share of so many images, with the exact interval of Clopper and Pearson (1934)."""
     if images <= 0:
         return Measured(value, value, value)
-    from scipy.stats import binomtest
-
     share = min(1.0, max(0.0, value))
-    ends = binomtest(round(share * images), images).proportion_ci()
+    ends = stats.binomtest(round(share * images), images).proportion_ci()
     return Measured(share, min(share, float(ends.low)), max(share, float(ends.high)))
 
 

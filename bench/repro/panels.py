@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from bench.cards.base import Card
+from bench.lazy import lazily
+
+with lazily():
+    import numpy as np
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
 _Words = Annotated[str, StringConstraints(max_length=200)]
@@ -91,8 +94,6 @@ def histogram(title: str, x: str, values: "Mapping[str, ArrayLike]", bins: int =
         values: Samples by their names.
         bins: How many.
     """
-    import numpy as np
-
     finite = {name: found[np.isfinite(found)] for name, one in values.items() if len(found := np.asarray(one, float))}
     pooled = np.concatenate([*finite.values(), np.zeros(0)])
     if not len(pooled):
@@ -108,8 +109,6 @@ def histogram(title: str, x: str, values: "Mapping[str, ArrayLike]", bins: int =
 
 def picture(title: str, rows: "Sequence[NDArray[np.float32]]") -> Panel:
     """Rows of images, each (N, C, H, W) in [0, 1] of one size, one row below the other."""
-    import numpy as np
-
     wide = max(len(row) for row in rows)
     lines = []
     for row in rows:
@@ -124,8 +123,6 @@ def picture(title: str, rows: "Sequence[NDArray[np.float32]]") -> Panel:
 
 def line(name: str, x: Sequence[float], y: Sequence[float]) -> Series:
     """A series of numbers of any kind, shortened to what a picture can show."""
-    import numpy as np
-
     return Series(name=name, x=_plain(np.asarray(x, float)), y=_plain(np.asarray(y, float)))
 
 

@@ -12,9 +12,13 @@ from bench.cards.catalog import Catalog
 from bench.cards.detector import DetectorSpec
 from bench.errors import UsageError
 from bench.files import FileTooLargeError, read_file, write_file
+from bench.lazy import lazily
 from bench.repro.changed import WEIGHTS, ChangedCatalog
 from bench.repro.entry import Run
 from bench.seals import SealError, sealed_json, unsealed_json
+
+with lazily():
+    from bench.training import job
 
 POINTS = 30
 """Of a training's curve, about."""
@@ -92,10 +96,8 @@ def curve_of(root: Path, spec: DetectorSpec) -> Curve:
 
 
 def _train(spec: DetectorSpec, changed: ChangedCatalog, root: Path, data_dir: Path | None, device: str) -> None:
-    from bench.training.job import train_weights
-
     began = time.monotonic()
-    made = train_weights(
+    made = job.train_weights(
         changed, spec, data_dir=data_dir, out=root / WEIGHTS, device=device, fresh=True,
         curve_points=POINTS,
     )  # fmt: skip

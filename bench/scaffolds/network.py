@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench.cards.catalog import Catalog, Kind
 from bench.cards.code.methods import import_method, importable
+from bench.cards.detector_names import program_digest
 from bench.cards.network import is_named
 from bench.cards.track import TrackCard
 from bench.detectors.adapters.reading import read_output
@@ -120,8 +121,6 @@ def _made(catalog: Catalog, method: str, args: dict[str, Any], classes: int) -> 
     """The module, and the arguments that made it."""
     if is_named(method):
         if method.startswith("file:"):
-            from bench.cards.detector_names import program_digest
-
             args = {"sha256": program_digest(method.partition(":")[2]), **args}
         elif method.startswith(("torchvision:", "timm:")):
             args = {"num_classes": classes, **args}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from PIL import Image
 
 from bench.cards.catalog import Catalog, Kind
 from bench.datasets.sources._walk import listing, top
@@ -106,8 +107,6 @@ def _count(folder: Path) -> int:
 
 def _side(folder: Path) -> int:
     """The shorter side of the first image that can be read, at most 224."""
-    from PIL import Image
-
     for file in listing(folder).files[:20]:
         try:
             with Image.open(os.path.join(folder, file)) as image:  # noqa: PTH118  # names of others

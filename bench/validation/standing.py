@@ -9,8 +9,15 @@ from bench.cards.documents import Location
 from bench.cards.network import WeightsSpec, is_named
 from bench.detectors.wanted import NETWORK
 from bench.errors import BenchError
+from bench.lazy import lazily
 from bench.training.wanted import RECIPE
 from bench.validation.check import Check
+
+with lazily():
+    import torch
+
+    from bench.detectors import base, loading
+    from bench.detectors import weights as weights_files
 
 if TYPE_CHECKING:  # torch takes seconds
     from bench.detectors.base import Detector
@@ -65,16 +72,12 @@ class StandingCheck(Check):
 
     def assembled(self, spec: DetectorSpec, here: Location) -> None:
         """Whether method, network and weights make a detector for the track's images together."""
-        import torch
-
-        from bench.detectors.loading import load_detector
-
         try:
             track = self.catalog.track(spec.track)
         except BenchError:
             return  # the track's own check says what is wrong with it
         try:
-            detector = load_detector(spec, track, self.catalog)
+            detector = loading.load_detector(spec, track, self.catalog)
             if not spec.fit_when_loaded:  # that takes the training images, which a check does not read
                 detector.score(torch.zeros(1, *track.shape))
         except BenchError as error:
@@ -111,14 +114,12 @@ class StandingCheck(Check):
 
     def weights(self, spec: DetectorSpec, weights: WeightsSpec, location: Location, maker: str | None) -> None:
         """Check that a file is there and is the one that the card means."""
-        from bench.detectors.weights import file_sha256
-
         path = self.catalog.weights_path(weights.file)
         if path is None:
             self.missing(spec, weights, location, maker)
         elif weights.sha256 is None:
             self.notes.append(f"{self.document.place(location)}: weights '{weights.file}' have no sha256 in the card.")
-        elif (got := file_sha256(path)) != weights.sha256:
+        elif (got := weights_files.file_sha256(path)) != weights.sha256:
             self.problem(
                 (*location, "sha256"),
                 f"weights {path} have sha256 {got}, the card says {weights.sha256}; "
@@ -158,6 +159,4 @@ class StandingCheck(Check):
 
 def _predicts_classes(method: "type[Detector]") -> bool:
     """Whether a detector of this class has a classifier inside, or logits of its own."""
-    from bench.detectors.base import Detector
-
-    return method.info.classifier or method.logits is not Detector.logits
+    return method.info.classifier or method.logits is not base.Detector.logits

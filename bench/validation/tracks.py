@@ -5,7 +5,12 @@ from bench.cards.documents import Location
 from bench.cards.track import SetSpec, TrackCard
 from bench.datasets.forms import form_name, is_pinned
 from bench.datasets.wanted import SOURCE
+from bench.lazy import lazily
 from bench.validation.check import Check
+
+with lazily():
+    from bench.datasets import sources
+    from bench.leaderboards import suite
 
 
 class TrackCheck(Check):
@@ -33,9 +38,7 @@ class TrackCheck(Check):
                 self.notes.append(
                     f"{self.document.place(location)}: no digest is given{of}, so any content is accepted."
                 )
-        from bench.leaderboards.suite import suite_problems
-
-        for location, sentence in suite_problems(card, self.catalog):
+        for location, sentence in suite.suite_problems(card, self.catalog):
             self.problem(location, sentence)
         if not card.natural():
             self.notes.append(f"{self.document.place(('ood',))}: no OOD set enters the mean.")
@@ -47,12 +50,10 @@ class TrackCheck(Check):
 
     def source(self, location: Location, source: str) -> None:
         """A source must be one of the package, a folder or a function of the user's own."""
-        from bench.datasets.sources import source_names
-
         if source.startswith("folder:"):
             return
         if ":" in source:
             self.imported(location, source, SOURCE)
-        elif source not in source_names():
-            known = ", ".join(source_names())
+        elif source not in sources.source_names():
+            known = ", ".join(sources.source_names())
             self.problem(location, f"unknown source '{source}'; allowed: {known}, folder:PATH, package.module:function")

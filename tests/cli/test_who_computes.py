@@ -1,6 +1,5 @@
 """Who computes: how many processes, on which device, and by which engine."""
 
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -17,8 +16,8 @@ RAY = EngineName.RAY
 def warmed(monkeypatch):
     """Three cores, no GPU that `auto` finds; hears whether processes are started ahead."""
     heard = []
-    monkeypatch.setattr("bench.engines.local.default_workers", lambda: 3)
-    monkeypatch.setattr("bench.engines.local.warm_up", lambda: heard.append(True))
+    monkeypatch.setattr("bench.cli.computing.default_workers", lambda: 3)
+    monkeypatch.setattr("bench.cli.computing.warm_up", lambda: heard.append(True))
     monkeypatch.setattr("bench.cli.devices.resolve_device", lambda name: "cpu" if name == "auto" else name)
     monkeypatch.delenv(WORKERS, raising=False)
     return heard
@@ -93,10 +92,10 @@ def test_one_process_computes_here_and_others_by_the_engine_that_was_named(monke
         heard.append((named["progress"], named["fitting"]))
         return iter(begin())
 
-    monkeypatch.setattr("bench.evaluation.engine.run_plan", here)
-    monkeypatch.setattr("bench.engines.run.run_on", elsewhere)
-    monkeypatch.setattr("bench.engines.local.LocalEngine", local)
-    monkeypatch.setitem(sys.modules, "bench.engines.on_ray", SimpleNamespace(RayEngine=on_ray))
+    monkeypatch.setattr("bench.cli.computing.run_plan", here)
+    monkeypatch.setattr("bench.cli.computing.run_on", elsewhere)
+    monkeypatch.setattr("bench.cli.computing.LocalEngine", local)
+    monkeypatch.setattr("bench.cli.computing.RayEngine", on_ray)
     cards = SimpleNamespace(workspace=tmp_path, builtin=tmp_path / "builtin")
     store = SimpleNamespace(root=tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
