@@ -14,6 +14,7 @@ from rich.text import Text
 from bench.cli import devices
 from bench.cli.common import FAILED, WorkspaceOption, catalog, console, notice, say
 from bench.cli.places import DEFAULT, OutOption, read_store, written_store
+from bench.cli.rows import print_stacked, table_width
 from bench.errors import UsageError
 from bench.files import write_file
 from bench.lazy import lazily
@@ -241,16 +242,23 @@ def _print_entry(entry: "Entry", record: "Record", scale: Scale) -> None:
 
 def _print_list(found: "Sequence[PaperEntries]", store: "Store", scale: Scale) -> None:
     records = _records(found, store, scale)
+    header = ("entry", "status", "can be run", "paper", "table or figure", "what it shows")
+    rows = [
+        (
+            entry.name, str(pages.judged_by(entry, records.get(entry.name), scale).status),
+            ", ".join(at for at in Scale if entry.at(at).missing is None) or "no",
+            one.name, ", ".join(entry.items), entry.title,
+        )
+        for one in found for entry in one.entries
+    ]  # fmt: skip
     out = console()
-    if not out.is_terminal:
-        out.width = max(out.width, 2000)
+    sizes = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    if table_width(sizes) > out.width:
+        print_stacked(out, header, rows, lead=3)
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("paper", "entry", "table or figure", "status", "can be run", "what it shows"):
-        table.add_column(title, no_wrap=title in ("paper", "entry", "status"))
-    for one in found:
-        for entry in one.entries:
-            status = pages.judged_by(entry, records.get(entry.name), scale).status
-            ready = ", ".join(at for at in Scale if entry.at(at).missing is None) or "no"
-            words = (one.name, entry.name, ", ".join(entry.items), str(status), ready, entry.title)
-            table.add_row(*(Text(word, no_wrap=True, overflow="ellipsis") for word in words))
+    for title in header:
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
     out.print(table)

@@ -77,6 +77,14 @@ def test_a_paper_ends_with_its_page_and_the_list_knows_what_was_run(workspace):
     assert "gat-steps" in listed
 
 
+def test_a_narrow_terminal_has_all_of_the_list(workspace, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    lines = repro(workspace, "list").stdout.splitlines()
+    assert max(map(len, lines)) <= 70 and not any("…" in line for line in lines)
+    place = next(number for number, line in enumerate(lines) if line.startswith("toy-figure"))
+    assert [line.strip() for line in lines[place + 1 : place + 4]] == ["toy", "Figure 1", "A drawing"]
+
+
 def test_the_page_is_written_anew_from_what_is_kept_and_nothing_is_run(workspace, monkeypatch):
     first, again = workspace / "first.md", workspace / "again.md"
     assert repro(workspace, "toy", "--page", first).exit_code == 0
