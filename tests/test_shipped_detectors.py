@@ -23,7 +23,7 @@ SCORES = [  # of the plain classifier, without weights of their own: tests/detec
 RANDOM = ["ross"]  # without noise it is another detector: tests/detectors/test_ross.py
 SHIPPED = [name for name in CATALOG.names(Kind.DETECTOR) if name not in CONTROLS + PUBLISHED + SCORES + RANDOM]
 VARIANTS = ["mahalanobis.plain", "oe.msp", "gat.k0", "gat.minimax", "aoe.eps0", "jem.msp", "jem.gradient-norm"]
-LIKELIHOODS = ["glow", "jem"]  # the likelihood of a letter is much that of a digit
+LIKELIHOODS = ["glow", "jem", "pixelcnn"]  # the likelihood of a letter is much that of a digit
 DIGITS = Track(CATALOG.track("digits"))
 
 
@@ -46,6 +46,7 @@ def test_every_detector_of_the_papers_has_digits_weights():
         "acet",
         "good",
         "gbz",
+        "pixelcnn",
         "confident",
     }
     assert named | others == set(SHIPPED)

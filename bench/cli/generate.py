@@ -46,7 +46,7 @@ class How(StrEnum):
 def command(
     detector: Annotated[str, typer.Option("--detector", "-d", help="A detector, or NAME.VARIANT of one.")],
     track: Annotated[str, typer.Option("--track", help="The track.")] = "digits",
-    how: Annotated[How, typer.Option(help="Ascent on the score, samples (glow, gbz), or Langevin chains (jem).")] = (
+    how: Annotated[How, typer.Option(help="Ascent on the score, samples (glow, gbz, pixelcnn), or chains (jem).")] = (
         How.ASCENT
     ),
     start: Annotated[str | None, typer.Option(help="The set where ascent starts; else the track's first OOD set.")] = (

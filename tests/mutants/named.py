@@ -50,6 +50,7 @@ RECIPES = {
     "gat": "GAT", "committee": "CommitteeGAT", "outlier_exposure": "OutlierExposure", "aoe": "AOE", "sdim": "SDIM",
     "glow": "Glow", "ccu": "CCU", "jem": "JEM", "ensemble": "EnsembleClassifier", "acet": "ACET", "good": "GOOD",
     "minimax": "MinimaxGAT", "gbz": "GBZ", "confident": "Confident",
+    "likelihood": "Glow", "pixelcnn": "PixelCNN",
 }  # fmt: skip
 ATTACKS = ("tests/threat_models/test_what_survived_mutants.py",)
 
@@ -138,10 +139,12 @@ NAMED = (
     _recipe("SDIM's critic is on the first layer", "sdim", "return maps[-1],", "return maps[0],"),
     _recipe("SDIM ignores its margin K", "sdim", "likelihood_margins(log_likelihoods, y, self.args.margin)",
             "likelihood_margins(log_likelihoods, y, 10.0)"),
-    _recipe("Glow ignores the weight of classification", "glow",
+    _recipe("Glow ignores the weight of classification", "likelihood",
             "density + self.args.classification * classification", "density"),
-    _recipe("Glow's gradient is not clipped", "glow",
+    _recipe("Glow's gradient is not clipped", "likelihood",
             "torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.args.clip)", "pass"),
+    _recipe("PixelCNN++ is trained on the classes of others", "pixelcnn", "conditional.gather(1, labels[:, None])",
+            "conditional"),
     _recipe("CCU's mixtures learn at the network's rate", "ccu", "self.args.mixture_lr * lr / self.args.lr", "lr"),
     _recipe("JEM's chains do not move", "jem", "steps=args.sgld_steps", "steps=0"),
     _recipe("an ensemble trains one member", "ensemble", "for member in self.members:",

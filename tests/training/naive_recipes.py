@@ -450,20 +450,24 @@ class Glow(Naive):
         return self.args.lr * min(rising, (1 + math.cos(math.pi * number / self.total)) / 2)
 
     def loss(self, number, generator):
-        args, detector = self.args, self.detector
+        args = self.args
         x, y = self.drawn(self.data.train, args.batch_size, generator)
         moves = torch.randint(2 * args.shift + 1, (2, len(x)), generator=generator)
         wide = pad(x, (args.shift,) * 4, mode="replicate")
         side = x.shape[-1]
         x = torch.stack([image[:, i : i + side, j : j + side] for image, i, j in zip(wide, *moves, strict=True)])
         x = flip(x, generator) if args.mirror else x
-        draws = torch.rand(len(x), 2, side, side, generator=generator)  # one channel, and one of noise
-        if number == 0:
-            detector.flow.initialise(detector.flow_input(x, draws))
-        of_classes = detector.class_log_likelihoods(x, draws)
+        of_classes = self.of_classes(x, number, generator)
         nats = -of_classes[torch.arange(len(x)), y].mean() / x[0].numel()
         wrong = -torch.log_softmax(of_classes, dim=1)[torch.arange(len(x)), y].mean()
         return {"minimised": nats + args.classification * wrong, "bits/dim": nats / math.log(2)}
+
+    def of_classes(self, x, number, generator):
+        detector = self.detector
+        draws = torch.rand(len(x), 2, *x.shape[2:], generator=generator)  # one channel, and one of noise
+        if number == 0:
+            detector.flow.initialise(detector.flow_input(x, draws))
+        return detector.class_log_likelihoods(x, draws)
 
     def clip(self):
         length = torch.stack([p.grad.square().sum() for p in self.parameters() if p.grad is not None]).sum().sqrt()
@@ -471,6 +475,13 @@ class Glow(Naive):
             for parameter in self.parameters():
                 if parameter.grad is not None:
                     parameter.grad *= self.args.clip / length
+
+
+class PixelCNN(Glow):
+    """The same with nothing to draw, and every image for itself."""
+
+    def of_classes(self, x, number, generator):
+        return torch.cat([self.detector.class_log_likelihoods(image[None]) for image in x])
 
 
 class CCU(Naive):

@@ -11,7 +11,8 @@ from bench.detectors.gat import GAT
 from bench.detectors.glow import Glow as GlowDetector
 from bench.errors import CardError
 from bench.training.base import seeded
-from bench.training.glow import Glow, shifted
+from bench.training.glow import Glow
+from bench.training.likelihood import shifted
 
 SHAPE = (1, 8, 8)
 
