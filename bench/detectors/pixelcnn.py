@@ -110,7 +110,7 @@ class PixelCNN(Detector):
         """
         channels = v.shape[1]
         by_class = outputs.view(len(outputs), self.classes, -1, *outputs.shape[2:])
-        means, log_scales, slopes = by_class.split([channels, channels, self.slopes], dim=2)
+        means, log_scales, slopes = torch.split(by_class, [channels, channels, self.slopes], dim=2)
         if self.slopes:
             means = _with_channels_before(means, torch.tanh(slopes), v)
         return means, log_scales.clamp(min=LEAST_LOG_SCALE)
