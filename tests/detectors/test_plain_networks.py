@@ -251,3 +251,33 @@ def test_of_layers_that_run_again_the_last_call_tells_which_is_last(x):
     network = PlainNetwork(module, x)
     assert network.logits_at == "outer"
     torch.testing.assert_close(network(x), module(x))
+
+
+class Returning(nn.Module):
+    """Changes what its last layer gives before it returns it."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.head, self.change = nn.Linear(16, 4), change
+
+    def forward(self, x):
+        return self.change(self.head(x.flatten(1)))
+
+
+@pytest.mark.parametrize("change", [lambda z: z.T, lambda z: z.flip(1), lambda z: z[:, :3], lambda z: -z])
+def test_a_network_that_returns_other_logits_than_its_last_layer_is_refused(change):
+    torch.manual_seed(0)
+    with pytest.raises(UsageError, match=r"other logits than its last linear layer 'head' gives"):
+        PlainNetwork(Returning(change), torch.rand(3, 1, 4, 4))
+
+
+@pytest.mark.parametrize("change", [lambda z: z, lambda z: z.log_softmax(1), lambda z: z / 10, lambda z: (z, z.sum())])
+def test_one_that_ranks_the_classes_as_its_last_layer_is_taken_by_that_layer(change):
+    torch.manual_seed(0)
+    network = PlainNetwork(Returning(change), torch.rand(3, 1, 4, 4))
+    assert (network.logits_at, network.has_features) == ("head", True)
+
+
+def test_a_map_as_output_is_said_to_be_one():
+    with pytest.raises(UsageError, match=r"returns shape \(3, 6, 4, 4\) for 3 images; return \(N, K\) logits"):
+        PlainNetwork(nn.Conv2d(1, 6, 3, padding=1), torch.rand(3, 1, 4, 4))

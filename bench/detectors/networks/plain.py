@@ -63,6 +63,8 @@ class PlainNetwork(Network):
         self.averaged = False
         trace = self._first_pass(example)
         self._find_head(trace, example)
+        if logits is None and penultimate is None:
+            self._check_returned(trace, example)
         named = _chosen_layers(self.module, trace) if layers is None else tuple(layers)
         self.hidden = tuple(layer for layer in named if layer not in (self.penultimate_at, self.logits_at))
         self.has_features = self.penultimate_at is not None or self.logits_at != OUTPUT
@@ -158,6 +160,10 @@ class PlainNetwork(Network):
             self.logits_at, self.averaged = pooled, True
         if self.logits_at is None:
             if self.penultimate_at is None and last is None:
+                if isinstance(trace.output, Tensor) and trace.output.ndim != 2:
+                    raise UsageError(
+                        f"{self.name} returns shape {tuple(trace.output.shape)} for {count} images; return (N, K) logits."
+                    )
                 raise UsageError(
                     f"the last linear layer of {self.name} cannot be found; name its layers: "
                     "layers: {penultimate: NAME, logits: NAME or output}."
@@ -180,6 +186,23 @@ class PlainNetwork(Network):
         for name in (self.penultimate_at, None if self.logits_at == OUTPUT else self.logits_at):
             if name is not None and name not in trace.calls:
                 raise UsageError(f"layer '{name}' of {self.name} does not run; name one that does.")
+
+    def _check_returned(self, trace: "_Trace", example: Tensor) -> None:
+        """Raise where the layer that was taken for the logits ranks the classes otherwise than what is returned."""
+        if self.averaged or self.logits_at in (None, OUTPUT):
+            return
+        try:
+            returned = self._read(trace.output, example)
+        except UsageError:  # several things are returned, and nothing tells which
+            return
+        logits = trace.calls[str(self.logits_at)].output.flatten(1)
+        if returned.shape == logits.shape and torch.equal(returned.argmax(1), logits.argmax(1)):
+            return
+        raise UsageError(
+            f"{self.name} returns {tuple(returned.shape)} for {len(example)} images, other logits than its last linear "
+            f"layer '{self.logits_at}' gives ({tuple(logits.shape)}, or another class first); return those, or say which "
+            f"are meant in its card: layers: {{logits: {self.logits_at}}}, or {{penultimate: NAME, logits: output}}."
+        )
 
     def _check_passes(self, example: Tensor) -> None:
         """Raise unless the logits are (N, K), as many as wanted, and those of an image alone."""
