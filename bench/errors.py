@@ -145,7 +145,7 @@ def shorten(value: object, length: int = 80) -> str:
 
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in the catalog, with the nearest ones that are."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}."
     return UsageError(f"unknown {kind} '{given}': {hint} `bench list {kind}s` shows them all.")

@@ -157,3 +157,13 @@ def test_folders_may_be_texts(tmp_path):
         "msp", "noise-l2", eps=1, workspace=str(tmp_path), data_dir=str(tmp_path), device="auto", limit=2
     )
     assert len(found.metas) == 2
+
+
+def test_an_evaluation_is_shown_by_a_sentence_and_its_table_has_the_accuracy():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 3))
+    images = torch.rand(30, 1, 6, 6)
+    track = bench.make_track((images, torch.arange(30) % 3), {"dark": images * 0.5}, name="mine")
+    found = bench.evaluate("energy", "fgm-l2", track, network=network, eps=0.5)
+    assert repr(found).startswith("Evaluation of 2 cells: energy@sequential ")
+    assert len(repr(found)) < 300
+    assert found.table()["id_accuracy"].between(0, 1).all()

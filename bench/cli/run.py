@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from bench.evaluation.plan import PlannedCell
     from bench.evaluation.store import Store
 
+HALF = 0.5
+"""Below this ID accuracy a run says so: its table is of a network that may have been put together wrongly."""
+
 EXAMPLES = (
     "bench run --detector gat --threat pgd-l2 --eps 10",
     "bench run --detector msp,gat --threat clean,pgd-l2,pgd-linf --eps l2:0.5,1 --eps linf:8/255",
@@ -226,6 +229,8 @@ def _executed(
     closing = _print_tables(request, cards, store, done)
     for sentence in store.notices:
         notice(sentence)
+    for sentence in _inaccurate(done):
+        say(f"notice: {sentence}")
     say_left_out(needless)
     found_out = {
         one.planned.label: {n: why for n, why in one.meta.left_out.items() if n not in one.planned.left_out}
@@ -251,6 +256,19 @@ def _executed(
     if not failures:
         return 0
     return USAGE if all(failure.usage for failure in failures) else FAILED
+
+
+def _inaccurate(done: "Sequence[CellDone]") -> list[str]:
+    """A sentence for the detectors whose network classifies few ID images rightly: often a wrong mean or std."""
+    found: dict[tuple[str, float], dict[str, None]] = {}
+    for meta in (one.meta for one in done):
+        if meta.id_accuracy is not None and meta.id_accuracy < HALF:
+            found.setdefault((meta.track, meta.id_accuracy), {})[meta.detector] = None
+    return [
+        f"{', '.join(names)}: the network classifies {share:.1%} of the ID test images of {track} correctly; where it "
+        "should be more, look at mean and std in its card, and at the order of the classes."
+        for (track, share), names in found.items()
+    ]
 
 
 def _print_tables(request: RunRequest, cards: "Catalog", store: "Store", done: "Sequence[CellDone]") -> list[str]:

@@ -16,6 +16,7 @@ with lazily():
 
 if TYPE_CHECKING:
     from bench.cards.catalog import Catalog
+    from bench.evaluation.store import Store
 
 EXAMPLES = (
     "bench submit --run runs --detector gat --dry-run",
@@ -28,7 +29,9 @@ def command(
     *,
     run: RunOption = DEFAULT,
     detector: Annotated[str | None, typer.Option(help="The detector of the row.")] = None,
-    track: Annotated[str, typer.Option(help="The track; its card names the suite that a row needs.")] = "digits",
+    track: Annotated[
+        str | None, typer.Option(help="The track, whose card names the suite that a row needs; else that of the cells.")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(help="Folder of leaderboards; else that of the workspace, or leaderboards.")
     ] = None,
@@ -63,7 +66,8 @@ def command(
         raise UsageError("no detector is named; give --detector NAME, one whose cells are in the run.")
     store = read_store(run)
     kept = build.IMAGES if images is None else images
-    built = build.build_row(cards, store.root, detector, track, images=kept, data_dir=data_dir, called=store.name)
+    chosen = track if track is not None else _track_of(store, detector)
+    built = build.build_row(cards, store.root, detector, chosen, images=kept, data_dir=data_dir, called=store.name)
     root = to if to is not None else (cards.workspace or Path.cwd()) / submit.FOLDER
     folder = root / built.row.track.name
     planned = [folder / f"{built.row.stem}{ending}" for ending in (*built.files, ".json")]
@@ -76,6 +80,14 @@ def command(
     say("nothing was written (--dry-run)." if dry_run else said)
     for line in submit.request_lines(built.row, written):
         out.print(line, soft_wrap=True)
+
+
+def _track_of(store: "Store", detector: str) -> str:
+    """The one track on which the run has cells of the detector; `digits` where there are none, which is then said."""
+    found = sorted({meta.track for meta in store.metas() if meta.detector == detector})
+    if len(found) > 1:
+        raise UsageError(f"the run has cells of '{detector}' on {', '.join(found)}; choose one by --track.")
+    return found[0] if found else "digits"
 
 
 def _beat(

@@ -17,6 +17,7 @@ from bench.evaluation.remote_store import read_store
 from bench.evaluation.results import Cell, CellMeta
 from bench.evaluation.store import CellStore, MemoryStore
 from bench.evaluation.store_places import store_place
+from bench.report.closing import closing_sentences
 from bench.report.conditions import conditions_of
 from bench.report.html.build import attacks_of, checked
 from bench.report.html.convergence import Convergence
@@ -37,7 +38,7 @@ PLOTS = ("eps", "scores", "convergence")
 """What `Evaluation.plot` draws."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Cells, with their tables and figures.
 
@@ -84,6 +85,7 @@ class Evaluation:
                 "failed_checks": " ".join(self.failed.get(meta.key, ())),
             }  # fmt: skip
             figures = [*meta.sets.items(), *([("mean", meta.mean)] if meta.mean is not None else [])]
+            base["id_accuracy"] = meta.id_accuracy
             shown = ("clean_auroc", "clean_se", "auroc", "se", "fpr95", "ceiling", "reachable", "guaranteed_auroc")
             rows += [{**base, "set": name, **{f: getattr(values, f) for f in shown}} for name, values in figures]
             rows += [{**base, **row} for row in nearest_rows(meta)]
@@ -111,6 +113,9 @@ class Evaluation:
                     convergence.add(checked(cell), threat, label)
                     scores += [drawn] if kind == "scores" and (drawn := histogram(cell)) is not None else []
         return Drawings(scores if kind == "scores" else convergence.drawings())
+
+    def __repr__(self) -> str:
+        return f"Evaluation of {len(self.metas)} cells: {'; '.join(closing_sentences(self._tables())) or 'none'}"
 
     def _tables(self) -> tuple[Table, ...]:
         return build_tables(self.metas, self.failed)

@@ -293,3 +293,9 @@ def test_the_images_of_a_row_may_be_just_as_large_as_the_limit(world, monkeypatc
     for limit, code in ((size - 1, 2), (size, 0)):
         monkeypatch.setattr("bench.leaderboards.build.MAX_IMAGES_BYTES", limit)
         assert submit(world, "bent", "--to", world / "elsewhere").exit_code == code
+
+
+def test_without_a_track_the_row_is_on_the_one_of_the_cells(world):
+    result = bench("submit", "--workspace", world, "--run", world / "runs", "--detector", "bent", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "bent on small" in result.stdout

@@ -162,7 +162,8 @@ class PlainNetwork(Network):
             if self.penultimate_at is None and last is None:
                 if isinstance(trace.output, Tensor) and trace.output.ndim != 2:
                     raise UsageError(
-                        f"{self.name} returns shape {tuple(trace.output.shape)} for {count} images; return (N, K) logits."
+                        f"{self.name} returns shape {tuple(trace.output.shape)} for {count} images; "
+                        "return (N, K) logits."
                     )
                 raise UsageError(
                     f"the last linear layer of {self.name} cannot be found; name its layers: "
@@ -200,8 +201,8 @@ class PlainNetwork(Network):
             return
         raise UsageError(
             f"{self.name} returns {tuple(returned.shape)} for {len(example)} images, other logits than its last linear "
-            f"layer '{self.logits_at}' gives ({tuple(logits.shape)}, or another class first); return those, or say which "
-            f"are meant in its card: layers: {{logits: {self.logits_at}}}, or {{penultimate: NAME, logits: output}}."
+            f"layer '{self.logits_at}' gives ({tuple(logits.shape)}, or another class first); return those, or say "
+            f"which are meant in its card: layers: {{logits: {self.logits_at}}}, or {{penultimate: NAME, logits: output}}."
         )
 
     def _check_passes(self, example: Tensor) -> None:
