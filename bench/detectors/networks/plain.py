@@ -202,7 +202,8 @@ class PlainNetwork(Network):
         raise UsageError(
             f"{self.name} returns {tuple(returned.shape)} for {len(example)} images, other logits than its last linear "
             f"layer '{self.logits_at}' gives ({tuple(logits.shape)}, or another class first); return those, or say "
-            f"which are meant in its card: layers: {{logits: {self.logits_at}}}, or {{penultimate: NAME, logits: output}}."
+            f"which are meant in its card: layers: {{logits: {self.logits_at}}}, or {{penultimate: NAME, logits: "
+            "output}."
         )
 
     def _check_passes(self, example: Tensor) -> None:
