@@ -11,8 +11,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Evaluation", "__version__", "evaluate", "load_detector", "load_results", "make_track", "metrics", "testing",
-]  # fmt: skip
+    "Evaluation",
+    "__version__",
+    "evaluate",
+    "load_detector",
+    "load_results",
+    "make_track",
+    "metrics",
+    "testing",
+]
 
 _HOMES = {
     "Evaluation": "bench.report.api",

@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.lazy import lazily
+
+with lazily():
+    import platformdirs
 
 
 def user_cache() -> Path | None:
     """This program's folder in the user's cache; None where no home folder is known and no variable names a cache."""
-    import platformdirs
-
     try:
         folder = Path(platformdirs.user_cache_dir("robustood"))
     except (RuntimeError, KeyError, OSError):  # no HOME, and a user id that the system does not know

@@ -21,7 +21,7 @@ from bench.allocator import hold_freed_memory
 from bench.cards.catalog import Catalog
 from bench.datasets.track import Track
 from bench.detectors.base import Detector
-from bench.detectors.precision import Haste, Precision
+from bench.detectors.precision import Precision, SearchPrecision
 from bench.detectors.searching import Copy, Form, search_copy
 from bench.evaluation.api import evaluate
 from bench.evaluation.plan import plan
@@ -60,7 +60,7 @@ def gradients(options: argparse.Namespace) -> dict[str, Any]:
     said = {}
     forms = [Form(Precision.FLOAT32), Form(Precision.BF16)]
     for form in [*forms, *([Form(Precision.FLOAT32, compiled=True)] if options.compile else [])]:
-        made = search_copy(detector, images, Haste(form.precision, form.compiled))
+        made = search_copy(detector, images, SearchPrecision(form.precision, form.compiled))
         said[str(form)] = made.said
         if isinstance(made, Copy):
             asked[str(form)] = lambda copy=made.detector: gradient(copy, images)

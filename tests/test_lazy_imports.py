@@ -141,8 +141,10 @@ def test_a_name_that_is_imported_lazily_is_that_of_a_module():
 def is_module(full):
     """Whether the package's attribute of this name is the module, and nothing that the package binds over it."""
     package, _, name = full.rpartition(".")
+    if find_spec(full.partition(".")[0]) is None:
+        return True  # an extra that is not installed
     if not package:
-        return find_spec(full) is not None
+        return True
     return find_spec(full) is not None and isinstance(getattr(importlib.import_module(package), name, sys), ModuleType)
 
 

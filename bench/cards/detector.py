@@ -125,9 +125,14 @@ class DetectorCard(Card):
         here = tracks.get(track, DetectorOnTrack()) if base.default else DetectorOnTrack()
         training = here.training if here.weights else base.training
         return DetectorSpec(
-            name=name if base.default else f"{name}@{base.name}", track=track, version=self.version,
-            method=self.method, params={**self.params, **(chosen.params if chosen else {}), **here.params},
-            network=base.network, weights=(*base.weights, *here.weights), training=training,
+            name=name if base.default else f"{name}@{base.name}",
+            track=track,
+            version=self.version,
+            method=self.method,
+            params={**self.params, **(chosen.params if chosen else {}), **here.params},
+            network=base.network,
+            weights=(*base.weights, *here.weights),
+            training=training,
             recorded=RecordedSpec(
                 id_accuracy=base.recorded.id_accuracy,
                 clean_auroc=None if chosen and not chosen.tracks else here.recorded.clean_auroc,
@@ -135,7 +140,7 @@ class DetectorCard(Card):
             thresholds=chosen.thresholds if chosen and chosen.thresholds else self.thresholds,
             fit_when_loaded=self.fit_when_loaded and not here.weights,
             micro_batch=here.micro_batch if "micro_batch" in here.model_fields_set else base.micro_batch,
-        )  # fmt: skip
+        )
 
     def _check_variant(self, variant: str | None) -> None:
         if variant is not None and variant not in self.variants:
@@ -166,12 +171,19 @@ class DetectorCard(Card):
             recorded = RecordedSpec(id_accuracy=recorded.id_accuracy)
         params = {**self.params, **(chosen.params if chosen else {}), **here.params}
         return DetectorSpec(
-            name=name, track=track, version=self.version, method=self.method, params=params,
-            network=here.network, weights=here.weights, training=here.training, recorded=recorded,
+            name=name,
+            track=track,
+            version=self.version,
+            method=self.method,
+            params=params,
+            network=here.network,
+            weights=here.weights,
+            training=here.training,
+            recorded=recorded,
             thresholds=chosen.thresholds if chosen and chosen.thresholds else self.thresholds,
             fit_when_loaded=self.fit_when_loaded,
             micro_batch=here.micro_batch if "micro_batch" in here.model_fields_set else None,
-        )  # fmt: skip
+        )
 
 
 def default_micro_batch(shape: tuple[int, int, int]) -> int:

@@ -19,9 +19,11 @@ from bench.errors import UsageError, shorten
 
 SIDES = (Side.EVADE, Side.ALARM, Side.BOTH, Side.FOOL)
 RADII = {
-    Norm.L2: (0.5, 1.0, 2.0, 4.0), Norm.LINF: (4 / 255, 8 / 255, 0.1), Norm.L1: (2.0, 4.0, 8.0, 16.0),
+    Norm.L2: (0.5, 1.0, 2.0, 4.0),
+    Norm.LINF: (4 / 255, 8 / 255, 0.1),
+    Norm.L1: (2.0, 4.0, 8.0, 16.0),
     Norm.L0: (4.0, 8.0, 16.0, 32.0),
-}  # fmt: skip
+}
 """The radii where none are given: those of the other threats."""
 
 _NAME = re.compile(r"(?P<attack>[A-Za-z_]\w{0,99})(?:@(?P<norm>\w{1,10}))?")

@@ -115,8 +115,9 @@ def _computed(
     say_notices(store)
     failures = {
         one.planned.key: _incomplete(one) if isinstance(one, engine.CellDone) else one.sentence
-        for one in outcomes if not isinstance(one, engine.CellDone) or one.meta.failed_needs
-    }  # fmt: skip
+        for one in outcomes
+        if not isinstance(one, engine.CellDone) or one.meta.failed_needs
+    }
     reasons = dict(plan.reasons)
     now: dict[Identity, BaselineCell] = {}
     for identity, key in plan.keys.items():

@@ -125,11 +125,22 @@ def _planned(request: RunRequest, cards: "Catalog") -> "PlannedCell":
             raise UsageError(f"--{name} names {len(values)}; `bench diagnose` is about one cell: give one {name}.")
     diagnose.check_diagnosable(cards.threat(request.threat[0]), request.side)
     cells = plan.plan(
-        cards, request.detector, request.threat, request.eps or None, request.track,
-        seed=request.seed, limit=request.limit, micro_batch=request.micro_batch,
-        side=request.side, goal=request.goal, loss=request.loss, overrides=request.overrides(),
-        early_stop=request.early_stop, data_dir=request.data_dir, sets=request.sets(),
-    )  # fmt: skip
+        cards,
+        request.detector,
+        request.threat,
+        request.eps or None,
+        request.track,
+        seed=request.seed,
+        limit=request.limit,
+        micro_batch=request.micro_batch,
+        side=request.side,
+        goal=request.goal,
+        loss=request.loss,
+        overrides=request.overrides(),
+        early_stop=request.early_stop,
+        data_dir=request.data_dir,
+        sets=request.sets(),
+    )
     attacks = [cell for cell in cells if cell.threat.name == request.threat[0] and cell.clean is not None]
     if len(attacks) > 1:
         radii = ", ".join(f"{cell.ingredients.eps:g}" for cell in attacks)
@@ -191,11 +202,13 @@ def _diagnosed_in(
 def _others(store: "Store", meta: "CellMeta") -> "list[Any]":
     """Further attacks on the same detector that are stored."""
     same = [
-        other.key for other in store.metas()
-        if other.key != meta.key and other.statuses
+        other.key
+        for other in store.metas()
+        if other.key != meta.key
+        and other.statuses
         and (other.detector_hash, other.weights_sha256, other.track, other.limit, other.without)
         == (meta.detector_hash, meta.weights_sha256, meta.track, meta.limit, meta.without)
-    ]  # fmt: skip
+    ]
     return [cell for key in same if (cell := store.get(key)) is not None]
 
 
@@ -209,9 +222,11 @@ def _print_checklist(planned: "PlannedCell", meta: "CellMeta", diagnosis: "Diagn
     for finding in findings:
         side = f" ({finding.side})" if finding.side is not None and meta.side is Side.BOTH else ""
         table.add_row(
-            f"{finding.check} {finding.title}{side}", Text(finding.verdict, style=_STYLES[finding.verdict]),
-            finding.found, finding.advice,
-        )  # fmt: skip
+            f"{finding.check} {finding.title}{side}",
+            Text(finding.verdict, style=_STYLES[finding.verdict]),
+            finding.found,
+            finding.advice,
+        )
     out.print(table)
     for standing in diagnosis.standings:
         out.print(f"{standing.side}: {standing}", soft_wrap=True)
@@ -272,9 +287,12 @@ def _print_controls(outcomes: "Mapping[str, Outcome]", finding: "Finding") -> No
     table = Table("detector", "attacked AUROC", "must trip", "trips", "FAIL", pad_edge=False)
     for name, outcome in outcomes.items():
         table.add_row(
-            name, numbers.attacked_auroc(outcome.meta.mean), " ".join(controls.TRIPS.get(name, ("no FAIL",))),
-            " ".join(outcome.tripped), " ".join(outcome.verdicts.failed),
-        )  # fmt: skip
+            name,
+            numbers.attacked_auroc(outcome.meta.mean),
+            " ".join(controls.TRIPS.get(name, ("no FAIL",))),
+            " ".join(outcome.tripped),
+            " ".join(outcome.verdicts.failed),
+        )
     out.print(table)
     out.print(Text(f"D18 {finding.verdict}: {finding.found}", style=_STYLES[finding.verdict]))
 

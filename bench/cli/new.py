@@ -84,9 +84,17 @@ def network(
     found = _workspace(workspace)
     card = found.track(track)
     path, look = network_scaffold.new_network(
-        found, name, method, card, weights=weights, key=key, args=_arguments(arg or []), mean=_numbers(mean, "mean"),
-        std=_numbers(std, "std"), size=size,
-    )  # fmt: skip
+        found,
+        name,
+        method,
+        card,
+        weights=weights,
+        key=key,
+        args=_arguments(arg or []),
+        mean=_numbers(mean, "mean"),
+        std=_numbers(std, "std"),
+        size=size,
+    )
     again = Catalog(found.workspace, builtin=found.builtin)
     adopted = network_scaffold.adopt(again, track, name)
     _wrote([path, *([adopted] if adopted is not None else [])])

@@ -46,9 +46,14 @@ def command(*, as_json: bool, **given: Any) -> None:
     device, workers = computing.chosen_hands(request.hands(), request.device)
     store = read_store(request.out, absent=True)
     found = forecast.forecast(
-        planned, store, cards, device=device, data_dir=request.data_dir, workers=workers,
+        planned,
+        store,
+        cards,
+        device=device,
+        data_dir=request.data_dir,
+        workers=workers,
         begun=time.process_time(),  # a process that computes begins like this one
-    )  # fmt: skip
+    )
     for sentence in _notices(found):
         notice(sentence)
     if as_json:
@@ -148,10 +153,15 @@ def _document(found: "Forecast", request: RunRequest, device: str) -> dict[str, 
         "problems": dict(found.problems),
         "to_compute": [
             {
-                "key": cost.planned.key, "detector": cost.planned.detector.name, "threat": cost.planned.threat.name,
-                "eps": cost.planned.ingredients.eps, "track": cost.planned.track.name, "gradients": cost.gradients,
-                "queries": cost.queries, "seconds": cost.seconds,
+                "key": cost.planned.key,
+                "detector": cost.planned.detector.name,
+                "threat": cost.planned.threat.name,
+                "eps": cost.planned.ingredients.eps,
+                "track": cost.planned.track.name,
+                "gradients": cost.gradients,
+                "queries": cost.queries,
+                "seconds": cost.seconds,
             }
             for cost in found.costs
         ],
-    }  # fmt: skip
+    }

@@ -56,7 +56,7 @@ def _grid(request: RunRequest, cards: "Catalog", leave_out: "_Omitted") -> "list
         data_dir=request.data_dir,
         sets=request.sets(),
         evidence=request.spending(),
-        haste=request.haste(),
+        search_precision=request.search_precision(),
         nested=request.nested,
         leave_out=leave_out,
     )

@@ -55,9 +55,16 @@ def command(
     cards = catalog(workspace)
     kept = partial(radii.stored_radii, found.store.root)
     made = build.build_page(
-        found.tables, found.store, cards, verdicts=found.verdicts, radii=kept, title=title, each=gallery,
-        data_dir=data_dir, workspace=cards.workspace,
-    )  # fmt: skip
+        found.tables,
+        found.store,
+        cards,
+        verdicts=found.verdicts,
+        radii=kept,
+        title=title,
+        each=gallery,
+        data_dir=data_dir,
+        workspace=cards.workspace,
+    )
     say_notices(found.store)
     path = to if to is not None else (store_place(run_dir).folder or Path()) / "report.html"
     content = pages.render_page(made).encode()

@@ -97,9 +97,15 @@ class _Runner:
     """Runs entries one after the other, and keeps what came of each."""
 
     def __init__(
-        self, cards: "Catalog", store: "Store", scale: Scale, device: str, workers: int | None, data_dir: Path | None,
+        self,
+        cards: "Catalog",
+        store: "Store",
+        scale: Scale,
+        device: str,
+        workers: int | None,
+        data_dir: Path | None,
         quiet: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._cards, self._store, self._scale = cards, store, scale
         self._device, self._workers, self._data_dir, self._quiet = device, workers, data_dir, quiet
 
@@ -135,9 +141,15 @@ class _Runner:
         assert setting.closed_form is not None
         figures = planning.checked_places(entry, closed_forms.figures_of(setting.closed_form, setting.args))
         return records.Record(
-            entry=entry.name, scale=self._scale, date=_today(), seconds=time.monotonic() - began, gradients=0,
-            device="cpu", cells=0, figures=records.stored_figures(figures),
-        )  # fmt: skip
+            entry=entry.name,
+            scale=self._scale,
+            date=_today(),
+            seconds=time.monotonic() - began,
+            gradients=0,
+            device="cpu",
+            cells=0,
+            figures=records.stored_figures(figures),
+        )
 
     def _train(self, setting: "Setting") -> float:
         """Train what the runs of an entry name and no file holds; the seconds that all of it took."""
@@ -162,13 +174,17 @@ class _Runner:
         found = self._experimented(entry, planned, stored)
         own = time.monotonic() - began if entry.at(self._scale).experiments else 0.0
         return records.Record(
-            entry=entry.name, scale=self._scale, date=_today(),
+            entry=entry.name,
+            scale=self._scale,
+            date=_today(),
             seconds=sum(meta.seconds for meta in metas.values()) + trained + max(own, found.seconds),
             gradients=sum(m.gradients for m in metas.values()),
-            device=", ".join(sorted({meta.device for meta in metas.values()})) or "cpu", cells=len(metas),
+            device=", ".join(sorted({meta.device for meta in metas.values()})) or "cpu",
+            cells=len(metas),
             figures=records.stored_figures(figures | planning.placed(entry, found.figures)),
-            failed={k[:2000]: v[:2000] for k, v in failed.items()}, panels=(*panels, *found.panels),
-        )  # fmt: skip
+            failed={k[:2000]: v[:2000] for k, v in failed.items()},
+            panels=(*panels, *found.panels),
+        )
 
     def _cells(self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]") -> "list[CellDone | CellFailure]":
         """What came of an entry's cells; one process computes those of what was trained for it."""
@@ -177,9 +193,14 @@ class _Runner:
         outcomes: dict[str, CellDone | CellFailure] = {}
         for together in planning.computed_together(planned):
             found = computing.compute_cells(
-                cards, self._store, together, device=self._device, data_dir=self._data_dir, quiet=self._quiet,
+                cards,
+                self._store,
+                together,
+                device=self._device,
+                data_dir=self._data_dir,
+                quiet=self._quiet,
                 hands=request.Hands(1 if own else self._workers),
-            )  # fmt: skip
+            )
             outcomes |= {one.planned.key: one for one in found}
         for sentence in self._store.notices:
             notice(sentence)
@@ -187,9 +208,11 @@ class _Runner:
         return list(outcomes.values())
 
     def _experimented(
-        self, entry: "Entry", planned: "Mapping[str, list[PlannedCell]]",
+        self,
+        entry: "Entry",
+        planned: "Mapping[str, list[PlannedCell]]",
         stored: "Callable[[PlannedCell], Cell | None]",
-    ) -> "Outcome":  # fmt: skip
+    ) -> "Outcome":
         asked = entry.at(self._scale).experiments
         if not asked:
             return experiments.Outcome()
@@ -200,7 +223,7 @@ class _Runner:
         device = devices.resolve_device(self._device)
         return experiments.run_experiments(
             asked, experiments.Surroundings(self._cards, self._data_dir, self._store.root, cells, device)
-        )  # fmt: skip
+        )
 
 
 def _today() -> str:

@@ -13,7 +13,7 @@ from bench.cards.documents import Document, read_document
 from bench.cards.errors import describe
 from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.cli.options import comma_separated
-from bench.detectors.precision import Haste, Precision
+from bench.detectors.precision import Precision, SearchPrecision
 from bench.errors import CardError, UsageError
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.sets import SetChoice, chosen_sets
@@ -156,9 +156,9 @@ class RunRequest(BaseModel):
         """On what evidence images get less than the full budget; None where all of them get it."""
         return Evidence(self.tolerance, self.audit) if self.evidence else None
 
-    def haste(self) -> Haste:
+    def search_precision(self) -> SearchPrecision:
         """How the first half of an attack's steps is made cheaper."""
-        return Haste(self.precision, self.compile_copy)
+        return SearchPrecision(self.precision, self.compile_copy)
 
     def hands(self) -> Hands:
         """Who computes."""

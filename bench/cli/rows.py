@@ -38,9 +38,13 @@ def print_stacked(
         lines.append(side_by_side(row))
         for words in row[lead:]:
             lines += textwrap.wrap(
-                words, out.width, initial_indent="    ", subsequent_indent="    ", break_long_words=False,
+                words,
+                out.width,
+                initial_indent="    ",
+                subsequent_indent="    ",
+                break_long_words=False,
                 break_on_hyphens=False,
-            )  # fmt: skip
+            )
     for line in lines:
         out.print(Text(line), soft_wrap=True)
     out.print()

@@ -117,9 +117,11 @@ def _lines(one: dict[str, Any]) -> list[str]:
         if count:
             counts += f", {count} {name}"
     if one["state"] == "running":
-        left = "it is too early to say how long still" if one["seconds_left"] is None else (
-            f"about {duration(one['seconds_left'])} still"
-        )  # fmt: skip
+        left = (
+            "it is too early to say how long still"
+            if one["seconds_left"] is None
+            else (f"about {duration(one['seconds_left'])} still")
+        )
         lines = [f"{head}: {counts}; {left}."]
     elif one["state"] == "ended":
         lines = [f"{head}, ended {last}: {counts}."]

@@ -72,9 +72,17 @@ def command(
             bar.update(task, completed=done, total=total, note=note)
 
         made = job.train_weights(
-            found, spec, data_dir=data_dir, out=out, seed=seed, device=devices.resolve_device(device), fresh=fresh,
-            threads=threads, progress=tell, curve_points=CURVE_POINTS if curve is not None else 0,
-        )  # fmt: skip
+            found,
+            spec,
+            data_dir=data_dir,
+            out=out,
+            seed=seed,
+            device=devices.resolve_device(device),
+            fresh=fresh,
+            threads=threads,
+            progress=tell,
+            curve_points=CURVE_POINTS if curve is not None else 0,
+        )
     report = made.report
     if curve is not None:
         _write_curve(curve, report.curve)
@@ -93,7 +101,7 @@ def command(
         screen.print(
             f"The card declares {made.expected}: other bits. Another processor or torch version does that; "
             "compare the figures, and write the new sha256 into the card to use these weights."
-        )  # fmt: skip
+        )
 
 
 def _write_curve(path: Path, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:

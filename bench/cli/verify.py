@@ -67,9 +67,15 @@ def command(
     cards = catalog(workspace)
     with nullcontext() if out is None else written_store(out) as store:
         found = verify.verify(
-            row, verify.Level(level), cards, device=devices.resolve_device(device), data_dir=data_dir, seeds=chosen,
-            out=None if store is None else store.root, tell=(lambda sentence: None) if quiet else say,
-        )  # fmt: skip
+            row,
+            verify.Level(level),
+            cards,
+            device=devices.resolve_device(device),
+            data_dir=data_dir,
+            seeds=chosen,
+            out=None if store is None else store.root,
+            tell=(lambda sentence: None) if quiet else say,
+        )
     for sentence in found.remarks:
         say(f"notice: {sentence}")
     for sentence in (*found.problems, *found.beaten):

@@ -69,9 +69,16 @@ def check_track(card: TrackCard, data_dir: Path | None, workspace: Path | None =
             yield SetCheck(card.name, name, _state(error), form, problem=str(error.__cause__ or error))
             continue
         yield SetCheck(
-            card.name, name, State.PRESENT, form, len(found), found.available, found.images.nbytes, found.digest,
+            card.name,
+            name,
+            State.PRESENT,
+            form,
+            len(found),
+            found.available,
+            found.images.nbytes,
+            found.digest,
             notes=(*_open_digest(spec, found, data_dir), *found.notes, *found.skipped),
-        )  # fmt: skip
+        )
 
 
 def form_in_words(spec: SetSpec, data_dir: Path | None) -> str:

@@ -127,10 +127,16 @@ def _cut(raw: RawImages, spec: SetSpec, form: FormSpec, shape: tuple[int, ...], 
             "grey, or the source's shape, in the card."
         )
     return Decoded(
-        images, raw.labels[keep], keep, len(raw.images), digest, raw.skipped,
+        images,
+        raw.labels[keep],
+        keep,
+        len(raw.images),
+        digest,
+        raw.skipped,
         (*raw.notes, *_cut_notes(spec, len(raw.images))),
-        len(raw.images) if raw.available is None else raw.available, raw.class_names,
-    )  # fmt: skip
+        len(raw.images) if raw.available is None else raw.available,
+        raw.class_names,
+    )
 
 
 def _about(found: Decoded) -> dict[str, Any]:
@@ -152,9 +158,17 @@ def _read(kept: Kept, form: FormSpec, shape: tuple[int, ...]) -> Decoded | None:
     try:
         labels, positions = (np.array(about[name], dtype=np.int64) for name in ("labels", "positions"))
         found = Decoded(
-            kept.images, labels, positions, int(about["count"]), str(about["digest"]), tuple(about["skipped"]),
-            tuple(about["notes"]), int(about["available"]), tuple(about["class_names"]), kept.pages,
-        )  # fmt: skip
+            kept.images,
+            labels,
+            positions,
+            int(about["count"]),
+            str(about["digest"]),
+            tuple(about["skipped"]),
+            tuple(about["notes"]),
+            int(about["available"]),
+            tuple(about["class_names"]),
+            kept.pages,
+        )
     except (KeyError, TypeError, ValueError):
         return None
     count = kept.images.shape[:1]

@@ -103,12 +103,15 @@ def make_track(
     counted = max(int(sets[part].labels.max()) for part in ("test", "calibration", "train") if part in sets) + 1
     declared = {part: {"source": SOURCE, "digest": found.digest} for part, found in sets.items()}
     card = TrackCard(
-        name=name, summary="images that were given as they are", shape=shapes["test"],
+        name=name,
+        summary="images that were given as they are",
+        shape=shapes["test"],
         classes=max(1, counted) if classes is None else classes,
-        test=SetSpec.model_validate(declared["test"]), calibration=SetSpec.model_validate(declared["calibration"]),
+        test=SetSpec.model_validate(declared["test"]),
+        calibration=SetSpec.model_validate(declared["calibration"]),
         train=SetSpec.model_validate(declared.get("train", {"source": SOURCE})),
         ood={part: OodSpec.model_validate(declared[part]) for part in ood},
-    )  # fmt: skip
+    )
     return GivenTrack(card, sets)
 
 

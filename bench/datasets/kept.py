@@ -115,8 +115,10 @@ def keep(name: str, images: np.ndarray, about: Mapping[str, Any]) -> Kept | None
         if images.nbytes >= SAID_FROM:
             _LOG.warning(
                 "%s MiB of decoded images stand in memory, since %s cannot be written: %s.",
-                f"{images.nbytes >> 20:,}", files[0].parent, why(error),
-            )  # fmt: skip
+                f"{images.nbytes >> 20:,}",
+                files[0].parent,
+                why(error),
+            )
         return None
     return recall(name)
 

@@ -123,9 +123,14 @@ class Track:
             form = self.form(name)
             folder = self.data_dir if reads_files(form.source) else Path()
         found = decoded(
-            spec, form, folder, self.workspace, shape=self.card.shape, where=where,
+            spec,
+            form,
+            folder,
+            self.workspace,
+            shape=self.card.shape,
+            where=where,
             agree=lambda names: self._agree_on_classes(name, names),
-        )  # fmt: skip
+        )
         notes = list(found.notes)
         if name in IN_DISTRIBUTION:
             notes += label_notes(found.labels, self.card.classes, where)

@@ -38,7 +38,7 @@ class Autoencoder(Detector):
     info: ClassVar[DetectorInfo] = DetectorInfo(
         classifier=False, components=("encoder", "decoder"), matched="penultimate"
     )
-    Params = AutoencoderParams
+    params: AutoencoderParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams

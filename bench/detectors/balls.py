@@ -19,7 +19,9 @@ def l2_radius(norm: Norm, eps: float, values: int) -> float:
     [4.0, 3.0, 3.0, 2.0]
     """
     by_norm = {
-        Norm.L2: eps, Norm.L1: min(eps, math.sqrt(values)), Norm.LINF: min(eps, 1.0) * math.sqrt(values),
+        Norm.L2: eps,
+        Norm.L1: min(eps, math.sqrt(values)),
+        Norm.LINF: min(eps, 1.0) * math.sqrt(values),
         Norm.L0: math.sqrt(min(eps, values)),
-    }  # fmt: skip
+    }
     return by_norm[norm]

@@ -3,12 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from bench.cards.params import annotated_params
 from bench.cards.threat import Norm
 from bench.datasets.base import TrainingData
 from bench.detectors.networks.base import FromPixels
@@ -75,8 +76,8 @@ class DetectorInfo:
 class Detector(nn.Module):
     """Base of every detector.
 
-    Subclasses set `info` and `Params`, and implement `score`. State lives in parameters and buffers alone, so that
-    `state_dict` is the whole of it.
+    Subclasses set `info`, annotate `params` and implement `score`. State lives in parameters and buffers alone, so
+    that `state_dict` is the whole of it.
 
     Args:
         network: The network with its steps from pixels; None for a detector that has none.
@@ -102,6 +103,12 @@ class Detector(nn.Module):
 
     lent: bool = False
     """Whether its modules are somebody's own, to be left as they were: they are frozen only while they are asked."""
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        """`Params` is the class that `params` is annotated with, unless a class says otherwise."""
+        super().__init_subclass__(**named)
+        if "Params" not in vars(cls) and (found := annotated_params(cls, DetectorParams)) is not None:
+            cls.Params = found
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams

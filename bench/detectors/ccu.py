@@ -57,7 +57,7 @@ class CCU(Detector):
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(outliers=True, components=("classifier", "densities"))
-    Params = CCUParams
+    params: CCUParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams

@@ -54,7 +54,7 @@ class GATCommittee(Detector):
         jumps="where the predicted class changes, the detector of another class gives the score",
         components=("classifier", "detectors"),
     )
-    Params = GATCommitteeParams
+    params: GATCommitteeParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams

@@ -15,6 +15,10 @@ from bench.detectors.logit import LogitDetector, needed_network
 from bench.detectors.msp import log_odds
 from bench.detectors.networks.base import FromPixels
 from bench.errors import UsageError
+from bench.lazy import lazily
+
+with lazily():
+    from sklearn import cluster
 
 
 class QuantisedParams(DetectorParams):
@@ -30,7 +34,7 @@ class QuantisedControl(LogitDetector):
     points and black-box attacks do better than gradients, and that scores are tied.
     """
 
-    Params = QuantisedParams
+    params: QuantisedParams
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,) a multiple of the grid."""
@@ -57,7 +61,7 @@ class SaturatedControl(LogitDetector):
     and gradients of zero.
     """
 
-    Params = SaturatedParams
+    params: SaturatedParams
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,) in [0, 1]."""
@@ -88,7 +92,7 @@ class NoisyControl(Detector):
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(random=True, components=("classifier",))
-    Params = NoisyParams
+    params: NoisyParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams
@@ -125,7 +129,7 @@ class CertifiedControl(Detector):
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(classifier=False, components=("distance",))
-    Params = CertifiedParams
+    params: CertifiedParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams
@@ -161,15 +165,13 @@ class CertifiedControl(Detector):
         Raises:
             UsageError: There are fewer training images than centres.
         """
-        from sklearn.cluster import KMeans
-
         if len(data.train) < len(self.centres):
             raise UsageError(
                 f"{len(self.centres)} centres need as many training images, and there are {len(data.train)}; "
                 "lower `centres`."
             )
         pixels = data.train.pixels().flatten(1).numpy()
-        model = KMeans(len(self.centres), n_init=1, random_state=0).fit(pixels)
+        model = cluster.KMeans(len(self.centres), n_init=1, random_state=0).fit(pixels)
         with torch.no_grad():
             self.centres.copy_(torch.from_numpy(model.cluster_centers_).clamp(0.0, 1.0))
         progress(len(pixels), len(pixels), "centres")

@@ -25,9 +25,14 @@ _AVERAGES = "n_averaged"
 
 
 def convert_checkpoint(
-    file: Path, spec: DetectorSpec, track: TrackCard, catalog: Catalog, *, out: Path | None = None,
+    file: Path,
+    spec: DetectorSpec,
+    track: TrackCard,
+    catalog: Catalog,
+    *,
+    out: Path | None = None,
     key: str | None = None,
-) -> tuple[Path, str]:  # fmt: skip
+) -> tuple[Path, str]:
     """Write the network of a published checkpoint as a weights file of a detector.
 
     The one state in the checkpoint that fits the card's network is taken, whatever container holds it, and a prefix

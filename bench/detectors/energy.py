@@ -19,7 +19,7 @@ class Energy(LogitScore):
     Liu, Wang, Owens and Li (2020), "Energy-based out-of-distribution detection", equations 4 and 7. No deviation.
     """
 
-    Params = EnergyParams
+    params: EnergyParams
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,) in the logits' unit."""

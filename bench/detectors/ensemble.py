@@ -35,7 +35,7 @@ class DeepEnsemble(LogitDetector):
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(components=("members",), matched="logits")
-    Params = DeepEnsembleParams
+    params: DeepEnsembleParams
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,) -log H(p) with H in nats, at least -log log K; or -H(p) in [-log K, 0]."""

@@ -60,7 +60,6 @@ class GBZ(Detector):
     info: ClassVar[DetectorInfo] = DetectorInfo(
         classifier=False, components=("encoder", "decoder", "class likelihoods"), matched="logits"
     )
-    Params = GBZParams
     params: GBZParams
 
     def __init__(

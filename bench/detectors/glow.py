@@ -80,7 +80,7 @@ class Glow(Detector):
         components=("likelihood",),
         roundings="the likelihood sums the squares of all latent numbers, each behind every layer of the flow",
     )
-    Params = GlowParams
+    params: GlowParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams

@@ -62,7 +62,7 @@ class Gram(Detector):
         jumps="where the predicted class changes, and with it the ranges",
         components=("classifier", "features"),
     )
-    Params = GramParams
+    params: GramParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams

@@ -33,7 +33,7 @@ class JEM(Detector):
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(components=("classifier",), matched="logits")
-    Params = JEMParams
+    params: JEMParams
 
     def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N,): in the reals; at most 0 for `gradient-norm`, in 1 over pixel units."""

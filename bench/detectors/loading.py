@@ -205,14 +205,19 @@ def _build_network(spec: DetectorSpec, settings: NetworkSpec, track: TrackCard, 
     steps = {"crop": settings.crop, "resize": settings.resize, "mean": settings.mean, "std": settings.std}
     if isinstance(made, Network) and settings.layers is None:
         return FromPixels(made, **steps)  # type: ignore[arg-type]  # a mapping of unlike values
+
     with torch.random.fork_rng(devices=[]):
         example = FromPixels(_Nothing(), **steps).own_input(torch.rand(_EXAMPLE, *track.shape))  # type: ignore[arg-type]
     layers = settings.layers or LayersSpec()
     try:
         network = PlainNetwork(
-            made, example, name=f"network '{settings.method}' of {_name(spec)}",
-            penultimate=layers.penultimate, logits=layers.logits, layers=layers.hidden,
-        )  # fmt: skip
+            made,
+            example,
+            name=f"network '{settings.method}' of {_name(spec)}",
+            penultimate=layers.penultimate,
+            logits=layers.logits,
+            layers=layers.hidden,
+        )
     except UsageError as error:
         raise CardError(str(error)) from error
     return FromPixels(network, **steps)  # type: ignore[arg-type]

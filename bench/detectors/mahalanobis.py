@@ -15,6 +15,10 @@ from bench.detectors.gaussian import RunningMoments, TiedGaussians
 from bench.detectors.logit import needed_network
 from bench.detectors.networks.base import FromPixels
 from bench.errors import NotFittableError
+from bench.lazy import lazily
+
+with lazily():
+    from sklearn import linear_model
 
 CALIBRATION_IMAGES = 2000
 """Layer weights come from at most this many ID images and as many outliers."""
@@ -53,7 +57,7 @@ class Mahalanobis(Detector):
         jumps="where a pixel's gradient is 0, the preprocessing step of that pixel changes its sign",
         components=("features", "preprocessing"),
     )
-    Params = MahalanobisParams
+    params: MahalanobisParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams
@@ -171,11 +175,9 @@ def _average_weights(inside: np.ndarray) -> np.ndarray:
 
 def _logistic_weights(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """(layers,) of a logistic regression of ID against outliers, on scores standardised by the ID images."""
-    from sklearn.linear_model import LogisticRegression
-
     scale = _average_weights(inside)
     scaled = np.concatenate([inside, outside]) * scale
     is_inside = np.repeat([1, 0], [len(inside), len(outside)])
-    model = LogisticRegression(class_weight="balanced", max_iter=2000).fit(scaled, is_inside)
+    model = linear_model.LogisticRegression(class_weight="balanced", max_iter=2000).fit(scaled, is_inside)
     weights: np.ndarray = model.coef_[0] * scale
     return weights

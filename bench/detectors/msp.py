@@ -25,7 +25,7 @@ class MSP(LogitScore):
     an attack is directed by the log-odds in both.
     """
 
-    Params = MSPParams
+    params: MSPParams
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,) log-odds in the reals, or probability in [1/K, 1]."""

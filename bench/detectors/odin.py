@@ -37,7 +37,7 @@ class ODIN(Detector):
         components=("classifier", "preprocessing"),
         matched="logits",
     )
-    Params = ODINParams
+    params: ODINParams
 
     def score(self, x: Tensor, *, noise: NoiseSource | None = None) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N,); higher = more in-distribution. Also right under `torch.no_grad`."""

@@ -28,7 +28,7 @@ class OE(LogitDetector):
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(outliers=True, components=("classifier",), matched="logits")
-    Params = OEParams
+    params: OEParams
 
     def score_logits(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,): at least 0 for `oe`, any real number for `msp`."""

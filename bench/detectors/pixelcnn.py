@@ -61,7 +61,6 @@ class PixelCNN(Detector):
         matched="logits",
         roundings="the likelihood sums over all pixels, each the difference of two numbers close to each other",
     )
-    Params = PixelCNNParams
     params: PixelCNNParams
 
     def __init__(

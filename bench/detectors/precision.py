@@ -14,7 +14,7 @@ class Precision(StrEnum):
 
 
 @dataclass(frozen=True)
-class Haste:
+class SearchPrecision:
     """How the first half of an attack's steps is made cheaper.
 
     Attributes:
@@ -35,5 +35,5 @@ class Haste:
         return self.precision is Precision.FLOAT32 and not self.compiled
 
 
-EXACTLY = Haste()
+FULL_PRECISION = SearchPrecision()
 """All steps ask the detector itself."""

@@ -69,7 +69,6 @@ class ROSS(Detector):
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(random=True, draws=1, components=("classifier",), matched="logits")
-    Params = ROSSParams
     params: ROSSParams
 
     def __init__(

@@ -54,7 +54,7 @@ class SDIM(Detector):
         jumps="where the predicted class changes, so does its threshold",
         components=("encoder", "class likelihoods", "class thresholds"),
     )
-    Params = SDIMParams
+    params: SDIMParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams

@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.detectors.base import Detector
 from bench.detectors.networks.base import FromPixels
-from bench.detectors.precision import Haste, Precision
+from bench.detectors.precision import Precision, SearchPrecision
 from bench.detectors.untouched import untouched
 
 IMAGES = 32
@@ -82,20 +82,20 @@ class NoCopy:
     said: str
 
 
-def search_copy(detector: Detector, images: Tensor, haste: Haste) -> Copy | NoCopy:
+def search_copy(detector: Detector, images: Tensor, search_precision: SearchPrecision) -> Copy | NoCopy:
     """The fastest form that agrees with the detector, or the sentence that says why none is taken.
 
     Args:
         detector: Frozen, in evaluation mode.
         images: (N, C, H, W) in [0, 1] on its device: a whole batch of the attack's shape, calibration images first.
-        haste: What is asked for.
+        search_precision: What is asked for.
     """
     if detector.network is None or detector.info.random or not detector.info.differentiable:
         return NoCopy("all steps asked the detector itself: a copy needs a network and a score with a gradient.")
     refused: list[str] = []
     with untouched(detector):
         exact = _answers(detector, images)
-        for form in forms(haste, images.device):
+        for form in forms(search_precision, images.device):
             try:
                 made = Copy(_made(detector, images, form), "", form)
                 with made.running():
@@ -110,13 +110,13 @@ def search_copy(detector: Detector, images: Tensor, haste: Haste) -> Copy | NoCo
     return NoCopy(f"all steps asked the detector itself, since no faster copy agrees with it ({'; '.join(refused)}).")
 
 
-def forms(haste: Haste, device: torch.device) -> Sequence[Form]:
+def forms(search_precision: SearchPrecision, device: torch.device) -> Sequence[Form]:
     """What is tried, in order: a function of what is asked for and of what the device declares."""
-    if haste.precision is not Precision.AUTO:
-        return (Form(haste.precision, haste.compiled),)
+    if search_precision.precision is not Precision.AUTO:
+        return (Form(search_precision.precision, search_precision.compiled),)
     fast = [Precision.BF16] if has_bf16(device) else []
     fast += [Precision.TF32] if device.type == "cuda" else []
-    return tuple(Form(precision, haste.compiled) for precision in (*fast, Precision.FLOAT32))
+    return tuple(Form(precision, search_precision.compiled) for precision in (*fast, Precision.FLOAT32))
 
 
 def has_bf16(device: torch.device) -> bool:

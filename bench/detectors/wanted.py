@@ -5,18 +5,20 @@ from typing import Any
 
 from bench.cards.code.source_hash import is_own
 from bench.cards.code.wanted import Wanted
+from bench.lazy import lazily
+
+with lazily():
+    from torch import nn
+
+    from bench.detectors import base
 
 
 def _is_detector(found: Any) -> bool:
-    from bench.detectors.base import Detector
-
-    return isinstance(found, type) and issubclass(found, Detector) and found.score is not Detector.score
+    return isinstance(found, type) and issubclass(found, base.Detector) and found.score is not base.Detector.score
 
 
 def _is_network(found: Any) -> bool:
     """A module or a class of modules, or a function of somebody's own or that is declared to return one."""
-    from torch import nn
-
     if isinstance(found, type):
         return issubclass(found, nn.Module)
     if isinstance(found, nn.Module):

@@ -103,9 +103,9 @@ class Forecast:
     @property
     def least(self) -> float:
         """The same where every audit shows that the cheapest form of an attack is enough."""
-        return self._together([
-            (cost.planned, cost.seconds if cost.least is None else cost.least) for cost in self.costs
-        ])  # fmt: skip
+        return self._together(
+            [(cost.planned, cost.seconds if cost.least is None else cost.least) for cost in self.costs]
+        )
 
     def _together(self, each: Sequence[tuple[PlannedCell, float | None]]) -> float:
         known = [(planned, seconds) for planned, seconds in each if seconds is not None]
@@ -163,10 +163,15 @@ def forecast(
         torch.set_num_threads(before)
     preparing = time.process_time() - started - clock.timing
     return Forecast(
-        cells=len(asked), stored=sum(cell.key in stored for cell in asked), costs=costs, workers=workers,
-        loading=begun + preparing, memory=workers * (_resident() + _held(costs, bench)),
-        unfitted=tuple(clock.unfitted), problems=clock.problems,
-    )  # fmt: skip
+        cells=len(asked),
+        stored=sum(cell.key in stored for cell in asked),
+        costs=costs,
+        workers=workers,
+        loading=begun + preparing,
+        memory=workers * (_resident() + _held(costs, bench)),
+        unfitted=tuple(clock.unfitted),
+        problems=clock.problems,
+    )
 
 
 def _cost(planned: PlannedCell, bench: Workbench, clock: "_Clock") -> CellCost:
@@ -283,6 +288,7 @@ def _held(costs: Sequence[CellCost], bench: Workbench) -> int:
     """Bytes of an attack's own tensors."""
     sizes = [
         4 * math.prod(cost.planned.track.shape) * attacked(cost.planned, bench.images(cost.planned))
-        for cost in costs if cost.planned.attacks
-    ]  # fmt: skip
+        for cost in costs
+        if cost.planned.attacks
+    ]
     return _HELD * min(_PIECE, max(sizes, default=0))

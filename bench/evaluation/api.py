@@ -15,7 +15,7 @@ from bench.cards.detector import DetectorSpec
 from bench.cards.threat import Goal, Loss, Side, ThreatCard
 from bench.cards.track import TrackCard
 from bench.datasets.track import Track
-from bench.detectors.precision import Haste, Precision
+from bench.detectors.precision import Precision, SearchPrecision
 from bench.errors import CellError, DataError, UsageError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
@@ -123,11 +123,20 @@ def evaluate(
         detector, threat, track, network, parse_eps(eps), Catalog.find(None if workspace is None else Path(workspace))
     )
     options = RunOptions(
-        seed, limit, as_side(side), params, early_stop, micro_batch, data_dir,
-        as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"),
-        chosen_sets(ood, without), Evidence(tolerance, audit) if evidence else None,
-        Haste(as_choice(Precision, precision, "precision"), compile_copy), nested,
-    )  # fmt: skip
+        seed,
+        limit,
+        as_side(side),
+        params,
+        early_stop,
+        micro_batch,
+        data_dir,
+        as_choice(Goal, goal, "goal"),
+        None if loss is None else as_choice(Loss, loss, "loss"),
+        chosen_sets(ood, without),
+        Evidence(tolerance, audit) if evidence else None,
+        SearchPrecision(as_choice(Precision, precision, "precision"), compile_copy),
+        nested,
+    )
     planned = asked.planned(options)
     with back_on_its_device(detector), _opened(store) as kept:
         given = asked.given(device, data_dir)
@@ -168,17 +177,24 @@ class _Asked:
         # What is given as an object has no content that could be hashed for certain: a name used once stands for it.
         named = isinstance(self.detector, str) and self.network is None and not isinstance(self.threat, Threat)
         return plan_detector(
-            self.catalog, self.spec, self.track_card, threats=[self.threat_card], choice=self.choice, options=options,
-            digests=self._digests(options), weights=None if named else (uuid.uuid4().hex,),
-        )  # fmt: skip
+            self.catalog,
+            self.spec,
+            self.track_card,
+            threats=[self.threat_card],
+            choice=self.choice,
+            options=options,
+            digests=self._digests(options),
+            weights=None if named else (uuid.uuid4().hex,),
+        )
 
     def given(self, device: str, data_dir: Path | None) -> Given:
         """What was given as an object, by the names of the cells."""
         card, attacker = self.track_card, self.threat_card
         detectors = {}
         if self.network is not None:
-            images = self.track if isinstance(self.track, Track) else Track(
-                card, data_dir, workspace=self.catalog.workspace)  # fmt: skip
+            images = (
+                self.track if isinstance(self.track, Track) else Track(card, data_dir, workspace=self.catalog.workspace)
+            )
             detectors[self.spec.name] = on_network(self.spec, self.network, images, self.catalog, device)
         elif not isinstance(self.detector, str):
             detectors[self.spec.name] = as_detector(self.detector, card, device)

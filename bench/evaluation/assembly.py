@@ -16,7 +16,7 @@ from bench import __version__, metrics
 from bench.cards.threat import Side
 from bench.detectors.base import Detector
 from bench.errors import CellError
-from bench.evaluation.assault import Assault
+from bench.evaluation.attacked_sets import AttackedSets
 from bench.evaluation.auditing import widened
 from bench.evaluation.figures import OodScores, SetScores, group_means, mean_bits, mean_metrics, set_metrics
 from bench.evaluation.images import GALLERY, TEST, Images
@@ -70,16 +70,23 @@ class Before:
 
 
 def cell_meta(
-    planned: PlannedCell, images: Images, clean: Before, assault: Assault, targets: Targets, thresholds: Thresholds, *,
-    bounds: Mapping[str, Scores] = MappingProxyType({}), rejection: tuple[RejectionMetrics, ...] = (),
-) -> CellMeta:  # fmt: skip
+    planned: PlannedCell,
+    images: Images,
+    clean: Before,
+    attacks: AttackedSets,
+    targets: Targets,
+    thresholds: Thresholds,
+    *,
+    bounds: Mapping[str, Scores] = MappingProxyType({}),
+    rejection: tuple[RejectionMetrics, ...] = (),
+) -> CellMeta:
     """Everything that the scores and the plan say; `signed` adds the circumstances.
 
     Args:
         planned: The cell.
         images: The track's sets.
         clean: What is known of them before the attack.
-        assault: What came of the attack.
+        attacks: What came of the attack.
         targets: Where it could stop.
         thresholds: Below which images are detected.
         bounds: Certified upper bounds of the attacked scores, by set.
@@ -87,11 +94,11 @@ def cell_meta(
     """
     ingredients = planned.ingredients
     radii = has_radii(planned.threat, ingredients.side)
-    nearest = nearest_metrics(planned, images, clean.scores, clean.predicted, assault, thresholds) if radii else None
+    nearest = nearest_metrics(planned, images, clean.scores, clean.predicted, attacks, thresholds) if radii else None
     # An image that stops at a threshold says nothing of an AUROC.
     ranked = {} if radii else images.ood
-    sides = {name: _ood_scores(planned, images, name, clean, assault, bounds.get(name)) for name in ranked}
-    test = SetScores(clean.scores[TEST], assault.scores[TEST])
+    sides = {name: _ood_scores(planned, images, name, clean, attacks, bounds.get(name)) for name in ranked}
+    test = SetScores(clean.scores[TEST], attacks.scores[TEST])
     figures: dict[str, SetMetrics] = {
         name: set_metrics(
             test, side, targets=targets, thresholds=thresholds, eps=ingredients.eps, name=f"{planned.label}, '{name}'"
@@ -99,69 +106,91 @@ def cell_meta(
         for name, side in sides.items()
     }
     mean = mean_metrics(test, sides, figures, targets=targets, name=planned.label)
-    if (evidence := assault.evidence) is not None:
+    if (evidence := attacks.evidence) is not None:
         figures = {name: widened(each, evidence.sets.get(name)) for name, each in figures.items()}
         mean = None if mean is None else widened(mean, evidence.mean)
-    statuses, counts = np.unique([s for part in assault.status.values() for s in part if s], return_counts=True)
+    statuses, counts = np.unique([s for part in attacks.status.values() for s in part if s], return_counts=True)
     return CellMeta(
         key=planned.key,
-        detector=planned.detector.name, detector_hash=ingredients.detector_hash,
+        detector=planned.detector.name,
+        detector_hash=ingredients.detector_hash,
         weights_sha256=ingredients.weights_sha256,
         source_hash=ingredients.source_hash,
-        threat=planned.threat.name, threat_hash=ingredients.threat_hash, threat_params=planned.params,
-        norm=ingredients.norm, eps=ingredients.eps, side=ingredients.side,
-        track=planned.track.name, track_hash=ingredients.track_hash, set_digests=ingredients.set_digests,
-        limit=ingredients.limit, seed=ingredients.seed,
-        micro_batch=ingredients.micro_batch, early_stop=ingredients.early_stop,
+        threat=planned.threat.name,
+        threat_hash=ingredients.threat_hash,
+        threat_params=planned.params,
+        norm=ingredients.norm,
+        eps=ingredients.eps,
+        side=ingredients.side,
+        track=planned.track.name,
+        track_hash=ingredients.track_hash,
+        set_digests=ingredients.set_digests,
+        limit=ingredients.limit,
+        seed=ingredients.seed,
+        micro_batch=ingredients.micro_batch,
+        early_stop=ingredients.early_stop,
         id_accuracy=_accuracy(images.test.labels.numpy(), clean.predicted[TEST]),
         bits_per_dim=mean_bits(clean.bits.get(TEST)),
-        iqr=metrics.iqr(clean.scores[TEST]), stop_high=targets.high, stop_low=targets.low,
+        iqr=metrics.iqr(clean.scores[TEST]),
+        stop_high=targets.high,
+        stop_low=targets.low,
         thresholds=thresholds.named(),
-        sets=figures, mean=mean, evidence=evidence, nearest=nearest,
+        sets=figures,
+        mean=mean,
+        evidence=evidence,
+        nearest=nearest,
         groups=group_means({} if radii else images.groups(), test, sides, figures, targets=targets, name=planned.label),
         forms={name: chosen.form for name, chosen in images.sets().items() if chosen.form},
-        nested=bool(ingredients.nested), rejection=rejection, needs=ingredients.needs,
-        left_out=dict(planned.left_out), without=planned.without,
+        nested=bool(ingredients.nested),
+        rejection=rejection,
+        needs=ingredients.needs,
+        left_out=dict(planned.left_out),
+        without=planned.without,
         statuses={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
-        gradients=sum(int(part.sum()) for part in assault.gradients.values()),
-        queries=sum(int(part.sum()) for part in assault.queries.values()),
-        seconds=0.0, device="", versions={},
-    )  # fmt: skip
+        gradients=sum(int(part.sum()) for part in attacks.gradients.values()),
+        queries=sum(int(part.sum()) for part in attacks.queries.values()),
+        seconds=0.0,
+        device="",
+        versions={},
+    )
 
 
 def signed(meta: CellMeta, detector: Detector, started: float, notes: tuple[str, ...]) -> CellMeta:
     """The same with when, where and with what it was computed."""
     circumstances = {
-        "device": _device_name(detector), "versions": _versions(), "notes": (*notes, *detector.remarks),
+        "device": _device_name(detector),
+        "versions": _versions(),
+        "notes": (*notes, *detector.remarks),
         "draws": draws_of(detector),
-    }  # fmt: skip
+    }
     return meta.model_copy(update={"seconds": time.monotonic() - started, **circumstances})
 
 
 def _ood_scores(
-    planned: PlannedCell, images: Images, name: str, clean: Before, assault: Assault, bounds: Scores | None
+    planned: PlannedCell, images: Images, name: str, clean: Before, attacks: AttackedSets, bounds: Scores | None
 ) -> OodScores:
     ingredients = planned.ingredients
     # Copying an ID image is something that an attack on OOD images can do; one on ID images alone cannot.
     copies = ingredients.norm is not None and ingredients.side is not Side.ALARM
     return OodScores(
         clean=clean.scores[name],
-        attacked=assault.scores[name],
-        predicted=assault.predicted[name],
+        attacked=attacks.scores[name],
+        predicted=attacks.predicted[name],
         counts=planned.track.ood[name].counts,
-        gradients=int(assault.gradients[name].sum()),
-        queries=int(assault.queries[name].sum()),
+        gradients=int(attacks.gradients[name].sum()),
+        queries=int(attacks.queries[name].sum()),
         distances=images.distances(name, ingredients.norm) if copies and ingredients.norm else None,
         bounds=bounds,
         bits=clean.bits.get(name),
         figures={
-            figure: _mean(values[name]) for figure, values in assault.figures.items()
+            figure: _mean(values[name])
+            for figure, values in attacks.figures.items()
             if name in values and np.isfinite(values[name]).any()
         },
-    )  # fmt: skip
+    )
 
 
-def sample_table(images: Images, clean: Before, assault: Assault) -> pd.DataFrame:
+def sample_table(images: Images, clean: Before, attacks: AttackedSets) -> pd.DataFrame:
     """One row an image, set after set: `SAMPLE_COLUMNS`, and after them what the threat measured."""
     parts = []
     for name, chosen in images.sets().items():
@@ -173,39 +202,39 @@ def sample_table(images: Images, clean: Before, assault: Assault) -> pd.DataFram
             "label": chosen.labels.numpy().astype(np.int64),
             "predicted": clean.predicted[name],
             "clean_score": clean.scores[name],
-            "score": assault.scores[name],
-            "norm": assault.norm[name],
-            "gradients": assault.gradients[name],
-            "queries": assault.queries[name],
-            "status": assault.status[name],
-            "last_score": assault.last_scores[name],
-            "attacked_predicted": assault.predicted[name],
+            "score": attacks.scores[name],
+            "norm": attacks.norm[name],
+            "gradients": attacks.gradients[name],
+            "queries": attacks.queries[name],
+            "status": attacks.status[name],
+            "last_score": attacks.last_scores[name],
+            "attacked_predicted": attacks.predicted[name],
         }
-        own = {f: v.get(name, np.full(len(ids), np.nan, np.float32)) for f, v in assault.figures.items()}
+        own = {f: v.get(name, np.full(len(ids), np.nan, np.float32)) for f, v in attacks.figures.items()}
         parts.append(pd.DataFrame({**{column: columns[column] for column in SAMPLE_COLUMNS}, **own}))
     return pd.concat(parts, ignore_index=True)
 
 
-def kept_arrays(images: Images, assault: Assault, *, every: bool) -> dict[str, NDArray[Any]]:
+def kept_arrays(images: Images, attacks: AttackedSets, *, every: bool) -> dict[str, NDArray[Any]]:
     """Score traces of all attacked sets, and attacked images: all of them, or a few of every set."""
     starts = np.cumsum([0, *(len(chosen) for chosen in images.sets().values())])
     first = dict(zip(images.sets(), starts.tolist(), strict=False))
     arrays: dict[str, NDArray[Any]] = {}
-    if assault.trace:
-        width = next(iter(assault.trace.values())).shape[1]
-        trace = np.full((int(starts[-1]), width), np.nan, next(iter(assault.trace.values())).dtype)
-        for name, rows in assault.trace.items():
+    if attacks.trace:
+        width = next(iter(attacks.trace.values())).shape[1]
+        trace = np.full((int(starts[-1]), width), np.nan, next(iter(attacks.trace.values())).dtype)
+        for name, rows in attacks.trace.items():
             trace[first[name] : first[name] + len(rows)] = rows
         arrays["trace"] = trace
-    chosen = {name: part if every else part[:GALLERY] for name, part in assault.images.items()}
+    chosen = {name: part if every else part[:GALLERY] for name, part in attacks.images.items()}
     if chosen:
         arrays["images"] = np.concatenate(list(chosen.values()))
         arrays["image_rows"] = np.concatenate([first[name] + np.arange(len(part)) for name, part in chosen.items()])
-    if assault.plain:
-        rows = np.concatenate([first[name] + mine for name, (mine, _) in assault.plain.items()])
+    if attacks.plain:
+        rows = np.concatenate([first[name] + mine for name, (mine, _) in attacks.plain.items()])
         order = np.argsort(rows)  # in whatever order processes attacked them
         arrays["plain_rows"] = rows[order]
-        arrays["plain_images"] = np.concatenate([kept for _, kept in assault.plain.values()])[order]
+        arrays["plain_images"] = np.concatenate([kept for _, kept in attacks.plain.values()])[order]
     return arrays
 
 

@@ -74,16 +74,26 @@ def walk_between(planned: PlannedCell, detector: Detector, images: Images, clean
     points = _Points.joined(parts)
     way, middle = points.part(slice(0, -1)), points.scores[:, -1]
     curves = path_figures(
-        way.scores, way.thresholds, confidence_from=way.confidence_from, confidence_to=way.confidence_to,
+        way.scores,
+        way.thresholds,
+        confidence_from=way.confidence_from,
+        confidence_to=way.confidence_to,
         name=planned.label,
-    )  # fmt: skip
+    )
     auroc = metrics.delong(as_scores(test["clean_score"].to_numpy()), middle, name=planned.label)
     figures = BetweenMetrics(
-        paths=len(ends), alphas=_tuple(alphas), score=_tuple(curves.score), accepted=_tuple(curves.accepted),
-        confidence_from=_tuple(curves.confidence_from), confidence_to=_tuple(curves.confidence_to),
-        accepted_throughout=curves.accepted_throughout, midpoint_auroc=auroc.auroc, midpoint_se=auroc.se,
-        midpoint_low=auroc.low, midpoint_high=auroc.high,
-    )  # fmt: skip
+        paths=len(ends),
+        alphas=_tuple(alphas),
+        score=_tuple(curves.score),
+        accepted=_tuple(curves.accepted),
+        confidence_from=_tuple(curves.confidence_from),
+        confidence_to=_tuple(curves.confidence_to),
+        accepted_throughout=curves.accepted_throughout,
+        midpoint_auroc=auroc.auroc,
+        midpoint_se=auroc.se,
+        midpoint_low=auroc.low,
+        midpoint_high=auroc.high,
+    )
     return Walked(figures, _table(test, ends, alphas, way, middle))
 
 
@@ -190,13 +200,19 @@ def _table(
     accepted = way.scores >= way.thresholds
     return pd.DataFrame(
         {
-            "id_from": ids[ends[:, 0]], "id_to": ids[ends[:, 1]],
-            "label_from": labels[ends[:, 0]], "label_to": labels[ends[:, 1]],
-            "score_from": way.scores[:, 0], "score_to": way.scores[:, -1],
-            "least_score": way.scores.min(axis=1), "least_alpha": alphas[way.scores.argmin(axis=1)],
-            "middle_score": middle, "accepted": accepted.mean(axis=1), "accepted_throughout": accepted.all(axis=1),
+            "id_from": ids[ends[:, 0]],
+            "id_to": ids[ends[:, 1]],
+            "label_from": labels[ends[:, 0]],
+            "label_to": labels[ends[:, 1]],
+            "score_from": way.scores[:, 0],
+            "score_to": way.scores[:, -1],
+            "least_score": way.scores.min(axis=1),
+            "least_alpha": alphas[way.scores.argmin(axis=1)],
+            "middle_score": middle,
+            "accepted": accepted.mean(axis=1),
+            "accepted_throughout": accepted.all(axis=1),
         }
-    )  # fmt: skip
+    )
 
 
 def _tuple(values: NDArray[np.float64] | None) -> tuple[float, ...]:

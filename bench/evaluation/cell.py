@@ -9,8 +9,8 @@ import numpy as np
 from bench.datasets.base import ImageSet
 from bench.detectors.base import Detector
 from bench.errors import CardError, CellError
-from bench.evaluation.assault import Assault, attack_part, attack_sides, untouched_assault
 from bench.evaluation.assembly import Before, Scored, cell_meta, kept_arrays, sample_table, signed
+from bench.evaluation.attacked_sets import AttackedSets, attack_part, attack_sides, unattacked
 from bench.evaluation.between import walk_between
 from bench.evaluation.certificates import certified_bounds
 from bench.evaluation.gate import remarks
@@ -30,7 +30,7 @@ from bench.evaluation.scoring import (
     device_of,
     image_bits,
     score_images,
-)  # fmt: skip
+)
 from bench.evaluation.stage import Stage
 from bench.evaluation.targets import Targets
 from bench.evaluation.thresholds import Thresholds
@@ -60,13 +60,16 @@ def clean_cell(planned: PlannedCell, detector: Detector, images: Images, train: 
         scored[name], size = in_batches_that_fit(partial(_scored, planned, detector, chosen, bits), size)
     clean = Before.of({name: scored[name] for name in images.sets()})
     thresholds = Thresholds.of(spec, scored[fitted].scores, scored[fitted].predicted, label=planned.label)
-    nothing = untouched_assault(clean.scores, clean.predicted)
+    nothing = unattacked(clean.scores, clean.predicted)
     rejection = rejection_metrics(
         spec,
         {name: part.logits for name, part in scored.items() if part.logits is not None},
         {name: chosen.labels.numpy() for name, chosen in every.items()},
-        fitted=fitted, test=TEST, ood=tuple(images.ood), label=planned.label,
-    )  # fmt: skip
+        fitted=fitted,
+        test=TEST,
+        ood=tuple(images.ood),
+        label=planned.label,
+    )
     meta = cell_meta(planned, images, clean, nothing, Targets(None, None), thresholds, rejection=rejection)
     apart = asked_twice(detector, Pixels([images.test], device_of(detector)), size)
     meta = meta.model_copy(update={"asked_twice": None if apart is None else apart / (meta.iqr or 1.0)})
@@ -93,10 +96,10 @@ def attacked_cell(stage: Stage, threat: Threat, shares: Sequence[Share] = (), ch
     started = time.monotonic() - sum(share.seconds for share in shares)
     order = stage.order(threat, cheaper)
     try:
-        assault = attack_sides(order, _pieces_of(order, shares) if shares else None)
+        attacks = attack_sides(order, _pieces_of(order, shares) if shares else None)
     except CellError as error:
         raise CellError(f"{stage.planned.label}: {error}") from error
-    return attack_outcome(stage, assault, started)
+    return attack_outcome(stage, attacks, started)
 
 
 def attacked_share(
@@ -128,12 +131,12 @@ def _pieces_of(order: Order, shares: Sequence[Share]) -> Pieces:
     return {run.direction: [p for share in shares for p in share.pieces[run.direction]] for run in runs_of(order)}
 
 
-def attack_outcome(stage: Stage, assault: Assault, started: float) -> Cell:
+def attack_outcome(stage: Stage, attacks: AttackedSets, started: float) -> Cell:
     """The cell of an attack on scores.
 
     Args:
         stage: The cell, with what it needs.
-        assault: What came of the attack.
+        attacks: What came of the attack.
         started: When it began, by the monotonic clock.
 
     Raises:
@@ -141,14 +144,14 @@ def attack_outcome(stage: Stage, assault: Assault, started: float) -> Cell:
     """
     planned, images = stage.planned, stage.images
     try:
-        bounds = certified_bounds(planned, stage.detector, images, assault.scores, iqr=stage.clean.meta.iqr)
+        bounds = certified_bounds(planned, stage.detector, images, attacks.scores, iqr=stage.clean.meta.iqr)
     except CellError as error:
         raise CellError(f"{planned.label}: {error}") from error
-    meta = cell_meta(planned, images, stage.before, assault, stage.targets, stage.thresholds, bounds=bounds)
+    meta = cell_meta(planned, images, stage.before, attacks, stage.targets, stage.thresholds, bounds=bounds)
     return Cell(
-        signed(meta, stage.detector, started, (*assault.notes, *([stage.points.note] if stage.points else []))),
-        sample_table(images, stage.before, assault),
-        kept_arrays(images, assault, every=keeps_every(planned, stage.detector)),
+        signed(meta, stage.detector, started, (*attacks.notes, *([stage.points.note] if stage.points else []))),
+        sample_table(images, stage.before, attacks),
+        kept_arrays(images, attacks, every=keeps_every(planned, stage.detector)),
     )
 
 
@@ -165,7 +168,7 @@ def between_cell(stage: Stage, threat: Threat) -> Cell:
     stage.check_identity()
     started = time.monotonic()
     walked = walk_between(stage.planned, stage.detector, stage.images, stage.clean)
-    nothing = untouched_assault(stage.before.scores, stage.before.predicted)
+    nothing = unattacked(stage.before.scores, stage.before.predicted)
     meta = cell_meta(stage.planned, stage.images, stage.before, nothing, stage.targets, stage.thresholds)
     asked = walked.figures.paths * len(walked.figures.alphas)
     meta = meta.model_copy(update={"between": walked.figures, "queries": asked})

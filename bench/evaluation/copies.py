@@ -32,13 +32,13 @@ class Copies:
 
     def _of(self, planned: PlannedCell, detector: Detector, images: Images) -> Copy | NoCopy | None:
         """With what the first half of the steps is searched, or why with nothing; None where it was not asked for."""
-        haste, device = planned.ingredients.haste, device_of(detector)
-        if haste is None:
+        search_precision, device = planned.ingredients.search_precision, device_of(detector)
+        if search_precision is None:
             return None
         size = batch_of_a_search(planned.track.shape, planned.ingredients.micro_batch, device)
-        asked = haste, size, planned.track.name
+        asked = search_precision, size, planned.track.name
         if self._made is None or self._made[0] != asked or self._made[1] is not detector:
             few = images.calibration.pixels(slice(0, size))
             batch = torch.cat([few, few[-1:].expand(size - len(few), -1, -1, -1)])
-            self._made = asked, detector, search_copy(detector, batch.to(device), haste)
+            self._made = asked, detector, search_copy(detector, batch.to(device), search_precision)
         return self._made[2]

@@ -103,9 +103,17 @@ _COLUMNS = ("scores", "last_scores", "norm", "gradients", "queries", "status", "
 
 
 def craft(
-    detector: Detector, threat: Threat, x: Tensor, clean: Scores, *, ids: Tensor, budget: Budget, context: Context,
-    earlier: Tensor | None = None, batch: int | None = None,
-) -> Crafted:  # fmt: skip
+    detector: Detector,
+    threat: Threat,
+    x: Tensor,
+    clean: Scores,
+    *,
+    ids: Tensor,
+    budget: Budget,
+    context: Context,
+    earlier: Tensor | None = None,
+    batch: int | None = None,
+) -> Crafted:
     """Attack images and check what comes back.
 
     An image outside ball or box, or not finite, counts as failed, and an image that scores worse than the clean one
@@ -190,9 +198,15 @@ def _again(
 
 
 def attempt_attack(
-    detector: Detector, threat: Threat, x: Tensor, *, ids: Tensor, budget: Budget, context: Context,
+    detector: Detector,
+    threat: Threat,
+    x: Tensor,
+    *,
+    ids: Tensor,
+    budget: Budget,
+    context: Context,
     batch: int | None = None,
-) -> Crafted:  # fmt: skip
+) -> Crafted:
     """One run of the threat, measured; infeasible images become the clean ones. Arguments as in `craft`."""
     searching = context if batch is None else replace(context, micro_batch=batch)
     result = threat.run(detector, x.clone(), ids=ids, budget=budget, context=searching)

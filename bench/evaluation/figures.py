@@ -77,20 +77,31 @@ def set_metrics(
         found = metrics.ceiling_at(ood.distances, eps)
         reachable, ceiling = found.reachable, found.auroc
     return SetMetrics(
-        n_id=len(id_scores), n_ood=len(ood_scores),
-        clean_auroc=clean.auroc, clean_se=clean.se, clean_low=clean.low, clean_high=clean.high,
-        auroc=attacked.auroc, se=attacked.se, low=attacked.low, high=attacked.high,
+        n_id=len(id_scores),
+        n_ood=len(ood_scores),
+        clean_auroc=clean.auroc,
+        clean_se=clean.se,
+        clean_low=clean.low,
+        clean_high=clean.high,
+        auroc=attacked.auroc,
+        se=attacked.se,
+        low=attacked.low,
+        high=attacked.high,
         conservative_auroc=metrics.conservative_auroc(id_scores, ood_scores, name=name),
         aupr_in=metrics.aupr_in(id_scores, ood_scores, name=name),
         aupr_out=metrics.aupr_out(id_scores, ood_scores, name=name),
         fpr95=metrics.fpr_at_tpr(id_scores, ood_scores, TPR, name=name),
         clean_fpr95=metrics.fpr_at_tpr(in_distribution.clean, ood.clean, TPR, name=name),
         detection_rate=thresholds.detection_rate(ood_scores, ood.predicted, label=name),
-        ceiling=ceiling, reachable=reachable,
+        ceiling=ceiling,
+        reachable=reachable,
         guaranteed_auroc=None if ood.bounds is None else metrics.auroc(in_distribution.clean, ood.bounds, name=name),
         bits_per_dim=mean_bits(ood.bits),
-        counts=ood.counts, gradients=ood.gradients, queries=ood.queries, figures=dict(ood.figures),
-    )  # fmt: skip
+        counts=ood.counts,
+        gradients=ood.gradients,
+        queries=ood.queries,
+        figures=dict(ood.figures),
+    )
 
 
 def mean_metrics(
@@ -150,13 +161,19 @@ def _mean_over(
     )
     return MeanMetrics(
         sets=tuple(chosen),
-        clean_auroc=clean.auroc, clean_se=clean.se, clean_low=clean.low, clean_high=clean.high,
-        auroc=attacked.auroc, se=attacked.se, low=attacked.low, high=attacked.high,
+        clean_auroc=clean.auroc,
+        clean_se=clean.se,
+        clean_low=clean.low,
+        clean_high=clean.high,
+        auroc=attacked.auroc,
+        se=attacked.se,
+        low=attacked.low,
+        high=attacked.high,
         fpr95=float(np.mean([figures[c].fpr95 for c in chosen])),
         ceiling=_mean([figures[c].ceiling for c in chosen]),
         reachable=_mean([figures[c].reachable for c in chosen]),
         guaranteed_auroc=_mean([figures[c].guaranteed_auroc for c in chosen]),
-    )  # fmt: skip
+    )
 
 
 def mean_bits(bits: Scores | None) -> float | None:

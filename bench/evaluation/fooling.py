@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.cards.threat import Goal, Loss, Side
 from bench.errors import CellError, DataError, NotApplicableError
-from bench.evaluation.assault import Assault, untouched_assault
 from bench.evaluation.assembly import cell_meta, kept_arrays, sample_table, signed
+from bench.evaluation.attacked_sets import AttackedSets, unattacked
 from bench.evaluation.crafting import Crafted, attempt_attack
 from bench.evaluation.halving import halved, in_batches_that_fit
 from bench.evaluation.images import TEST
@@ -63,13 +63,13 @@ def fooled_cell(stage: Stage, threat: Threat) -> Cell:
     if not right.any():
         raise CellError(f"{stage.planned.label}: no ID test image is classified correctly: nothing is left to fool.")
     try:
-        assault = _fool(stage, threat, right)
+        attacks = _fool(stage, threat, right)
     except CellError as error:
         raise CellError(f"{stage.planned.label}: {error}") from error
-    return fool_outcome(stage, assault, started)
+    return fool_outcome(stage, attacks, started)
 
 
-def _fool(stage: Stage, threat: Threat, right: NDArray[np.bool_]) -> Assault:
+def _fool(stage: Stage, threat: Threat, right: NDArray[np.bool_]) -> AttackedSets:
     """Attack these ID test images piece by piece."""
     test, ingredients, device = stage.images.test, stage.planned.ingredients, device_of(stage.detector)
     attacked = torch.from_numpy(np.flatnonzero(right))
@@ -84,10 +84,13 @@ def _fool(stage: Stage, threat: Threat, right: NDArray[np.bool_]) -> Assault:
 
         def attempt(size: int, rows: torch.Tensor = rows, hear: Progress = hear) -> tuple[Crafted, Logits]:
             part = attempt_attack(
-                stage.detector, threat, test.pixels(rows).to(device), ids=test.ids[rows].to(device),
+                stage.detector,
+                threat,
+                test.pixels(rows).to(device),
+                ids=test.ids[rows].to(device),
                 budget=Budget(ingredients.norm, ingredients.eps),
                 context=replace(context_at(context, rows, device), progress=hear, micro_batch=size),
-            )  # fmt: skip
+            )
             found = class_logits(stage.detector, part.images, size)
             assert found is not None  # its classes are known
             return part, found
@@ -97,29 +100,27 @@ def _fool(stage: Stage, threat: Threat, right: NDArray[np.bool_]) -> Assault:
         logits.append(found)
         images[rows.numpy()] = part.images.cpu().numpy()
         done.append(part.without_images())
-    return _assault(stage, right, Crafted.joined(done), images, np.concatenate(logits))
+    return _as_sets(stage, right, Crafted.joined(done), images, np.concatenate(logits))
 
 
-def fool_outcome(stage: Stage, assault: Assault, started: float) -> Cell:
+def fool_outcome(stage: Stage, attacks: AttackedSets, started: float) -> Cell:
     """The cell of an attack on decisions.
 
     Args:
         stage: The cell, with what it needs.
-        assault: What came of the attack.
+        attacks: What came of the attack.
         started: When it began, by the monotonic clock.
     """
-    meta = cell_meta(stage.planned, stage.images, stage.before, assault, stage.targets, stage.thresholds)
-    meta = meta.model_copy(update={"fool": _metrics(stage, assault)})
+    meta = cell_meta(stage.planned, stage.images, stage.before, attacks, stage.targets, stage.thresholds)
+    meta = meta.model_copy(update={"fool": _metrics(stage, attacks)})
     return Cell(
-        signed(meta, stage.detector, started, tuple(assault.notes)),
-        sample_table(stage.images, stage.before, assault),
-        kept_arrays(stage.images, assault, every=True),
+        signed(meta, stage.detector, started, tuple(attacks.notes)),
+        sample_table(stage.images, stage.before, attacks),
+        kept_arrays(stage.images, attacks, every=True),
     )
 
 
-def outcomes_of(
-    stage: Stage, *, predicted: NDArray[np.int64], scores: Scores, norms: Scores
-) -> metrics.Outcomes:  # fmt: skip
+def outcomes_of(stage: Stage, *, predicted: NDArray[np.int64], scores: Scores, norms: Scores) -> metrics.Outcomes:
     """Every ID test image before and after an attack.
 
     Args:
@@ -140,24 +141,29 @@ def outcomes_of(
     )
 
 
-def _assault(
+def _as_sets(
     stage: Stage, right: NDArray[np.bool_], done: Crafted, images: NDArray[np.float32], logits: Logits
-) -> Assault:  # fmt: skip
+) -> AttackedSets:
     """The outcome of the attacked images among those that were left alone."""
-    assault = untouched_assault(stage.before.scores, stage.before.predicted)
+    attacks = unattacked(stage.before.scores, stage.before.predicted)
     for name, values in (
-        ("scores", done.scores), ("last_scores", done.last_scores), ("norm", done.norm), ("status", done.status),
-        ("gradients", done.gradients), ("queries", done.queries), ("predicted", classes_of(logits)),
-    ):  # fmt: skip
-        column = getattr(assault, name)[TEST].copy()
+        ("scores", done.scores),
+        ("last_scores", done.last_scores),
+        ("norm", done.norm),
+        ("status", done.status),
+        ("gradients", done.gradients),
+        ("queries", done.queries),
+        ("predicted", classes_of(logits)),
+    ):
+        column = getattr(attacks, name)[TEST].copy()
         column[right] = values
-        getattr(assault, name)[TEST] = column
-    assault.trace[TEST] = _spread(right, done.trace, np.nan)
-    assault.images[TEST] = images
+        getattr(attacks, name)[TEST] = column
+    attacks.trace[TEST] = _spread(right, done.trace, np.nan)
+    attacks.images[TEST] = images
     for figure, values in {**done.figures, CLASS_SCORE: logits.max(axis=1)}.items():
-        assault.figures[figure] = {TEST: _spread(right, values, np.nan)}
-    assault.notes += done.notes
-    return assault
+        attacks.figures[figure] = {TEST: _spread(right, values, np.nan)}
+    attacks.notes += done.notes
+    return attacks
 
 
 def _spread(rows: NDArray[np.bool_], values: NDArray[np.float32], rest: float) -> NDArray[np.float32]:
@@ -166,11 +172,11 @@ def _spread(rows: NDArray[np.bool_], values: NDArray[np.float32], rest: float) -
     return spread
 
 
-def _metrics(stage: Stage, assault: Assault) -> FoolMetrics:
+def _metrics(stage: Stage, attacks: AttackedSets) -> FoolMetrics:
     ingredients = stage.planned.ingredients
     outcomes = outcomes_of(
-        stage, predicted=assault.predicted[TEST], scores=assault.scores[TEST], norms=assault.norm[TEST]
-    )  # fmt: skip
+        stage, predicted=attacks.predicted[TEST], scores=attacks.scores[TEST], norms=attacks.norm[TEST]
+    )
     radii: tuple[float | None, ...] = (*ingredients.radii, None) if ingredients.eps is None else (ingredients.eps,)
     right = outcomes.clean_predicted == outcomes.labels
     return FoolMetrics(
@@ -178,15 +184,15 @@ def _metrics(stage: Stage, assault: Assault) -> FoolMetrics:
         loss=ingredients.loss or Loss.MARGIN,
         n=len(right),
         attacked=int(right.sum()),
-        curve=tuple(_at(stage, assault, outcomes, eps) for eps in radii),
+        curve=tuple(_at(stage, attacks, outcomes, eps) for eps in radii),
     )
 
 
-def _at(stage: Stage, assault: Assault, outcomes: metrics.Outcomes, eps: float | None) -> FoolAtEps:
+def _at(stage: Stage, attacks: AttackedSets, outcomes: metrics.Outcomes, eps: float | None) -> FoolAtEps:
     found = metrics.fooled_within(outcomes, eps, name=stage.planned.label)
     wrong = metrics.wrong_within(outcomes, eps)
     right = outcomes.clean_predicted == outcomes.labels
-    class_scores = assault.figures[CLASS_SCORE][TEST]
+    class_scores = attacks.figures[CLASS_SCORE][TEST]
     by_percentile = {}
     for rejection in stage.clean.meta.rejection:
         floor = np.array([rejection.thresholds.get(int(c), np.inf) for c in outcomes.predicted])

@@ -18,15 +18,19 @@ from bench.cards.threat import Goal, Loss, Norm, Side, ThreatCard
 from bench.cards.track import TrackCard
 from bench.datasets.forms import declared_digest
 from bench.detectors.missing import missing_weights
-from bench.detectors.precision import Haste
+from bench.detectors.precision import SearchPrecision
 from bench.errors import DataError, WeightsError
 from bench.evaluation.results import FORMAT
 from bench.evaluation.sets import unusable_sets
 from bench.evaluation.spending import Evidence
+from bench.lazy import lazily
+
+with lazily():
+    from bench.datasets import track as tracks
 
 _HARNESS = ("bench.evaluation.cell", "bench.detectors.loading")
 _CHUNK = 2**20
-_LATER = ("evidence", "haste", "nested")
+_LATER = ("evidence", "search_precision", "nested")
 """Settings that came after cells were stored and rows were shipped: where they are None, keys are what they were."""
 
 
@@ -77,7 +81,7 @@ class Ingredients:
         radii: At which the outcome of a threat that looks for the nearest image is counted.
         needs: Keys of the cells that this one is made from.
         evidence: On what evidence images get less than the full budget; None where all of them get it.
-        haste: How the first half of the steps is made cheaper; None where all of them ask the detector itself.
+        search_precision: How the first half of the steps is made cheaper; None where all ask the detector itself.
         nested: True where a larger radius goes on from this one's points, or this one from those of the smaller radius
             among `needs`; else None.
     """
@@ -100,7 +104,7 @@ class Ingredients:
     radii: tuple[float, ...] = ()
     needs: tuple[str, ...] = ()
     evidence: Evidence | None = None
-    haste: Haste | None = None
+    search_precision: SearchPrecision | None = None
     nested: bool | None = None
 
     def key(self, *, layout: int = FORMAT, version: str = __version__) -> str:
@@ -205,9 +209,7 @@ def set_digests(
 
 
 def _loaded_digest(card: TrackCard, data_dir: Path | None, workspace: Path | None, name: str) -> str:
-    from bench.datasets.track import Track
-
-    return str(Track(card, data_dir, workspace=workspace).digest(name))
+    return str(tracks.Track(card, data_dir, workspace=workspace).digest(name))
 
 
 def file_sha256(path: Path) -> str:

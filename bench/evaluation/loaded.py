@@ -82,9 +82,14 @@ def score_spec(name: str, network: nn.Module, track: TrackCard, catalog: Catalog
         )
     kind = type(network)
     base = Base(
-        kind.__name__.lower(), False, NetworkSpec(method="bench.detectors.networks.plain:PlainNetwork"), (), None,
-        RecordedSpec(), None,
-    )  # fmt: skip
+        kind.__name__.lower(),
+        False,
+        NetworkSpec(method="bench.detectors.networks.plain:PlainNetwork"),
+        (),
+        None,
+        RecordedSpec(),
+        None,
+    )
     return card.on(base, track.name, variant)
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bench import metrics
 from bench.cards.threat import Side, ThreatCard
-from bench.evaluation.assault import Assault
+from bench.evaluation.attacked_sets import AttackedSets
 from bench.evaluation.images import TEST, Images
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.results import NearestAtEps, NearestFigures, NearestMetrics
@@ -21,9 +21,13 @@ def has_radii(card: ThreatCard, side: Side) -> bool:
 
 
 def nearest_metrics(
-    planned: PlannedCell, images: Images, clean: Mapping[str, Scores], predicted: Mapping[str, NDArray[np.int64]],
-    assault: Assault, thresholds: Thresholds,
-) -> NearestMetrics:  # fmt: skip
+    planned: PlannedCell,
+    images: Images,
+    clean: Mapping[str, Scores],
+    predicted: Mapping[str, NDArray[np.int64]],
+    attacks: AttackedSets,
+    thresholds: Thresholds,
+) -> NearestMetrics:
     """Figures of every attacked set.
 
     An image counts as across where its score, asked for afresh, is: of OOD images accepted, at its threshold or above
@@ -34,25 +38,25 @@ def nearest_metrics(
         images: The track's sets.
         clean: Scores of the images as they are, by set.
         predicted: Their classes.
-        assault: What came of the attack.
+        attacks: What came of the attack.
         thresholds: Of the detector.
     """
     side, radii = planned.ingredients.side, (*planned.ingredients.radii, None)
     names = [TEST] if side is Side.ALARM else list(images.ood)
     found = {}
     for name in names:
-        across = _across(assault.scores[name], assault.predicted[name], thresholds, side)
+        across = _across(attacks.scores[name], attacks.predicted[name], thresholds, side)
         already = _across(clean[name], predicted[name], thresholds, side)
         label = f"{planned.label}, '{name}'"
-        own = metrics.radii_across(np.where(already, 0.0, assault.norm[name]), across | already)
+        own = metrics.radii_across(np.where(already, 0.0, attacks.norm[name]), across | already)
         found[name] = NearestFigures(
             n=len(own),
             counts=side is Side.ALARM or planned.track.ood[name].counts,
             across=float(already.mean()),
             median_radius=metrics.median_radius(own, name=label),
             curve=tuple(NearestAtEps(eps=e, across=metrics.share_within(own, e, name=label)) for e in radii),
-            gradients=int(assault.gradients[name].sum()),
-            queries=int(assault.queries[name].sum()),
+            gradients=int(attacks.gradients[name].sum()),
+            queries=int(attacks.queries[name].sum()),
         )
     counting = [figures for figures in found.values() if figures.counts]
     return NearestMetrics(threshold=thresholds.name, sets=found, mean=_mean(counting) if counting else None)

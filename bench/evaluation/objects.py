@@ -71,8 +71,9 @@ def as_detector(given: nn.Module | Callable[..., Any], track: TrackCard, device:
         return admit(to_device(given, device), type(given).__name__)
     name = getattr(given, "__name__", None) if not isinstance(given, nn.Module) else type(given).__name__
     settings = DetectorParams()
-    detector = GivenDetector(given, str(name or type(given).__name__), shape=track.shape, classes=track.classes,
-                             params=settings)  # fmt: skip
+    detector = GivenDetector(
+        given, str(name or type(given).__name__), shape=track.shape, classes=track.classes, params=settings
+    )
     return admit(to_device(detector, device), detector.title)
 
 
@@ -103,9 +104,16 @@ def threat_card(threat: ThreatCard | Threat, choice: EpsChoice) -> ThreatCard:
 def object_spec(module: Callable[..., Any], track: TrackCard) -> DetectorSpec:
     """What stands for the settings of a detector that is given as an object."""
     return DetectorSpec(
-        name=_slug(module), track=track.name, version=1, method=_method(module), params={}, network=None,
-        weights=(), training=None, recorded=RecordedSpec(),
-    )  # fmt: skip
+        name=_slug(module),
+        track=track.name,
+        version=1,
+        method=_method(module),
+        params={},
+        network=None,
+        weights=(),
+        training=None,
+        recorded=RecordedSpec(),
+    )
 
 
 def _slug(thing: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from bench.cards.detector import DetectorSpec
 from bench.cards.threat import Goal, Loss, Side, ThreatCard
 from bench.cards.track import TrackCard
-from bench.detectors.precision import EXACTLY, Haste
+from bench.detectors.precision import FULL_PRECISION, SearchPrecision
 from bench.errors import BenchError, DataError, UsageError
 from bench.evaluation.eps import EpsChoice, parse_eps
 from bench.evaluation.keys import Cards, set_digests, weights_hashes
@@ -42,7 +42,7 @@ def plan(
     loss: Loss | str | None = None,
     sets: SetChoice = ALL_SETS,
     evidence: Evidence | None = None,
-    haste: Haste = EXACTLY,
+    search_precision: SearchPrecision = FULL_PRECISION,
     nested: bool = False,
     leave_out: LeaveOut | None = None,
 ) -> list[PlannedCell]:
@@ -65,7 +65,7 @@ def plan(
         loss: What directs gradients there; None takes the joint one where acceptance is asked for, else the margin.
         sets: The OOD sets that the run is about.
         evidence: On what evidence images get less than the full budget; None spends it on all.
-        haste: How the first half of an attack's steps is made cheaper.
+        search_precision: How the first half of an attack's steps is made cheaper.
         nested: Let attacks on the score at several radii go on from the best points of the next smaller one.
         leave_out: Asked of every detector that cannot be run on a track; None leaves out none.
 
@@ -82,10 +82,20 @@ def plan(
     choice = eps if isinstance(eps, EpsChoice) else parse_eps(eps)
     choice.check(cards)
     options = RunOptions(
-        seed, limit, as_side(side), _given(overrides), early_stop, micro_batch, data_dir,
-        as_choice(Goal, goal, "goal"), None if loss is None else as_choice(Loss, loss, "loss"), sets, evidence,
-        haste, nested,
-    )  # fmt: skip
+        seed,
+        limit,
+        as_side(side),
+        _given(overrides),
+        early_stop,
+        micro_batch,
+        data_dir,
+        as_choice(Goal, goal, "goal"),
+        None if loss is None else as_choice(Loss, loss, "loss"),
+        sets,
+        evidence,
+        search_precision,
+        nested,
+    )
     check_options(options, cards)
     chosen = [catalog.track(name) for name in dict.fromkeys(tracks)]
     sets.check(chosen)

@@ -10,7 +10,7 @@ from typing import Any
 from bench.cards.detector import DetectorSpec, ThresholdSource
 from bench.cards.threat import Goal, Loss, Side, ThreatCard
 from bench.cards.track import TrackCard
-from bench.detectors.precision import EXACTLY, Haste
+from bench.detectors.precision import FULL_PRECISION, SearchPrecision
 from bench.errors import NotApplicableError
 from bench.evaluation.keys import Ingredients
 from bench.evaluation.sets import ALL_SETS, SetChoice
@@ -135,7 +135,7 @@ class RunOptions:
         loss: What directs gradients there; None takes the joint one where acceptance is asked for, else the margin.
         sets: The OOD sets that the run is about.
         evidence: What must be known before images are attacked with less than the full budget; None spends it on all.
-        haste: How the first half of an attack's steps is made cheaper.
+        search_precision: How the first half of an attack's steps is made cheaper.
         nested: Let attacks on the score at several radii go on from the best points of the next smaller one.
     """
 
@@ -150,7 +150,7 @@ class RunOptions:
     loss: Loss | None = None
     sets: SetChoice = ALL_SETS
     evidence: Evidence | None = None
-    haste: Haste = EXACTLY
+    search_precision: SearchPrecision = FULL_PRECISION
     nested: bool = False
 
 

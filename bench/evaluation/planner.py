@@ -10,7 +10,7 @@ from typing import Any
 from bench.cards.detector import DetectorSpec
 from bench.cards.threat import Goal, Knowledge, Loss, Side, ThreatCard
 from bench.cards.track import TrackCard
-from bench.detectors.precision import EXACTLY, Haste
+from bench.detectors.precision import FULL_PRECISION, SearchPrecision
 from bench.errors import BenchError, NoSettingsError, NotApplicableError
 from bench.evaluation.eps import EpsChoice
 from bench.evaluation.keys import Cards, Ingredients, code_hash, threat_hash, track_hash, weights_hashes
@@ -49,9 +49,10 @@ class Planner:
         """The clean cell of a detector: nothing is drawn, nothing stops, and no goal is followed."""
         card, roots = self.catalog.threat(CLEAN), self.catalog.content_roots()
         ingredients = replace(
-            self._base(spec, weights), source_hash=code_hash(spec, card, self.track, roots),
+            self._base(spec, weights),
+            source_hash=code_hash(spec, card, self.track, roots),
             threat_hash=threat_hash(card, card.params),
-        )  # fmt: skip
+        )
         return self._cell(spec, card, dict(card.params), (), ingredients, None, _Parts())
 
     def sweep(self, spec: DetectorSpec, weights: tuple[str, ...], card: ThreatCard) -> list[PlannedCell]:
@@ -66,9 +67,16 @@ class Planner:
         return cells
 
     def attack(
-        self, spec: DetectorSpec, weights: tuple[str, ...], card: ThreatCard, radius: float | None,
-        params: Mapping[str, Any] | None = None, *, nested: bool = False, below: PlannedCell | None = None,
-    ) -> PlannedCell:  # fmt: skip
+        self,
+        spec: DetectorSpec,
+        weights: tuple[str, ...],
+        card: ThreatCard,
+        radius: float | None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        nested: bool = False,
+        below: PlannedCell | None = None,
+    ) -> PlannedCell:
         """One attack, with the cells that it is made from.
 
         Args:
@@ -91,15 +99,19 @@ class Planner:
             self._base(spec, weights),
             source_hash=code_hash(spec, card, self.track, self.catalog.content_roots()),
             threat_hash=threat_hash(card, chosen),
-            norm=card.norm, eps=radius, side=side, seed=options.seed,
+            norm=card.norm,
+            eps=radius,
+            side=side,
+            seed=options.seed,
             early_stop=options.early_stop and not fool and side is not Side.BETWEEN and not card.min_norm,
-            goal=options.goal if fool else None, loss=loss if fool else None,
+            goal=options.goal if fool else None,
+            loss=loss if fool else None,
             radii=tuple(sorted(e for e in self.choice.of(card) if e)) if card.min_norm and not radius else (),
             needs=tuple(need.key for need in parts.needs),
             evidence=evidence_for(card, chosen, side, options.evidence),
-            haste=_haste(card, side, options.haste),
+            search_precision=_search_precision(card, side, options.search_precision),
             nested=nested or None,
-        )  # fmt: skip
+        )
         ignored = tuple(name for name in overrides if name not in card.params)
         return self._cell(spec, card, chosen, ignored, ingredients, self.clean(spec, weights), parts)
 
@@ -108,21 +120,45 @@ class Planner:
         used = {name: digest for name, digest in self.digests.items() if name not in absent}
         limit, micro_batch = self.options.limit, self.options.micro_batch
         return Ingredients(
-            detector_hash=spec.content_hash(), weights_sha256=weights,
-            source_hash="", threat_hash="", track_hash=track_hash(self.whole), set_digests=used,
-            norm=None, eps=None, side=Side.EVADE, seed=0,
+            detector_hash=spec.content_hash(),
+            weights_sha256=weights,
+            source_hash="",
+            threat_hash="",
+            track_hash=track_hash(self.whole),
+            set_digests=used,
+            norm=None,
+            eps=None,
+            side=Side.EVADE,
+            seed=0,
             limit=self.whole.default_limit if limit is None else limit,
-            micro_batch=spec.batch_of(self.whole.shape) if micro_batch is None else micro_batch, early_stop=True,
-        )  # fmt: skip
+            micro_batch=spec.batch_of(self.whole.shape) if micro_batch is None else micro_batch,
+            early_stop=True,
+        )
 
     def _cell(
-        self, spec: DetectorSpec, card: ThreatCard, params: dict[str, Any], ignored: tuple[str, ...],
-        ingredients: Ingredients, clean: PlannedCell | None, parts: "_Parts",
-    ) -> PlannedCell:  # fmt: skip
+        self,
+        spec: DetectorSpec,
+        card: ThreatCard,
+        params: dict[str, Any],
+        ignored: tuple[str, ...],
+        ingredients: Ingredients,
+        clean: PlannedCell | None,
+        parts: "_Parts",
+    ) -> PlannedCell:
         return PlannedCell(
-            spec, card, self.track, params, ignored, ingredients, ingredients.key(), clean, parts.needs,
-            left_out=parts.left_out, without=self.options.sets.left_out(self.whole), refused=parts.refused,
-        )  # fmt: skip
+            spec,
+            card,
+            self.track,
+            params,
+            ignored,
+            ingredients,
+            ingredients.key(),
+            clean,
+            parts.needs,
+            left_out=parts.left_out,
+            without=self.options.sets.left_out(self.whole),
+            refused=parts.refused,
+        )
 
     def _members(
         self, spec: DetectorSpec, weights: tuple[str, ...], card: ThreatCard, side: Side, radius: float | None
@@ -130,7 +166,7 @@ class Planner:
         """The cells of which the worst case is taken, as their cards say: a suite's budget is fixed."""
         # Radii of those that look for the nearest image are none of their own here: this cell's radius counts.
         own = replace(self, choice=EpsChoice({card.norm: (radius,)} if card.norm and radius else {}))
-        own = replace(own, options=replace(self.options, side=side, evidence=None, haste=EXACTLY))
+        own = replace(own, options=replace(self.options, side=side, evidence=None, search_precision=FULL_PRECISION))
         threats = [self.catalog.threat(name) for name in card.members[side]]
         cells = [own.attack(spec, weights, t, None if t.min_norm else radius, params={}) for t in threats]
         left_out = {cell.threat.name: cell.refused.why for cell in cells if cell.refused is not None}
@@ -151,7 +187,14 @@ class Planner:
         side = self.options.side or card.sides[0]
         crafting = replace(
             self,
-            options=replace(self.options, side=side, early_stop=False, micro_batch=None, evidence=None, haste=EXACTLY),
+            options=replace(
+                self.options,
+                side=side,
+                early_stop=False,
+                micro_batch=None,
+                evidence=None,
+                search_precision=FULL_PRECISION,
+            ),
         )
         cells, left_out = [], {}
         for name in source.detectors:
@@ -182,7 +225,7 @@ def _can_be_nested(card: ThreatCard, side: Side) -> bool:
     return card.knowledge is Knowledge.GRADIENTS and side in (Side.EVADE, Side.ALARM) and not card.members
 
 
-def _haste(card: ThreatCard, side: Side, asked: Haste) -> Haste | None:
+def _search_precision(card: ThreatCard, side: Side, asked: SearchPrecision) -> SearchPrecision | None:
     """What is asked of a cell; None where no step follows a gradient, and where nothing is asked."""
     follows = card.knowledge is Knowledge.GRADIENTS and not card.members and side is not Side.BETWEEN
     return asked if follows and not asked.none else None

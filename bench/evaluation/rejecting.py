@@ -44,10 +44,15 @@ def rejection_metrics(
         rates = {name: metrics.class_wise_detection_rate(logits[name], thresholds, name=label) for name in ood}
         figures.append(
             RejectionMetrics(
-                percentile=percentile, source=spec.source, correct_only=spec.correct_only, thresholds=thresholds,
-                rejection_rate=kept.rate, accuracy=kept.accuracy, detection_rates=rates,
+                percentile=percentile,
+                source=spec.source,
+                correct_only=spec.correct_only,
+                thresholds=thresholds,
+                rejection_rate=kept.rate,
+                accuracy=kept.accuracy,
+                detection_rates=rates,
             )
-        )  # fmt: skip
+        )
     return tuple(figures)
 
 

@@ -106,9 +106,13 @@ class RunRecord(BaseModel):
         """Of the run of this process, that begins now."""
         now = time.time()
         return cls(
-            host=socket.gethostname()[:1000], process=os.getpid(), workers=workers, started=now, written=now,
+            host=socket.gethostname()[:1000],
+            process=os.getpid(),
+            workers=workers,
+            started=now,
+            written=now,
             cells=cells,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

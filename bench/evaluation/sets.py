@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from bench.cards.track import SetSpec, TrackCard
 from bench.errors import DataError, UsageError
+from bench.lazy import lazily
+
+with lazily():
+    from bench.datasets import sources
+    from bench.datasets.sources import _files
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,12 @@ def unusable_sets(track: TrackCard, problems: Mapping[str, DataError]) -> DataEr
     """
     absent: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
-    from bench.datasets.sources import fetchable  # torch takes seconds, and this is asked when something is wrong
-    from bench.datasets.sources._files import MissingDataError
 
     for name, error in problems.items():
         # The cause is about the file, and not about the set, so that one file is named once.
         reason = str(error.__cause__ or error).rstrip(".")
-        if isinstance(error, MissingDataError) and any(fetchable(form.source) for form in _spec(track, name).forms):
+        missing = isinstance(error, _files.MissingDataError)
+        if missing and any(sources.fetchable(form.source) for form in _spec(track, name).forms):
             absent.setdefault(reason.partition(": ")[0], []).append(name)  # what to do is said once, below
         else:
             others.setdefault(reason, []).append(name)

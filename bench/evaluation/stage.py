@@ -95,7 +95,17 @@ class Stage:
             cheaper: The same with less to spend, the cheapest first.
         """
         return Order(
-            self.planned, self.detector, threat, self.images, self.before.scores, self.before.predicted, self.targets,
-            self.watch, self.transferred, self.acceptance, cheaper, self.search,
+            self.planned,
+            self.detector,
+            threat,
+            self.images,
+            self.before.scores,
+            self.before.predicted,
+            self.targets,
+            self.watch,
+            self.transferred,
+            self.acceptance,
+            cheaper,
+            self.search,
             self.points,
-        )  # fmt: skip
+        )

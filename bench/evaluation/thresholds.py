@@ -78,9 +78,7 @@ class Thresholds:
         """
         if not self.by_class:
             return metrics.detection_rate(scores, self.overall, name=label)
-        return metrics.detection_rate_by_class(
-            scores, predicted, self.by_class, otherwise=self.overall, name=label
-        )  # fmt: skip
+        return metrics.detection_rate_by_class(scores, predicted, self.by_class, otherwise=self.overall, name=label)
 
 
 def _name(spec: ThresholdSpec) -> str:

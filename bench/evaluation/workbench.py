@@ -130,7 +130,11 @@ class Workbench:
         asked = Context(side, goal=goal, loss=loss)
         missed = threat.leaves_out(stage.detector.info, asked)
         notes = (*cell.meta.notes, *parts.notes, *self._copies.notes(planned, stage.detector, stage.images))
-        found: dict[str, Any] = {"notes": notes, "search": str(planned.ingredients.haste or ""), "leaves_out": missed}
+        found: dict[str, Any] = {
+            "notes": notes,
+            "search": str(planned.ingredients.search_precision or ""),
+            "leaves_out": missed,
+        }
         found |= parts.absent(planned)
         found["asked_twice"] = clean.meta.asked_twice
         return self._store.put(replace(cell, meta=cell.meta.model_copy(update=found)))
@@ -377,7 +381,7 @@ class Workbench:
         forms = cheaper_forms(planned.params)
         return tuple(
             self._threat(planned.threat, replace(planned, params={**planned.params, **form})) for form in forms
-        )  # fmt: skip
+        )
 
     def _threat(self, card: ThreatCard, planned: PlannedCell) -> Threat:
         if card.name in self._given.threats:

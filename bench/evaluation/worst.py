@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.cards.threat import Goal, Side
 from bench.errors import CellError
-from bench.evaluation.assault import Assault, untouched_assault
+from bench.evaluation.attacked_sets import AttackedSets, unattacked
 from bench.evaluation.cell import attack_outcome
 from bench.evaluation.fooling import CLASS_SCORE, fool_outcome, outcomes_of
 from bench.evaluation.images import TEST
@@ -42,17 +42,17 @@ def worst_cell(stage: Stage, members: Mapping[str, Cell], notes: Sequence[str] =
     if not members:
         raise CellError(f"{stage.planned.label}: none of its attacks could be run; {' '.join(notes)}")
     fool = stage.planned.ingredients.side is Side.FOOL
-    assault = untouched_assault(stage.before.scores, stage.before.predicted)
-    assault.notes += notes
+    attacks = unattacked(stage.before.scores, stage.before.predicted)
+    attacks.notes += notes
     attacked = [TEST] if fool else _attacked(stage)
     for name in attacked:
         tables = [_rows(stage, cell, name) for cell in members.values()]
         chosen = _worst_fool(stage, tables) if fool else _worst_score(stage, name, tables)
-        _write(assault, name, tables, chosen)
-        _keep_images(stage, assault, name, list(members.values()), chosen)
+        _write(attacks, name, tables, chosen)
+        _keep_images(stage, attacks, name, list(members.values()), chosen)
     if stage.detector.info.random and not fool:
-        _score_afresh(stage, assault, attacked)
-    done = fool_outcome(stage, assault, started) if fool else attack_outcome(stage, assault, started)
+        _score_afresh(stage, attacks, attacked)
+    done = fool_outcome(stage, attacks, started) if fool else attack_outcome(stage, attacks, started)
     figures = {name: _figure(cell.meta) for name, cell in members.items()}
     # What one of its attacks sees, the worst case has seen.
     missed = set.intersection(*(set(cell.meta.leaves_out) for cell in members.values()))
@@ -98,29 +98,34 @@ def _worst_fool(stage: Stage, tables: list[dict[str, NDArray[np.generic]]]) -> N
 
 
 def _write(
-    assault: Assault, name: str, tables: list[dict[str, NDArray[np.generic]]], chosen: NDArray[np.int64]
+    attacks: AttackedSets, name: str, tables: list[dict[str, NDArray[np.generic]]], chosen: NDArray[np.int64]
 ) -> None:
     """The chosen rows in place of the clean ones, and the costs of all."""
     for attribute, column in (
-        ("scores", "score"), ("last_scores", "last_score"), ("norm", "norm"), ("status", "status"),
+        ("scores", "score"),
+        ("last_scores", "last_score"),
+        ("norm", "norm"),
+        ("status", "status"),
         ("predicted", "attacked_predicted"),
-    ):  # fmt: skip
-        values = getattr(assault, attribute)[name].copy()
+    ):
+        values = getattr(attacks, attribute)[name].copy()
         for number, table in enumerate(tables):
             values[chosen == number] = table[column][chosen == number]
-        getattr(assault, attribute)[name] = values
+        getattr(attacks, attribute)[name] = values
     first = tables[0]["status"]
-    assault.status[name] = np.where(chosen < 0, first, assault.status[name])
+    attacks.status[name] = np.where(chosen < 0, first, attacks.status[name])
     for attribute in ("gradients", "queries"):
-        getattr(assault, attribute)[name] = np.sum([table[attribute] for table in tables], axis=0).astype(np.int64)
-    assault.figures.setdefault(MEMBER, {})[name] = chosen.astype(np.float32)
+        getattr(attacks, attribute)[name] = np.sum([table[attribute] for table in tables], axis=0).astype(np.int64)
+    attacks.figures.setdefault(MEMBER, {})[name] = chosen.astype(np.float32)
     if CLASS_SCORE in tables[0]:
         known = np.stack([_floats(table, CLASS_SCORE) for table in tables])
         picked = np.take_along_axis(known, np.maximum(chosen, 0)[None], axis=0)[0]
-        assault.figures.setdefault(CLASS_SCORE, {})[name] = picked
+        attacks.figures.setdefault(CLASS_SCORE, {})[name] = picked
 
 
-def _keep_images(stage: Stage, assault: Assault, name: str, members: list[Cell], chosen: NDArray[np.int64]) -> None:
+def _keep_images(
+    stage: Stage, attacks: AttackedSets, name: str, members: list[Cell], chosen: NDArray[np.int64]
+) -> None:
     """The images of the chosen members as far as they were kept: the first ones of a set, or all."""
     starts = np.cumsum([0, *(len(part) for part in stage.images.sets().values())])
     first = int(starts[list(stage.images.sets()).index(name)])
@@ -136,19 +141,19 @@ def _keep_images(stage: Stage, assault: Assault, name: str, members: list[Cell],
                 images[row] = image
         kept &= have | (chosen != number)
     count = len(images) if kept.all() else int(np.argmin(kept))
-    assault.images[name] = images[:count]
+    attacks.images[name] = images[:count]
 
 
-def _score_afresh(stage: Stage, assault: Assault, attacked: list[str]) -> None:
+def _score_afresh(stage: Stage, attacks: AttackedSets, attacked: list[str]) -> None:
     """Scores of the chosen images of a random detector, with draws by which none of them was chosen."""
     device, ingredients = device_of(stage.detector), stage.planned.ingredients
     for name in attacked:
         ids = stage.images.sets()[name].ids
-        images = torch.from_numpy(assault.images[name])
+        images = torch.from_numpy(attacks.images[name])
         if len(images) < len(ids):
             raise CellError(f"{stage.planned.label}: a member kept no images of '{name}'; run it again.")
         draws = Draws(ids, ingredients.seed, round=3)
-        assault.scores[name] = score_images(stage.detector, images.to(device), ingredients.micro_batch, draws)
+        attacks.scores[name] = score_images(stage.detector, images.to(device), ingredients.micro_batch, draws)
 
 
 def _floats(table: dict[str, NDArray[np.generic]], column: str) -> Scores:

@@ -148,10 +148,18 @@ def write_beaten(row_path: Path, found: Beaten) -> Path:
     digest = bytes_sha256(content)
     stem = f"{row.stem}.beaten-{digest[:12]}"
     record = BeatenRecord(
-        row_sha256=row.row_sha256, threat=entry.threat, norm=entry.norm, eps=entry.eps,
-        images=len(found.arrays["rows"]), higher=found.higher, claimed=entry.mean.auroc, auroc=found.auroc,
-        se=found.se, file=f"{stem}.safetensors", file_sha256=digest,
-    )  # fmt: skip
+        row_sha256=row.row_sha256,
+        threat=entry.threat,
+        norm=entry.norm,
+        eps=entry.eps,
+        images=len(found.arrays["rows"]),
+        higher=found.higher,
+        claimed=entry.mean.auroc,
+        auroc=found.auroc,
+        se=found.se,
+        file=f"{stem}.safetensors",
+        file_sha256=digest,
+    )
     write_file(row_path.with_name(record.file), content)
     path = row_path.with_name(f"{stem}.json")
     write_file(path, sealed_json(record.model_dump(mode="json")))

@@ -64,14 +64,16 @@ class ScoreTable:
         clean, worst = self.by_set(self.clean), self.by_set(self.arrays[worst_name(entry)])
         return {
             name: SetFigures(
-                n_id=len(self.test), n_ood=len(attacked), counts=name in self.counting,
+                n_id=len(self.test),
+                n_ood=len(attacked),
+                counts=name in self.counting,
                 clean=_estimate(metrics.delong(self.test, clean[name])),
                 attacked=_estimate(metrics.delong(self.test, attacked)),
                 conservative_auroc=metrics.conservative_auroc(self.test, attacked),
                 fpr95=metrics.fpr_at_tpr(self.test, attacked, TPR),
             )
             for name, attacked in worst.items()
-        }  # fmt: skip
+        }
 
     def worst_mean(self, entry: int) -> Estimate:
         """Mean AUROC under the worst case of an entry."""

@@ -73,19 +73,18 @@ def failed_attacks(entry: Entry, catalog: Catalog) -> dict[str, tuple[str, ...]]
     """
     judged = {entry.threat: entry.cell}
     repaired = any(role_of(catalog.threat(name)) is Role.REPAIR for name in entry.members)
-    followers = [
-        name for name in entry.members if catalog.threat(name).knowledge is Knowledge.GRADIENTS
-    ]  # fmt: skip
+    followers = [name for name in entry.members if catalog.threat(name).knowledge is Knowledge.GRADIENTS]
     if followers:
         strongest = min(followers, key=lambda name: entry.members[name].mean.auroc)
         judged[strongest] = entry.members[strongest].cell
     failed = {
         name: tuple(
-            check for check, verdict in cell.soundness.items()
+            check
+            for check, verdict in cell.soundness.items()
             if verdict is Verdict.FAIL and not (check == REPAIR and repaired and name != entry.threat)
         )
         for name, cell in judged.items()
-    }  # fmt: skip
+    }
     return {name: checks for name, checks in failed.items() if checks}
 
 

@@ -102,8 +102,9 @@ def compare_lines(a: Standing, b: Standing, compared: Sequence[Compared], width:
         f"Mean AUROCs of the verifiers' attacks on the {same} samples; the error of the difference is "
         f"{'that of DeLong et al., paired' if compared[0].paired else 'unpaired'}, and p is two-sided, of one "
         "comparison alone.",
-        width, "caption",
-    )  # fmt: skip
+        width,
+        "caption",
+    )
     columns: list[Column] = [
         (("figure",), [part.figure for part in compared]),
         ((names[0],), [f"{part.a:.3f}" for part in compared]),

@@ -34,7 +34,7 @@ from bench.leaderboards.row import (
     Row,
     Scores,
     row_bytes,
-)  # fmt: skip
+)
 from bench.leaderboards.suite import Choice, excused, find_suite
 from bench.metrics.scores import as_scores
 from bench.soundness.verdicts import Verdict
@@ -159,18 +159,31 @@ def row_of_cells(
     worst = min(entries, key=lambda entry: entry.mean.auroc)
     cost = [clean.meta, *(part.cell.meta for part in found)]
     unnamed = Scores(
-        file=SCORES_SUFFIX, sha256=bytes_sha256(files[SCORES_SUFFIX]), sets=dict(table.sets),
+        file=SCORES_SUFFIX,
+        sha256=bytes_sha256(files[SCORES_SUFFIX]),
+        sets=dict(table.sets),
         digests={name: array_sha256(array) for name, array in sorted(table.arrays.items())},
-    )  # fmt: skip
+    )
     row = Row(
-        bench=clean.meta.versions["bench"], cell_format=clean.meta.format,
-        track=track_part(card, ingredients.set_digests), detector=own,
-        seed=choice.seed, micro_batch=ingredients.micro_batch,
-        clean_cell=_cell_part(clean, verdicts), id_accuracy=clean.meta.id_accuracy, clean=table.clean_mean(),
-        entries=entries, worst=worst.mean, scores=unnamed, images=None,
-        gradients=sum(meta.gradients for meta in cost), queries=sum(meta.queries for meta in cost),
-        seconds=sum(meta.seconds for meta in cost), versions=clean.meta.versions, row_sha256="0" * 64,
-    )  # fmt: skip
+        bench=clean.meta.versions["bench"],
+        cell_format=clean.meta.format,
+        track=track_part(card, ingredients.set_digests),
+        detector=own,
+        seed=choice.seed,
+        micro_batch=ingredients.micro_batch,
+        clean_cell=_cell_part(clean, verdicts),
+        id_accuracy=clean.meta.id_accuracy,
+        clean=table.clean_mean(),
+        entries=entries,
+        worst=worst.mean,
+        scores=unnamed,
+        images=None,
+        gradients=sum(meta.gradients for meta in cost),
+        queries=sum(meta.queries for meta in cost),
+        seconds=sum(meta.seconds for meta in cost),
+        versions=clean.meta.versions,
+        row_sha256="0" * 64,
+    )
     row = _with_files(row, files, len(kept.get(names.rows_name(0), ())))
     _check_readable(row, files)
     every_reason = (unanswered(part.cell, table.counting) for part in found)
@@ -288,20 +301,33 @@ def _entry(table: ScoreTable, number: int, part: _Found, verdicts: Verdicts) -> 
     assert planned.ingredients.norm is not None
     assert planned.ingredients.eps is not None
     return Entry(
-        threat=planned.threat.name, norm=planned.ingredients.norm, eps=planned.ingredients.eps,
-        cell=_cell_part(part.cell, verdicts), sets=table.set_figures(number), mean=table.worst_mean(number),
+        threat=planned.threat.name,
+        norm=planned.ingredients.norm,
+        eps=planned.ingredients.eps,
+        cell=_cell_part(part.cell, verdicts),
+        sets=table.set_figures(number),
+        mean=table.worst_mean(number),
         members={
             name: Member(cell=_cell_part(cell, verdicts), mean=table.member_mean(number, name))
             for name, cell in part.members.items()
         },
         left_out=part.left_out,
-    )  # fmt: skip
+    )
 
 
 def _cell_part(cell: Cell, verdicts: Verdicts) -> CellPart:
     meta = cell.meta
     return CellPart(
-        key=meta.key, source_hash=meta.source_hash, threat_hash=meta.threat_hash, norm=meta.norm, eps=meta.eps,
-        early_stop=meta.early_stop, needs=meta.needs, soundness=dict(verdicts.get(meta.key, {})),
-        gradients=meta.gradients, queries=meta.queries, seconds=meta.seconds, device=meta.device,
-    )  # fmt: skip
+        key=meta.key,
+        source_hash=meta.source_hash,
+        threat_hash=meta.threat_hash,
+        norm=meta.norm,
+        eps=meta.eps,
+        early_stop=meta.early_stop,
+        needs=meta.needs,
+        soundness=dict(verdicts.get(meta.key, {})),
+        gradients=meta.gradients,
+        queries=meta.queries,
+        seconds=meta.seconds,
+        device=meta.device,
+    )

@@ -205,11 +205,21 @@ def _key_problems(row: Row) -> Iterator[str]:
 
 def _is_key(row: Row, cell: CellPart, *, seed: int) -> bool:
     ingredients = Ingredients(
-        detector_hash=row.detector.settings_hash, weights_sha256=tuple(w.sha256 for w in row.detector.weights),
-        source_hash=cell.source_hash, threat_hash=cell.threat_hash, track_hash=row.track.hash,
-        set_digests=dict(row.track.set_digests), norm=cell.norm, eps=cell.eps, side=Side.EVADE, seed=seed,
-        limit=row.track.limit, micro_batch=row.micro_batch, early_stop=cell.early_stop, needs=cell.needs,
-    )  # fmt: skip
+        detector_hash=row.detector.settings_hash,
+        weights_sha256=tuple(w.sha256 for w in row.detector.weights),
+        source_hash=cell.source_hash,
+        threat_hash=cell.threat_hash,
+        track_hash=row.track.hash,
+        set_digests=dict(row.track.set_digests),
+        norm=cell.norm,
+        eps=cell.eps,
+        side=Side.EVADE,
+        seed=seed,
+        limit=row.track.limit,
+        micro_batch=row.micro_batch,
+        early_stop=cell.early_stop,
+        needs=cell.needs,
+    )
     return cell.key == ingredients.key(layout=row.cell_format, version=row.bench)
 
 

@@ -64,11 +64,15 @@ def unranked_grid(rows: Iterable[FoundRow]) -> Grid:
     header = ["detector", "badge", "claimed worst-case AUROC", "worst attack", "claimed clean AUROC", "bench"]
     words = [
         [
-            found.row.detector.name, found.words, figure(found.row.worst), _attack(found.row), figure(found.row.clean),
+            found.row.detector.name,
+            found.words,
+            figure(found.row.worst),
+            _attack(found.row),
+            figure(found.row.clean),
             found.row.bench,
         ]
         for found in rows
-    ]  # fmt: skip
+    ]
     return Grid(header, 2, [words])
 
 
@@ -143,12 +147,16 @@ def history_grid(rows: Iterable[FoundRow]) -> Grid:
     header = ["row", "shown", "track version", "bench", "badge", "claimed worst case", "claimed clean"]
     words = [
         [
-            found.row.stem, found.past or ("no place" if found.evidence is None else "ranked"),
-            str(found.row.track.version), found.row.bench, found.words, figure(found.row.worst),
+            found.row.stem,
+            found.past or ("no place" if found.evidence is None else "ranked"),
+            str(found.row.track.version),
+            found.row.bench,
+            found.words,
+            figure(found.row.worst),
             figure(found.row.clean),
         ]
         for found in rows
-    ]  # fmt: skip
+    ]
     return Grid(header, 2, [words])
 
 

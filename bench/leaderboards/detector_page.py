@@ -69,13 +69,21 @@ def detector_page(board: Board, found: FoundRow) -> DetectorPage:
     row = found.row if standing is None else standing.row
     rows = board.history(row.detector.name)
     return DetectorPage(
-        found=found, row=row, place=standing.place if standing is not None else None,
-        beaten=standing.beaten if standing is not None else (), summary=tuple(_summary(found, row, standing)),
-        attacks=tuple(_attacks(row, standing)), curve=row_curve(row), scores=_scores(found, row, standing),
-        galleries=row_galleries(found.row, found.files), soundness=checks_grid(row),
-        card=tuple(_card(row)), hashes=tuple(_hashes(row)), history=shown_grid(history_grid(rows)),
+        found=found,
+        row=row,
+        place=standing.place if standing is not None else None,
+        beaten=standing.beaten if standing is not None else (),
+        summary=tuple(_summary(found, row, standing)),
+        attacks=tuple(_attacks(row, standing)),
+        curve=row_curve(row),
+        scores=_scores(found, row, standing),
+        galleries=row_galleries(found.row, found.files),
+        soundness=checks_grid(row),
+        card=tuple(_card(row)),
+        hashes=tuple(_hashes(row)),
+        history=shown_grid(history_grid(rows)),
         stems=tuple(other.row.stem for other in rows),
-    )  # fmt: skip
+    )
 
 
 def _summary(found: FoundRow, row: Row, standing: Standing | None) -> Iterator[tuple[str, str]]:
@@ -114,33 +122,46 @@ def _sets(entry: Entry) -> Grid:
     header = ["OOD set", "in the mean", "images", "clean AUROC", "attacked AUROC", "conservative AUROC", "FPR@95"]
     words = [
         [
-            name, "yes" if own.counts else "no", str(own.n_ood), figure(own.clean), figure(own.attacked),
-            numbers.share(own.conservative_auroc), numbers.share(own.fpr95),
+            name,
+            "yes" if own.counts else "no",
+            str(own.n_ood),
+            figure(own.clean),
+            figure(own.attacked),
+            numbers.share(own.conservative_auroc),
+            numbers.share(own.fpr95),
         ]
         for name, own in entry.sets.items()
-    ]  # fmt: skip
+    ]
     return Grid(header, 2, [words])
 
 
 def _members(entry: Entry) -> Grid:
     words = [
         [
-            name, figure(own.mean), numbers.amount(own.cell.gradients), numbers.amount(own.cell.queries),
-            numbers.seconds(own.cell.seconds), own.cell.device,
+            name,
+            figure(own.mean),
+            numbers.amount(own.cell.gradients),
+            numbers.amount(own.cell.queries),
+            numbers.seconds(own.cell.seconds),
+            own.cell.device,
         ]
         for name, own in entry.members.items()
-    ]  # fmt: skip
+    ]
     return Grid(["attack", "AUROC", "gradients", "queries", "seconds", "device"], 1, [words])
 
 
 def _fresh(record: FreshPart) -> Grid:
     words = [
         [
-            f"{own.threat} at {own.norm} {own.eps:.3g}", f"{own.claimed:.4f}", f"{own.median:.4f}", f"{own.mean:.4f}",
-            f"{own.sd:.4f}", ", ".join(f"{value:.4f}" for value in own.aurocs),
+            f"{own.threat} at {own.norm} {own.eps:.3g}",
+            f"{own.claimed:.4f}",
+            f"{own.median:.4f}",
+            f"{own.mean:.4f}",
+            f"{own.sd:.4f}",
+            ", ".join(f"{value:.4f}" for value in own.aurocs),
         ]
         for own in record.entries
-    ]  # fmt: skip
+    ]
     return Grid(["attack", "claimed", "median", "mean", "sd over seeds", "each"], 1, [words])
 
 

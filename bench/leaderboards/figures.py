@@ -37,19 +37,23 @@ def board_curve(board: Board) -> Drawing | None:
     if not rows:
         return None
     return _curve(
-        rows, stem("board", board.track.name), f"The best rows of {board.track.name}",
+        rows,
+        stem("board", board.track.name),
+        f"The best rows of {board.track.name}",
         "Mean AUROC without an attack and under each entry of the suite; bars: 95 % intervals over the images.",
-    )  # fmt: skip
+    )
 
 
 def row_curve(row: Row) -> Drawing:
     """What one row keeps; small marks: what each attack of an entry leaves alone."""
     return _curve(
-        {row.detector.name: row}, stem("row", row.detector.name), "AUROC by entry of the suite",
+        {row.detector.name: row},
+        stem("row", row.detector.name),
+        "AUROC by entry of the suite",
         "Mean AUROC without an attack and under each entry; bars: 95 % intervals over the images. Small marks: each "
         "attack of an entry alone; the worst case is taken image by image, so it lies at or below them.",
         members=True,
-    )  # fmt: skip
+    )
 
 
 def row_scores(row: Row, table: ScoreTable) -> Drawing:
@@ -72,9 +76,12 @@ def row_scores(row: Row, table: ScoreTable) -> Drawing:
         edges = edges_of((scores for _, parts in panels for scores in parts.values()), _BINS)
         with drawing_settings():
             figure, every = panel_grid(
-                [title for title, _ in panels], x="score (higher: more in-distribution)", y="share of the images",
-                columns=columns, size=(12.0, 2.8 * lines) if wide else (4.6, 2.3 * lines),
-            )  # fmt: skip
+                [title for title, _ in panels],
+                x="score (higher: more in-distribution)",
+                y="share of the images",
+                columns=columns,
+                size=(12.0, 2.8 * lines) if wide else (4.6, 2.3 * lines),
+            )
             handles: dict[str, object] = {}
             for axes, (_, parts) in zip(every, panels, strict=True):
                 handles |= draw_scores(axes, parts, edges)
@@ -82,11 +89,12 @@ def row_scores(row: Row, table: ScoreTable) -> Drawing:
         return figure
 
     return Drawing.of(
-        stem("scores", row.detector.name), "Scores, clean and attacked",
+        stem("scores", row.detector.name),
+        "Scores, clean and attacked",
         "Shares of ID test images and of the OOD sets in the mean, in the worst case of each entry; the outer 0.5 % at "
         "the edges.",
         draw,
-    )  # fmt: skip
+    )
 
 
 def row_galleries(row: Row, files: Files | None) -> tuple[Gallery, ...]:
@@ -140,8 +148,12 @@ def _curve(rows: dict[str, Row], name: str, title: str, caption: str, *, members
                 [""], x="", y="mean AUROC", columns=1, size=(12.0, 3.3) if wide else (4.6, 3.2)
             )
             handles = [_line(axes, number, row, len(rows), members) for number, row in enumerate(rows.values())]
-            axes.set_xticks(range(len(places)), [plain(place.replace("\n", " "), 40) for place in places] if wide else
-                            [plain(place.rpartition("\n")[2], 20) for place in places])  # fmt: skip
+            axes.set_xticks(
+                range(len(places)),
+                [plain(place.replace("\n", " "), 40) for place in places]
+                if wide
+                else [plain(place.rpartition("\n")[2], 20) for place in places],
+            )
             axes.set_xlim(-0.4, len(places) - 0.6)
             axes.set_ylim(-0.02, 1.02)
             add_legend(figure, handles, [plain(label, 40) for label in rows], wide=wide)

@@ -73,9 +73,11 @@ def card_hashes(card: DetectorCard, track: str, variant: str | None = None) -> f
     parts = [card.tracks, *(own.tracks for own in card.variants.values())]
     others = [(name, "") for name in sorted({name for part in parts for name in part} - {track})]
     others += [("", name) for name in sorted(set(card.variants) - {variant})]
-    left_out = [
-        some for count in range(len(others) + 1) for some in combinations(others, count)
-    ] if len(others) <= MOST_OTHERS else [()]  # fmt: skip
+    left_out = (
+        [some for count in range(len(others) + 1) for some in combinations(others, count)]
+        if len(others) <= MOST_OTHERS
+        else [()]
+    )
     return frozenset(
         _without(card, {name for name, _ in some}, {name for _, name in some}).content_hash() for some in left_out
     )

@@ -35,10 +35,7 @@ def image_data(standings: Sequence[Standing]) -> list[dict[str, Any]]:
             found.append({"sets": {}, "pictures": {}})
             continue
         test = np.sort(table.test)
-        sets = {
-            name: {"ids": ids[name].tolist(), "shares": _shares(test, scores[name])}
-            for name in counting
-        }  # fmt: skip
+        sets = {name: {"ids": ids[name].tolist(), "shares": _shares(test, scores[name])} for name in counting}
         pictures = _pictures(own, entry, _LETTERS - letters)
         letters += sum(map(len, pictures.values()))
         found.append({"sets": sets, "pictures": pictures})

@@ -171,9 +171,7 @@ def rank(track: TrackCard, rows: Iterable[FoundRow]) -> Board:
 def _placed(rows: Sequence[FoundRow]) -> tuple[Standing, ...]:
     standings = [Standing(0, found, found.evidence) for found in rows if found.evidence is not None]
     values = [standing.ranked for standing in standings]
-    placed = [
-        Standing(1 + sum(other > own.ranked for other in values), own.found, own.evidence) for own in standings
-    ]  # fmt: skip
+    placed = [Standing(1 + sum(other > own.ranked for other in values), own.found, own.evidence) for own in standings]
     return tuple(sorted(placed, key=lambda own: (own.place, -own.row.clean.auroc, own.found.row.stem)))
 
 

@@ -111,20 +111,36 @@ def _recorded(
     try:
         return BaselineCell(
             identity=Identity(
-                track=meta.track, detector=meta.detector, threat=meta.threat, norm=meta.norm, eps=eps, side=meta.side,
-                goal=meta.fool.goal if meta.fool else None, seed=meta.seed, limit=meta.limit,
+                track=meta.track,
+                detector=meta.detector,
+                threat=meta.threat,
+                norm=meta.norm,
+                eps=eps,
+                side=meta.side,
+                goal=meta.fool.goal if meta.fool else None,
+                seed=meta.seed,
+                limit=meta.limit,
             ),
             provenance=Provenance(
-                detector_hash=meta.detector_hash, weights_sha256=meta.weights_sha256, source_hash=meta.source_hash,
-                threat_hash=meta.threat_hash, threat_params=_plain(meta.threat_params), track_hash=meta.track_hash,
-                set_digests=meta.set_digests, micro_batch=meta.micro_batch, early_stop=meta.early_stop,
+                detector_hash=meta.detector_hash,
+                weights_sha256=meta.weights_sha256,
+                source_hash=meta.source_hash,
+                threat_hash=meta.threat_hash,
+                threat_params=_plain(meta.threat_params),
+                track_hash=meta.track_hash,
+                set_digests=meta.set_digests,
+                micro_batch=meta.micro_batch,
+                early_stop=meta.early_stop,
                 evidence=None if known is None else Audited(tolerance=known.tolerance, audit=known.audit),
-                bench=meta.versions.get("bench", __version__), versions=meta.versions,
+                bench=meta.versions.get("bench", __version__),
+                versions=meta.versions,
             ),
             request=_request(meta, cards),
-            figure=figure, value=value, se=se,
+            figure=figure,
+            value=value,
+            se=se,
             samples={name: Samples.of(part, _ids(cell, name)) for name, part in scores.items()},
-        )  # fmt: skip
+        )
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         raise UsageError(
@@ -184,11 +200,14 @@ def _withstood(cell: Cell, at: FoolAtEps) -> Scores:
     rows = cell.samples[cell.samples["set"] == TEST]
     predicted = rows["attacked_predicted"].to_numpy(np.int64)
     outcomes = metrics.Outcomes(
-        labels=rows["label"].to_numpy(np.int64), clean_predicted=rows["predicted"].to_numpy(np.int64),
-        clean_scores=as_scores(rows["clean_score"].to_numpy()), predicted=predicted,
-        scores=as_scores(rows["score"].to_numpy()), thresholds=_thresholds(meta, predicted),
+        labels=rows["label"].to_numpy(np.int64),
+        clean_predicted=rows["predicted"].to_numpy(np.int64),
+        clean_scores=as_scores(rows["clean_score"].to_numpy()),
+        predicted=predicted,
+        scores=as_scores(rows["score"].to_numpy()),
+        thresholds=_thresholds(meta, predicted),
         norms=rows["norm"].to_numpy(np.float32),
-    )  # fmt: skip
+    )
     reached = metrics.wrong_within(outcomes, at.eps)
     if meta.fool is not None and meta.fool.goal is Goal.ACCEPT:
         reached &= outcomes.scores >= outcomes.thresholds

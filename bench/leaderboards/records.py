@@ -66,12 +66,18 @@ class Subject(_Part):
     def of(cls, row: Row) -> "Subject":
         """The identity of a row."""
         return cls(
-            row_sha256=row.row_sha256, scores_sha256=row.scores.sha256,
-            images_sha256=None if row.images is None else row.images.sha256, detector=row.detector.name,
-            card_hash=row.detector.card_hash, settings_hash=row.detector.settings_hash,
-            weights=tuple(part.sha256 for part in row.detector.weights), track=row.track.name,
-            track_version=row.track.version, track_hash=row.track.hash, set_digests=row.track.set_digests,
-        )  # fmt: skip
+            row_sha256=row.row_sha256,
+            scores_sha256=row.scores.sha256,
+            images_sha256=None if row.images is None else row.images.sha256,
+            detector=row.detector.name,
+            card_hash=row.detector.card_hash,
+            settings_hash=row.detector.settings_hash,
+            weights=tuple(part.sha256 for part in row.detector.weights),
+            track=row.track.name,
+            track_version=row.track.version,
+            track_hash=row.track.hash,
+            set_digests=row.track.set_digests,
+        )
 
 
 class FreshFigures(_Part):
@@ -164,11 +170,17 @@ def verified_record(found: Verification, now: datetime | None = None) -> Made:
     """
     assert found.reached is not None
     record = VerifiedRecord(
-        row_sha256=found.row.row_sha256, made=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        bench=__version__, asked=found.asked, reached=found.reached, subject=Subject.of(found.row),
-        code=found.code, checked=tuple(found.checked), fresh=_fresh_part(found),
+        row_sha256=found.row.row_sha256,
+        made=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        bench=__version__,
+        asked=found.asked,
+        reached=found.reached,
+        subject=Subject.of(found.row),
+        code=found.code,
+        checked=tuple(found.checked),
+        fresh=_fresh_part(found),
         beaten=tuple(map(_beaten_figures, sorted(found.rescored, key=lambda part: part.auroc)[:MOST_BEATEN])),
-    )  # fmt: skip
+    )
     return Made(record, found.fresh.ranking.content if found.fresh is not None else None)
 
 
@@ -243,22 +255,41 @@ def _fresh_part(found: Verification) -> FreshPart | None:
         _figures(entry, again.aurocs) for entry, again in zip(found.row.entries, fresh.entries, strict=True)
     )
     return FreshPart(
-        seeds=fresh.seeds, entries=figures, refuted=found.refuted, doubted=found.doubted, ranked=fresh.ranked,
+        seeds=fresh.seeds,
+        entries=figures,
+        refuted=found.refuted,
+        doubted=found.doubted,
+        ranked=fresh.ranked,
         row=fresh.ranking.row,
-    )  # fmt: skip
+    )
 
 
 def _figures(entry: Entry, aurocs: tuple[float, ...]) -> FreshFigures:
     again = FreshEntry(aurocs, np.zeros((0, 0), np.float32))
     return FreshFigures(
-        threat=entry.threat, norm=entry.norm, eps=entry.eps, claimed=entry.mean.auroc, aurocs=aurocs, mean=again.mean,
-        sd=again.sd, median=again.median, allowed=again.allowed,
-    )  # fmt: skip
+        threat=entry.threat,
+        norm=entry.norm,
+        eps=entry.eps,
+        claimed=entry.mean.auroc,
+        aurocs=aurocs,
+        mean=again.mean,
+        sd=again.sd,
+        median=again.median,
+        allowed=again.allowed,
+    )
 
 
 def _beaten_figures(part: Rescored) -> BeatenFigures:
     own = part.record
     return BeatenFigures(
-        file_sha256=own.file_sha256, earlier=part.earlier, threat=own.threat, norm=own.norm, eps=own.eps,
-        images=own.images, higher=part.higher, auroc=part.auroc, se=part.se, beats=part.beats,
-    )  # fmt: skip
+        file_sha256=own.file_sha256,
+        earlier=part.earlier,
+        threat=own.threat,
+        norm=own.norm,
+        eps=own.eps,
+        images=own.images,
+        higher=part.higher,
+        auroc=part.auroc,
+        se=part.se,
+        beats=part.beats,
+    )

@@ -157,9 +157,11 @@ def differences(before: BaselineCell, now: BaselineCell) -> list[Changed]:
         ("batch shape", old.micro_batch, new.micro_batch),
         ("early stop", old.early_stop, new.early_stop),
         ("budget", _budget(old), _budget(new)),
-        *((name, old.threat_params.get(name), new.threat_params.get(name))
-          for name in sorted({*old.threat_params, *new.threat_params})),
-    ]  # fmt: skip
+        *(
+            (name, old.threat_params.get(name), new.threat_params.get(name))
+            for name in sorted({*old.threat_params, *new.threat_params})
+        ),
+    ]
     return [*found, *(Changed(what, shorten(a), shorten(b)) for what, a, b in settings if a != b)]
 
 

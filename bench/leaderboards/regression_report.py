@@ -49,9 +49,10 @@ def render_markdown(found: Regression) -> str:
 def render_junit(found: Regression) -> str:
     """JUnit XML: one test a cell; a regression is a failure, and a missing cell an error."""
     counts = {
-        "tests": len(found.cells), "failures": sum(cell.regressed for cell in found.cells),
+        "tests": len(found.cells),
+        "failures": sum(cell.regressed for cell in found.cells),
         "errors": len(found.of(Verdict.MISSING)),
-    }  # fmt: skip
+    }
     suite = ElementTree.Element("testsuite", {"name": "bench check", **{k: str(v) for k, v in counts.items()}})
     for cell in found.cells:
         own = cell.before.identity
@@ -72,9 +73,13 @@ def _words(cell: Compared) -> list[str]:
         return [before.identity.label, str(cell.verdict), numbers.share(before.value), absent, absent, absent]
     star = "" if cell.paired else _UNPAIRED
     return [
-        before.identity.label, str(cell.verdict), numbers.share(before.value), numbers.share(now.value),
-        f"{change.difference:+.3f} ± {change.se:.3f}{star}", _p_value(cell.p_value),
-    ]  # fmt: skip
+        before.identity.label,
+        str(cell.verdict),
+        numbers.share(before.value),
+        numbers.share(now.value),
+        f"{change.difference:+.3f} ± {change.se:.3f}{star}",
+        _p_value(cell.p_value),
+    ]
 
 
 def _p_value(value: float) -> str:

@@ -146,14 +146,22 @@ def _planned(cell: BaselineCell, cards: Cards, data_dir: Path | None) -> list[Pl
     own, known = cell.identity, cell.provenance.evidence
     radii = cell.request.radii or ((own.eps,) if own.eps is not None else ())
     return plan(
-        cards, [own.detector], [own.threat],
+        cards,
+        [own.detector],
+        [own.threat],
         [f"{own.norm}:{eps!r}" for eps in radii] if own.norm is not None and radii else None,
         [own.track],
-        seed=own.seed, limit=own.limit, side=None if own.threat == CLEAN else own.side,
-        overrides=cell.request.overrides, early_stop=cell.provenance.early_stop, data_dir=data_dir,
+        seed=own.seed,
+        limit=own.limit,
+        side=None if own.threat == CLEAN else own.side,
+        overrides=cell.request.overrides,
+        early_stop=cell.provenance.early_stop,
+        data_dir=data_dir,
         evidence=None if known is None else Evidence(known.tolerance, known.audit),
-        goal=own.goal or Goal.MISCLASSIFY, loss=cell.request.loss, sets=_sets(cell, cards.track(own.track)),
-    )  # fmt: skip
+        goal=own.goal or Goal.MISCLASSIFY,
+        loss=cell.request.loss,
+        sets=_sets(cell, cards.track(own.track)),
+    )
 
 
 def _sets(cell: BaselineCell, card: TrackCard) -> SetChoice:

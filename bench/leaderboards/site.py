@@ -64,12 +64,23 @@ def site_pages(found: Leaderboards, published: Sequence[PublishedTable] = ()) ->
     """
     tables = [(board, _table(board)) for board in found.boards]
     papers = {"published_title": TITLE, "published_hint": HINT, "facts_of": facts_of, "setting_of": published_setting}
-    yield "index.html", _rendered(
-        "index.html.jinja", (_SETTING,), boards=tables, left_out=found.left_out, published=published,
-        settings=_settings(found.boards, published), curve=board_curve, settings_of=settings_of,
-        attacked=attacked_words, near_far=_near_far,
-        badges=badges_of(own.found.words for board in found.boards for own in board.standings[:5]), **papers,
-    )  # fmt: skip
+    yield (
+        "index.html",
+        _rendered(
+            "index.html.jinja",
+            (_SETTING,),
+            boards=tables,
+            left_out=found.left_out,
+            published=published,
+            settings=_settings(found.boards, published),
+            curve=board_curve,
+            settings_of=settings_of,
+            attacked=attacked_words,
+            near_far=_near_far,
+            badges=badges_of(own.found.words for board in found.boards for own in board.standings[:5]),
+            **papers,
+        ),
+    )
     if published:
         shown = [(own, shown_grid(published_grid(own))) for own in published]
         yield (
@@ -87,24 +98,56 @@ def site_pages(found: Leaderboards, published: Sequence[PublishedTable] = ()) ->
         left_out = [own for own in found.left_out if own.file.partition("/")[0] == board.track.name]
         name = board.track.name
         of_track = [own for own in published if own.track == name]
-        yield f"{name}/index.html", _rendered(
-            "track.html.jinja", (_SORT, _FILTER, _SETTING), home="../", board=board, shown=table, left_out=left_out,
-            caption=CAPTION, uses_extra_data=uses_extra_data, beaten_words=beaten_words, unranked_title=UNRANKED,
-            unranked_hint=UNRANKED_HINT, unranked=shown_grid(unranked_grid(board.unranked)),
-            curve=board_curve(board), attacked=attacked_words(board), near_far=_near_far(board),
-            badges=badges_of(own.words for own in board.rows), by_setting=list(setting_grids(board.standings)),
-            settings=_settings((board,), of_track),
-            published=[(own, shown_grid(published_grid(own))) for own in of_track], **papers,
-        )  # fmt: skip
-        yield f"{name}/compare.html", _rendered(
-            "compare.html.jinja", (_COMPARE,), home="../", board=board, data=_compared(board), most=MOST,
-        )  # fmt: skip
+        yield (
+            f"{name}/index.html",
+            _rendered(
+                "track.html.jinja",
+                (_SORT, _FILTER, _SETTING),
+                home="../",
+                board=board,
+                shown=table,
+                left_out=left_out,
+                caption=CAPTION,
+                uses_extra_data=uses_extra_data,
+                beaten_words=beaten_words,
+                unranked_title=UNRANKED,
+                unranked_hint=UNRANKED_HINT,
+                unranked=shown_grid(unranked_grid(board.unranked)),
+                curve=board_curve(board),
+                attacked=attacked_words(board),
+                near_far=_near_far(board),
+                badges=badges_of(own.words for own in board.rows),
+                by_setting=list(setting_grids(board.standings)),
+                settings=_settings((board,), of_track),
+                published=[(own, shown_grid(published_grid(own))) for own in of_track],
+                **papers,
+            ),
+        )
+        yield (
+            f"{name}/compare.html",
+            _rendered(
+                "compare.html.jinja",
+                (_COMPARE,),
+                home="../",
+                board=board,
+                data=_compared(board),
+                most=MOST,
+            ),
+        )
         for row in board.rows:
             page = detector_page(board, row)
-            yield f"{name}/{row.row.stem}.html", _rendered(
-                "detector.html.jinja", (_SORT, _LARGE), home="../", board=board, page=page, beaten_words=beaten_words,
-                badges=badges_of([row.words]),
-            )  # fmt: skip
+            yield (
+                f"{name}/{row.row.stem}.html",
+                _rendered(
+                    "detector.html.jinja",
+                    (_SORT, _LARGE),
+                    home="../",
+                    board=board,
+                    page=page,
+                    beaten_words=beaten_words,
+                    badges=badges_of([row.words]),
+                ),
+            )
 
 
 def _settings(boards: Sequence[Board], published: Sequence[PublishedTable]) -> tuple[str, ...]:

@@ -156,10 +156,19 @@ def suite_plan(
         assert card.norm is not None  # as `check_suite` found
         radius = EpsChoice({card.norm: (wanted.eps,)})
         cells += plan(
-            catalog, detectors, [wanted.threat], radius, [track.name], limit=track.row_limit,
-            seed=choice.seed, early_stop=choice.early_stop, side=Side.EVADE, data_dir=data_dir,
-            sets=SetChoice(without=track.suite_without), leave_out=leave_out,
-        )  # fmt: skip
+            catalog,
+            detectors,
+            [wanted.threat],
+            radius,
+            [track.name],
+            limit=track.row_limit,
+            seed=choice.seed,
+            early_stop=choice.early_stop,
+            side=Side.EVADE,
+            data_dir=data_dir,
+            sets=SetChoice(without=track.suite_without),
+            leave_out=leave_out,
+        )
     return list({cell.key: cell for cell in cells}.values())
 
 

@@ -133,9 +133,16 @@ def verify(
 
 
 def _reattack(
-    found: Verification, files: Files, catalog: Catalog, *, device: str, data_dir: Path | None, out: Path | None,
-    seeds: tuple[int, ...], tell: Tell,
-) -> None:  # fmt: skip
+    found: Verification,
+    files: Files,
+    catalog: Catalog,
+    *,
+    device: str,
+    data_dir: Path | None,
+    out: Path | None,
+    seeds: tuple[int, ...],
+    tell: Tell,
+) -> None:
     row = found.row
 
     def watch(planned: PlannedCell, seed: int) -> None:

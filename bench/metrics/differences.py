@@ -82,8 +82,10 @@ def paired_mean_difference(
     difference = math.fsum(math.fsum(part) / part.size for part in v01) / len(v01)
     difference = 0.0 if abs(difference) < _ZERO else difference
     se = math.sqrt(combined_variance(v10, v01, lowest=-1.0))
-    sides_a, sides_b = ((id_vectors(i, len(v01), name), [checked(o, "OOD scores", name) for o in ood])
-                        for i, ood in ((id_a, ood_sets_a), (id_b, ood_sets_b)))  # fmt: skip
+    sides_a, sides_b = (
+        (id_vectors(i, len(v01), name), [checked(o, "OOD scores", name) for o in ood])
+        for i, ood in ((id_a, ood_sets_a), (id_b, ood_sets_b))
+    )
     return Difference(difference, se, swapping_p_value(*sides_a, *sides_b) if difference else 1.0)
 
 

@@ -11,8 +11,12 @@ import sys
 import numpy as np
 from scipy import special
 
+from bench.lazy import lazily
 from bench.metrics.roc import delong_components
 from bench.metrics.scores import FloatArray
+
+with lazily():
+    from scipy import optimize, stats
 
 _DRAWS = 5_000
 """Random swaps; always the same ones, so that the same scores have the same p."""
@@ -47,11 +51,9 @@ def swapping_p_value(
     Returns:
         In (0, 1]; 1 where nothing is out of order, or nothing changed.
     """
-    from scipy.stats import rankdata  # what it brings takes half a second, and only baselines are compared
-
     shared, own = np.zeros(id_a[0].size), []
     for in_a, out_a, in_b, out_b in zip(id_a, ood_a, id_b, ood_b, strict=True):
-        ranks_a, ranks_b = (rankdata(np.concatenate(pair)) for pair in ((in_a, out_a), (in_b, out_b)))
+        ranks_a, ranks_b = (stats.rankdata(np.concatenate(pair)) for pair in ((in_a, out_a), (in_b, out_b)))
         (i_a, o_a), (i_b, o_b) = ((ranks[: in_a.size], ranks[in_a.size :]) for ranks in (ranks_a, ranks_b))
         aa, bb = delong_components(i_a, o_a), delong_components(i_b, o_b)
         ab, ba = delong_components(i_a, o_b), delong_components(i_b, o_a)
@@ -102,13 +104,12 @@ def sign_flip_p_value(parts: FloatArray) -> float:
 
 def _tilt(total: float, sizes: FloatArray) -> float:
     """The t at which signs with P(+) = 1 / (1 + exp(-2 t size)) have `total` as their expected sum."""
-    from scipy.optimize import brentq  # as late as `rankdata`
 
     def excess(t: float) -> float:
         return float((sizes * np.tanh(t * sizes)).sum()) - total
 
     steepest = 350.0 / float(sizes.max())
-    return steepest if excess(steepest) <= 0.0 else float(brentq(excess, 0.0, steepest))
+    return steepest if excess(steepest) <= 0.0 else float(optimize.brentq(excess, 0.0, steepest))
 
 
 def _log_cosh(values: FloatArray) -> FloatArray:

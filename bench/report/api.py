@@ -76,14 +76,25 @@ class Evaluation:
         rows = []
         for meta in self.metas:
             base = {
-                "detector": meta.detector, "threat": meta.threat, "norm": meta.norm and str(meta.norm),
-                "eps": meta.eps, "side": str(meta.side), "track": meta.track,
-                "limit": meta.limit, "seed": meta.seed, "early_stop": meta.early_stop,
-                "goal": str(meta.fool.goal) if meta.fool is not None else "", **conditions_of(meta),
-                "search": meta.search, "nested": meta.nested, "micro_batch": meta.micro_batch, "device": meta.device,
-                "version": meta.versions.get("bench"), "cell": meta.key[:12],
+                "detector": meta.detector,
+                "threat": meta.threat,
+                "norm": meta.norm and str(meta.norm),
+                "eps": meta.eps,
+                "side": str(meta.side),
+                "track": meta.track,
+                "limit": meta.limit,
+                "seed": meta.seed,
+                "early_stop": meta.early_stop,
+                "goal": str(meta.fool.goal) if meta.fool is not None else "",
+                **conditions_of(meta),
+                "search": meta.search,
+                "nested": meta.nested,
+                "micro_batch": meta.micro_batch,
+                "device": meta.device,
+                "version": meta.versions.get("bench"),
+                "cell": meta.key[:12],
                 "failed_checks": " ".join(self.failed.get(meta.key, ())),
-            }  # fmt: skip
+            }
             figures = [*meta.sets.items(), *([("mean", meta.mean)] if meta.mean is not None else [])]
             base["id_accuracy"] = meta.id_accuracy
             shown = ("clean_auroc", "clean_se", "auroc", "se", "fpr95", "ceiling", "reachable", "guaranteed_auroc")

@@ -152,8 +152,11 @@ def _fooled(table: Table) -> str:
 
 def _between(table: Table) -> str:
     rows = [row for s in table.sections for row in s.rows if row.meta.between is not None and not row.doubted]
-    told = [f"{row.label} accepts {numbers.percent(row.meta.between.accepted_throughout)} of the paths throughout"
-            for row in rows if row.meta.between is not None]  # fmt: skip
+    told = [
+        f"{row.label} accepts {numbers.percent(row.meta.between.accepted_throughout)} of the paths throughout"
+        for row in rows
+        if row.meta.between is not None
+    ]
     return f"{', '.join(told[:2])}." if told else ""
 
 

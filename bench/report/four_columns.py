@@ -37,9 +37,15 @@ def sides_grids(tables: Sequence[Table], failed: Failed) -> list[tuple[str, str,
         for meta in table.metas:
             if is_attack(meta) and meta.mean is not None and meta.side in SIDES:
                 place = (
-                    meta.detector, meta.threat, meta.norm, meta.eps or 0.0, meta.threat_hash, meta.weights_sha256,
-                    meta.seed, _cheaper(meta),
-                )  # fmt: skip
+                    meta.detector,
+                    meta.threat,
+                    meta.norm,
+                    meta.eps or 0.0,
+                    meta.threat_hash,
+                    meta.weights_sha256,
+                    meta.seed,
+                    _cheaper(meta),
+                )
                 rows.setdefault(place, {})[meta.side] = meta
     return [
         (f"{HEADING}: {images}", CAPTION, Grid(HEADER, 3, [[_row(cells, failed) for _, cells in sorted(rows.items())]]))

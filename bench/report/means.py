@@ -84,8 +84,9 @@ def means_of(table: Table) -> Means | None:
         if section.attacked:
             name = "" if section.eps is not None else section.threat
             by_ball.setdefault((section.norm, section.eps, name), []).append(section)
-    balls = [Ball(norm, eps, tuple(dict.fromkeys(s.threat for s in by_ball[norm, eps, name])))
-             for norm, eps, name in by_ball]  # fmt: skip
+    balls = [
+        Ball(norm, eps, tuple(dict.fromkeys(s.threat for s in by_ball[norm, eps, name]))) for norm, eps, name in by_ball
+    ]
     order = sorted(range(len(balls)), key=lambda i: (str(balls[i].norm or ""), balls[i].eps or 0.0))
     clean = {row.meta.detector: row for s in table.sections if not s.attacked for row in s.rows}
     columns = [_lowest(sections) for sections in by_ball.values()]
@@ -94,9 +95,11 @@ def means_of(table: Table) -> Means | None:
     found = [(label, tuple(columns[i].get(label) for i in order)) for label in labels]
     ranked = sorted(found, key=lambda one: _place(one[0], one[1], clean))
     return Means(
-        tuple(label for label, _ in ranked), tuple(_clean(label, kept, clean) for label, kept in ranked),
-        tuple(balls[i] for i in order), tuple(kept for _, kept in ranked),
-    )  # fmt: skip
+        tuple(label for label, _ in ranked),
+        tuple(_clean(label, kept, clean) for label, kept in ranked),
+        tuple(balls[i] for i in order),
+        tuple(kept for _, kept in ranked),
+    )
 
 
 def means_grid(means: Means, balls: Sequence[int], titles: Iterable[str]) -> Grid:
@@ -172,9 +175,11 @@ def _detector(name: str, column: dict[str, Kept]) -> bool:
 def _clean(label: str, kept: Sequence[Kept | None], clean: dict[str, Row]) -> Row | None:
     """The clean cell of a detector, or an attacked one, which holds the clean figures too."""
     there = [one.row for one in kept if one is not None]
-    return clean.get(there[0].meta.detector, there[0]) if there else next(
-        (row for row in clean.values() if row.label == label), None
-    )  # fmt: skip
+    return (
+        clean.get(there[0].meta.detector, there[0])
+        if there
+        else next((row for row in clean.values() if row.label == label), None)
+    )
 
 
 def _place(label: str, kept: Sequence[Kept | None], clean: dict[str, Row]) -> tuple[bool, float, str]:

@@ -76,11 +76,15 @@ def strongest(protocol: CellMeta, metas: Sequence[CellMeta], failed: Failed) -> 
 def _row(meta: CellMeta, ours: CellMeta | None, failed: Failed) -> list[str]:
     doubted = meta.key in failed or bool(meta.failed_needs)
     return [
-        meta.detector, meta.threat, ball(meta), str(meta.side), numbers.clean_auroc(meta.mean),
+        meta.detector,
+        meta.threat,
+        ball(meta),
+        str(meta.side),
+        numbers.clean_auroc(meta.mean),
         numbers.attacked_auroc(meta.mean, doubted=doubted),
         numbers.attacked_auroc(ours.mean) if ours is not None else numbers.ABSENT,
         ours.threat if ours is not None else numbers.ABSENT,
-    ]  # fmt: skip
+    ]
 
 
 def ball(meta: CellMeta) -> str:

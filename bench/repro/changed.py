@@ -31,9 +31,13 @@ class ChangedCatalog(Catalog):
     """
 
     def __init__(
-        self, catalog: Catalog, run: Run | None = None, score: Mapping[str, Any] | None = None,
-        training: Mapping[str, Any] | None = None, weights: Path | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        catalog: Catalog,
+        run: Run | None = None,
+        score: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        weights: Path | None = None,
+    ) -> None:
         super().__init__(catalog.workspace, builtin=catalog.builtin)
         self._run, self._score, self._training, self._weights = run, dict(score or {}), training, weights
 

@@ -73,9 +73,14 @@ def counter_example(args: CounterExampleArgs) -> Figures:
     q_before, q_after, p_after = model(radius), model(moved), data(moved)
     right = (q_before[1] > q_before[0]) == label
     attacked = (
-        right & ~label & (radius - moved <= delta) & (radius > 1) & (q_after[1] > q_after[0])
-        & (p_after[0] > p_after[1]) & (np.logaddexp(*q_after) >= np.logaddexp(*q_before))
-    )  # fmt: skip
+        right
+        & ~label
+        & (radius - moved <= delta)
+        & (radius > 1)
+        & (q_after[1] > q_after[0])
+        & (p_after[0] > p_after[1])
+        & (np.logaddexp(*q_after) >= np.logaddexp(*q_before))
+    )
     emptied = np.exp(-grown)  # share of the ball of radius 1 + D that the unit ball takes
     forward = emptied * (-grown - inner) + (1 - emptied) * (np.log1p(-emptied) - outer)
     backward = args.lambda_1 * (inner + grown) + (1 - args.lambda_1) * (outer - np.log1p(-emptied))

@@ -83,8 +83,9 @@ def _points(panel: Panel, axes: "Axes") -> None:
 
 def _bars(panel: Panel, axes: "Axes") -> None:
     for number, series in enumerate(panel.series):
-        axes.stairs(series.y, series.x, fill=True, alpha=0.45, color=style_of(number)["color"],
-                    label=plain(series.name, 40))  # fmt: skip
+        axes.stairs(
+            series.y, series.x, fill=True, alpha=0.45, color=style_of(number)["color"], label=plain(series.name, 40)
+        )
     _named(panel, axes)
 
 

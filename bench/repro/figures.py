@@ -46,9 +46,15 @@ class Figure(StrEnum):
 
 
 CLEAN = frozenset(
-    {Figure.CLEAN_AUROC, Figure.ID_ACCURACY, Figure.BITS_PER_DIM, Figure.REJECTED, Figure.ACCURACY_LEFT,
-     Figure.REJECTED_OOD}
-)  # fmt: skip
+    {
+        Figure.CLEAN_AUROC,
+        Figure.ID_ACCURACY,
+        Figure.BITS_PER_DIM,
+        Figure.REJECTED,
+        Figure.ACCURACY_LEFT,
+        Figure.REJECTED_OOD,
+    }
+)
 """Figures that the clean cell has."""
 
 FROM_SAMPLES = frozenset({Figure.MATCHED_AUROC})

@@ -172,10 +172,15 @@ def _measured_grid(entry: Entry, record: Record) -> list[str]:
 def _compared(entry: Entry, comparisons: Iterable[Comparison]) -> list[str]:
     titles = {("row", one.name): one.shown for one in entry.rows} | {("column", c.name): c.shown for c in entry.columns}
     words = [
-        [titles["row", one.row], titles["column", one.column], _number(one.published), _plain(one.here),
-         _signed(one.difference)]
+        [
+            titles["row", one.row],
+            titles["column", one.column],
+            _number(one.published),
+            _plain(one.here),
+            _signed(one.difference),
+        ]
         for one in comparisons
-    ]  # fmt: skip
+    ]
     return markdown_grid(Grid(["row", "column", "published", "here", "difference"], 2, [words]))
 
 

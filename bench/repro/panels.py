@@ -128,9 +128,7 @@ def line(name: str, x: Sequence[float], y: Sequence[float]) -> Series:
 
 def field(title: str, values: "NDArray[np.float64]", extent: float, points: Sequence[Series] = ()) -> Panel:
     """A field over a square: (n, n) values, the first row the lowest."""
-    return Panel(
-        kind=PanelKind.FIELD, title=title, values=_plain(values.ravel()), extent=extent, series=tuple(points)
-    )  # fmt: skip
+    return Panel(kind=PanelKind.FIELD, title=title, values=_plain(values.ravel()), extent=extent, series=tuple(points))
 
 
 def _plain(values: "NDArray[np.float64]") -> tuple[float, ...]:

@@ -59,11 +59,21 @@ def _changed(
 def _planned(run: Run, params: Mapping[str, Any], catalog: Catalog, data_dir: Path | None) -> list[PlannedCell]:
     return plan(
         catalog,
-        run.detector, [run.threat], run.eps or None, [run.track],
-        seed=run.seed, limit=run.limit, side=run.side, overrides=params, early_stop=run.early_stop, data_dir=data_dir,
-        goal=run.goal, loss=run.loss, sets=SetChoice(run.ood, run.without),
+        run.detector,
+        [run.threat],
+        run.eps or None,
+        [run.track],
+        seed=run.seed,
+        limit=run.limit,
+        side=run.side,
+        overrides=params,
+        early_stop=run.early_stop,
+        data_dir=data_dir,
+        goal=run.goal,
+        loss=run.loss,
+        sets=SetChoice(run.ood, run.without),
         evidence=_EVIDENCE if run.evidence else None,
-    )  # fmt: skip
+    )
 
 
 def computed_together(planned: Mapping[str, Sequence[PlannedCell]]) -> list[list[PlannedCell]]:
@@ -168,8 +178,9 @@ def _trained_so(args: Mapping[str, Any], cell: PlannedCell) -> bool:
 
 def _asked(what: Mapping[str, Any], setting: Setting) -> Asked:
     name = what.get("set")
-    return Asked(what["figure"], setting.sets.get(name, name) if name else None, what.get("within"),
-                 what.get("percentile"))  # fmt: skip
+    return Asked(
+        what["figure"], setting.sets.get(name, name) if name else None, what.get("within"), what.get("percentile")
+    )
 
 
 def read_figures(wanted: Sequence[Place], stored: Callable[[PlannedCell], Cell | None]) -> dict[Ref, Measured]:

@@ -98,9 +98,14 @@ def curve_of(root: Path, spec: DetectorSpec) -> Curve:
 def _train(spec: DetectorSpec, changed: ChangedCatalog, root: Path, data_dir: Path | None, device: str) -> None:
     began = time.monotonic()
     made = job.train_weights(
-        changed, spec, data_dir=data_dir, out=root / WEIGHTS, device=device, fresh=True,
+        changed,
+        spec,
+        data_dir=data_dir,
+        out=root / WEIGHTS,
+        device=device,
+        fresh=True,
         curve_points=POINTS,
-    )  # fmt: skip
+    )
     points = made.report.curve
     names = [name for name in (points[0][1] if points else {}) if all(name in found for _, found in points)]
     curve = Curve(
@@ -108,5 +113,9 @@ def _train(spec: DetectorSpec, changed: ChangedCatalog, root: Path, data_dir: Pa
         figures={name: tuple(found[name] for _, found in points) for name in names},
         seconds=time.monotonic() - began,
     )
-    write_file(curve_file(root, spec), sealed_json(curve.model_dump(mode="json")), through_links=False,
-               remedy="name another folder (--out)")  # fmt: skip
+    write_file(
+        curve_file(root, spec),
+        sealed_json(curve.model_dump(mode="json")),
+        through_links=False,
+        remedy="name another folder (--out)",
+    )

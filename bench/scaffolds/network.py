@@ -55,10 +55,18 @@ class Look:
 
 
 def new_network(
-    catalog: Catalog, name: str, method: str, track: TrackCard, *, weights: Path | None, key: str | None = None,
-    args: dict[str, Any] | None = None, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None,
+    catalog: Catalog,
+    name: str,
+    method: str,
+    track: TrackCard,
+    *,
+    weights: Path | None,
+    key: str | None = None,
+    args: dict[str, Any] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     size: int | None = None,
-) -> tuple[Path, Look]:  # fmt: skip
+) -> tuple[Path, Look]:
     """Write the card of a network and its weights, and make it the track's own where the track has none.
 
     Args:
@@ -145,9 +153,15 @@ def _made(catalog: Catalog, method: str, args: dict[str, Any], classes: int) -> 
 
 
 def _looked_at(
-    module: nn.Module, method: str, args: dict[str, Any], track: TrackCard, mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None, size: int | None, name: str,
-) -> Look:  # fmt: skip
+    module: nn.Module,
+    method: str,
+    args: dict[str, Any],
+    track: TrackCard,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    size: int | None,
+    name: str,
+) -> Look:
     told: list[str] = []
     channels = track.shape[0]
     for option, values in (("mean", mean), ("std", std)):
@@ -195,9 +209,13 @@ def _looked_at(
 
 
 def _behind(
-    module: nn.Module, name: str, track: TrackCard, resize: int | None, mean: tuple[float, ...] | None,
+    module: nn.Module,
+    name: str,
+    track: TrackCard,
+    resize: int | None,
+    mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
-) -> FromPixels:  # fmt: skip
+) -> FromPixels:
     steps: dict[str, Any] = {"resize": resize, "mean": mean, "std": std}
     example = FromPixels(_Same(), **steps).own_input(torch.rand(3, *track.shape))
     if isinstance(module, Network):

@@ -23,7 +23,7 @@ name: {name}
 summary: The length of the penultimate features.  # say what it scores
 method: {module}:{class_name}
 on_network: true  # it stands on any network: {name}@NETWORK, or the track's own
-# params: {{}}  # values of its Params
+# params: {{}}  # values of its parameters
 """
 _THREAT = '''\
 """A threat of your own: it looks for images with a higher score within a ball."""
@@ -46,19 +46,19 @@ class {class_name}Params(ThreatParams):
 class {class_name}(Threat):
     """The best of some levels of brightness, until you write something better."""
 
-    Params = {class_name}Params
+    params: {class_name}Params
 
     def attack(self, detector, x, *, ids, budget, context):
         norm, eps = ball_of(budget)
         size = eps if norm is Norm.LINF else eps / x.shape[1:].numel() ** 0.5
-        tracker = Tracker(x, moments=self.params.levels + 1, context=context)  # keeps the best image of each sample
+        tracker = Tracker(x, iterations=self.params.levels + 1, context=context)  # keeps the best image of each sample
         oracle = Oracle(detector, ids=ids, context=context)  # scores in micro-batches, the higher the better for you
-        tracker.try_clean(*oracle.judge(x))
+        tracker.try_clean(*oracle.evaluate(x))
         for turn in range(1, self.params.levels + 1):
-            left = (~tracker.beyond()).nonzero().flatten()  # images whose rank can still change
+            left = (~tracker.past_target()).nonzero().flatten()  # images whose rank can still change
             level = size * (2 * turn / self.params.levels - 1)
             points = (x[left] + level).clamp(0, 1)
-            tracker.try_images(turn, left, *oracle.judge(points, left), points)
+            tracker.try_images(turn, left, *oracle.evaluate(points, left), points)
             tracker.report(turn / self.params.levels)
         return tracker.result(budget)
 '''

@@ -22,9 +22,15 @@ _USUAL = 224
 
 
 def new_track(
-    catalog: Catalog, name: str, inside: Path, outside: Mapping[str, Path], *, size: int | None, classes: int | None,
+    catalog: Catalog,
+    name: str,
+    inside: Path,
+    outside: Mapping[str, Path],
+    *,
+    size: int | None,
+    classes: int | None,
     grey: bool = False,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write the card of a track.
 
     Args:
@@ -61,9 +67,14 @@ def new_track(
 
 
 def _text(
-    name: str, inside: Path, outside: Mapping[str, Path], shape: tuple[int, int, int], classes: int, total: int,
+    name: str,
+    inside: Path,
+    outside: Mapping[str, Path],
+    shape: tuple[int, int, int],
+    classes: int,
+    total: int,
     labelled: bool,
-) -> str:  # fmt: skip
+) -> str:
     def source(folder: Path, more: str = "") -> str:
         args = {"path": str(folder.resolve()), "shape": list(shape), "max_images": LARGEST}
         if folder != inside:

@@ -40,77 +40,92 @@ CHECKS = {
     check.id: check
     for check in (
         Check(
-            "D1", "the score is the same twice",
+            "D1",
+            "the score is the same twice",
             "declare that the score is random (`random` of its `DetectorInfo`) and draw from `noise` alone, which the "
             "harness averages; where batches change a score, give --micro-batch.",
         ),
         Check(
-            "D2", "there is a gradient",
+            "D2",
+            "there is a gradient",
             "give the detector an `objective` of the same order without saturation or rounding, or attack it by scores "
             "alone (square, transfer).",
         ),
         Check(
-            "D3", "the gradient is the gradient",
+            "D3",
+            "the gradient is the gradient",
             "look for detached tensors, rounding and in-place changes in the score; where an approximation is meant, "
             "declare it (`approximate_gradient`).",
         ),
         Check("D4", "random points do not beat it", "the gradient misleads: try adaptive, square, or an `objective`."),
         Check(
-            "D5", "a larger eps helps the attacker",
+            "D5",
+            "a larger eps helps the attacker",
             "give the larger eps more steps, or the smaller eps's result as a start; look at D2 where nothing moves.",
         ),
         Check("D6", "more steps do not help", "double --steps until the AUROC stands still."),
         Check("D7", "more restarts do not help", "raise --restarts until the AUROC stands still."),
         Check(
-            "D8", "the step size is right",
+            "D8",
+            "the step size is right",
             "take the --step-size that did best, and enough steps to cross the ball.",
         ),
         Check(
-            "D9", "without a radius it succeeds",
+            "D9",
+            "without a radius it succeeds",
             "an attack that cannot even copy an ID image proves nothing: look at D2 and D3, and try square.",
         ),
         Check("D10", "iterating beats one step", "lower --step-size and raise --steps; look at D3."),
         Check(
-            "D11", "a black box does not beat it",
+            "D11",
+            "a black box does not beat it",
             "the gradient is masked: report the black box's figure, and give the detector an `objective`.",
         ),
         Check(
-            "D12", "transferred images do not beat it",
+            "D12",
+            "transferred images do not beat it",
             "the gradient is masked: report the transferred images' figure, and give the detector an `objective`.",
         ),
         Check("D13", "the last iterate against the best", "nothing: the best iterate is what is reported."),
         Check(
-            "D14", "scores tell images apart",
+            "D14",
+            "scores tell images apart",
             "score the unsaturated form: log-odds or logits in place of probabilities, float64 in place of float32; "
             "`bench table --full` shows the AUROC with ties against the defender.",
         ),
         Check(
-            "D15", "the landscape is smooth",
+            "D15",
+            "the landscape is smooth",
             "average the gradient over points around the iterate, or try square; where the score jumps, report auto-l2 "
             "or auto-linf.",
         ),
         Check(
-            "D16", "the images are allowed",
+            "D16",
+            "the images are allowed",
             "mend the threat's projection; where rounding to 8 bits undoes the attack, report the AUROC after it.",
         ),
         Check(
-            "D17", "the attack sees the whole defence",
+            "D17",
+            "the attack sees the whole defence",
             "choose a threat whose objective covers every component of the card, or the detector's whole score.",
         ),
         Check(
-            "D18", "the controls are found out",
+            "D18",
+            "the controls are found out",
             "the checks or the harness of this build are broken: mend them before any figure is believed.",
         ),
         Check(
-            "D19", "it is the detector of the card",
+            "D19",
+            "it is the detector of the card",
             "restore weights and data; a clean AUROC below 0.5 alone is a finding about the detector.",
         ),
         Check(
-            "D20", "repairs of its gradient do not beat it",
+            "D20",
+            "repairs of its gradient do not beat it",
             "the gradient is masked: report the worst case with --threat auto-l2 or auto-linf, which tries the same.",
         ),
     )
-}  # fmt: skip
+}
 
 
 def checks_made(verdicts: Mapping[str, Verdicts]) -> str:

@@ -243,9 +243,11 @@ def repair_does_not_win(view: View, repaired: BySet) -> Finding:
     fall, share = -view.compare(both).difference, view.better(repaired)
     found = _both("repairs reach", view, repaired)
     figures = {
-        "auroc": view.auroc(), "repaired_auroc": view.auroc(repaired), "lowest_auroc": view.auroc(both),
+        "auroc": view.auroc(),
+        "repaired_auroc": view.auroc(repaired),
+        "lowest_auroc": view.auroc(both),
         "share_repair_gains_more": share,
-    }  # fmt: skip
+    }
     verdict = Verdict.FAIL if fall > BEATEN + _ROUNDING else Verdict.PASS
     return CHECKS["D20"].finding(verdict, found, side=view.side, figures=figures)
 

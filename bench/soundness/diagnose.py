@@ -180,9 +180,13 @@ def _runs(
         return records.feasible(view, norms, cell.meta.eps, images=mine, rounded=rounded)
 
     return Runs(
-        lab, cell, rivals, late=None if fools else late_rise(cell, view, rows), feasible=feasible,
+        lab,
+        cell,
+        rivals,
+        late=None if fools else late_rise(cell, view, rows),
+        feasible=feasible,
         kept=None if kept is None else as_tensor(kept, lab),
-    )  # fmt: skip
+    )
 
 
 def _asked(run: Run, runs: Runs, view: View) -> list[Finding]:
@@ -231,10 +235,13 @@ def _black_box(planned: PlannedCell, workbench: Workbench, catalog: Catalog) -> 
     """The first black box of the catalog in the cell's norm: square, where it is there."""
     cards = [catalog.threat(name) for name in sorted(catalog.names(Kind.THREAT))]
     fitting = [
-        card for card in cards
-        if role_of(card) is Role.BLACK_BOX and card.norm is planned.threat.norm
-        and planned.ingredients.side in card.sides and "queries" in card.params
-    ]  # fmt: skip
+        card
+        for card in cards
+        if role_of(card) is Role.BLACK_BOX
+        and card.norm is planned.threat.norm
+        and planned.ingredients.side in card.sides
+        and "queries" in card.params
+    ]
     if not fitting:
         return None
     card = fitting[0]

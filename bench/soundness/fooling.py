@@ -28,10 +28,10 @@ from bench.threat_models.objectives import FoolObjective
 
 
 class FoolView(View):
-    """ID test images that are classified correctly as they are; scores are the judge's of `FoolObjective`.
+    """ID test images that are classified correctly as they are; scores are the criterion of `FoolObjective`.
 
-    An image is fooled where its judge is above 0: misclassified, and accepted where that is the goal. The figure is the
-    share of images that hold, which an attack lowers as it lowers an AUROC.
+    An image is fooled where its criterion is above 0: misclassified, and accepted where that is the goal. The figure is
+    the share of images that hold, which an attack lowers as it lowers an AUROC.
     """
 
     @property
@@ -40,7 +40,7 @@ class FoolView(View):
         return "share that holds"
 
     def auroc(self, scores: BySet | None = None) -> float:
-        """The share of images that hold with these judges; None takes the cell's own."""
+        """The share of images that hold with these criteria; None takes the cell's own."""
         return float(np.mean(self._holds(scores)))
 
     def conservative_auroc(self) -> float:
@@ -48,7 +48,7 @@ class FoolView(View):
         return self.auroc()
 
     def compare(self, scores: BySet) -> metrics.Difference:
-        """The share with these judges less the cell's own, with the paired error."""
+        """The share with these criteria less the cell's own, with the paired error."""
         moved = self._holds(scores).astype(np.float64) - self._holds(None)
         se = float(np.std(moved) / np.sqrt(len(moved)))
         return metrics.Difference(difference=float(np.mean(moved)), se=se, p_value=1.0)
@@ -65,9 +65,14 @@ class FoolLab(Lab):
     """The fixed images of a cell of side `fool`."""
 
     def attack(
-        self, threat: Threat, *, eps: float | None = None, stop: bool = True, seed: int | None = None,
+        self,
+        threat: Threat,
+        *,
+        eps: float | None = None,
+        stop: bool = True,
+        seed: int | None = None,
         detector: Detector | None = None,
-    ) -> Crafted:  # fmt: skip
+    ) -> Crafted:
         """As `Lab.attack`; nothing stops early, and no image is given back for its score."""
         chosen = self.detector if detector is None else detector
         context = replace(self.context, seed=self.context.seed if seed is None else seed, draws=draws_of(chosen))
@@ -77,11 +82,11 @@ class FoolLab(Lab):
         return done
 
     def scores(self, done: Crafted) -> Mapping[str, NDArray[np.floating]]:
-        """The judges of attacked images."""
+        """The criteria of attacked images."""
         return split(self.score(done.images), self.view)
 
     def score(self, images: Tensor, detector: Detector | None = None, *, fresh: int = 1) -> Scores:
-        """(N,) judges of as many images as there are fixed ones."""
+        """(N,) criteria of as many images as there are fixed ones."""
         self.allowance.spend(queries=len(images))
         return judged(self.detector if detector is None else detector, images, self.ids, self.context)
 
@@ -90,7 +95,7 @@ def judged(detector: Detector, images: Tensor, ids: Tensor, context: Context) ->
     """(N,) by how much each image is fooled, below 0 where it is not; see `FoolObjective`."""
     objective = FoolObjective(detector, ids, context)
     with untouched(detector):
-        found, _ = Oracle(detector, ids=ids, context=context, objective=objective).judge(images)
+        found, _ = Oracle(detector, ids=ids, context=context, objective=objective).evaluate(images)
     values: Scores = found.cpu().numpy()
     return values
 
@@ -99,7 +104,7 @@ def fool_views(cell: Cell, stage: Stage, threat: Threat) -> Sequence[FoolView]:
     """The one attacked side of a cell of side `fool`, judged anew from its images.
 
     Raises:
-        CellError: The cell does not hold all images, or a judge is not finite.
+        CellError: The cell does not hold all images, or a criterion is not finite.
     """
     test, device = stage.images.test, device_of(stage.detector)
     rows = np.flatnonzero(stage.before.predicted[TEST] == test.labels.numpy())
@@ -112,10 +117,15 @@ def fool_views(cell: Cell, stage: Stage, threat: Threat) -> Sequence[FoolView]:
         raise CellError(f"{stage.planned.label}: the decision on some images is not finite.")
     return [
         FoolView(
-            side=Side.FOOL, rows={TEST: rows}, clean={TEST: before}, attacked={TEST: after}, opponents=(), target=None,
+            side=Side.FOOL,
+            rows={TEST: rows},
+            clean={TEST: before},
+            attacked={TEST: after},
+            opponents=(),
+            target=None,
             iqr=metrics.iqr(before) or 1.0,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _images_of(cell: Cell, rows: NDArray[np.int64]) -> NDArray[np.float32]:

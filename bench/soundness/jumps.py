@@ -50,7 +50,7 @@ def _jump(oracle: Oracle, start: Tensor, end: Tensor) -> Tensor:
 
     def score(at: Tensor) -> Tensor:
         place = at.to(start)[:, None, None, None]
-        return oracle.judge(torch.lerp(start, end, place))[0]
+        return oracle.evaluate(torch.lerp(start, end, place))[0]
 
     ticks = torch.linspace(0.0, 1.0, PIECES + 1, dtype=torch.float64, device=start.device)
     known = torch.stack([score(tick.expand(len(start))) for tick in ticks])

@@ -139,11 +139,11 @@ def random_points(target: Target, iqr: float) -> RandomPoints:
     """
     oracle = Oracle(target.detector, ids=target.ids, context=target.context)
     with untouched(target.detector):
-        own, _ = oracle.judge(target.x)
+        own, _ = oracle.evaluate(target.x)
         best, images, moved = own.clone(), target.x.clone(), 0.0
         for draw in range(POINTS):
             points = target.points(draw + 1)
-            judged, _ = oracle.judge(points)
+            judged, _ = oracle.evaluate(points)
             better = (judged > best) | (torch.isnan(best) & ~torch.isnan(judged))
             best = torch.where(better, judged, best)
             images[better] = points[better]
@@ -164,7 +164,7 @@ def _gradients(target: Target, at: Tensor) -> Tensor:
 
 def _judged(target: Target, at: Tensor) -> Tensor:
     """(N,) what directs the attack, at these points."""
-    _, direction = Oracle(target.detector, ids=target.ids, context=target.context).judge(at)
+    _, direction = Oracle(target.detector, ids=target.ids, context=target.context).evaluate(at)
     return direction
 
 

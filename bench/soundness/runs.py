@@ -96,9 +96,15 @@ class Runs:
     """
 
     def __init__(
-        self, lab: Lab, cell: Cell, rivals: Rivals, *,
-        late: float | None, feasible: Callable[[tuple[float, float]], Finding], kept: Tensor | None,
-    ) -> None:  # fmt: skip
+        self,
+        lab: Lab,
+        cell: Cell,
+        rivals: Rivals,
+        *,
+        late: float | None,
+        feasible: Callable[[tuple[float, float]], Finding],
+        kept: Tensor | None,
+    ) -> None:
         self.lab = lab
         self.meta = cell.meta
         self.rivals = rivals

@@ -70,9 +70,13 @@ def standing_of(view: View, reached: Mapping[str, BySet]) -> Standing:
     falls = {name: -view.compare(view.best(view.attacked, scores)).difference for name, scores in reached.items()}
     by = max(falls, key=lambda name: falls[name], default="")
     return Standing(
-        side=view.side, images=view.count, printed=view.auroc(), lowest=view.auroc() + view.compare(best).difference,
-        by=by if by and falls[by] > 0 else "", moved=int(np.sum(view.gain(best) > view.gain() + view.tau)),
-    )  # fmt: skip
+        side=view.side,
+        images=view.count,
+        printed=view.auroc(),
+        lowest=view.auroc() + view.compare(best).difference,
+        by=by if by and falls[by] > 0 else "",
+        moved=int(np.sum(view.gain(best) > view.gain() + view.tau)),
+    )
 
 
 def settled(findings: Sequence[Finding], standings: Sequence[Standing]) -> list[Finding]:

@@ -196,8 +196,15 @@ def _same_images(a: CellMeta, b: CellMeta) -> bool:
 
     def facts(meta: CellMeta) -> tuple[object, ...]:
         return (
-            meta.detector, meta.detector_hash, meta.weights_sha256, meta.track, meta.track_hash, meta.limit, meta.seed,
-            meta.early_stop, meta.without,
-        )  # fmt: skip
+            meta.detector,
+            meta.detector_hash,
+            meta.weights_sha256,
+            meta.track,
+            meta.track_hash,
+            meta.limit,
+            meta.seed,
+            meta.early_stop,
+            meta.without,
+        )
 
     return facts(a) == facts(b) and (a.side is b.side or Side.BOTH in (a.side, b.side))

@@ -29,9 +29,8 @@ def as_one_attack(planned: PlannedCell, cell: Cell, members: Mapping[str, Cell])
         UsageError: No member follows gradients.
     """
     followers = [
-        need for need in planned.needs
-        if need.key in members and role_of(need.threat) in (Role.ITERATED, Role.ONE_STEP)
-    ]  # fmt: skip
+        need for need in planned.needs if need.key in members and role_of(need.threat) in (Role.ITERATED, Role.ONE_STEP)
+    ]
     if not followers:
         raise UsageError(
             f"no attack of '{planned.threat.name}' follows gradients on {planned.detector.name}, and the checks are "

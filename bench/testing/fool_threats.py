@@ -123,9 +123,7 @@ def leaves_no_trace_behind(threat: Threat, setting: FoolSetting) -> None:
     """Global generator, modes, requires_grad, parameters, gradients and the input are as they were."""
     x, _ = images()
     labels = true_labels(LinearClassifier())
-    assert_no_trace(
-        LinearClassifier(), x, lambda detector: fool(threat, detector, setting, x=x, labels=labels)
-    )  # fmt: skip
+    assert_no_trace(LinearClassifier(), x, lambda detector: fool(threat, detector, setting, x=x, labels=labels))
 
 
 def survives_logits_that_are_nan(threat: Threat, setting: FoolSetting) -> None:
@@ -253,10 +251,17 @@ def fool_context(detector: Detector, setting: FoolSetting, labels: Tensor) -> Co
         scores = detector.score(images()[0]).sort().values
     acceptance = Acceptance(float(scores[1:3].mean()), scale=max(float(scores[5] - scores[1]), 1e-3))
     return Context(
-        Side.FOOL, seed=7, labels=labels, goal=setting.goal, loss=setting.loss, acceptance=acceptance, pool=pool(),
-        pool_labels=torch.zeros(len(pool()), dtype=torch.int64), micro_batch=_MICRO_BATCH,
+        Side.FOOL,
+        seed=7,
+        labels=labels,
+        goal=setting.goal,
+        loss=setting.loss,
+        acceptance=acceptance,
+        pool=pool(),
+        pool_labels=torch.zeros(len(pool()), dtype=torch.int64),
+        micro_batch=_MICRO_BATCH,
         transferred={name: elsewhere(draw) for draw, name in enumerate(("one", "other"), start=1)},
-    )  # fmt: skip
+    )
 
 
 def judged(detector: Detector, x: Tensor, setting: FoolSetting, labels: Tensor | None = None) -> Tensor:
@@ -264,5 +269,5 @@ def judged(detector: Detector, x: Tensor, setting: FoolSetting, labels: Tensor |
     labels = true_labels(detector) if labels is None else labels
     context = fool_context(detector, setting, labels)
     with torch.no_grad(), untouched(detector):
-        judge, _ = objective_of(detector, images()[1], context)(x, torch.arange(len(x)))
-    return judge
+        criterion, _ = objective_of(detector, images()[1], context)(x, torch.arange(len(x)))
+    return criterion

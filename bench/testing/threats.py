@@ -133,9 +133,7 @@ def is_independent_of_batch_mates_and_order(threat: Threat, setting: Setting) ->
 
 def is_the_same_for_the_same_seed(threat: Threat, setting: Setting) -> None:
     """Two runs give the same bits."""
-    assert_same(
-        attack(threat, LinearScore(), setting), attack(threat, LinearScore(), setting), torch.arange(_SAMPLES)
-    )  # fmt: skip
+    assert_same(attack(threat, LinearScore(), setting), attack(threat, LinearScore(), setting), torch.arange(_SAMPLES))
 
 
 def leaves_no_trace_behind(threat: Threat, setting: Setting) -> None:
@@ -264,10 +262,15 @@ def attack(
     own, ids = images()
     x = own if x is None else x
     context = Context(
-        side, seed=7, stop_target=target, labels=torch.zeros(len(x), dtype=torch.int64), pool=pool(),
+        side,
+        seed=7,
+        stop_target=target,
+        labels=torch.zeros(len(x), dtype=torch.int64),
+        pool=pool(),
         transferred={name: elsewhere(draw) for draw, name in enumerate(("one", "other"), start=1)},
-        micro_batch=_MICRO_BATCH, acceptance=Acceptance(line) if line is not None else None,
-    )  # fmt: skip
+        micro_batch=_MICRO_BATCH,
+        acceptance=Acceptance(line) if line is not None else None,
+    )
     if choice is not None:
         x, ids, context = x[choice], ids[choice], context.at(choice)
     return threat.run(detector, x, ids=ids, budget=setting.budget, context=context)

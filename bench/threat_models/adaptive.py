@@ -30,7 +30,7 @@ from bench.threat_models.surrogates import (
     Surrogate,
     Undefended,
     smooth_part,
-)  # fmt: skip
+)
 from bench.threat_models.tracking import Tracker
 
 
@@ -88,7 +88,6 @@ class Adaptive(Threat):
     Each image decides by itself, so that its result does not depend on the others.
     """
 
-    Params = AdaptiveParams
     params: AdaptiveParams
 
     def cost(self, case: Case) -> Cost:
@@ -132,35 +131,35 @@ class _Search:
         self.budget, self.context = budget, context
         self.norm, self.eps = ball_of(budget)
         self.count = len(self._ways(torch.arange(len(x), device=x.device)))  # of ways; one more goes by classes
-        self.tracker = Tracker(x, moments=2 * self.count + 4, context=context)
-        self.moment = 1
+        self.tracker = Tracker(x, iterations=2 * self.count + 4, context=context)
+        self.iteration = 1
         self.flat = torch.zeros(len(x), dtype=torch.bool, device=x.device)  # nothing but zero gradients, by some way
 
     def run(self) -> AttackResult:
         """Both rounds."""
         oracle, tracker = Oracle(self.detector, ids=self.ids, context=self.context), self.tracker
-        tracker.try_clean(*oracle.judge(self.x))
+        tracker.try_clean(*oracle.evaluate(self.x))
         clean = tracker.score.clone()
         everyone = torch.arange(len(self.x), device=self.x.device)
         starts = self._elsewhere(oracle)
         reached = clean.new_full((self.count + 1, len(self.x)), -torch.inf)
         for number in range(self.count):
-            left = everyone[~tracker.beyond()]
+            left = everyone[~tracker.past_target()]
             way = self._ways(left)[number]
             begin = starts[left] if way.from_elsewhere else self.x[left]
             reached[number, left] = self._climb(way, left, begin, self.params.steps)
             tracker.report((number + 1) / (2 * self.count))
-        reached[self.count] = self._by_class(everyone[~tracker.beyond()], self.params.steps, self.params.classes)
+        reached[self.count] = self._by_class(everyone[~tracker.past_target()], self.params.steps, self.params.classes)
         best = reached.argmax(dim=0)
         gain = reached.gather(0, best[None]).squeeze(0) - reached[0]
         needed = _CLEARLY * (reached[0] - clean).nan_to_num(0.0, 0.0, 0.0).abs()
         chosen = torch.where(gain > needed, best, 0)
         for number in range(1, self.count):
-            rows = everyone[(chosen == number) & ~tracker.beyond()]
+            rows = everyone[(chosen == number) & ~tracker.past_target()]
             way = self._ways(rows)[number]
             self._climb(way, rows, tracker.images[rows], self.params.longer * self.params.steps)
             tracker.report(0.5 + (number + 1) / (2 * self.count))
-        rows = everyone[(chosen == self.count) & ~tracker.beyond()]
+        rows = everyone[(chosen == self.count) & ~tracker.past_target()]
         self._by_class(rows, self.params.longer * self.params.steps, min(_NEAREST, self.params.classes))
         unmoved = self.flat & (tracker.score <= clean)
         tracker.flat.copy_(torch.where(unmoved, tracker.gradients, 0))
@@ -190,14 +189,14 @@ class _Search:
 
     def _by_class(self, rows: Tensor, steps: int, classes: int) -> Tensor:
         """(N,) the best signed score that an ascent towards each class found, -inf where none was made."""
-        self.moment += 1
+        self.iteration += 1
         reached = self.tracker.score.new_full((len(self.x),), -torch.inf)
         if len(rows) == 0 or self.context.draws or not self.detector.info.differentiable:
             return reached
         try:
             found = EachClass(EachClassParams(steps=steps, classes=classes)).attack(
                 self.detector, self.x[rows], ids=self.ids[rows], budget=self.budget, context=self.context.at(rows)
-            )  # fmt: skip
+            )
         except NotApplicableError:  # its score is of no single class
             return reached
         reached[rows] = self._noted(found, rows)
@@ -205,7 +204,7 @@ class _Search:
 
     def _climb(self, way: _Way, rows: Tensor, start: Tensor, steps: int) -> Tensor:
         """(rows,) the best signed score that a way found; everything it found is noted."""
-        self.moment += 1
+        self.iteration += 1
         if len(rows) == 0:
             return self.x.new_zeros(0)
         schedule = step_sizes(PGDParams(steps=steps, step_size=way.first_step))
@@ -213,13 +212,20 @@ class _Search:
         sizes, momentum = tuple(reach * size for size in schedule), (0.75,)
         rule = (
             ByteSteps(self.norm, self.eps, sizes, momentum, self.x[rows])
-            if way.bytes else ScheduledSteps(self.norm, self.eps, sizes, momentum)
-        )  # fmt: skip
+            if way.bytes
+            else ScheduledSteps(self.norm, self.eps, sizes, momentum)
+        )
         context = replace(self.context.at(rows), earlier=start, onward=True)
         found = climb(
-            self.detector, self.x[rows], ids=self.ids[rows], budget=self.budget, context=context, rule=rule,
-            restarts=1, objective=way.surrogate,
-        )  # fmt: skip
+            self.detector,
+            self.x[rows],
+            ids=self.ids[rows],
+            budget=self.budget,
+            context=context,
+            rule=rule,
+            restarts=1,
+            objective=way.surrogate,
+        )
         gradients, queries = way.surrogate.gradients, way.surrogate.queries
         spent = found.gradients
         return self._noted(replace(found, gradients=spent * gradients, queries=found.queries + spent * queries), rows)
@@ -233,7 +239,7 @@ class _Search:
         tracker.non_finite[rows] += torch.tensor([status is Status.NON_FINITE for status in found.status]).to(rows)
         self.flat[rows] |= torch.tensor([status is Status.NO_GRADIENT for status in found.status]).to(rows.device)
         tracker.offer(rows, signed, signed, found.images, found.last_images)
-        tracker.saw(self.moment, rows, signed)
+        tracker.record(self.iteration, rows, signed)
         return signed
 
     def _elsewhere(self, oracle: Oracle) -> Tensor:
@@ -242,7 +248,7 @@ class _Search:
         best = self.tracker.score.new_full((len(self.x),), -torch.inf)
         samples = torch.arange(len(self.x), device=self.x.device)
         for points in self._tried():
-            score, objective = oracle.judge(points)
+            score, objective = oracle.evaluate(points)
             self.tracker.try_images(1, samples, score, objective, points)
             score = score.nan_to_num(nan=-torch.inf)
             better = score > best

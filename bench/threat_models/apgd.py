@@ -51,7 +51,6 @@ class APGD(Threat):
     those of the paper's targeted form do.
     """
 
-    Params = APGDParams
     params: APGDParams
 
     def cost(self, case: Case) -> Cost:
@@ -63,9 +62,15 @@ class APGD(Threat):
         norm, eps = ball_of(budget)
         rule = AutoSteps(norm, eps, self.params, first=geometry.reach(x, norm, eps) * self.params.step_size)
         return climb(
-            detector, x, ids=ids, budget=budget, context=context, rule=rule, restarts=self.params.restarts,
+            detector,
+            x,
+            ids=ids,
+            budget=budget,
+            context=context,
+            rule=rule,
+            restarts=self.params.restarts,
             by_class=True,
-        )  # fmt: skip
+        )
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
@@ -77,7 +82,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     while share < 100:
         found.append(math.ceil(share * steps / 100))
         before, share = share, share + max(share - before - 3, 6)
-    return tuple(moment for moment in dict.fromkeys(found) if moment < steps)
+    return tuple(iteration for iteration in dict.fromkeys(found) if iteration < steps)
 
 
 class AutoSteps(StepRule):
@@ -96,8 +101,10 @@ class AutoSteps(StepRule):
         self.params = params
         self.first = first
         self.steps = params.steps
-        moments = checkpoints(params.steps)
-        self._lengths = dict(zip(moments, (b - a for a, b in zip((0, *moments), moments, strict=False)), strict=True))
+        iterations = checkpoints(params.steps)
+        self._lengths = dict(
+            zip(iterations, (b - a for a, b in zip((0, *iterations), iterations, strict=False)), strict=True)
+        )
 
     def memory(self, start: Tensor, restart: Tensor) -> dict[str, Tensor]:
         """Everything that the conditions of section 3.1 ask about."""
@@ -118,31 +125,31 @@ class AutoSteps(StepRule):
         mine, column = rows.memory, (-1, *(1,) * (rows.y.ndim - 1))
         ahead = geometry.unit(found.gradient, found.slope, self.norm)
         self._remember(mine, found, ahead)
-        back = found.lost | found.flat
-        if found.moment in self._lengths:
-            back |= self._fails(mine, self._lengths[found.moment])
+        back = found.non_finite | found.flat
+        if found.iteration in self._lengths:
+            back |= self._fails(mine, self._lengths[found.iteration])
         mine["size"] *= 1.0 - 0.5 * back
-        rows.stuck |= found.flat & ~found.lost & mine["blind"]
+        rows.stuck |= found.flat & ~found.non_finite & mine["blind"]
         geometry.choose(back, rows.best, rows.y, out=rows.y)
         geometry.choose(back, mine["ascent"], ahead, out=ahead)
         moved = torch.addcmul(rows.y, ahead, mine["size"].view(column), out=ahead)
-        moved = geometry.project_step(moved, rows.walls, self.norm, self.eps)
-        if found.moment > 0 and self.params.alpha < 1:
-            # Nothing is known of where a lost row was, so that it goes on from nowhere.
-            share = ((1.0 - self.params.alpha) * ~found.lost).to(moved.dtype).view(column)
+        moved = geometry.project_step(moved, rows.ball_bounds, self.norm, self.eps)
+        if found.iteration > 0 and self.params.alpha < 1:
+            # Nothing is known of where a row that is not finite was, so that it goes on from nowhere.
+            share = ((1.0 - self.params.alpha) * ~found.non_finite).to(moved.dtype).view(column)
             moved = torch.lerp(rows.y, moved, self.params.alpha, out=moved)
             moved.addcmul_(torch.sub(rows.y, mine["before"], out=mine["before"]), share)
-            moved = geometry.project_step(moved, rows.walls, self.norm, self.eps)
+            moved = geometry.project_step(moved, rows.ball_bounds, self.norm, self.eps)
         mine["before"].copy_(rows.y)
         rows.y.copy_(moved)
 
     def _remember(self, mine: dict[str, Tensor], found: Found, ahead: Tensor) -> None:
         """Take in what was found at the iterates, from which this is the direction of ascent."""
         geometry.choose(found.better, ahead, mine["ascent"], out=mine["ascent"])
-        mine["blind"].copy_(torch.where(found.better, found.flat | found.lost, mine["blind"]))
+        mine["blind"].copy_(torch.where(found.better, found.flat | found.non_finite, mine["blind"]))
         mine["rises"].add_(found.objective > mine["objective"])
         mine["objective"].copy_(found.objective)
-        if found.moment > 0:
+        if found.iteration > 0:
             mine["improved"].logical_or_(found.better)
 
     def _fails(self, mine: dict[str, Tensor], length: int) -> Tensor:

@@ -48,8 +48,8 @@ class APGDL1(Threat):
         argmax s(y)  with  ||y - x||_1 <= eps,  y in [0, 1]
 
     A step goes along the signs of the k steepest values, in equal parts, and is projected exactly onto ball and box. At
-    set moments k becomes the number of values that the best point changes, over 1.5. Where that number has fallen by a
-    twentieth, the step has its first length again, eps, and goes on from the best point; else it becomes shorter by
+    set iterations k becomes the number of values that the best point changes, over 1.5. Where that number has fallen by
+    a twentieth, the step has its first length again, eps, and goes on from the best point; else it becomes shorter by
     1.5, down to eps / 10.
 
     Deviations: values at a wall that their gradient leads out through are passed over, since a step along them changes
@@ -57,7 +57,6 @@ class APGDL1(Threat):
     The paper's phases of larger radii are left out.
     """
 
-    Params = APGDL1Params
     params: APGDL1Params
 
     def cost(self, case: Case) -> Cost:
@@ -68,9 +67,7 @@ class APGDL1(Threat):
         """As `bench.threat_models.ascent.climb`, by sparse steps."""
         _, eps = ball_of(budget, (Norm.L1,))
         rule = SparseSteps(geometry.reach(x, Norm.L1, eps), self.params.steps)
-        return climb(
-            detector, x, ids=ids, budget=budget, context=context, rule=rule, restarts=self.params.restarts
-        )  # fmt: skip
+        return climb(detector, x, ids=ids, budget=budget, context=context, rule=rule, restarts=self.params.restarts)
 
 
 class SparseSteps(StepRule):
@@ -100,19 +97,19 @@ class SparseSteps(StepRule):
 
     def move(self, rows: Rows, found: Found) -> None:
         """Look at sparsity and length where it is time to, then step on from here or from the best point."""
-        mine, (x,) = rows.memory, rows.walls
+        mine, (x,) = rows.memory, rows.ball_bounds
         column = (-1, *(1,) * (x.ndim - 1))
-        usable = (~(found.lost | found.flat)).view(column)
+        usable = (~(found.non_finite | found.flat)).view(column)
         gradient = torch.where(usable, found.gradient, 0.0)
         geometry.choose(found.better, gradient, mine["ascent"], out=mine["ascent"])
-        back = found.lost | found.flat
-        if found.moment > 0 and found.moment % self._every == 0:
+        back = found.non_finite | found.flat
+        if found.iteration > 0 and found.iteration % self._every == 0:
             back = back | self._look(mine, rows.best, x)
-        rows.stuck |= found.flat & ~found.lost & (mine["ascent"].flatten(1) == 0).all(dim=1)
+        rows.stuck |= found.flat & ~found.non_finite & (mine["ascent"].flatten(1) == 0).all(dim=1)
         y = torch.where(back.view(column), rows.best, rows.y)
         ahead = sparse_direction(torch.where(back.view(column), mine["ascent"], gradient), y, mine["share"])
         moved = torch.addcmul(y, ahead, mine["size"].view(column))
-        rows.y.copy_(geometry.project_step(moved, rows.walls, self.norm, self.eps))
+        rows.y.copy_(geometry.project_step(moved, rows.ball_bounds, self.norm, self.eps))
 
     def _look(self, mine: dict[str, Tensor], best: Tensor, x: Tensor) -> Tensor:
         """(B,) which rows go on from their best point."""

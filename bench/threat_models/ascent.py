@@ -57,9 +57,17 @@ def ascend(
 
 
 def climb(
-    detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context, rule: StepRule, restarts: int,
-    objective: Objective | None = None, by_class: bool = False,
-) -> AttackResult:  # fmt: skip
+    detector: Detector,
+    x: Tensor,
+    *,
+    ids: Tensor,
+    budget: Budget,
+    context: Context,
+    rule: StepRule,
+    restarts: int,
+    objective: Objective | None = None,
+    by_class: bool = False,
+) -> AttackResult:
     """Attack every image from one or more starts; the score chooses, the objective directs, the rule steps.
 
     Restart 0 starts at the clean image, since noise of the whole radius leads some detectors' scores so far down that
@@ -88,7 +96,7 @@ def climb(
         context: Side, seed, stop target, batch shape.
         rule: How each restart gets from one iterate to the next, and in how many steps.
         restarts: Number of starts, the clean image among them; 1 where an objective is given.
-        objective: What judges and directs in place of what the side is after.
+        objective: What is evaluated and followed in place of what the side is after.
         by_class: Restarts aim at classes also where the score has a part for each and asks for no prediction.
 
     Returns:
@@ -99,23 +107,23 @@ def climb(
         UsageError: The budget has no norm or no radius.
     """
     norm, eps = ball_of(budget, (rule.norm,))
-    tracker = Tracker(x, moments=rule.steps + 1, context=context)
+    tracker = Tracker(x, iterations=rule.steps + 1, context=context)
     oracle = Oracle(detector, ids=ids, context=context, objective=objective)
     aims = aims_of(detector, x, ids=ids, context=context, restarts=restarts, smooth=by_class)
-    search = _Search(oracle, oracle.hasty(ids=ids, context=context), tracker, x, ids, norm, eps, context, rule)
+    search = _Search(oracle, oracle.on_copy(ids=ids, context=context), tracker, x, ids, norm, eps, context, rule)
     everyone = torch.arange(len(x), device=x.device)
-    tracker.try_clean(*oracle.judge(x))
+    tracker.try_clean(*oracle.evaluate(x))
     if context.earlier is not None:
-        tracker.try_images(0, everyone, *oracle.judge(context.earlier), context.earlier)
-    search.wave(everyone[~tracker.beyond()], range(1), later=restarts - 1)
+        tracker.try_images(0, everyone, *oracle.evaluate(context.earlier), context.earlier)
+    search.wave(everyone[~tracker.past_target()], range(1), later=restarts - 1)
     if aims is not None:
         tracker.queries += 1
         starts = everyone.repeat(restarts - 1)
         aimed = replace(context.at(starts), classes=aims[:, 1:].T.reshape(-1))  # the first has none
         search.oracle, search.aimed = Oracle(detector, ids=ids[starts], context=aimed), True
-        search.hasty = search.oracle.hasty(ids=ids[starts], context=aimed)
+        search.copy = search.oracle.on_copy(ids=ids[starts], context=aimed)
     if restarts > 1:
-        search.wave(everyone[~tracker.beyond()], range(1, restarts), later=0)
+        search.wave(everyone[~tracker.past_target()], range(1, restarts), later=0)
     tracker.report(1.0)
     return tracker.result(budget)
 
@@ -143,7 +151,7 @@ def ball_of(budget: Budget, norms: tuple[Norm, ...] = (Norm.L2, Norm.LINF)) -> t
 @dataclass
 class _Search:
     oracle: Oracle
-    hasty: Oracle | None
+    copy: Oracle | None
     tracker: Tracker
     x: Tensor
     ids: Tensor
@@ -181,7 +189,7 @@ class _Search:
                     continue
                 drawn = geometry.uniform_in_ball(
                     self.x[padded], self.norm, self.eps, ids=self.ids[padded], draw=draw, context=self.context
-                )  # fmt: skip
+                )
                 first = turn * len(samples)
                 start[first + batch.start : first + batch.stop] = drawn[: batch.stop - batch.start]
         none = self.tracker.score.new_full((len(sample),), -torch.inf)
@@ -189,61 +197,72 @@ class _Search:
         count = torch.zeros_like(sample)
         asked = sample + len(self.x) * (restart - 1) if self.aimed else sample
         return Rows(
-            sample=sample, asked=asked, real=real, walls=geometry.walls(clean, self.norm, self.eps), y=start,
-            best=best, score=none, objective=none.clone(), stuck=~real, live=real.clone(), gradients=count,
-            lost=count.clone(), flat=count.clone(), memory=self.rule.memory(start, restart),
-        )  # fmt: skip
+            sample=sample,
+            asked=asked,
+            real=real,
+            ball_bounds=geometry.ball_bounds(clean, self.norm, self.eps),
+            y=start,
+            best=best,
+            score=none,
+            objective=none.clone(),
+            stuck=~real,
+            live=real.clone(),
+            gradients=count,
+            non_finite=count.clone(),
+            flat=count.clone(),
+            memory=self.rule.memory(start, restart),
+        )
 
     def _climb(self, rows: Rows, *, waiting: int, later: int) -> None:
         """All steps of these rows in step with each other; rows that are done leave as soon as that saves a batch."""
         tracker, last, left, open_ = self.tracker, self.rule.steps, len(rows), len(self.x)
         stoppable = self.context.stop_target is not None
-        every, asked = max(1, last // _REPORTS), _moments_to_ask(last, often=stoppable)
+        every, asked = max(1, last // _REPORTS), _iterations_to_check(last, often=stoppable)
         begin = 0
-        if self.hasty is not None and last > 1:
+        if self.copy is not None and last > 1:
             begin = last // 2
-            self._hurry(rows, begin, self.hasty)
+            self._search_on_copy(rows, begin, self.copy)
             left = int(rows.live.sum())
             if left <= len(rows) - self.oracle.micro_batch:
-                rows = self._close_ranks(rows, left)
+                rows = self._compact(rows, left)
             if left == 0:
                 return
         batches = [rows.choose(batch) for batch in self.oracle.batches(len(rows))]
-        for moment in range(begin, last + 1):
+        for iteration in range(begin, last + 1):
             for batch in batches:
-                self._advance(batch, moment, self.oracle)
+                self._advance(batch, iteration, self.oracle)
             self.spent += left
-            tracker.saw(moment, rows.sample, rows.score)
-            over = rows.stuck | tracker.beyond()[rows.sample] if stoppable else rows.stuck
+            tracker.record(iteration, rows.sample, rows.score)
+            over = rows.stuck | tracker.past_target()[rows.sample] if stoppable else rows.stuck
             torch.logical_not(over, out=rows.live)
-            if moment in asked:
-                left, open_ = torch.stack([rows.live.sum(), (~tracker.beyond()).sum()]).tolist()
+            if iteration in asked:
+                left, open_ = torch.stack([rows.live.sum(), (~tracker.past_target()).sum()]).tolist()
                 if left <= len(rows) - self.oracle.micro_batch:
-                    rows = self._close_ranks(rows, left)
+                    rows = self._compact(rows, left)
                     batches = [rows.choose(batch) for batch in self.oracle.batches(len(rows))]
-            if moment % every == 0:
-                ahead = left * (last - moment) + (waiting + later * open_) * (last + 1)
+            if iteration % every == 0:
+                ahead = left * (last - iteration) + (waiting + later * open_) * (last + 1)
                 tracker.report(self.spent / max(1, self.spent + ahead))
             if left == 0:
                 return
-        self._retire(rows, rows.real, ended=rows.live)
+        self._finish(rows, rows.real, ended=rows.live)
 
-    def _hurry(self, rows: Rows, steps: int, hasty: Oracle) -> None:
-        """The first steps of these rows, on the copy; then the detector itself judges what they found.
+    def _search_on_copy(self, rows: Rows, steps: int, copy: Oracle) -> None:
+        """The first steps of these rows, on the copy; then the detector itself scores what they found.
 
         The copy's scores compare iterates with each other alone. Rows that it sees beyond the target, or stuck, wait
-        and go on where the detector sees them elsewhere. They leave at set moments, whatever that saves: what a row
+        and go on where the detector sees them elsewhere. They leave after set steps, whatever that saves: what a row
         goes on with must not depend on the others.
         """
-        tracker, target, asked = self.tracker, self.context.stop_target, _moments_to_ask(steps, often=True)
+        tracker, target, asked = self.tracker, self.context.stop_target, _iterations_to_check(steps, often=True)
         bound = math.inf if target is None else self.context.sign * target
         places, under_way = torch.arange(len(rows), device=rows.sample.device), rows
-        batches = [rows.choose(batch) for batch in hasty.batches(len(rows))]
-        for moment in range(steps):
+        batches = [rows.choose(batch) for batch in copy.batches(len(rows))]
+        for iteration in range(steps):
             for batch in batches:
-                self._advance(batch, moment, hasty)
+                self._advance(batch, iteration, copy)
             self.spent += len(places)
-            if moment not in asked:
+            if iteration not in asked:
                 continue
             going = under_way.live & ~under_way.stuck & (under_way.score <= bound)
             if (left := int(going.sum())) == int(under_way.live.sum()):
@@ -253,18 +272,18 @@ class _Search:
             places = places[chosen]
             if left == 0:
                 break
-            under_way = under_way.choose(hasty.fill(chosen, -left % hasty.micro_batch))
+            under_way = under_way.choose(copy.fill(chosen, -left % copy.micro_batch))
             under_way.live = torch.arange(len(under_way), device=places.device) < left
-            batches = [under_way.choose(batch) for batch in hasty.batches(len(under_way))]
+            batches = [under_way.choose(batch) for batch in copy.batches(len(under_way))]
         rows.put(places, under_way)
         for batch in [rows.choose(batch) for batch in self.oracle.batches(len(rows))]:
-            self._judge_again(batch)
+            self._rescore(batch)
         tracker.queries.index_add_(0, rows.sample, rows.real.long())
-        tracker.saw(steps, rows.sample, rows.score)
-        torch.logical_and(rows.real, ~tracker.beyond()[rows.sample], out=rows.live)
+        tracker.record(steps, rows.sample, rows.score)
+        torch.logical_and(rows.real, ~tracker.past_target()[rows.sample], out=rows.live)
         torch.logical_not(rows.real, out=rows.stuck)
 
-    def _judge_again(self, rows: Rows) -> None:
+    def _rescore(self, rows: Rows) -> None:
         """The best iterates of one micro-batch as the detector itself scores them."""
         score, objective = self.oracle.ask(rows.best, rows.asked)
         # Where the copy knew of no score there is no best iterate yet, and the next one is it.
@@ -272,23 +291,23 @@ class _Search:
         rows.score.copy_(torch.where(finite, score, -math.inf))
         rows.objective.copy_(torch.where(finite, objective, -math.inf))
 
-    def _advance(self, rows: Rows, moment: int, oracle: Oracle) -> None:
+    def _advance(self, rows: Rows, iteration: int, oracle: Oracle) -> None:
         """Judge the iterates of one micro-batch and, unless they are the last ones, take the next step."""
-        if moment == self.rule.steps:
+        if iteration == self.rule.steps:
             score, objective = oracle.ask(rows.y, rows.asked)
             _, finite = self._keep_best(rows, score, objective)
             self.tracker.queries.index_add_(0, rows.sample, rows.live.long())
-            rows.lost += rows.live & ~finite
+            rows.non_finite += rows.live & ~finite
             return
         score, objective, gradient = oracle.ascend(rows.y, rows.asked)
         better, finite = self._keep_best(rows, score, objective)
-        slope = geometry.slope(gradient, self.norm)
-        lost, flat = ~(finite & (slope < math.inf)), slope == 0
+        slope = geometry.dual_norm(gradient, self.norm)
+        non_finite, flat = ~(finite & (slope < math.inf)), slope == 0
         rows.gradients += rows.live
-        rows.lost += rows.live & lost
+        rows.non_finite += rows.live & non_finite
         rows.flat += rows.live & flat
-        slope = slope.masked_fill(lost, math.inf)
-        self.rule.move(rows, Found(moment, gradient, slope, objective, better, lost, flat))
+        slope = slope.masked_fill(non_finite, math.inf)
+        self.rule.move(rows, Found(iteration, gradient, slope, objective, better, non_finite, flat))
 
     def _keep_best(self, rows: Rows, score: Tensor, objective: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) which rows are at their best iterate so far, and which have a finite score and objective."""
@@ -304,9 +323,9 @@ class _Search:
         torch.where(better, objective, rows.objective, out=rows.objective)
         return better, finite
 
-    def _close_ranks(self, rows: Rows, left: int) -> Rows:
+    def _compact(self, rows: Rows, left: int) -> Rows:
         """The rows that are under way, in fewer batches; the others are handed over."""
-        self._retire(rows, rows.real & ~rows.live, ended=rows.live)
+        self._finish(rows, rows.real & ~rows.live, ended=rows.live)
         missing = -left % self.oracle.micro_batch
         order = self.oracle.fill(rows.live.nonzero().flatten(), missing) if left else rows.sample[:0]
         rows = rows.choose(order)
@@ -315,18 +334,18 @@ class _Search:
         rows.stuck = rows.stuck | copies
         return rows
 
-    def _retire(self, rows: Rows, which: Tensor, *, ended: Tensor) -> None:
+    def _finish(self, rows: Rows, which: Tensor, *, ended: Tensor) -> None:
         """Hand over what some rows found; a row that did not end where it stands (stopped, stuck) ended at its best."""
         tracker, chosen = self.tracker, which.nonzero().flatten()
         rows, ended = rows.choose(chosen), ended[chosen]
         tracker.gradients.index_add_(0, rows.sample, rows.gradients)
-        tracker.non_finite.index_add_(0, rows.sample, rows.lost)
+        tracker.non_finite.index_add_(0, rows.sample, rows.non_finite)
         tracker.flat.index_add_(0, rows.sample, rows.flat)
         ends = geometry.choose(ended, rows.y, rows.best, out=rows.y)
         tracker.offer_rows(rows.sample, rows.score, rows.objective, rows.best, ends)
 
 
-def _moments_to_ask(last: int, *, often: bool) -> set[int]:
+def _iterations_to_check(last: int, *, often: bool) -> set[int]:
     """After which steps it is asked how many rows are left: ever more seldom, since those that go early go first."""
     share, found = 3 if often else 1, [0]
     while found[-1] < last:

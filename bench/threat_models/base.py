@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bench import randomness
+from bench.cards.params import annotated_params
 from bench.cards.threat import Goal, Loss, Norm, Side
 from bench.detectors.base import Detector, DetectorInfo
 from bench.detectors.searching import Copy
@@ -201,7 +202,7 @@ class AttackResult:
 
 
 class Threat(ABC):
-    """Base of every threat: subclasses set `Params` and implement `attack`."""
+    """Base of every threat: subclasses annotate `params` and implement `attack`."""
 
     Params: ClassVar[type[ThreatParams]] = ThreatParams
 
@@ -242,6 +243,12 @@ class Threat(ABC):
             case: What it may depend on beside the parameters.
         """
         return None
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        """`Params` is the class that `params` is annotated with, unless a class says otherwise."""
+        super().__init_subclass__(**named)
+        if "Params" not in vars(cls) and (found := annotated_params(cls, ThreatParams)) is not None:
+            cls.Params = found
 
     def __init__(self, params: ThreatParams | None = None) -> None:
         self.params = params if params is not None else self.Params()

@@ -86,7 +86,6 @@ class Boundary(Threat):
     ten halvings first.
     """
 
-    Params = BoundaryParams
     follows_loss = False
     params: BoundaryParams
 
@@ -104,7 +103,7 @@ class Boundary(Threat):
             raise UsageError(f"boundary looks for the nearest image in L2; given is the norm {budget.norm}.")
         wanted = _Wanted.of(self.params.targeted, detector, x, ids, context)
         oracle = Oracle(detector, ids=ids, context=context, objective=wanted.objective)
-        tracker = Nearest(x, moments=self.params.steps + 1, context=context)
+        tracker = Nearest(x, iterations=self.params.steps + 1, context=context)
         walk = _Walk(oracle, tracker, x, ids, context)
         left = walk.begin(tracker.begin(oracle), self._starts(x, wanted, context))
         patience = _PATIENCE * x[0].numel() if len(x) else 1
@@ -173,10 +172,10 @@ class TargetedObjective:
     def __call__(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) above 0 where it is reached, twice."""
         logits = needed_logits(self.detector, x)
-        judge = -wrong_margin(logits, self.targets[rows])
+        criterion = -wrong_margin(logits, self.targets[rows])
         if self.untargeted.context.goal is Goal.ACCEPT:
-            judge = torch.minimum(judge, self.untargeted.acceptance(x, logits, rows)[0])
-        return judge, judge
+            criterion = torch.minimum(criterion, self.untargeted.acceptance(x, logits, rows)[0])
+        return criterion, criterion
 
 
 @dataclass
@@ -210,7 +209,7 @@ class _Walk:
             for batch in self.oracle.batches(len(missing)):
                 rows = missing[batch]
                 images = self.context.pool[starts[rows, attempt]]
-                reached = self._decide(rows, self.oracle.pad(images), moment=0)
+                reached = self._decide(rows, self.oracle.pad(images), iteration=0)
                 begun[rows] = reached
         left = left[begun[left]]
         for batch in self.oracle.batches(len(left)):
@@ -223,7 +222,7 @@ class _Walk:
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             images = torch.lerp(clean, far, middle.view(-1, 1, 1, 1))
-            reached = self.oracle.pad(self._decide(rows, images, moment=0))
+            reached = self.oracle.pad(self._decide(rows, images, iteration=0))
             low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
 
     def step(self, rows: Tensor, step: int) -> None:
@@ -245,7 +244,7 @@ class _Walk:
         if step % _CHECK_EVERY == 0:
             hit = self._ask(rows, moved.view_as(self.x[samples]))[0]
             self.sphere[rows] = _steered(sphere[:count], hit, _SPHERE_TARGET, _SPHERE_RATE).clamp(max=1.0)
-        hit = self._decide(rows, near.view_as(self.x[samples]), moment=step)
+        hit = self._decide(rows, near.view_as(self.x[samples]), iteration=step)
         if holds:
             self.source[rows] = _steered(source[:count], hit, _SOURCE_TARGET, _SOURCE_RATE).clamp(max=0.5)
 
@@ -256,19 +255,19 @@ class _Walk:
         return left[nearer]
 
     def _ask(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-        """One query for each of these rows: whether its image (padded) does it, and the judge."""
-        judge = self.oracle.ask(images, self.oracle.pad(rows))[0][: len(rows)]
+        """One query for each of these rows: whether its image (padded) does it, and the criterion."""
+        criterion = self.oracle.ask(images, self.oracle.pad(rows))[0][: len(rows)]
         self.tracker.queries[rows] += 1
-        self.tracker.non_finite[rows] += (~torch.isfinite(judge)).long()
-        return judge > 0, judge
+        self.tracker.non_finite[rows] += (~torch.isfinite(criterion)).long()
+        return criterion > 0, criterion
 
-    def _decide(self, rows: Tensor, images: Tensor, *, moment: int) -> Tensor:
+    def _decide(self, rows: Tensor, images: Tensor, *, iteration: int) -> Tensor:
         """Ask, and move those walks on whose image does it and is nearer; returns which images do it."""
-        reached, judge = self._ask(rows, images)
+        reached, criterion = self._ask(rows, images)
         distance = geometry.distance(images, self.x[self.oracle.pad(rows)], Norm.L2)[: len(rows)]
         taken = reached & (distance < self.distance[rows])
         self.y[rows[taken]], self.distance[rows[taken]] = images[: len(rows)][taken], distance[taken]
-        self.tracker.found(moment, rows, taken, distance, judge, images[: len(rows)])
+        self.tracker.found(iteration, rows, taken, distance, criterion, images[: len(rows)])
         return reached
 
 

@@ -18,8 +18,8 @@ class Clean(Threat):
 
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query an image; any budget is left unspent."""
-        tracker = Tracker(x, moments=1, context=context)
+        tracker = Tracker(x, iterations=1, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
-        tracker.try_clean(*oracle.judge(x))
+        tracker.try_clean(*oracle.evaluate(x))
         tracker.report(1.0)
         return tracker.result(budget)

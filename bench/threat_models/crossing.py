@@ -32,10 +32,10 @@ class Boundaries:
 class Crossing:
     """Past the detector's threshold, or past the decision, as an `Objective`; above 0 the image has done it.
 
-    `evade` asks for a score above the threshold, `alarm` for one below it, by a few roundings. The judge is that
+    `evade` asks for a score above the threshold, `alarm` for one below it, by a few roundings. The criterion is that
     distance in units of the clean scores' interquartile range; the direction has its value and the gradient of the
     detector's objective. `fool` asks for another class, and where the goal says so for a score above the threshold too:
-    the judge is the smaller margin. Of the classes the nearest one directs, told in pixels, since the largest logit
+    the criterion is the smaller margin. Of the classes the nearest one directs, told in pixels, since the largest logit
     need not be the nearest class; where acceptance is missing too, the sum of what is missing.
 
     Attributes:
@@ -51,7 +51,7 @@ class Crossing:
     boundaries: Boundaries | None = None
 
     def __call__(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge and direction, (B,) each."""
+        """Criterion and direction, (B,) each."""
         return self._decision(x, rows) if self.context.side is Side.FOOL else self._score(x, rows)
 
     def _score(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,10 +65,10 @@ class Crossing:
         classes = needed_logits(self.detector, x).argmax(dim=1) if lines.by_class else torch.zeros_like(rows)
         line = lines.of(classes, score.dtype)
         past = sign * (score - line) - ROUNDING * torch.maximum(score.detach().abs(), line.abs())
-        judge = past / lines.scale
+        criterion = past / lines.scale
         if objective is score:
-            return judge, judge
-        return judge, judge.detach() + sign * (objective - objective.detach()) / lines.scale
+            return criterion, criterion
+        return criterion, criterion.detach() + sign * (objective - objective.detach()) / lines.scale
 
     def _decision(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         context, logits, known = self.context, needed_logits(self.detector, x), self.boundaries
@@ -81,6 +81,6 @@ class Crossing:
             return margin, nearest
         above, slope = FoolObjective(self.detector, self.ids, context).acceptance(x, logits, rows)
         above, slope = above - ROUNDING, slope - ROUNDING
-        judge = torch.minimum(margin, above)
+        criterion = torch.minimum(margin, above)
         missing = nearest.clamp(max=0.0) + slope.clamp(max=0.0)
-        return judge, torch.where(judge > 0, torch.minimum(nearest, slope), missing)
+        return criterion, torch.where(criterion > 0, torch.minimum(nearest, slope), missing)

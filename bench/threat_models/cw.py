@@ -87,7 +87,6 @@ class CarliniWagner(Threat):
     still falls is asked for each image by itself, of its lowest loss.
     """
 
-    Params = CWParams
     follows_loss = False
     params: CWParams
 
@@ -101,8 +100,8 @@ class CarliniWagner(Threat):
         """At most binary_search_steps * max_iterations + candidates + 1 gradients and shrink_steps + 1 queries."""
         labels = labels_to_fool("cw", context)
         params = self.params
-        moments = params.binary_search_steps * params.max_iterations + 2
-        tracker = Nearest(x, moments=moments, context=context)
+        iterations = params.binary_search_steps * params.max_iterations + 2
+        tracker = Nearest(x, iterations=iterations, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
         left = tracker.begin(oracle)
         classes = self._classes(oracle, x, labels, ids, context)
@@ -115,7 +114,7 @@ class CarliniWagner(Threat):
         asked = Oracle(detector, ids=ids, context=context, objective=hinge)
         search = _Search(asked, tracker, distances, params)
         search.over_constants(left)
-        shrink(asked, tracker, Norm.L2, steps=params.shrink_steps, moment=moments - 1)
+        shrink(asked, tracker, Norm.L2, steps=params.shrink_steps, iteration=iterations - 1)
         tracker.report(1.0)
         return replace(tracker.result(budget), figures={"const": search.best_const * units[:, 0]})
 
@@ -166,7 +165,7 @@ class _Descent:
     square: Tensor  # (R, C, H, W) Adam's second moment
     lowest: Tensor  # (R,) loss so far
     before: Tensor  # (R,) and until the last check
-    lost: Tensor  # (R,) something was not finite
+    non_finite: Tensor  # (R,) something was not finite
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -215,15 +214,20 @@ class _Search:
             start[batch] = (((1.0 + bent).log() - (1.0 - bent).log()) / 2.0)[: len(rows[batch])]
         endless = start.new_full((len(rows),), torch.inf)
         under_way = _Descent(
-            rows, start, torch.zeros_like(start), torch.zeros_like(start), endless, endless.clone(),
+            rows,
+            start,
+            torch.zeros_like(start),
+            torch.zeros_like(start),
+            endless,
+            endless.clone(),
             torch.zeros_like(rows, dtype=torch.bool),
-        )  # fmt: skip
+        )
         steps = self.params.max_iterations
         period = max(1, steps // _CHECKS)
         for step in range(steps):
             for batch in self.oracle.batches(len(under_way)):
                 self._step(under_way, batch, step, turn)
-            done = under_way.lost
+            done = under_way.non_finite
             if self.params.abort_early and (step + 1) % period == 0:
                 done = done | ~(under_way.lowest < _FALLING * under_way.before)
                 under_way.before = under_way.lowest.clone()
@@ -241,21 +245,21 @@ class _Search:
         bent = torch.tanh(w)
         y = ((bent * _STRETCH + 1.0) / 2.0).clamp_(0.0, 1.0)
         away = y - tracker.clean[padded]
-        judge, direction, ascent = self.oracle.ascend(y, padded)
+        criterion, direction, ascent = self.oracle.ascend(y, padded)
         distance = geometry.distance(y, tracker.clean[padded], Norm.L2)
         const = self.const[padded]
         loss = distance.square() - const * direction
         gradient = (2.0 * away - const.view(-1, 1, 1, 1) * ascent) * _slope(bent)
         slope = geometry.magnitude(ascent)
-        finite = torch.isfinite(judge) & torch.isfinite(loss) & torch.isfinite(slope)
-        reached = finite & (judge > 0)
+        finite = torch.isfinite(criterion) & torch.isfinite(loss) & torch.isfinite(slope)
+        reached = finite & (criterion > 0)
         tracker.gradients[samples] += 1
         tracker.non_finite[samples] += (~finite)[:count].long()
         tracker.flat[samples] += (finite & ~reached & (slope == 0))[:count].long()
-        moment = turn * self.params.max_iterations + step + 1
-        tracker.found(moment, samples, *(part[:count] for part in (reached, distance, judge, y)))
+        iteration = turn * self.params.max_iterations + step + 1
+        tracker.found(iteration, samples, *(part[:count] for part in (reached, distance, criterion, y)))
         self.reached[samples] |= reached[:count]
-        rows.lost[batch] |= ~finite[:count]
+        rows.non_finite[batch] |= ~finite[:count]
         rows.lowest[batch] = torch.minimum(rows.lowest[batch], loss[:count])
         share = 0.5 * (1.0 + math.cos(math.pi * step / self.params.max_iterations))
         rate = (self.rate[padded] * share).view(-1, 1, 1, 1)

@@ -26,7 +26,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Hinge:
-    """What is still missing, as an `Objective`: the judge is above 0 where nothing is, -f is the direction.
+    """What is still missing, as an `Objective`: the criterion is above 0 where nothing is, -f is the direction.
 
     Attributes:
         fool: Detector, context, and acceptance.
@@ -51,21 +51,21 @@ class Hinge:
         labels = self.fool.context.labels[rows]
         if self.targeted:
             margins = -wrong_margin(logits, classes[:, 0])[:, None]
-            judge = margins[:, 0]
+            criterion = margins[:, 0]
         else:
             margins = logits.gather(1, classes) - logits.gather(1, labels[:, None])
-            judge = wrong_margin(logits, labels)
+            criterion = wrong_margin(logits, labels)
         # What is asked for is exceeded by a few roundings, and the hinge by as much again, so that images settle there.
         rounding = ROUNDING * logits.detach().abs().amax(dim=1)
         asked = self.confidence + rounding
         missing = torch.minimum(margins - asked[:, None], rounding[:, None]) * self.units[rows]
-        judge, direction = judge - asked, missing.amax(dim=1)
+        criterion, direction = criterion - asked, missing.amax(dim=1)
         if self.fool.context.goal is Goal.ACCEPT:
             above, slope = self.fool.acceptance(x, logits, rows)
             term = (slope - 2 * ROUNDING).clamp(max=0.0)
-            direction = direction + (term if self.rejection is Rejection.ALWAYS else _once(judge > 0, term))
-            judge = torch.minimum(judge, above - ROUNDING)
-        return judge, direction
+            direction = direction + (term if self.rejection is Rejection.ALWAYS else _once(criterion > 0, term))
+            criterion = torch.minimum(criterion, above - ROUNDING)
+        return criterion, direction
 
 
 def _once(past: Tensor, term: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class DDN(MinNorm):
 
     norms = (Norm.L2,)
 
-    def bring(self, moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
+    def project(self, moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
         """Along the ray, clipped to the box, until the clipped point is that far away, or nearly."""
         shape = (-1, *(1,) * (x.ndim - 1))
         t = eps / _length(moved)

@@ -44,7 +44,6 @@ class DeepFool(Threat):
     not direct the attack; where the goal asks for it, the search goes one step past the first misclassified image.
     """
 
-    Params = DeepFoolParams
     params: DeepFoolParams
 
     def leaves_out(self, info: DetectorInfo, context: Context) -> tuple[str, ...]:
@@ -59,7 +58,7 @@ class DeepFool(Threat):
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One gradient for each class that is considered, and one query, a step."""
         labels = labels_to_fool("deepfool", context)
-        tracker = Nearest(x, moments=self.params.steps + 1, context=context)
+        tracker = Nearest(x, iterations=self.params.steps + 1, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
         left = tracker.begin(oracle)
         others = wrong_classes(detector, oracle, x, labels)[:, : self.params.candidates]
@@ -77,7 +76,7 @@ class DeepFool(Threat):
         return tracker.result(budget)
 
     def _step(
-        self, oracle: Oracle, tracker: Nearest, rows: Tensor, classes: Tensor, total: Tensor, y: Tensor, moment: int
+        self, oracle: Oracle, tracker: Nearest, rows: Tensor, classes: Tensor, total: Tensor, y: Tensor, iteration: int
     ) -> Tensor:
         """One step of a micro-batch of samples; returns those that have to go on."""
         samples = oracle.pad(rows)
@@ -86,22 +85,22 @@ class DeepFool(Threat):
         step = nearest_boundary(logits, gradients)
         past = logits[:, 1:].amax(dim=1) > logits[:, 0]  # misclassified, and not accepted, or it would have ended
         usable = geometry.magnitude(step)
-        lost, flat = ~torch.isfinite(usable), usable == 0
-        step = torch.where(lost.view(-1, 1, 1, 1), 0.0, step)
+        non_finite, flat = ~torch.isfinite(usable), usable == 0
+        step = torch.where(non_finite.view(-1, 1, 1, 1), 0.0, step)
         moved = total[samples] + step
         images = torch.add(x, moved, alpha=1.0 + self.params.overshoot).clamp_(0.0, 1.0)
-        judge, direction = oracle.ask(images, samples)
-        lost |= ~(torch.isfinite(judge) & torch.isfinite(direction))
+        criterion, direction = oracle.ask(images, samples)
+        non_finite |= ~(torch.isfinite(criterion) & torch.isfinite(direction))
         count = len(rows)
         total[rows], y[rows] = moved[:count], images[:count]
         tracker.gradients[rows] += classes.shape[1]
         tracker.queries[rows] += 1
-        tracker.non_finite[rows] += lost[:count].long()
-        tracker.flat[rows] += (flat & ~lost)[:count].long() * classes.shape[1]
+        tracker.non_finite[rows] += non_finite[:count].long()
+        tracker.flat[rows] += (flat & ~non_finite)[:count].long() * classes.shape[1]
         distance = geometry.distance(images, x, Norm.L2)
-        reached = (judge > 0) & ~lost
-        tracker.found(moment, rows, *(part[:count] for part in (reached, distance, judge, images)))
-        return rows[~(lost | flat | reached | past)[:count]]
+        reached = (criterion > 0) & ~non_finite
+        tracker.found(iteration, rows, *(part[:count] for part in (reached, distance, criterion, images)))
+        return rows[~(non_finite | flat | reached | past)[:count]]
 
 
 def nearest_boundary(logits: Tensor, gradients: Tensor) -> Tensor:

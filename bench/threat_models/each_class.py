@@ -39,7 +39,6 @@ class EachClass(Threat):
     them are targets.
     """
 
-    Params = EachClassParams
     params: EachClassParams
 
     def cost(self, case: Case) -> Cost:
@@ -64,9 +63,15 @@ class EachClass(Threat):
         pairs = replace(context.at(rows), classes=ranked.T.reshape(-1), progress=heard)
         reach = geometry.reach(x, *ball_of(budget))
         found = ascend(
-            detector, x[rows], ids=ids[rows], budget=budget, context=pairs, momentum=self.params.momentum,
-            sizes=tuple(reach * size for size in step_sizes(self.params)), restarts=self.params.restarts,
-        )  # fmt: skip
+            detector,
+            x[rows],
+            ids=ids[rows],
+            budget=budget,
+            context=pairs,
+            momentum=self.params.momentum,
+            sizes=tuple(reach * size for size in step_sizes(self.params)),
+            restarts=self.params.restarts,
+        )
         return best_of_each(found, len(x), context.sign)
 
     @torch.no_grad()

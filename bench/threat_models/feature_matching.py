@@ -89,7 +89,6 @@ class FeatureMatching(Threat):
     are not finite leads nobody.
     """
 
-    Params = FeatureMatchingParams
     params: FeatureMatchingParams
 
     @property
@@ -121,9 +120,13 @@ class FeatureMatching(Threat):
             guides = drawn_guides(ids, params.guides_per_image, pool=len(pool), draw=-1, context=context)
         steps = PGDParams(steps=params.steps, step_size=params.step_size, schedule=params.schedule)
         plan = Plan(
-            at=self._place(detector.info), norm=norm, eps=eps,
+            at=self._place(detector.info),
+            norm=norm,
+            eps=eps,
             sizes=tuple(eps * size for size in step_sizes(steps)),
-            restarts=params.restarts, update=params.update, noise=params.noise,
-        )  # fmt: skip
+            restarts=params.restarts,
+            update=params.update,
+            noise=params.noise,
+        )
         result = Matching(detector, x, ids=ids, pool=pool, guides=guides, plan=plan, context=context).run(budget)
         return replace(result, notes=(TEST_GUIDES,)) if self.reads_test else result

@@ -28,7 +28,7 @@ class FMN(MinNorm):
         """(B,) ones: steps are as long whatever the radius is."""
         return torch.ones_like(eps)
 
-    def bring(self, moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
+    def project(self, moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
         """Every pixel within the radius and the box."""
         reach = eps.view(-1, *(1,) * (x.ndim - 1))
         return (x + torch.minimum(torch.maximum(moved, -reach), reach)).clamp_(0.0, 1.0)

@@ -61,7 +61,7 @@ def project(z: Tensor, x: Tensor, norm: Norm, eps: float) -> Tensor:
     return _project_l2(z.flatten(1), x.flatten(1), eps).view_as(z)
 
 
-def walls(x: Tensor, norm: Norm, eps: float) -> tuple[Tensor, ...]:
+def ball_bounds(x: Tensor, norm: Norm, eps: float) -> tuple[Tensor, ...]:
     """What `project_step` asks about the centres of balls, each (N, ...): made once for all steps of an attack.
 
     Args:
@@ -76,7 +76,7 @@ def walls(x: Tensor, norm: Norm, eps: float) -> tuple[Tensor, ...]:
 
 
 def project_step(
-    z: Tensor, walls: tuple[Tensor, ...], norm: Norm, eps: float, *, secants: int = _STEP_SECANTS
+    z: Tensor, ball_bounds: tuple[Tensor, ...], norm: Norm, eps: float, *, secants: int = _STEP_SECANTS
 ) -> Tensor:
     """`project` in a fixed number of operations, that no step of an attack waits for a device.
 
@@ -84,14 +84,14 @@ def project_step(
 
     Args:
         z: (N, ...) float32, anywhere; overwritten.
-        walls: Of the centres.
+        ball_bounds: Of the centres.
         norm: Any.
         eps: Radius in pixel units.
         secants: After so many the search for the nearest point in L2 ends, at most that far inside the ball.
     """
     if norm is Norm.LINF:
-        return torch.clamp(z, *walls, out=z)
-    (x,) = walls
+        return torch.clamp(z, *ball_bounds, out=z)
+    (x,) = ball_bounds
     if norm in (Norm.L1, Norm.L0):
         return project(z, x, norm, eps)
     shape = (-1, *(1,) * (z.ndim - 1))
@@ -176,7 +176,7 @@ def magnitude(gradient: Tensor) -> Tensor:
     return length
 
 
-def slope(gradient: Tensor, norm: Norm) -> Tensor:
+def dual_norm(gradient: Tensor, norm: Norm) -> Tensor:
     """(N,) how fast an objective of this gradient rises along `direction`: its norm in the dual one.
 
     That is L2 for L2, L1 for L-infinity, and L-infinity for L1; for L0 it is L2, which tells only whether there is a

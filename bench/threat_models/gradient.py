@@ -34,7 +34,7 @@ class Oracle:
         self._settings: Callable[[], AbstractContextManager[None]] = nullcontext
         self._objective = objective_of(detector, ids, context) if objective is None else objective
 
-    def hasty(self, *, ids: Tensor, context: Context) -> "Oracle | None":
+    def on_copy(self, *, ids: Tensor, context: Context) -> "Oracle | None":
         """The same questions to the copy that an attack may search with; None where there is none.
 
         Args:
@@ -60,43 +60,43 @@ class Oracle:
         """The rows followed by so many copies of the first one."""
         return rows if missing == 0 else torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])
 
-    def judge(self, x: Tensor, samples: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Judge and direction, (R,) each, of any number of images; NaN stays NaN.
+    def evaluate(self, x: Tensor, samples: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Criterion and direction, (R,) each, of any number of images; NaN stays NaN.
 
         Args:
             x: (R, C, H, W) images.
             samples: (R,) from which of the attacked images each stems; None where they are those, in order.
         """
         samples = torch.arange(len(x), device=x.device) if samples is None else samples
-        judged = x.new_empty(len(x), dtype=self._held(x))
-        directed = judged.clone()
+        criteria = x.new_empty(len(x), dtype=self._held(x))
+        directions = criteria.clone()
         for batch in self.batches(len(x)):
             own, direction = self.ask(self.pad(x[batch]), self.pad(samples[batch]))
-            judged[batch], directed[batch] = own[: len(x[batch])], direction[: len(x[batch])]
-        return judged, directed
+            criteria[batch], directions[batch] = own[: len(x[batch])], direction[: len(x[batch])]
+        return criteria, directions
 
     @torch.no_grad()
     def ask(self, x: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge and direction, (micro_batch,) each, of a full batch."""
-        judge, direction = self._objective(x, samples)
-        held, same = self._held(x), direction is judge
-        judge = judge.to(held)
-        return judge, judge if same else direction.to(held)
+        """Criterion and direction, (micro_batch,) each, of a full batch."""
+        criterion, direction = self._objective(x, samples)
+        held, same = self._held(x), direction is criterion
+        criterion = criterion.to(held)
+        return criterion, criterion if same else direction.to(held)
 
     def ascend(self, x: Tensor, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Judge, direction and the direction's gradient to x (zero where there is none) of a full batch.
+        """Criterion, direction and the direction's gradient to x (zero where there is none) of a full batch.
 
-        Where one number judges and directs, both are the same tensor.
+        Where criterion and direction are one number, both are the same tensor.
         """
         with torch.enable_grad(), self._settings():
             x = x.detach().requires_grad_(True)
-            judge, direction = self._objective(x, samples)
+            criterion, direction = self._objective(x, samples)
             gradient = None
             if direction.requires_grad:
                 (gradient,) = torch.autograd.grad(direction, x, torch.ones_like(direction), allow_unused=True)
         if gradient is None:
             gradient = torch.zeros_like(x)
-        held, same = self._held(x), direction is judge
-        judge = judge.detach().to(held)
+        held, same = self._held(x), direction is criterion
+        criterion = criterion.detach().to(held)
         # A copy of another memory layout hands its own layout back.
-        return judge, judge if same else direction.detach().to(held), gradient.contiguous()
+        return criterion, criterion if same else direction.detach().to(held), gradient.contiguous()

@@ -37,7 +37,6 @@ class Interpolation(Threat):
     masked, and no landscape that is rough, makes a detector look better than this.
     """
 
-    Params = InterpolationParams
     params: InterpolationParams
 
     def cost(self, case: Case) -> Cost:
@@ -50,15 +49,15 @@ class Interpolation(Threat):
         pool = needed_pool(context)
         guides = self._guides(x, ids, pool, norm, context)
         total = guides.shape[1] * self.params.points
-        tracker = Tracker(x, moments=total + 1, context=context)
+        tracker = Tracker(x, iterations=total + 1, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
-        tracker.try_clean(*oracle.judge(x))
+        tracker.try_clean(*oracle.evaluate(x))
         for turn in range(guides.shape[1]):
             for step in range(self.params.points):
                 # From the far end back: what is nearest to the ID image is the likeliest to stop the walk.
                 share = (self.params.points - step) / self.params.points
-                moment = turn * self.params.points + step + 1
-                self._try(tracker, oracle, pool[guides[:, turn]], share, moment, norm=norm, eps=eps)
+                iteration = turn * self.params.points + step + 1
+                self._try(tracker, oracle, pool[guides[:, turn]], share, iteration, norm=norm, eps=eps)
             tracker.report((turn + 1) / guides.shape[1])
         tracker.report(1.0)
         return tracker.result(budget)
@@ -75,15 +74,15 @@ class Interpolation(Threat):
         return torch.cat(parts, dim=1)
 
     def _try(
-        self, tracker: Tracker, oracle: Oracle, guides: Tensor, share: float, moment: int, *, norm: Norm, eps: float
+        self, tracker: Tracker, oracle: Oracle, guides: Tensor, share: float, iteration: int, *, norm: Norm, eps: float
     ) -> None:
         """One point on the way of every sample that is still under way."""
-        left = (~tracker.beyond()).nonzero().flatten()
+        left = (~tracker.past_target()).nonzero().flatten()
         for batch in oracle.batches(len(left)):
             samples = left[batch]
             points = on_the_way(tracker.clean[samples], guides[samples], share, norm, eps)
             judged, directed = oracle.ask(oracle.pad(points), oracle.pad(samples))
-            tracker.try_images(moment, samples, judged[: len(samples)], directed[: len(samples)], points)
+            tracker.try_images(iteration, samples, judged[: len(samples)], directed[: len(samples)], points)
 
 
 def on_the_way(x: Tensor, guides: Tensor, share: float, norm: Norm, eps: float) -> Tensor:
@@ -126,7 +125,6 @@ class Between(Threat):
     ways is `bench.evaluation.between`'s.
     """
 
-    Params = BetweenParams
     params: BetweenParams
 
     def cost(self, case: Case) -> Cost:

@@ -51,8 +51,8 @@ class Joint(Threat):
     gradient, from then on the detector's; in the orthogonal mode, less its projection on the other gradient. A weighted
     sum of the two losses, which `--loss joint` of the other threats is, can spend all its steps on the easier one.
 
-    The judge is always the smaller one of the margin and of the distance above the detection threshold, whatever the
-    goal: an image that is above 0 there reaches both goals.
+    The criterion is always the smaller one of the margin and of the distance above the detection threshold, whatever
+    the goal: an image that is above 0 there reaches both goals.
 
     Deviations: untargeted, with the margin of logits in place of the cross-entropy. Steps have the length that the
     schedule says, in the budget's norm; for L-infinity the sign is taken of the orthogonal gradient, as in the paper,
@@ -61,7 +61,6 @@ class Joint(Threat):
     follows whichever is fooled less, where the paper stays with the detector.
     """
 
-    Params = JointParams
     follows_loss = False
     params: JointParams
 
@@ -79,20 +78,20 @@ class Joint(Threat):
         norm, eps = ball_of(budget)
         schedule = step_sizes(PGDParams(steps=self.params.steps, step_size=self.params.step_size))
         sizes = (*(geometry.reach(x, norm, eps) * size for size in schedule), None)  # the last iterate is only judged
-        tracker = Tracker(x, moments=self.params.restarts * len(sizes), context=context)
+        tracker = Tracker(x, iterations=self.params.restarts * len(sizes), context=context)
         objective = JointObjective(detector, ids, context, self.params.mode)
         oracle = Oracle(detector, ids=ids, context=context, objective=objective)
-        tracker.try_clean(*oracle.judge(x))
+        tracker.try_clean(*oracle.evaluate(x))
         for restart in range(self.params.restarts):
-            left = (~tracker.beyond()).nonzero().flatten()
+            left = (~tracker.past_target()).nonzero().flatten()
             for batch in oracle.batches(len(left)):
                 rows = oracle.pad(left[batch])
                 climb = _Climb(oracle, tracker, x[rows], rows, len(left[batch]), norm, eps, self.params.mode)
                 y = climb.x
                 if restart > 0:
                     y = geometry.uniform_in_ball(y, norm, eps, ids=ids[rows], draw=restart, context=context)
-                for moment, size in enumerate(sizes, start=restart * len(sizes)):
-                    y = climb.advance(y, moment, size)
+                for iteration, size in enumerate(sizes, start=restart * len(sizes)):
+                    y = climb.advance(y, iteration, size)
             tracker.report((restart + 1) / self.params.restarts)
         return tracker.result(budget)
 
@@ -120,17 +119,17 @@ class JointObjective:
         logits = needed_logits(self.detector, x)
         margin = wrong_margin(logits, self.context.labels[rows])
         above, accepted = FoolObjective(self.detector, self.ids, self.context).acceptance(x, logits, rows)
-        judge = torch.minimum(margin, above).detach()
+        criterion = torch.minimum(margin, above).detach()
         # Past both, the smaller one: so that neither is lost to rounding.
         turn = (margin <= 0) | ((above > 0) & (margin < above))
         chosen, other = torch.where(turn, margin, accepted), torch.where(turn, accepted, margin)
         if not chosen.requires_grad or self.mode is Mode.SELECTIVE:
-            return judge, judge + (chosen - chosen.detach())
+            return criterion, criterion + (chosen - chosen.detach())
         (kept,) = torch.autograd.grad(other.sum(), x, retain_graph=True)
         (followed,) = torch.autograd.grad(chosen.sum(), x)
         conflict = (followed * kept).flatten(1).sum(dim=1) < 0
         ahead = torch.where(conflict.view(-1, 1, 1, 1), orthogonal(followed, kept), followed)
-        return judge, judge + ((x - x.detach()) * ahead).flatten(1).sum(dim=1)
+        return criterion, criterion + ((x - x.detach()) * ahead).flatten(1).sum(dim=1)
 
 
 _PARALLEL = 1e-3
@@ -167,24 +166,24 @@ class _Climb:
     eps: float
     mode: Mode
 
-    def advance(self, y: Tensor, moment: int, size: float | None) -> Tensor:
+    def advance(self, y: Tensor, iteration: int, size: float | None) -> Tensor:
         """Judge the iterates y, and take a step of this length from them unless it is None."""
         tracker, samples = self.tracker, self.rows[: self.count]
         if size is None:
-            judge, direction = self.oracle.ask(y, self.rows)
-            tracker.try_images(moment, samples, *(part[: self.count] for part in (judge, direction, y)))
+            criterion, direction = self.oracle.ask(y, self.rows)
+            tracker.try_images(iteration, samples, *(part[: self.count] for part in (criterion, direction, y)))
             return y
-        judge, direction, gradient = self.oracle.ascend(y, self.rows)
+        criterion, direction, gradient = self.oracle.ascend(y, self.rows)
         slope = geometry.magnitude(gradient)
-        lost = ~(torch.isfinite(judge) & torch.isfinite(slope))
-        signed = torch.where(lost, -torch.inf, judge)[: self.count]
+        non_finite = ~(torch.isfinite(criterion) & torch.isfinite(slope))
+        signed = torch.where(non_finite, -torch.inf, criterion)[: self.count]
         cost = 2 if self.mode is Mode.ORTHOGONAL else 1
         tracker.gradients[samples] += cost
-        tracker.non_finite[samples] += lost[: self.count].long()
+        tracker.non_finite[samples] += non_finite[: self.count].long()
         tracker.flat[samples] += (slope == 0)[: self.count].long() * cost
         tracker.offer(samples, signed, signed, y[: self.count], y[: self.count])
-        tracker.saw(moment, samples, signed)
+        tracker.record(iteration, samples, signed)
         moved = geometry.project(
             torch.add(y, geometry.direction(gradient, self.norm), alpha=size), self.x, self.norm, self.eps
         )
-        return torch.where(lost.view(-1, *(1,) * (y.ndim - 1)), tracker.images[self.rows], moved)
+        return torch.where(non_finite.view(-1, *(1,) * (y.ndim - 1)), tracker.images[self.rows], moved)

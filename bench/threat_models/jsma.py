@@ -61,7 +61,6 @@ class JSMA(Threat):
     Figures: "pixels", how many positions were changed.
     """
 
-    Params = JSMAParams
     params: JSMAParams
 
     def leaves_out(self, info: DetectorInfo, context: Context) -> tuple[str, ...]:
@@ -81,51 +80,53 @@ class JSMA(Threat):
         oracle = Oracle(detector, ids=ids, context=context)
         others = wrong_classes(detector, oracle, x, labels)
         count = others.shape[1] if self.params.targets is Targets.ALL else 1
-        tracker = Nearest(x, moments=count * steps + 1, context=context)
+        tracker = Nearest(x, iterations=count * steps + 1, context=context)
         left = tracker.begin(oracle)
         for turn in range(count):
             rows, y = left, x.clone()
             for step in range(steps):
-                moment = turn * steps + step + 1
+                iteration = turn * steps + step + 1
                 going = [
-                    self._step(oracle, tracker, rows[batch], others[:, turn], y, moment)
+                    self._step(oracle, tracker, rows[batch], others[:, turn], y, iteration)
                     for batch in oracle.batches(len(rows))
                 ]
                 if not going:
                     break
                 rows = torch.cat(going)
-                tracker.report(moment / (count * steps))
+                tracker.report(iteration / (count * steps))
         tracker.report(1.0)
         result = tracker.result(budget)
         return replace(result, figures={"pixels": changed_pixels(result.images, x)})
 
-    def _step(self, oracle: Oracle, tracker: Nearest, rows: Tensor, targets: Tensor, y: Tensor, moment: int) -> Tensor:
+    def _step(
+        self, oracle: Oracle, tracker: Nearest, rows: Tensor, targets: Tensor, y: Tensor, iteration: int
+    ) -> Tensor:
         """One step of a micro-batch of samples; returns those that have to go on."""
         samples, count, theta = oracle.pad(rows), len(rows), self.params.theta
         now = y[samples]
         towards, away = target_gradients(oracle.detector, now, targets[samples])
-        lost = ~(torch.isfinite(geometry.magnitude(towards)) & torch.isfinite(geometry.magnitude(away)))
+        non_finite = ~(torch.isfinite(geometry.magnitude(towards)) & torch.isfinite(geometry.magnitude(away)))
         flat = (geometry.magnitude(towards) == 0) & (geometry.magnitude(away) == 0)
         movable = now < 1.0 if theta > 0 else now > 0.0
         sign = 1.0 if theta > 0 else -1.0
         first, second, exists = best_pair((sign * towards).flatten(1), (sign * away).flatten(1), movable.flatten(1))
-        exists &= ~lost
+        exists &= ~non_finite
         change = torch.zeros_like(now).flatten(1)
         change.scatter_(1, torch.stack([first, second], dim=1), theta)
         change = torch.where(exists[:, None], change, 0.0).view_as(now)
         images = (now + change).clamp_(0.0, 1.0)
-        judge, direction = oracle.ask(images, samples)
-        lost |= ~(torch.isfinite(judge) & torch.isfinite(direction))
-        reached = (judge > 0) & ~lost
+        criterion, direction = oracle.ask(images, samples)
+        non_finite |= ~(torch.isfinite(criterion) & torch.isfinite(direction))
+        reached = (criterion > 0) & ~non_finite
         tracker.gradients[rows] += 2
         tracker.queries[rows] += 1
-        tracker.non_finite[rows] += lost[:count].long()
-        tracker.flat[rows] += 2 * (flat & ~lost)[:count].long()
+        tracker.non_finite[rows] += non_finite[:count].long()
+        tracker.flat[rows] += 2 * (flat & ~non_finite)[:count].long()
         y[rows] = images[:count]
         pixels = changed_pixels(images, tracker.clean[samples])
-        tracker.found(moment, rows, *(part[:count] for part in (reached, pixels, judge, images)))
+        tracker.found(iteration, rows, *(part[:count] for part in (reached, pixels, criterion, images)))
         nearer = pixels[:count] < -tracker.score[rows]  # than what an earlier target came to
-        return rows[(exists & ~lost & ~reached)[:count] & nearer]
+        return rows[(exists & ~non_finite & ~reached)[:count] & nearer]
 
 
 def target_gradients(detector: Detector, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,6 @@ class LocalSearch(Threat):
     true class has the order of `--loss ce`.
     """
 
-    Params = LocalSearchParams
     params: LocalSearchParams
 
     def cost(self, case: Case) -> Cost:
@@ -66,9 +65,9 @@ class LocalSearch(Threat):
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """At most (probes + 1) * rounds + 1 queries an image."""
         rounds = self.params.rounds
-        tracker = Tracker(x, moments=rounds + 1, context=context)
+        tracker = Tracker(x, iterations=rounds + 1, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
-        tracker.try_clean(*oracle.judge(x))
+        tracker.try_clean(*oracle.evaluate(x))
         y = x.clone()
         share = context.uniform(ids, 0, tuple(x.shape[2:])).flatten(1)
         spots = share <= torch.maximum(share.new_tensor(self.params.first_share), share.amin(dim=1, keepdim=True))
@@ -102,15 +101,15 @@ class LocalSearch(Threat):
             probe = y[who].flatten(2)
             index = torch.arange(len(who), device=y.device)
             probe[index, :, where] = written[who, :, where]
-            _, direction = oracle.judge(probe.view(-1, *y.shape[1:]), rows[who])
+            _, direction = oracle.evaluate(probe.view(-1, *y.shape[1:]), rows[who])
             gain[who, column[batch]] = torch.where(torch.isfinite(direction), direction, -torch.inf)
         tracker.queries[rows] += wanted.sum(dim=1)
         best = gain.topk(min(self.params.pixels, probes), dim=1)
         changed = torch.zeros_like(spots)
         changed.scatter_(1, places.gather(1, best.indices), torch.isfinite(best.values))
         images = torch.where(changed[:, None], written, y.flatten(2)).view_as(y)
-        judge, direction = oracle.judge(images, rows)
-        tracker.try_images(turn, rows, judge, direction, images)
+        criterion, direction = oracle.evaluate(images, rows)
+        tracker.try_images(turn, rows, criterion, direction, images)
         return images, changed
 
 
@@ -130,4 +129,4 @@ def _done(tracker: Tracker) -> Tensor:
     """(N,) which samples need no further round."""
     if tracker.context.side is Side.FOOL:
         return tracker.score > 0
-    return tracker.beyond()
+    return tracker.past_target()

@@ -72,18 +72,18 @@ class Matching:
         self.plan, self.context = plan, context
         self.turns = guides.shape[1] * plan.restarts
         self.oracle = Oracle(detector, ids=ids, context=context)
-        self.tracker = Tracker(x, moments=self.turns * (len(plan.sizes) + 1) + 1, context=context)
+        self.tracker = Tracker(x, iterations=self.turns * (len(plan.sizes) + 1) + 1, context=context)
         self.mape = x.new_full((len(x),), torch.nan)  # of the closest match so far
-        # Where features, judge and direction are the same number, one look tells all three.
+        # Where features, criterion and direction are the same number, one look tells all three.
         self.score_is_feature = (
             plan.at == "score" and context.draws == 0 and type(detector).objective is Detector.objective
         )
 
     def run(self, budget: Budget) -> AttackResult:
         """Lead every image; the figure `mape` comes with the result."""
-        self.tracker.try_clean(*self.oracle.judge(self.x))
+        self.tracker.try_clean(*self.oracle.evaluate(self.x))
         for turn in range(self.turns):
-            left = (~self.tracker.beyond()).nonzero().flatten()
+            left = (~self.tracker.past_target()).nonzero().flatten()
             if len(left) == 0:
                 break
             width = self._features(self.oracle.pad(self.pool[:1])).shape[1]
@@ -113,9 +113,17 @@ class Matching:
         self.tracker.non_finite[samples] += (~sound).long()
         zeros, none = torch.zeros_like(y), y.new_full((len(y),), torch.inf)
         rows = _Rows(
-            sample=samples, y=y, target=target, mean=zeros, largest=zeros.clone(), closest=self.x[samples], loss=none,
-            mape=torch.full_like(none, torch.nan), gave=torch.zeros_like(sound), stuck=torch.zeros_like(sound),
-        )  # fmt: skip
+            sample=samples,
+            y=y,
+            target=target,
+            mean=zeros,
+            largest=zeros.clone(),
+            closest=self.x[samples],
+            loss=none,
+            mape=torch.full_like(none, torch.nan),
+            gave=torch.zeros_like(sound),
+            stuck=torch.zeros_like(sound),
+        )
         return rows.choose(sound)
 
     @torch.no_grad()
@@ -131,9 +139,9 @@ class Matching:
                 break
             for batch in self.oracle.batches(len(rows)):
                 self._advance(rows, batch, turn, step)
-            done = rows.stuck | tracker.beyond()[rows.sample] if step < last else torch.ones_like(rows.stuck)
+            done = rows.stuck | tracker.past_target()[rows.sample] if step < last else torch.ones_like(rows.stuck)
             if bool(done.any()):
-                self._retire(rows.choose(done))
+                self._finish(rows.choose(done))
                 rows = rows.choose(~done)
             if step % every == 0:
                 tracker.report(share[0] + share[1] * step / (last + 1))
@@ -145,23 +153,23 @@ class Matching:
         moves = step < len(self.plan.sizes)
         features, gradient = self._look(y, target, moves=moves)
         if self.score_is_feature:
-            judge = direction = self.context.sign * features[:, 0]
+            criterion = direction = self.context.sign * features[:, 0]
         else:
-            judge, direction = self.oracle.ask(y, whose)
+            criterion, direction = self.oracle.ask(y, whose)
         loss = (features - target).square().sum(dim=1)[:count]
-        judge, direction = judge[:count], direction[:count]
-        seen = torch.isfinite(judge) & torch.isfinite(direction)
-        self._offer(rows, batch, turn * (len(self.plan.sizes) + 1) + step + 1, seen, judge, direction)
+        criterion, direction = criterion[:count], direction[:count]
+        seen = torch.isfinite(criterion) & torch.isfinite(direction)
+        self._offer(rows, batch, turn * (len(self.plan.sizes) + 1) + step + 1, seen, criterion, direction)
         self._keep_closest(rows, batch, loss, features[:count])
         tracker.gradients[samples] += int(moves)
         tracker.queries[samples] += int(not (moves and self.score_is_feature))
-        lost = ~(torch.isfinite(loss) & torch.isfinite(geometry.magnitude(gradient)[:count]))
-        tracker.non_finite[samples] += (lost | ~seen).long()
+        non_finite = ~(torch.isfinite(loss) & torch.isfinite(geometry.magnitude(gradient)[:count]))
+        tracker.non_finite[samples] += (non_finite | ~seen).long()
         if moves:
-            flat = (geometry.magnitude(gradient)[:count] == 0) & ~lost
+            flat = (geometry.magnitude(gradient)[:count] == 0) & ~non_finite
             rows.stuck[batch] = flat
             tracker.flat[samples] += flat.long()
-            self._step(rows, batch, self._found_again(rows, batch, y, gradient, lost), gradient, step)
+            self._step(rows, batch, self._found_again(rows, batch, y, gradient, non_finite), gradient, step)
 
     def _look(self, y: Tensor, target: Tensor, *, moves: bool) -> tuple[Tensor, Tensor]:
         """Features of a full batch, and the gradient of J at it (zeros where it is not needed)."""
@@ -177,14 +185,14 @@ class Matching:
         return features.detach(), torch.zeros_like(y) if gradient is None else gradient
 
     def _offer(
-        self, rows: "_Rows", batch: slice, moment: int, seen: Tensor, judge: Tensor, direction: Tensor
-    ) -> None:  # fmt: skip
-        """Let the judge choose among the iterates, and remember whose image this start has given."""
+        self, rows: "_Rows", batch: slice, iteration: int, seen: Tensor, criterion: Tensor, direction: Tensor
+    ) -> None:
+        """Let the criterion choose among the iterates, and remember whose image this start has given."""
         tracker, samples, y = self.tracker, rows.sample[batch], rows.y[batch]
         before = tracker.score[samples], tracker.objective[samples]
-        score = torch.where(seen, judge, -torch.inf)
+        score = torch.where(seen, criterion, -torch.inf)
         tracker.offer(samples, score, torch.where(seen, direction, -torch.inf), y, y)
-        tracker.saw(moment, samples, score)
+        tracker.record(iteration, samples, score)
         rows.gave[batch] |= (tracker.score[samples] != before[0]) | (tracker.objective[samples] != before[1])
 
     def _keep_closest(self, rows: "_Rows", batch: slice, loss: Tensor, features: Tensor) -> None:
@@ -194,15 +202,15 @@ class Matching:
         rows.loss[batch] = torch.where(closer, loss, rows.loss[batch])
         rows.mape[batch] = torch.where(closer, relative_error(features, target), rows.mape[batch])
 
-    def _found_again(self, rows: "_Rows", batch: slice, y: Tensor, gradient: Tensor, lost: Tensor) -> Tensor:
+    def _found_again(self, rows: "_Rows", batch: slice, y: Tensor, gradient: Tensor, non_finite: Tensor) -> Tensor:
         """Put iterates that are not finite back to their closest match, and forget how they came there."""
-        if not bool(lost.any()):
+        if not bool(non_finite.any()):
             return y
-        y, count = y.clone(), len(lost)
-        y[:count][lost] = rows.closest[batch][lost]
-        gradient[:count][lost] = 0.0
-        rows.mean[batch][lost] = 0.0
-        rows.largest[batch][lost] = 0.0
+        y, count = y.clone(), len(non_finite)
+        y[:count][non_finite] = rows.closest[batch][non_finite]
+        gradient[:count][non_finite] = 0.0
+        rows.mean[batch][non_finite] = 0.0
+        rows.largest[batch][non_finite] = 0.0
         return y
 
     def _step(self, rows: "_Rows", batch: slice, y: Tensor, gradient: Tensor, step: int) -> None:
@@ -217,7 +225,7 @@ class Matching:
         ahead = torch.sub(y, down, alpha=self.plan.sizes[step])
         rows.y[batch] = geometry.project(ahead, self.x[pad(rows.sample[batch])], self.plan.norm, self.plan.eps)[:count]
 
-    def _retire(self, rows: "_Rows") -> None:
+    def _finish(self, rows: "_Rows") -> None:
         """A start has ended: its closest match stands beside the image that it gave."""
         self.tracker.last_images[rows.sample[rows.gave]] = rows.closest[rows.gave]
         self.mape[rows.sample] = torch.fmin(self.mape[rows.sample], rows.mape)

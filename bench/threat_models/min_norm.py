@@ -63,7 +63,6 @@ class NearestSearch(Threat):
     line as it is. No image feels its batch mates. A point whose score or gradient is not finite is never kept.
     """
 
-    Params: ClassVar[type[ThreatParams]] = NearestParams
     follows_loss = False
     norms: ClassVar[tuple[Norm, ...]]
     params: NearestParams
@@ -74,7 +73,7 @@ class NearestSearch(Threat):
 
         Args:
             oracle: Asks about the line; above 0 is past it.
-            tracker: Keeps what is nearest; its last moments are one a gradient and one for what comes after them.
+            tracker: Keeps what is nearest; its last iterations are one a gradient and one for what comes after them.
             left: (R,) positions of the images that are not across as they are.
             norm: Of the distances.
             steps: Gradients that each may take.
@@ -88,7 +87,7 @@ class NearestSearch(Threat):
         """
         norm = self._norm(budget)
         context = replace(context, stop_target=None)  # which would be one of scores
-        tracker = Nearest(x, moments=self.params.steps + 2, context=context)
+        tracker = Nearest(x, iterations=self.params.steps + 2, context=context)
         if context.side is Side.FOOL:
             oracle, left, spent = self._at_boundaries(detector, x, ids, context, tracker)
         else:
@@ -160,14 +159,13 @@ class MinNorm(NearestSearch):
     on half as far out.
     """
 
-    Params: ClassVar[type[ThreatParams]] = MinNormParams
     params: MinNormParams
 
     overshoot: ClassVar[float] = 1.0
     """By which the distance of the line is multiplied as long as it has not been crossed."""
 
     @abstractmethod
-    def bring(self, moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
+    def project(self, moved: Tensor, x: Tensor, eps: Tensor) -> Tensor:
         """(B, C, H, W) points in the box, at the radius at hand or within it.
 
         Args:
@@ -187,7 +185,7 @@ class MinNorm(NearestSearch):
     def search(self, oracle: Oracle, tracker: Nearest, left: Tensor, norm: Norm, steps: int) -> None:
         """The walk, and the way back."""
         self._walk(oracle, tracker, left, norm, steps)
-        shrink(oracle, tracker, norm, steps=self.params.shrink_steps, moment=self.params.steps + 1)
+        shrink(oracle, tracker, norm, steps=self.params.shrink_steps, iteration=self.params.steps + 1)
 
     def _walk(self, oracle: Oracle, tracker: Nearest, left: Tensor, norm: Norm, steps: int) -> None:
         start = tracker.clean[left]
@@ -211,15 +209,15 @@ class MinNorm(NearestSearch):
         samples, count = rows.sample[batch], batch.stop - batch.start
         padded, y = oracle.pad(samples), oracle.pad(rows.y[batch])
         x, column = tracker.clean[padded], (-1, *(1,) * (y.ndim - 1))
-        judge, direction, gradient = oracle.ascend(y, padded)
-        slope = geometry.slope(gradient, norm)
-        finite = torch.isfinite(judge) & torch.isfinite(direction) & torch.isfinite(slope)
-        reached, flat = finite & (judge > 0), finite & (slope == 0)
+        criterion, direction, gradient = oracle.ascend(y, padded)
+        slope = geometry.dual_norm(gradient, norm)
+        finite = torch.isfinite(criterion) & torch.isfinite(direction) & torch.isfinite(slope)
+        reached, flat = finite & (criterion > 0), finite & (slope == 0)
         distance = geometry.distance(y, x, norm)
         tracker.gradients[samples] += 1
         tracker.non_finite[samples] += (~finite)[:count].long()
         tracker.flat[samples] += (flat & ~reached)[:count].long()
-        tracker.found(step + 1, samples, *(part[:count] for part in (reached, distance, judge, y)))
+        tracker.found(step + 1, samples, *(part[:count] for part in (reached, distance, criterion, y)))
         share = 0.5 * (1.0 + math.cos(math.pi * step / steps))
         gamma = _LAST_GAMMA + (self.params.gamma - _LAST_GAMMA) * share
         size = self.params.step_size * (_LAST_STEP + (1.0 - _LAST_STEP) * share)
@@ -234,7 +232,7 @@ class MinNorm(NearestSearch):
         lengths = geometry.magnitude(gradient)
         ascent = geometry.unit(gradient, lengths.masked_fill(~finite | flat, math.inf), Norm.L2)
         moved = torch.addcmul(y - x, ascent, (size * self.unit_of_steps(eps)).view(column))
-        rows.y[batch] = self.bring(moved, x, eps)[:count]
+        rows.y[batch] = self.project(moved, x, eps)[:count]
         rows.eps[batch], rows.crossed[batch] = eps[:count], crossed[:count]
         rows.stuck[batch] = ((flat | ~finite) & (distance == 0))[:count]
 

@@ -25,31 +25,31 @@ class Nearest(Tracker):
             (R,) positions of the samples that are to be attacked: all but those that need nothing, and those whose
             clean image has no finite answer.
         """
-        judge, direction = oracle.judge(self.clean)
+        criterion, direction = oracle.evaluate(self.clean)
         self.queries += 1
-        finite = torch.isfinite(judge) & torch.isfinite(direction)
+        finite = torch.isfinite(criterion) & torch.isfinite(direction)
         self.non_finite += (~finite).long()
         everyone = torch.arange(len(self.clean), device=self.clean.device)
-        done = finite & (judge > 0)
-        self.found(0, everyone, done, torch.zeros_like(judge), judge, self.clean)
+        done = finite & (criterion > 0)
+        self.found(0, everyone, done, torch.zeros_like(criterion), criterion, self.clean)
         return everyone[finite & ~done]
 
     def found(
-        self, moment: int, samples: Tensor, reached: Tensor, distance: Tensor, judge: Tensor, images: Tensor
+        self, iteration: int, samples: Tensor, reached: Tensor, distance: Tensor, criterion: Tensor, images: Tensor
     ) -> None:
         """Keep those images (rows, C, H, W) of distinct samples (rows,) that reached it and are nearer than before.
 
         Args:
-            moment: Of the attack, for the trace.
+            iteration: Of the attack, for the trace.
             samples: (rows,) positions.
             reached: (rows,) bool: whether the image does what the attacker is after.
             distance: (rows,) from the clean image, however the threat measures it.
-            judge: (rows,) decides between images of the same distance.
+            criterion: (rows,) decides between images of the same distance.
             images: (rows, C, H, W).
         """
         score = torch.where(reached, -distance, -torch.inf)
-        self.offer(samples, score, torch.where(reached, judge, -torch.inf), images, images)
-        self.saw(moment, samples, score)
+        self.offer(samples, score, torch.where(reached, criterion, -torch.inf), images, images)
+        self.record(iteration, samples, score)
 
     def _statuses(self) -> list[Status]:
         # No image found is a failure, and one that has a reason where there was no gradient to follow.
@@ -60,7 +60,7 @@ class Nearest(Tracker):
         ]
 
 
-def shrink(oracle: Oracle, tracker: Nearest, norm: Norm, *, steps: int, moment: int) -> None:
+def shrink(oracle: Oracle, tracker: Nearest, norm: Norm, *, steps: int, iteration: int) -> None:
     """Bisect the segment from each clean image to the nearest one found; what is nearer and still past is kept.
 
     Args:
@@ -68,7 +68,7 @@ def shrink(oracle: Oracle, tracker: Nearest, norm: Norm, *, steps: int, moment: 
         tracker: Holds what was found.
         norm: Of the distances.
         steps: Bisections, one query each.
-        moment: Of the attack, for the trace.
+        iteration: Of the attack, for the trace.
     """
     rows = (torch.isfinite(tracker.score) & (tracker.score < 0)).nonzero().flatten()
     best = tracker.images[rows]
@@ -79,11 +79,11 @@ def shrink(oracle: Oracle, tracker: Nearest, norm: Norm, *, steps: int, moment: 
             samples = rows[batch]
             x, share = tracker.clean[samples], middle[batch].view(-1, *(1,) * (best.ndim - 1))
             images = x + share * (best[batch] - x)
-            judge, direction = (part[: len(samples)] for part in oracle.judge(images, samples))
-            reached = torch.isfinite(direction) & (judge > 0)
+            criterion, direction = (part[: len(samples)] for part in oracle.evaluate(images, samples))
+            reached = torch.isfinite(direction) & (criterion > 0)
             distance = geometry.distance(images, x, norm)
             tracker.queries[samples] += 1
-            tracker.found(moment, samples, reached, distance, judge, images)
+            tracker.found(iteration, samples, reached, distance, criterion, images)
             high[batch] = torch.where(reached, middle[batch], high[batch])
             low[batch] = torch.where(reached, low[batch], middle[batch])
 

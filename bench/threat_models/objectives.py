@@ -1,4 +1,4 @@
-"""What an attack is after: one number that judges an image, and one that directs the search for a better image.
+"""What an attack is after: the criterion, a number that says how well an image does, and the direction, one to ascend.
 
 Both are seen from the attacker's side: higher is better. On the sides of the score, the detector's own score judges
 and its `objective` directs. On the side `fool`, an image is judged by how far it is past the decision (and the
@@ -19,7 +19,7 @@ from bench.errors import NotApplicableError, UsageError
 from bench.threat_models.base import Context
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From (B, C, H, W) images and (B,) their positions in the attacked batch to (judge, direction), (B,) each."""
+"""From (B, C, H, W) images and (B,) their positions in the attacked batch to (criterion, direction), (B,) each."""
 
 
 def objective_of(detector: Detector, ids: Tensor, context: Context) -> Objective:
@@ -97,8 +97,8 @@ class ScoreObjective:
 class FoolObjective:
     """Misclassified, and where the goal says so accepted by the detector.
 
-    The judge is the margin of the best wrong class over the true one, where acceptance is asked for the smaller one of
-    that and of the score above its threshold, each in units of its scale; above 0 the image has done it.
+    The criterion is the margin of the best wrong class over the true one, where acceptance is asked for the smaller one
+    of that and of the score above its threshold, each in units of its scale; above 0 the image has done it.
 
     Attributes:
         detector: Frozen, in evaluation mode, with a classifier.
@@ -119,13 +119,13 @@ class FoolObjective:
         margin = wrong_margin(logits, labels)
         loss, accept = self.context.loss, self.context.goal is Goal.ACCEPT
         above, direction = self.acceptance(x, logits, rows) if accept or loss is Loss.JOINT else (margin, margin)
-        judge = torch.minimum(margin, above) if accept else margin
+        criterion = torch.minimum(margin, above) if accept else margin
         if loss is Loss.CE:
-            return judge, functional.cross_entropy(logits, labels, reduction="none")
+            return criterion, functional.cross_entropy(logits, labels, reduction="none")
         if loss is Loss.JOINT:
             # Only what is not reached yet is worth a step: without the limit one would be traded for the other.
-            return judge, margin.clamp(max=JOINT_MARGIN) + direction.clamp(max=JOINT_MARGIN)
-        return judge, margin
+            return criterion, margin.clamp(max=JOINT_MARGIN) + direction.clamp(max=JOINT_MARGIN)
+        return criterion, margin
 
     def acceptance(self, x: Tensor, logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) twice: the score above the threshold of the predicted class, in units of the clean ID scores' IQR.

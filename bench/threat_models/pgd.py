@@ -58,7 +58,6 @@ class PGD(Threat):
     restarts but the first aim at other classes (see `bench.threat_models.aims`).
     """
 
-    Params = PGDParams
     params: PGDParams
 
     def cost(self, case: Case) -> Cost:
@@ -70,9 +69,15 @@ class PGD(Threat):
         reach = geometry.reach(x, *ball_of(budget))
         sizes = tuple(reach * size for size in step_sizes(self.params))
         return ascend(
-            detector, x, ids=ids, budget=budget, context=context, sizes=sizes, momentum=self.params.momentum,
+            detector,
+            x,
+            ids=ids,
+            budget=budget,
+            context=context,
+            sizes=sizes,
+            momentum=self.params.momentum,
             restarts=self.params.restarts,
-        )  # fmt: skip
+        )
 
 
 def step_sizes(params: PGDParams) -> tuple[float, ...]:

@@ -102,7 +102,6 @@ class Protocol(Threat):
     exceeds the clean one. Nothing stops early.
     """
 
-    Params = ProtocolParams
     params: ProtocolParams
 
     def cost(self, case: Case) -> Cost:
@@ -117,13 +116,13 @@ class Protocol(Threat):
         """
         if budget.norm is not Norm.LINF or budget.eps is None:
             raise UsageError("a published protocol works in an L-infinity ball; give one, for example `--eps 8/255`.")
-        judge = Oracle(detector, ids=ids, context=context)
-        tracker = Tracker(x, moments=self.params.steps + 1, context=context)
-        tracker.try_clean(*judge.judge(x))
+        oracle = Oracle(detector, ids=ids, context=context)
+        tracker = Tracker(x, iterations=self.params.steps + 1, context=context)
+        tracker.try_clean(*oracle.evaluate(x))
         walk = _Walk(self, detector, x, ids, budget.eps, context, tracker)
         found = walk.ends()
         everyone = torch.arange(len(x), device=x.device)
-        tracker.try_images(self.params.steps, everyone, *judge.judge(found), found)
+        tracker.try_images(self.params.steps, everyone, *oracle.evaluate(found), found)
         tracker.report(1.0)
         return replace(tracker.result(budget), last_images=walk.y)
 
@@ -152,7 +151,6 @@ class BatchProtocolParams(ProtocolParams):
 class BatchProtocol(Protocol):
     """The same, where a whole batch keeps the iterate of its best mean: a batch mate can keep a worse point."""
 
-    Params = BatchProtocolParams
     params: BatchProtocolParams
     couples_images: ClassVar[bool] = True
 
@@ -168,9 +166,15 @@ class _Walk:
     """The iterates of all images of one call."""
 
     def __init__(
-        self, threat: Protocol, detector: Detector, x: Tensor, ids: Tensor, eps: float, context: Context,
+        self,
+        threat: Protocol,
+        detector: Detector,
+        x: Tensor,
+        ids: Tensor,
+        eps: float,
+        context: Context,
         tracker: Tracker,
-    ) -> None:  # fmt: skip
+    ) -> None:
         params = threat.params
         self.threat, self.params, self.x, self.tracker = threat, params, x, tracker
         self.oracle = Oracle(detector, ids=ids, context=context, objective=_direction(params, detector, context))
@@ -202,7 +206,7 @@ class _Walk:
             rows = torch.arange(batch.start, batch.stop, device=self.x.device)
             _, ahead, gradient = self.oracle.ascend(self.oracle.pad(self.y[batch]), self.oracle.pad(rows))
             found[batch], gradient = ahead[: len(rows)], gradient[: len(rows)]
-            slope = geometry.slope(gradient, Norm.LINF)
+            slope = geometry.dual_norm(gradient, Norm.LINF)
             self.tracker.flat[rows] += (slope == 0).long()
             self.tracker.non_finite[rows] += (~((found[batch].abs() < torch.inf) & (slope < torch.inf))).long()
             following[batch] = geometry.direction(gradient, Norm.LINF)
@@ -221,7 +225,7 @@ class _Walk:
     def _values(self, images: Tensor) -> Tensor:
         """(N,) what is followed, without a gradient."""
         self.tracker.queries += 1
-        return self.oracle.judge(images)[1]
+        return self.oracle.evaluate(images)[1]
 
     def inside(self, y: Tensor) -> Tensor:
         """The nearest points in ball and box."""

@@ -85,7 +85,6 @@ class SigmaZero(NearestSearch):
     Then, as often as that succeeds, a few values that would do most are changed for one more of those that do least.
     """
 
-    Params = SigmaZeroParams
     norms = (Norm.L0,)
     params: SigmaZeroParams
 
@@ -120,15 +119,15 @@ class SigmaZero(NearestSearch):
         samples, count, pad = rows.sample[batch], batch.stop - batch.start, oracle.pad
         padded, y = pad(samples), pad(rows.y[batch])
         x, column = tracker.clean[padded], (-1, *(1,) * (y.ndim - 1))
-        judge, direction, gradient = oracle.ascend(y, padded)
+        criterion, direction, gradient = oracle.ascend(y, padded)
         slope = geometry.magnitude(gradient)
-        finite = torch.isfinite(judge) & torch.isfinite(direction) & torch.isfinite(slope)
-        reached, flat = finite & (judge > 0), finite & (slope == 0)
+        finite = torch.isfinite(criterion) & torch.isfinite(direction) & torch.isfinite(slope)
+        reached, flat = finite & (criterion > 0), finite & (slope == 0)
         tracker.gradients[samples] += 1
         tracker.non_finite[samples] += (~finite)[:count].long()
         tracker.flat[samples] += (flat & ~reached)[:count].long()
         changed = geometry.distance(y, x, Norm.L0)
-        tracker.found(step + 1, samples, *(part[:count] for part in (reached, changed, judge, y)))
+        tracker.found(step + 1, samples, *(part[:count] for part in (reached, changed, criterion, y)))
         d, sigma = y - x, self.params.sigma
         crowd = 2.0 * sigma * d / (d.square() + sigma).square() / d[0].numel()
         pull = torch.where((finite & ~reached).view(column), -gradient.nan_to_num(0.0, 0.0, 0.0), 0.0)
@@ -149,7 +148,7 @@ class SigmaZero(NearestSearch):
         rows.stuck[batch] = ((flat | ~finite) & (changed == 0) & (step == 0))[:count]
 
 
-def _prune(oracle: Oracle, tracker: Nearest, samples: Tensor, queries: int, moment: int) -> None:
+def _prune(oracle: Oracle, tracker: Nearest, samples: Tensor, queries: int, iteration: int) -> None:
     """Undo what is not needed of the nearest images (rows of one micro-batch), one query a turn.
 
     A block of the changes that contribute least is undone where the image stays past the line; else the block is
@@ -157,7 +156,7 @@ def _prune(oracle: Oracle, tracker: Nearest, samples: Tensor, queries: int, mome
     """
     count, padded = len(samples), oracle.pad(samples)
     x, y = tracker.clean[padded], tracker.images[padded]
-    ask = partial(_ask, oracle, tracker, samples, padded, moment)
+    ask = partial(_ask, oracle, tracker, samples, padded, iteration)
     everyone = torch.ones(len(padded), dtype=torch.bool, device=x.device)
     column = (-1, *(1,) * (x.ndim - 1))
     walls = torch.where(y > x, 1.0, torch.where(y < x, 0.0, x))
@@ -181,7 +180,7 @@ def _prune(oracle: Oracle, tracker: Nearest, samples: Tensor, queries: int, mome
         block = torch.where(undone, torch.minimum(block, (left - begin).clamp_min(1)), (block // 2).clamp_min(1))
 
 
-def _swap(oracle: Oracle, tracker: Nearest, samples: Tensor, rounds: int, moment: int) -> None:
+def _swap(oracle: Oracle, tracker: Nearest, samples: Tensor, rounds: int, iteration: int) -> None:
     """Change k values that would do most for k + 1 that do least, to first order; again where it works.
 
     Rows of one micro-batch. Of a linear score, what no swap makes smaller is the least number of values.
@@ -203,7 +202,7 @@ def _swap(oracle: Oracle, tracker: Nearest, samples: Tensor, rounds: int, moment
         for number in _SWAPPED:
             asking = going & ~swapped & (changed.flatten(1).sum(dim=1) > number)
             images = torch.where(changed & (least <= number), x, torch.where(~changed & (most < number), walls, y))
-            fewer = _ask(oracle, tracker, samples, padded, moment, images, asking)
+            fewer = _ask(oracle, tracker, samples, padded, iteration, images, asking)
             y = torch.where(fewer.view(column), images, y)
             swapped |= fewer
         going = swapped
@@ -215,13 +214,13 @@ def _places(values: Tensor) -> Tensor:
 
 
 def _ask(
-    oracle: Oracle, tracker: Nearest, samples: Tensor, padded: Tensor, moment: int, images: Tensor, asking: Tensor
+    oracle: Oracle, tracker: Nearest, samples: Tensor, padded: Tensor, iteration: int, images: Tensor, asking: Tensor
 ) -> Tensor:
     """(R,) which images of a padded micro-batch, of those that are asked about, are past the line; noted."""
     count = len(samples)
-    judge, direction = oracle.ask(images, padded)
-    reached = torch.isfinite(judge) & torch.isfinite(direction) & (judge > 0) & asking
+    criterion, direction = oracle.ask(images, padded)
+    reached = torch.isfinite(criterion) & torch.isfinite(direction) & (criterion > 0) & asking
     tracker.queries[samples] += asking[:count].long()
     changed = geometry.distance(images, tracker.clean[padded], Norm.L0)
-    tracker.found(moment, samples, *(part[:count] for part in (reached, changed, judge, images)))
+    tracker.found(iteration, samples, *(part[:count] for part in (reached, changed, criterion, images)))
     return reached

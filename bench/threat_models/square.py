@@ -52,7 +52,6 @@ class Square(Threat):
     draws its own squares. Scores that tie are told apart by the objective, as in every threat here.
     """
 
-    Params = SquareParams
     params: SquareParams
 
     def cost(self, case: Case) -> Cost:
@@ -63,13 +62,18 @@ class Square(Threat):
         """One query for the clean image, and `queries` a restart."""
         norm, eps = ball_of(budget)
         queries, rounds = self.params.queries, self.params.queries * self.params.restarts
-        tracker = Tracker(x, moments=rounds + 1, context=context)
+        tracker = Tracker(x, iterations=rounds + 1, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
         search = _Search(
-            self.params, oracle, tracker, x, ids, context,
+            self.params,
+            oracle,
+            tracker,
+            x,
+            ids,
+            context,
             square_moves.Moves(norm, geometry.reach(x, norm, eps), tuple(x.shape[1:])),
-        )  # fmt: skip
-        tracker.try_clean(*oracle.judge(x))
+        )
+        tracker.try_clean(*oracle.evaluate(x))
         clean = tracker.images.clone(), tracker.score.clone(), tracker.objective.clone()
         for first in range(0, rounds, queries):
             search.run(first, *clean)
@@ -90,7 +94,7 @@ class _Searches:
         score: (R,) of that.
         objective: (R,) of that.
         queries: (R,) int64 asked.
-        lost: (R,) int64 answers that were not finite.
+        non_finite: (R,) int64 answers that were not finite.
     """
 
     sample: Tensor
@@ -101,7 +105,7 @@ class _Searches:
     score: Tensor
     objective: Tensor
     queries: Tensor
-    lost: Tensor
+    non_finite: Tensor
 
     def choose(self, rows: Tensor | slice) -> "_Searches":
         """Some of the rows, in this order; of a slice, views in which may be written."""
@@ -124,7 +128,7 @@ class _Search:
         Nothing waits for the device between two queries: it is asked now and then how many searches are left, and a
         search that is over stays in its batch until that saves a batch.
         """
-        rows = self._begin((~self.tracker.beyond()).nonzero().flatten(), images, score, objective)
+        rows = self._begin((~self.tracker.past_target()).nonzero().flatten(), images, score, objective)
         queries, rounds = self.params.queries, self.params.queries * self.params.restarts
         every, stoppable = max(1, rounds // _REPORTS), self.context.stop_target is not None
         batches, numbers = self._batches(rows), dict[int, Tensor]()
@@ -134,20 +138,20 @@ class _Search:
                 numbers = self._numbers(rows, turn, query)
             for place, batch in batches:
                 self._ask(batch, numbers[turn][place], query)
-            self.tracker.saw(turn + 1, rows.sample, rows.score)
+            self.tracker.record(turn + 1, rows.sample, rows.score)
             if stoppable:
-                torch.logical_and(rows.real, ~self.tracker.beyond()[rows.sample], out=rows.live)
+                torch.logical_and(rows.real, ~self.tracker.past_target()[rows.sample], out=rows.live)
                 if query % _DRAWN_TOGETHER == 0:
                     left = int(rows.live.sum())
                     if left <= len(rows.sample) - self.oracle.micro_batch:
-                        self._retire(rows.choose((rows.real & ~rows.live).nonzero().flatten()))
-                        rows = self._close_ranks(rows, left)
+                        self._finish(rows.choose((rows.real & ~rows.live).nonzero().flatten()))
+                        rows = self._compact(rows, left)
                         batches, numbers = self._batches(rows), {}
                         if left == 0:
                             return
             if turn % every == 0:
                 self.tracker.report((turn + 1) / rounds)
-        self._retire(rows.choose(rows.real.nonzero().flatten()))
+        self._finish(rows.choose(rows.real.nonzero().flatten()))
 
     def _begin(self, samples: Tensor, images: Tensor, score: Tensor, objective: Tensor) -> _Searches:
         missing = -len(samples) % self.oracle.micro_batch
@@ -155,9 +159,16 @@ class _Search:
         real = torch.arange(len(sample), device=sample.device) < len(samples)
         count = torch.zeros_like(sample)
         return _Searches(
-            sample, real, real.clone(), self.x[sample], images[sample], score[sample], objective[sample], count,
+            sample,
+            real,
+            real.clone(),
+            self.x[sample],
+            images[sample],
+            score[sample],
+            objective[sample],
+            count,
             count.clone(),
-        )  # fmt: skip
+        )
 
     def _batches(self, rows: _Searches) -> list[tuple[slice, _Searches]]:
         return [(batch, rows.choose(batch)) for batch in self.oracle.batches(len(rows.sample))]
@@ -188,10 +199,10 @@ class _Search:
         torch.where(better, score, rows.score, out=rows.score)
         torch.where(better, objective, rows.objective, out=rows.objective)
         rows.queries += rows.live
-        rows.lost += rows.live & ~finite
+        rows.non_finite += rows.live & ~finite
         return better
 
-    def _close_ranks(self, rows: _Searches, left: int) -> _Searches:
+    def _compact(self, rows: _Searches, left: int) -> _Searches:
         """The searches that are under way, in fewer batches."""
         order = rows.live.nonzero().flatten()
         rows = rows.choose(self.oracle.fill(order, -left % self.oracle.micro_batch) if left else order)
@@ -199,15 +210,15 @@ class _Search:
         rows.live = rows.real.clone()
         return rows
 
-    def _retire(self, rows: _Searches) -> None:
+    def _finish(self, rows: _Searches) -> None:
         """Hand over what some searches found."""
         tracker = self.tracker
         tracker.queries[rows.sample] += rows.queries
-        tracker.non_finite[rows.sample] += rows.lost
+        tracker.non_finite[rows.sample] += rows.non_finite
         tracker.offer(rows.sample, rows.score, rows.objective, rows.here, rows.here)
 
 
 def share(query: int, queries: int) -> float:
     """What is left of the first share of pixels at one of so many queries."""
     scaled = query * 10_000 // queries
-    return math.ldexp(1.0, -sum(scaled > moment for moment in _HALVINGS))
+    return math.ldexp(1.0, -sum(scaled > iteration for iteration in _HALVINGS))

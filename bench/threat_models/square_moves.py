@@ -81,7 +81,7 @@ class Moves:
         """Algorithm 2: every channel of the square goes to one wall of the ball."""
         pixels = self._pixels(*self._corner(numbers[:, :2], side), side)
         old = here.gather(1, pixels)
-        low, high = geometry.walls(center.gather(1, pixels), self.norm, self.eps)
+        low, high = geometry.ball_bounds(center.gather(1, pixels), self.norm, self.eps)
         up = (numbers[:, 2:, None] > 0.5).expand(-1, -1, side * side).reshape(old.shape)
         idle = (torch.where(up, high, low) == old).all(dim=1, keepdim=True)
         here.scatter_(1, pixels, torch.where(up ^ idle, high, low))
@@ -102,9 +102,10 @@ class Moves:
         unused = (room - torch.linalg.vector_norm(here - center, dim=1).square_()).clamp_(min=0.0)
         alone = delta * ~_overlap(*corners, side)[:, None]
         available = (
-            _norm(alone, by_channel).square_() + _norm(delta_second, by_channel).square_()
+            _norm(alone, by_channel).square_()
+            + _norm(delta_second, by_channel).square_()
             + (unused / self.channels).view(-1, 1, 1, 1)
-        ).sqrt_()  # fmt: skip
+        ).sqrt_()
         shape = self._bump(side, here.device)
         turned = numbers[:, 4].view(-1, 1, 1, 1) > 0.5
         fresh = _signs(numbers[:, 5:]).view(-1, self.channels, 1, 1) * torch.where(turned, shape.T, shape)

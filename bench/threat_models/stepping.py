@@ -27,7 +27,7 @@ class Rows:
         sample: (R,) position of the image in x.
         asked: (R,) the position under which the oracle knows it.
         real: (R,) it is no copy.
-        walls: (R, C, H, W) each, of the balls; see `geometry.walls`.
+        ball_bounds: (R, C, H, W) each; see `geometry.ball_bounds`.
         y: (R, C, H, W) current iterate.
         best: (R, C, H, W) best iterate so far, the clean image before there is one.
         score: (R,) of the best iterate.
@@ -35,7 +35,7 @@ class Rows:
         stuck: (R,) no step can move it any more.
         live: (R,) neither stuck nor done nor a copy: what is found counts.
         gradients: (R,) int64 spent.
-        lost: (R,) int64 points whose score or gradient was not finite.
+        non_finite: (R,) int64 points whose score or gradient was not finite.
         flat: (R,) int64 points whose gradient was zero.
         memory: (R, ...) what the step rule keeps of every row.
     """
@@ -43,7 +43,7 @@ class Rows:
     sample: Tensor
     asked: Tensor
     real: Tensor
-    walls: tuple[Tensor, ...]
+    ball_bounds: tuple[Tensor, ...]
     y: Tensor
     best: Tensor
     score: Tensor
@@ -51,7 +51,7 @@ class Rows:
     stuck: Tensor
     live: Tensor
     gradients: Tensor
-    lost: Tensor
+    non_finite: Tensor
     flat: Tensor
     memory: dict[str, Tensor]
 
@@ -92,21 +92,21 @@ class Found:
     """What was found at the iterates of one micro-batch of B rows, before they step on.
 
     Attributes:
-        moment: The number of the coming step, from 0.
+        iteration: The number of the coming step, from 0.
         gradient: (B, C, H, W) of the objective.
-        slope: (B,) how steep it is, `geometry.slope`; infinite where the row is lost, 0 where it is flat.
+        slope: (B,) how steep it is, `geometry.dual_norm`; infinite where it is not finite, 0 where it is flat.
         objective: (B,) from the attacker's side.
         better: (B,) it is the best iterate of its row so far.
-        lost: (B,) its score or gradient is not finite; it was not kept.
+        non_finite: (B,) its score or gradient is not finite; it was not kept.
         flat: (B,) its gradient is exactly zero.
     """
 
-    moment: int
+    iteration: int
     gradient: Tensor
     slope: Tensor
     objective: Tensor
     better: Tensor
-    lost: Tensor
+    non_finite: Tensor
     flat: Tensor
 
 
@@ -163,15 +163,15 @@ class ScheduledSteps(StepRule):
 
     def move(self, rows: Rows, found: Found) -> None:
         """A step of the length that it is time for, projected."""
-        rows.stuck |= found.flat & ~found.lost
+        rows.stuck |= found.flat & ~found.non_finite
         course = geometry.unit(found.gradient, found.slope, self.norm)
         if rows.memory:
-            share = (rows.memory["share"] * ~found.lost).view(-1, *(1,) * (course.ndim - 1))
+            share = (rows.memory["share"] * ~found.non_finite).view(-1, *(1,) * (course.ndim - 1))
             course = torch.lerp(course, rows.memory["course"], share, out=rows.memory["course"])
-        ahead = torch.add(rows.y, course, alpha=self.sizes[found.moment])
-        secants = _SECANTS_EARLY if found.moment < _EARLY * self.steps - 1 else _SECANTS_LATE
-        moved = geometry.project_step(ahead, rows.walls, self.norm, self.eps, secants=secants)
-        geometry.choose(found.lost, rows.best, moved, out=rows.y)
+        ahead = torch.add(rows.y, course, alpha=self.sizes[found.iteration])
+        secants = _SECANTS_EARLY if found.iteration < _EARLY * self.steps - 1 else _SECANTS_LATE
+        moved = geometry.project_step(ahead, rows.ball_bounds, self.norm, self.eps, secants=secants)
+        geometry.choose(found.non_finite, rows.best, moved, out=rows.y)
 
 
 class ByteSteps(ScheduledSteps):

@@ -64,12 +64,12 @@ class Surrogate(ABC):
     def __call__(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The signed score, and the same with the gradient that is to be followed."""
         with torch.no_grad():
-            judge, _ = self._of(x, rows)
+            criterion, _ = self._of(x, rows)
         if not x.requires_grad:
-            return judge, judge
+            return criterion, criterion
         ahead = self.ahead(x.detach(), rows)
         self.turns[rows] += 1
-        return judge, judge + ((x - x.detach()) * ahead).flatten(1).sum(dim=1)
+        return criterion, criterion + ((x - x.detach()) * ahead).flatten(1).sum(dim=1)
 
     @abstractmethod
     def ahead(self, x: Tensor, rows: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ class Tracker:
 
     Args:
         x: (N, C, H, W) clean images, the answer for a sample until something better is offered.
-        moments: How many moments (steps, rounds) the attack has; the trace holds at most TRACE_LENGTH of them.
+        iterations: How many iterations (steps, rounds) the attack has; the trace holds at most TRACE_LENGTH of them.
         context: Side and stop target.
     """
 
-    def __init__(self, x: Tensor, *, moments: int, context: Context) -> None:
+    def __init__(self, x: Tensor, *, iterations: int, context: Context) -> None:
         count = len(x)
         self.clean = x
         self.context = context
@@ -31,19 +31,19 @@ class Tracker:
         self.queries = torch.zeros_like(self.gradients)
         self.non_finite = torch.zeros_like(self.gradients)  # points whose score or gradient was not finite
         self.flat = torch.zeros_like(self.gradients)  # points whose gradient was zero
-        self._points = torch.linspace(0, moments - 1, min(TRACE_LENGTH, moments)).round().long().tolist()
+        self._points = torch.linspace(0, iterations - 1, min(TRACE_LENGTH, iterations)).round().long().tolist()
         self._trace = self.score.new_full((count, len(self._points)), -torch.inf)
 
-    def beyond(self) -> Tensor:
+    def past_target(self) -> Tensor:
         """(N,) whether a sample needs no further step."""
         if self.context.stop_target is None:
             return torch.zeros_like(self.score, dtype=torch.bool)
         return self.live > self.context.sign * self.context.stop_target
 
-    def saw(self, moment: int, samples: Tensor, score: Tensor) -> None:
-        """Note the best scores (rows,) that these samples (rows,), each once or often, have reached at a moment."""
+    def record(self, iteration: int, samples: Tensor, score: Tensor) -> None:
+        """Note the best scores (rows,) that these samples (rows,), each once or often, have reached at an iteration."""
         self.live.scatter_reduce_(0, samples, score, "amax")
-        column = bisect_left(self._points, moment)  # the first point of the trace that is not earlier
+        column = bisect_left(self._points, iteration)  # the first point of the trace that is not earlier
         self._trace[:, column].scatter_reduce_(0, samples, score, "amax")
 
     def offer(self, samples: Tensor, score: Tensor, objective: Tensor, images: Tensor, last: Tensor) -> None:
@@ -71,14 +71,14 @@ class Tracker:
         self.score[samples], self.objective[samples] = score, objective
         self.images[samples], self.last_images[samples] = images, last
 
-    def try_images(self, moment: int, samples: Tensor, score: Tensor, objective: Tensor, images: Tensor) -> None:
+    def try_images(self, iteration: int, samples: Tensor, score: Tensor, objective: Tensor, images: Tensor) -> None:
         """One query for each of these distinct samples: count it, skip what is not finite, keep what is better."""
         finite = torch.isfinite(score) & torch.isfinite(objective)
         signed = torch.where(finite, score, -torch.inf)
         self.queries[samples] += 1
         self.non_finite[samples] += (~finite).long()
         self.offer(samples, signed, torch.where(finite, objective, -torch.inf), images, images)
-        self.saw(moment, samples, signed)
+        self.record(iteration, samples, signed)
 
     def try_clean(self, score: Tensor, objective: Tensor) -> None:
         """One query for the clean image of every sample, before anything else."""
@@ -94,9 +94,14 @@ class Tracker:
         trace = torch.where(torch.isfinite(trace), self.context.sign * trace, torch.nan)
         norm = geometry.distance(self.images, self.clean, budget.norm or Norm.L2)
         return AttackResult(
-            images=self.images, last_images=self.last_images, score_trace=trace, gradients=self.gradients,
-            queries=self.queries, norm=norm, status=self._statuses(),
-        )  # fmt: skip
+            images=self.images,
+            last_images=self.last_images,
+            score_trace=trace,
+            gradients=self.gradients,
+            queries=self.queries,
+            norm=norm,
+            status=self._statuses(),
+        )
 
     def _statuses(self) -> list[Status]:
         flat = (self.gradients > 0) & (self.flat == self.gradients)
@@ -105,7 +110,7 @@ class Tracker:
             (flat, Status.NO_GRADIENT),
             (self.non_finite > 0, Status.NON_FINITE),
             (~torch.isfinite(self.score), Status.FAILED),
-            (self.beyond(), Status.STOPPED),
+            (self.past_target(), Status.STOPPED),
         )
         for number, (mask, _) in enumerate(later_ones_win, start=1):
             kind = torch.where(mask, number, kind)

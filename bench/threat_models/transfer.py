@@ -37,16 +37,16 @@ class Transfer(Threat):
                 "a transfer attack needs images that were crafted on other detectors; run it by its card's name, so "
                 "that the harness crafts them."
             )
-        tracker = Tracker(x, moments=len(context.transferred) + 1, context=context)
+        tracker = Tracker(x, iterations=len(context.transferred) + 1, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
-        tracker.try_clean(*oracle.judge(x))
-        for moment, images in enumerate(context.transferred.values(), start=1):
-            left = (~tracker.beyond()).nonzero().flatten()
+        tracker.try_clean(*oracle.evaluate(x))
+        for iteration, images in enumerate(context.transferred.values(), start=1):
+            left = (~tracker.past_target()).nonzero().flatten()
             for batch in oracle.batches(len(left)):
                 samples = left[batch]
                 padded = oracle.pad(samples)
                 points = geometry.project(images[padded], x[padded], norm, eps)
                 answers = (part[: len(samples)] for part in (*oracle.ask(points, padded), points))
-                tracker.try_images(moment, samples, *answers)
-            tracker.report(moment / len(context.transferred))
+                tracker.try_images(iteration, samples, *answers)
+            tracker.report(iteration / len(context.transferred))
         return tracker.result(budget)

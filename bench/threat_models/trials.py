@@ -33,7 +33,6 @@ class Trials(Threat):
     An image that no further point could move past the others is tried no more.
     """
 
-    Params = TrialParams
     params: TrialParams
 
     @abstractmethod
@@ -56,12 +55,12 @@ class Trials(Threat):
     def attack(self, detector: Detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         """One query a point, and one for the clean image."""
         norm, eps = ball_of(budget, tuple(Norm))
-        tracker = Tracker(x, moments=self.params.points + 1, context=context)
+        tracker = Tracker(x, iterations=self.params.points + 1, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
-        tracker.try_clean(*oracle.judge(x))
+        tracker.try_clean(*oracle.evaluate(x))
         every = max(1, self.params.points // _REPORTS)
         for number in range(self.params.points):
-            left = (~tracker.beyond()).nonzero().flatten()
+            left = (~tracker.past_target()).nonzero().flatten()
             for batch in oracle.batches(len(left)):
                 samples = left[batch]
                 padded = oracle.pad(samples)

@@ -4,12 +4,14 @@ import inspect
 from typing import Any
 
 from bench.cards.code.wanted import Wanted
+from bench.lazy import lazily
+
+with lazily():
+    from bench.threat_models import base
 
 
 def _is_threat(found: Any) -> bool:
-    from bench.threat_models.base import Threat
-
-    return isinstance(found, type) and issubclass(found, Threat) and not inspect.isabstract(found)
+    return isinstance(found, type) and issubclass(found, base.Threat) and not inspect.isabstract(found)
 
 
 THREAT = Wanted(_is_threat, "a subclass of bench.threat_models.base.Threat")

@@ -55,9 +55,7 @@ def affine(x: Tensor, generator: torch.Generator, *, degrees: float, shift: floa
     zoom = 1 + draws[:, 1] * scale
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     offset = draws[:, 2:] * shift * 2 / x.shape[-1]
-    matrix = torch.stack(
-        [torch.stack([cos, -sin, offset[:, 0]], 1), torch.stack([sin, cos, offset[:, 1]], 1)], 1
-    )  # fmt: skip
+    matrix = torch.stack([torch.stack([cos, -sin, offset[:, 0]], 1), torch.stack([sin, cos, offset[:, 1]], 1)], 1)
     grid = torch.nn.functional.affine_grid(matrix, list(x.shape), align_corners=False)
     return torch.nn.functional.grid_sample(x, grid, align_corners=False)
 

@@ -8,9 +8,14 @@ from torch.nn.functional import nll_loss
 
 from bench.detectors import ccu
 from bench.errors import CardError
+from bench.lazy import lazily
 from bench.training.augment import OutlierAugmentArgs, augmented_outliers
 from bench.training.base import pick, required_outliers
 from bench.training.classifier import Classifier, ClassifierArgs
+
+with lazily():
+    from sklearn import exceptions
+    from sklearn import mixture as mixtures
 
 
 class CCUArgs(OutlierAugmentArgs, ClassifierArgs):
@@ -118,12 +123,11 @@ def fit_mixture(mixture: ccu.IsotropicMixture, images: Tensor, iterations: int, 
         iterations: At most so many.
         seed: Of k-means.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    model = GaussianMixture(len(mixture.means), covariance_type="spherical", max_iter=iterations, random_state=seed)
+    model = mixtures.GaussianMixture(
+        len(mixture.means), covariance_type="spherical", max_iter=iterations, random_state=seed
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it goes on with the classifier
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)  # it goes on with the classifier
         model.fit(images.cpu().numpy())
     mixture.means.copy_(torch.from_numpy(model.means_))
     mixture.log_variances.fill_(float(model.covariances_.mean()))

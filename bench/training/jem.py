@@ -71,9 +71,14 @@ class JEM(Classifier):
         places, start = self.buffer.draw(args.samples, args.reinit, generator)
         with as_attackers_meet_it(self.detector):
             samples = langevin(
-                self.log_density, start, generator,
-                steps=args.sgld_steps, step_size=args.step_size, noise=args.sgld_noise, clip=args.gradient_clip,
-            )  # fmt: skip
+                self.log_density,
+                start,
+                generator,
+                steps=args.sgld_steps,
+                step_size=args.step_size,
+                noise=args.sgld_noise,
+                clip=args.gradient_clip,
+            )
         self.buffer.put(places, samples)
         return samples
 

@@ -88,9 +88,12 @@ def train_weights(
         discard(checkpoint)
     with _threads(threads):
         report = train(
-            recipe, checkpoint=checkpoint, identity=_identity(spec, track, seed, threads), progress=progress,
+            recipe,
+            checkpoint=checkpoint,
+            identity=_identity(spec, track, seed, threads),
+            progress=progress,
             curve_every=max(1, recipe.total_steps // curve_points) if curve_points else 0,
-        )  # fmt: skip
+        )
     sha256 = save_tensors(target, last_weights(recipe.detector, spec, catalog))
     discard(checkpoint)
     return TrainedWeights(target, sha256, spec.weights[-1].sha256, report)

@@ -4,12 +4,14 @@ import inspect
 from typing import Any
 
 from bench.cards.code.wanted import Wanted
+from bench.lazy import lazily
+
+with lazily():
+    from bench.training import base
 
 
 def _is_recipe(found: Any) -> bool:
-    from bench.training.base import Recipe
-
-    return isinstance(found, type) and issubclass(found, Recipe) and not inspect.isabstract(found)
+    return isinstance(found, type) and issubclass(found, base.Recipe) and not inspect.isabstract(found)
 
 
 RECIPE = Wanted(_is_recipe, "a subclass of bench.training.base.Recipe")

@@ -15,8 +15,11 @@ from bench.validation.threats import ThreatCheck
 from bench.validation.tracks import TrackCheck
 
 _CHECKS: dict[Kind, type[Check]] = {
-    Kind.TRACK: TrackCheck, Kind.THREAT: ThreatCheck, Kind.NETWORK: NetworkCheck, Kind.DETECTOR: DetectorCheck,
-}  # fmt: skip
+    Kind.TRACK: TrackCheck,
+    Kind.THREAT: ThreatCheck,
+    Kind.NETWORK: NetworkCheck,
+    Kind.DETECTOR: DetectorCheck,
+}
 
 
 def check_catalog(catalog: Catalog, *, run_code: bool = True) -> Iterator[Checked]:

@@ -22,10 +22,12 @@ class TrackCheck(Check):
             known = ", ".join(self.catalog.names(Kind.NETWORK)) or "none"
             self.problem(("network",), f"field 'network': unknown network '{card.network}'; the catalog has: {known}")
         parts: list[tuple[Location, SetSpec]] = [
-            (("train",), card.train), (("calibration",), card.calibration), (("test",), card.test),
+            (("train",), card.train),
+            (("calibration",), card.calibration),
+            (("test",), card.test),
             *((("ood", name), spec) for name, spec in card.ood.items()),
             *((("outliers", number), spec) for number, spec in enumerate(card.outliers)),
-        ]  # fmt: skip
+        ]
         for location, spec in parts:
             self.source((*location, "source"), spec.source)
             self.part(location, spec)

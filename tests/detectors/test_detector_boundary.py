@@ -304,8 +304,8 @@ def test_a_module_is_asked_as_it_is_and_left_as_it_was(make, images):
     detector = given(module)
     wanted = [parameter.requires_grad for parameter in module.parameters()]
     oracle = Oracle(detector, ids=torch.arange(5), context=Context(side="evade", micro_batch=5))
-    judge, _, slope = oracle.ascend(images, torch.arange(5))
-    assert torch.isfinite(judge).all() and bool(slope.any())
+    criterion, _, slope = oracle.ascend(images, torch.arange(5))
+    assert torch.isfinite(criterion).all() and bool(slope.any())
     assert module.training and all(each.training for each in module.modules())
     assert all(wanted) and [parameter.requires_grad for parameter in module.parameters()] == wanted
     assert all(parameter.grad is None for parameter in module.parameters())

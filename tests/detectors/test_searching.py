@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from bench.detectors import searching
 from bench.detectors.energy import Energy
 from bench.detectors.networks.base import FromPixels, Network
-from bench.detectors.precision import EXACTLY, Haste, Precision
+from bench.detectors.precision import FULL_PRECISION, Precision, SearchPrecision
 from bench.detectors.searching import Copy, Form, NoCopy, folded, forms, search_copy
 
-BF16 = Haste(Precision.BF16)
-AUTO = Haste(Precision.AUTO)
+BF16 = SearchPrecision(Precision.BF16)
+AUTO = SearchPrecision(Precision.AUTO)
 
 
 class Normed(Network):
@@ -104,12 +104,12 @@ def test_pixels_of_several_channels_lie_beside_each_other_in_the_copy_and_in_no_
     assert detector.network.network.one.weight.stride(1) == 3 * 3
 
 
-@pytest.mark.parametrize("haste", [BF16, AUTO])
-def test_a_copy_agrees_and_leaves_the_detector_as_it_was(haste):
+@pytest.mark.parametrize("search_precision", [BF16, AUTO])
+def test_a_copy_agrees_and_leaves_the_detector_as_it_was(search_precision):
     detector = made()
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     scores = detector.score(IMAGES)
-    found = search_copy(detector, IMAGES, haste)
+    found = search_copy(detector, IMAGES, search_precision)
     assert isinstance(found, Copy)
     assert "batch norm folded, channels last" in found.said
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
@@ -178,7 +178,7 @@ def test_what_is_tried_follows_from_the_device_and_never_from_the_clock(monkeypa
     assert [form.precision for form in forms(AUTO, cuda)] == [Precision.BF16, Precision.TF32, Precision.FLOAT32]
     monkeypatch.setattr(searching, "has_bf16", lambda device: False)
     assert [form.precision for form in forms(AUTO, cpu)] == [Precision.FLOAT32]
-    assert forms(Haste(Precision.BF16, compiled=True), cpu) == (Form(Precision.BF16, compiled=True),)
+    assert forms(SearchPrecision(Precision.BF16, compiled=True), cpu) == (Form(Precision.BF16, compiled=True),)
 
 
 def test_a_processor_without_instructions_for_bf16_is_asked_for_none(monkeypatch):
@@ -199,11 +199,11 @@ def test_without_a_network_or_a_steady_gradient_there_is_no_copy():
 
 
 def test_nothing_is_asked_for_by_default():
-    assert EXACTLY.none and Haste().none
-    assert not AUTO.none and not Haste(compiled=True).none
+    assert FULL_PRECISION.none and SearchPrecision().none
+    assert not AUTO.none and not SearchPrecision(compiled=True).none
 
 
 @pytest.mark.slow
 def test_a_compiled_copy_agrees():
-    found = search_copy(made(), IMAGES, Haste(Precision.FLOAT32, compiled=True))
+    found = search_copy(made(), IMAGES, SearchPrecision(Precision.FLOAT32, compiled=True))
     assert isinstance(found, Copy), found.said

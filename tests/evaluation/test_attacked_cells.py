@@ -211,7 +211,7 @@ def test_an_override_that_a_card_forgot_to_list_is_not_ignored_in_silence(outcom
 
 
 def test_the_progress_tells_a_share_that_grows_and_an_auroc(catalog, planned, monkeypatch):
-    monkeypatch.setattr("bench.evaluation.assault._SECONDS_BETWEEN_FIGURES", 0.0)
+    monkeypatch.setattr("bench.evaluation.attacked_sets._SECONDS_BETWEEN_FIGURES", 0.0)
     heard = []
     plan = planned("net", "pgd", "0.3", side="both")
     list(run_plan(plan, MemoryStore(), catalog, progress=lambda cell, *rest: heard.append((cell.key, *rest))))

@@ -165,9 +165,9 @@ def test_a_random_detector_is_spared_nothing(cell):
 
 
 def test_progress_of_a_cell_with_an_audit_goes_on(catalog, monkeypatch):
-    from bench.evaluation import assault
+    from bench.evaluation import attacked_sets
 
-    monkeypatch.setattr(assault, "_SECONDS_BETWEEN_FIGURES", 0.0)
+    monkeypatch.setattr(attacked_sets, "_SECONDS_BETWEEN_FIGURES", 0.0)
     heard = []
     cells = one(catalog, evidence=LOOSE)
     list(run_plan(cells, MemoryStore(), catalog, progress=lambda cell, share, auroc: heard.append((share, auroc))))
@@ -313,5 +313,7 @@ def test_numbers_out_of_range_are_refused_in_a_sentence(given, words):
 
 def test_a_cell_without_an_audit_has_the_key_that_it_had_before_there_were_audits(catalog):
     asked = one(catalog)[-1].ingredients
-    content = {name: value for name, value in asdict(asked).items() if name not in ("evidence", "haste", "nested")}
+    content = {
+        name: value for name, value in asdict(asked).items() if name not in ("evidence", "search_precision", "nested")
+    }
     assert asked.key(layout=3, version="0.1") == content_hash({"format": 3, "version": "0.1", **content})

@@ -138,7 +138,7 @@ def test_cells_that_fail_say_what_they_did(outcomes):
 
 @pytest.mark.parametrize("name", ["pgd both", "worst", "transferred", "fool"])
 def test_progress_is_told_as_it_was(name, catalog, planned, monkeypatch):
-    monkeypatch.setattr("bench.evaluation.assault._SECONDS_BETWEEN_FIGURES", 0.0)
+    monkeypatch.setattr("bench.evaluation.attacked_sets._SECONDS_BETWEEN_FIGURES", 0.0)
     detectors, threats, eps, options = CELLS[name]
     bench, found = Workbench(catalog, MemoryStore(), device="cpu", data_dir=None), {}
     for cell in planned(detectors, threats, eps, **options):

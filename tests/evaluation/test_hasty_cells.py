@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from bench.cards.catalog import Catalog
 from bench.cli.app import app
-from bench.detectors.precision import Haste, Precision
+from bench.detectors.precision import Precision, SearchPrecision
 from bench.detectors.searching import NoCopy
 from bench.errors import UsageError
 from bench.evaluation import copies
@@ -22,7 +22,7 @@ from bench.report.table import _label
 from bench.testing.closed_forms import SHAPE
 from bench.testing.threats import LinearScore
 
-AUTO = Haste(Precision.AUTO)
+AUTO = SearchPrecision(Precision.AUTO)
 
 
 def planned(threat="pgd-l2", **options):
@@ -32,16 +32,19 @@ def planned(threat="pgd-l2", **options):
 
 def test_a_cell_that_searches_otherwise_is_another_cell():
     plain = planned()
-    keys = {planned(haste=haste).key for haste in (AUTO, Haste(Precision.BF16), Haste(compiled=True))}
+    keys = {
+        planned(search_precision=search_precision).key
+        for search_precision in (AUTO, SearchPrecision(Precision.BF16), SearchPrecision(compiled=True))
+    }
     assert len(keys | {plain.key}) == 4
-    assert planned(haste=Haste()).key == plain.key
-    assert planned(haste=AUTO).clean.key == plain.clean.key
+    assert planned(search_precision=SearchPrecision()).key == plain.key
+    assert planned(search_precision=AUTO).clean.key == plain.clean.key
 
 
 @pytest.mark.parametrize("threat", ["noise-l2", "square-l2", "auto-l2"])
 def test_where_no_step_follows_a_gradient_and_in_suites_it_is_the_same_cell(threat):
-    assert planned(threat, haste=AUTO).key == planned(threat).key
-    assert all(need.ingredients.haste is None for need in planned(threat, haste=AUTO).needs)
+    assert planned(threat, search_precision=AUTO).key == planned(threat).key
+    assert all(need.ingredients.search_precision is None for need in planned(threat, search_precision=AUTO).needs)
 
 
 def cell(cells):
@@ -52,7 +55,7 @@ def cell(cells):
 
 
 def test_the_cell_says_with_what_it_searched_and_reports_the_same():
-    plain, hasty = cell(planned()), cell(planned(haste=AUTO))
+    plain, hasty = cell(planned()), cell(planned(search_precision=AUTO))
     (said,) = [note for note in hasty.meta.notes if "copy of the detector" in note]
     assert "batch norm folded, channels last" in said and "cosine of" in said
     assert not any("copy of the detector" in note for note in plain.meta.notes)
@@ -62,12 +65,12 @@ def test_the_cell_says_with_what_it_searched_and_reports_the_same():
 
 
 def test_a_table_tells_it_from_its_namesake():
-    metas = [cell(planned()).meta, cell(planned(haste=AUTO)).meta]
+    metas = [cell(planned()).meta, cell(planned(search_precision=AUTO)).meta]
     assert [_label(meta, metas) for meta in metas] == ["energy", "energy search auto"]
 
 
 def test_no_baseline_is_recorded_of_it():
-    done = cell(planned(haste=AUTO))
+    done = cell(planned(search_precision=AUTO))
     with pytest.raises(UsageError, match="searched on a copy"):
         record([done])
 
@@ -76,7 +79,7 @@ def test_it_says_so_too_where_there_is_no_copy(monkeypatch):
     from bench.detectors import searching
 
     monkeypatch.setattr(searching, "LEAST_COSINE", 2.0)
-    plain, hasty = cell(planned()), cell(planned(haste=AUTO))
+    plain, hasty = cell(planned()), cell(planned(search_precision=AUTO))
     assert any("asked the detector itself" in note for note in hasty.meta.notes)
     np.testing.assert_array_equal(plain.samples["score"], hasty.samples["score"])
 
@@ -84,15 +87,19 @@ def test_it_says_so_too_where_there_is_no_copy(monkeypatch):
 def test_a_copy_is_made_once_for_all_cells_of_a_detector_and_anew_for_another_one(monkeypatch):
     made = []
 
-    def none(detector, batch, haste):
-        made.append((detector, len(batch), haste))
+    def none(detector, batch, search_precision):
+        made.append((detector, len(batch), search_precision))
         return NoCopy("there is none.")
 
     monkeypatch.setattr(copies, "search_copy", none)
     pixels = torch.arange(3.0).view(3, 1, 1, 1).expand(-1, *SHAPE)
     images = SimpleNamespace(calibration=SimpleNamespace(pixels=lambda rows: pixels[rows]))
     first, second = LinearScore(), LinearScore()  # of the same settings, as two detectors of one card are
-    asked, other, kept = planned(haste=AUTO), planned(haste=Haste(Precision.BF16)), copies.Copies()
+    asked, other, kept = (
+        planned(search_precision=AUTO),
+        planned(search_precision=SearchPrecision(Precision.BF16)),
+        copies.Copies(),
+    )
     for detector in (first, first, second, second, first):
         assert kept.taken(asked, detector, images) is None
         assert kept.notes(asked, detector, images) == ("there is none.",)
@@ -101,7 +108,7 @@ def test_a_copy_is_made_once_for_all_cells_of_a_detector_and_anew_for_another_on
     kept.notes(other, first, images)
     kept.clear()
     kept.notes(other, first, images)
-    assert [haste for *_, haste in made[3:]] == [Haste(Precision.BF16)] * 2
+    assert [search_precision for *_, search_precision in made[3:]] == [SearchPrecision(Precision.BF16)] * 2
     assert kept.notes(planned(), first, images) == () and len(made) == 5
 
 

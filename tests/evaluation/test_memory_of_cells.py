@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import is_fake  # what torch.compile leaves behind has no bytes
 
-from bench.evaluation import assault, fooling
+from bench.evaluation import attacked_sets, fooling
 from bench.evaluation import pieces as cutting
 
 MICRO_BATCH = 8
@@ -39,7 +39,7 @@ def held_after_pieces(cells, monkeypatch):
 
 @pytest.mark.parametrize(
     ("module", "function", "detector", "threat", "options"),
-    [(assault, "craft", "net", "pgd", {}), (fooling, "attempt_attack", "labelled", "fooling", {"side": "fool"})],
+    [(attacked_sets, "craft", "net", "pgd", {}), (fooling, "attempt_attack", "labelled", "fooling", {"side": "fool"})],
 )
 def test_the_images_of_earlier_pieces_are_freed(held_after_pieces, module, function, detector, threat, options):
     held = held_after_pieces(module, function, detector, threat, "0.3", **options)

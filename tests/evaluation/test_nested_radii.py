@@ -13,7 +13,7 @@ from tiny_workspace import MANY
 from bench.cards.catalog import Catalog
 from bench.cards.threat import Norm, Side
 from bench.errors import CellError, UsageError
-from bench.evaluation import assault
+from bench.evaluation import attacked_sets
 from bench.evaluation.auditing import audited_rows
 from bench.evaluation.crafting import craft
 from bench.evaluation.engine import CellDone, run_plan
@@ -243,7 +243,7 @@ def test_cheaper_forms_set_out_from_the_points_and_the_full_budget_from_the_clea
         seen.add((threat.params.steps, threat.params.restarts, context.onward))
         return craft(detector, threat, *args, context=context, earlier=earlier, **options)
 
-    monkeypatch.setattr(assault, "craft", crafted)
+    monkeypatch.setattr(attacked_sets, "craft", crafted)
     Workbench(catalog, store).compute(asked(catalog, evidence=LOOSE, early_stop=False)[-1], lambda *_: None)
     assert {onward for steps, restarts, onward in seen if (steps, restarts) == (40, 5)} == {False}
     assert {onward for steps, restarts, onward in seen if (steps, restarts) != (40, 5)} == {True}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.datasets.base import ImageSet
-from bench.evaluation import assault
+from bench.evaluation import attacked_sets
 from bench.evaluation import pieces as cutting
 from bench.evaluation.pieces import pieces
 from bench.evaluation.pixels import Pixels
@@ -61,7 +61,7 @@ def test_progress_goes_on_from_piece_to_piece(catalog, planned, monkeypatch):
     from bench.evaluation.store import MemoryStore
 
     monkeypatch.setattr(cutting, "_HELD_BYTES", 1)
-    monkeypatch.setattr(assault, "_SECONDS_BETWEEN_FIGURES", 0.0)
+    monkeypatch.setattr(attacked_sets, "_SECONDS_BETWEEN_FIGURES", 0.0)
     heard = []
     plan = planned("net", "pgd", "0.3", micro_batch=8)
     list(run_plan(plan, MemoryStore(), catalog, progress=lambda cell, share, auroc: heard.append((share, auroc))))

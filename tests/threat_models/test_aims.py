@@ -162,12 +162,14 @@ def test_each_class_gets_its_class_predicted_too():
 def test_one_batch_may_hold_aimed_and_other_restarts():
     context = Context(Side.EVADE, classes=torch.tensor([NONE, 1, 0]))
     x = torch.cat([LOW[:2], HIGH[:1]])  # a = 0.79
-    judge, direction = objective_of(Cliff(), IDS, context)(x, torch.arange(3))
-    assert judge.tolist() == pytest.approx([0.79, 0.78, 2.3])
+    criterion, direction = objective_of(Cliff(), IDS, context)(x, torch.arange(3))
+    assert criterion.tolist() == pytest.approx([0.79, 0.78, 2.3])
     assert direction.tolist() == pytest.approx([0.79, 2 * 0.22 - 1, 1 - 2 * 0.79])  # score, margin, margin
     down = replace(context, side=Side.ALARM)
-    judge, direction = objective_of(Cliff(), IDS, down)(x, torch.arange(3))
-    assert judge.tolist() == pytest.approx([-0.79, -0.78, -2.3])
+    criterion, direction = objective_of(Cliff(), IDS, down)(x, torch.arange(3))
+    assert criterion.tolist() == pytest.approx([-0.79, -0.78, -2.3])
     assert direction.tolist() == pytest.approx([-0.79, 2 * 0.22 - 1, 1 - 2 * 0.79])  # a margin has one way alone
-    judge, direction = objective_of(Cliff(), IDS, replace(down, classes=torch.tensor([0, 0, 1])))(x, torch.arange(3))
+    criterion, direction = objective_of(Cliff(), IDS, replace(down, classes=torch.tensor([0, 0, 1])))(
+        x, torch.arange(3)
+    )
     assert direction.tolist() == pytest.approx([-0.79, -0.78, -2.3])  # predicted already

@@ -55,7 +55,7 @@ def test_what_waits_is_counted() -> None:
 def test_a_cpu_looks_at_the_projection_and_ends_it_early_with_the_same_bits(eps, secants, monkeypatch) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(16, 1, 12, 12, generator=generator).clamp_min(0.5) * 2 - 1  # half of the pixels at the wall
-    walls = geometry.walls(x, Norm.L2, eps)
+    ball_bounds = geometry.ball_bounds(x, Norm.L2, eps)
     asked = []
     near = geometry._all_near
     monkeypatch.setattr(geometry, "_all_near", lambda *given: asked.append(near(*given)) or asked[-1])
@@ -63,13 +63,13 @@ def test_a_cpu_looks_at_the_projection_and_ends_it_early_with_the_same_bits(eps,
     for _ in range(5):
         z = z + 0.3 * eps * geometry.direction(torch.randn(x.shape, generator=generator), Norm.L2)
         asked.clear()
-        early = geometry.project_step(z.clone(), walls, Norm.L2, eps, secants=secants)
+        early = geometry.project_step(z.clone(), ball_bounds, Norm.L2, eps, secants=secants)
         assert len(asked) <= secants
         assert not any(asked[:-1])
         with monkeypatch.context() as there:
             there.setattr(geometry, "asking_is_free", lambda device: False)
             asked.clear()
-            whole = geometry.project_step(z.clone(), walls, Norm.L2, eps, secants=secants)
+            whole = geometry.project_step(z.clone(), ball_bounds, Norm.L2, eps, secants=secants)
         assert asked == [False] * secants
         assert torch.equal(early, whole)
         z = early
@@ -81,7 +81,7 @@ def test_a_point_inside_the_ball_needs_no_secant(monkeypatch) -> None:
     length = geometry._squared
     monkeypatch.setattr(geometry, "_squared", lambda d: squares.append(d) or length(d))
     z = x + 0.01
-    assert torch.allclose(geometry.project_step(z.clone(), geometry.walls(x, Norm.L2, 1.0), Norm.L2, 1.0), z)
+    assert torch.allclose(geometry.project_step(z.clone(), geometry.ball_bounds(x, Norm.L2, 1.0), Norm.L2, 1.0), z)
     assert len(squares) == 2  # of the step, and of the point that it is
 
 

@@ -72,7 +72,7 @@ def run(threat: str, rounded: bool, side: Side, target: float | None) -> tuple[A
     context = Context(side, seed=1, stop_target=target, micro_batch=16)
     result = runner.run(detector, x, ids=ids, budget=budget, context=context)
     score = Oracle(detector, ids=ids, context=Context(Side.EVADE, micro_batch=16))
-    return result, score.judge(result.images)[0].numpy()
+    return result, score.evaluate(result.images)[0].numpy()
 
 
 def attacked(threat: str, rounded: bool, side: Side, early: bool) -> tuple[AttackResult, np.ndarray, np.ndarray, float]:

@@ -128,9 +128,9 @@ def test_a_score_per_class_is_crossed_at_the_threshold_of_the_class_that_is_pred
     lines = {label: float(score.max()) + 0.1 * (1 + label) for label in range(3)}
     context = Context(Side.EVADE, acceptance=Acceptance(1e9, lines), micro_batch=4)
     with torch.no_grad():
-        judge, _ = Crossing(detector, ids, context)(x, torch.arange(7))
+        criterion, _ = Crossing(detector, ids, context)(x, torch.arange(7))
     expected = score - torch.tensor([lines.get(int(c), 1e9) for c in classes])
-    assert judge.tolist() == pytest.approx(expected.tolist(), rel=1e-3)
+    assert criterion.tolist() == pytest.approx(expected.tolist(), rel=1e-3)
 
 
 def test_the_search_needs_a_threshold_and_says_so() -> None:

@@ -32,16 +32,16 @@ def fool(x, labels, **options):
 def test_the_score_judges_and_the_objective_directs_in_the_attackers_sign(x):
     detector = RoundedScore().eval()
     for side, sign in ((Side.EVADE, 1.0), (Side.ALARM, -1.0)):
-        judge, direction = objective_of(detector, IDS, Context(side))(x, torch.arange(COUNT))
-        assert torch.equal(judge, sign * detector.score(x)) and torch.equal(direction, sign * detector.objective(x))
+        criterion, direction = objective_of(detector, IDS, Context(side))(x, torch.arange(COUNT))
+        assert torch.equal(criterion, sign * detector.score(x)) and torch.equal(direction, sign * detector.objective(x))
 
 
 def test_an_image_is_fooled_exactly_where_another_class_wins(x):
     detector = LinearClassifier().eval()
     winners = detector.logits(x).argmax(dim=1)
     labels = torch.where(torch.arange(COUNT) % 2 == 0, winners, (winners + 1) % 4)
-    _, (judge, _) = fool(x, labels)
-    assert torch.equal(judge > 0, winners != labels)
+    _, (criterion, _) = fool(x, labels)
+    assert torch.equal(criterion > 0, winners != labels)
 
 
 def test_the_losses_are_cross_entropy_and_margin(x):
@@ -58,21 +58,21 @@ def test_acceptance_is_judged_by_the_threshold_of_the_predicted_class_in_units_o
     labels = torch.zeros(COUNT, dtype=torch.int64)
     predicted = detector.logits(x).argmax(dim=1)
     thresholds = Acceptance(0.25, {1: -0.5}, scale=2.0)
-    _, (judge, _) = fool(x, labels, goal=Goal.ACCEPT, acceptance=thresholds)
+    _, (criterion, _) = fool(x, labels, goal=Goal.ACCEPT, acceptance=thresholds)
     floor = torch.where(predicted == 1, -0.5, 0.25)
     above = (detector.score(x) - floor) / 2.0
-    assert torch.allclose(judge, torch.minimum(wrong_margin(detector.logits(x), labels), above))
+    assert torch.allclose(criterion, torch.minimum(wrong_margin(detector.logits(x), labels), above))
 
 
 def test_the_joint_loss_pushes_nothing_that_is_reached_with_room_to_spare(x):
     labels = (LinearClassifier().eval().logits(x).argmax(dim=1) + 1) % 4  # already misclassified
     far = Acceptance(-1e3, scale=1.0)
     x.requires_grad_(True)
-    detector, (judge, direction) = fool(x, labels, goal=Goal.ACCEPT, loss=Loss.JOINT, acceptance=far)
+    detector, (criterion, direction) = fool(x, labels, goal=Goal.ACCEPT, loss=Loss.JOINT, acceptance=far)
     done = wrong_margin(detector.logits(x), labels) > JOINT_MARGIN
     (gradient,) = torch.autograd.grad(direction.sum(), x)
     assert torch.equal(gradient.flatten(1).abs().amax(dim=1) == 0, done)
-    assert bool((judge > 0).all())
+    assert bool((criterion > 0).all())
 
 
 def test_acceptance_takes_its_gradient_from_the_objective_where_the_score_has_none(x):
@@ -132,10 +132,10 @@ def test_a_random_score_is_averaged_over_draws_that_depend_on_the_sample_alone(x
 
 def test_an_attack_on_a_random_detector_sees_the_same_draws_at_every_step(x):
     oracle = Oracle(Shaken(), ids=IDS, context=Context(Side.EVADE, draws=4, micro_batch=4))
-    first, again = oracle.judge(x)[0], oracle.judge(x)[0]
+    first, again = oracle.evaluate(x)[0], oracle.evaluate(x)[0]
     assert torch.equal(first, again)
     order = torch.tensor([4, 1])
-    assert torch.allclose(oracle.judge(x[order], order)[0], first[order])
+    assert torch.allclose(oracle.evaluate(x[order], order)[0], first[order])
 
 
 @pytest.mark.parametrize(("options", "missed"), [
@@ -170,8 +170,8 @@ def test_the_noise_of_a_random_detector_is_none_of_the_numbers_that_threats_draw
 
 def test_an_oracle_answers_with_the_direction_where_another_number_judges(x):
     detector = RoundedScore().eval()
-    judge, direction = Oracle(detector, ids=IDS, context=Context(Side.EVADE, micro_batch=COUNT)).ask(
+    criterion, direction = Oracle(detector, ids=IDS, context=Context(Side.EVADE, micro_batch=COUNT)).ask(
         x, torch.arange(COUNT)
     )
-    assert torch.equal(judge, detector.score(x)) and torch.equal(direction, detector.objective(x))
-    assert not torch.equal(judge, direction)
+    assert torch.equal(criterion, detector.score(x)) and torch.equal(direction, detector.objective(x))
+    assert not torch.equal(criterion, direction)

@@ -114,7 +114,10 @@ def test_steepest_ascent_in_l1_is_along_the_steepest_value_with_its_sign() -> No
     gradient = torch.tensor([[0.1, -3.0, 2.0], [0.0, 0.0, 0.0], [torch.nan, 1.0, 0.0], [1e30, -1e38, 1e38]])
     expected = [[0, -1, 0], [0, 0, 0], [0, 0, 0], [0, -1, 0]]
     assert geometry.direction(gradient, Norm.L1).tolist() == expected
-    assert geometry.slope(gradient, Norm.L1)[:2].tolist() == [3.0, 0.0]  # what a step of length 1 gains, to first order
+    assert geometry.dual_norm(gradient, Norm.L1)[:2].tolist() == [
+        3.0,
+        0.0,
+    ]  # what a step of length 1 gains, to first order
 
 
 def test_the_l0_norm_has_no_steepest_ascent_and_says_so() -> None:

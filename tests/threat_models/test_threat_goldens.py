@@ -70,7 +70,7 @@ def told(result, detector):
         "where": (result.images.flatten(1) @ weights.T).flatten().tolist(),
         "gradients": result.gradients.tolist(), "queries": result.queries.tolist(),
         "status": [str(status) for status in result.status], "moments": trace.shape[1],
-        "trace": [trace[:, moment].tolist() for moment in at],
+        "trace": [trace[:, iteration].tolist() for iteration in at],
         "figures": {name: figure.tolist() for name, figure in sorted(result.figures.items())},
     }  # fmt: skip
 

@@ -20,7 +20,7 @@ NAN = float("nan")
 
 def test_an_image_counts_only_where_score_and_objective_are_numbers() -> None:
     x, everyone = torch.zeros(4, 1, 2, 2), torch.arange(4)
-    tracker = Tracker(x, moments=3, context=Context(Side.EVADE))
+    tracker = Tracker(x, iterations=3, context=Context(Side.EVADE))
     tracker.try_clean(torch.zeros(4), torch.zeros(4))
     score, objective = torch.tensor([1.0, NAN, 1.0, NAN]), torch.tensor([1.0, 1.0, NAN, NAN])
     tracker.try_images(1, everyone, score, objective, x + 0.5)
@@ -50,12 +50,12 @@ def test_progress_rises_to_one_in_many_pieces(threat) -> None:
     assert len({round(share, 3) for share in told}) >= 10
 
 
-@pytest.mark.parametrize("moments", [5, 150])
-def test_a_trace_shows_the_best_scores_at_moments_from_the_first_to_the_last(moments: int) -> None:
-    tracker = Tracker(torch.zeros(1, 1, 2, 2), moments=moments, context=Context(Side.EVADE))
+@pytest.mark.parametrize("iterations", [5, 150])
+def test_a_trace_shows_the_best_scores_at_moments_from_the_first_to_the_last(iterations: int) -> None:
+    tracker = Tracker(torch.zeros(1, 1, 2, 2), iterations=iterations, context=Context(Side.EVADE))
     tracker.try_clean(torch.zeros(1), torch.zeros(1))
-    for moment in range(moments):
-        tracker.saw(moment, torch.arange(1), torch.tensor([float(moment)]))
+    for iteration in range(iterations):
+        tracker.record(iteration, torch.arange(1), torch.tensor([float(iteration)]))
     seen = tracker.result(Budget(Norm.L2, 1.0)).score_trace[0].tolist()
-    points = torch.linspace(0, moments - 1, len(seen)).round().tolist()
-    assert len(seen) == min(moments, TRACE_LENGTH) and seen[:-1] == points[:-1]
+    points = torch.linspace(0, iterations - 1, len(seen)).round().tolist()
+    assert len(seen) == min(iterations, TRACE_LENGTH) and seen[:-1] == points[:-1]

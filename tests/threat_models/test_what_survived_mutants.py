@@ -94,9 +94,9 @@ class Double(LinearClassifier):
 def test_an_oracle_judges_in_the_type_that_holds_the_scores():
     detector, (x, ids) = Double().eval(), images()
     context = Context(Side.EVADE, micro_batch=4, precision=torch.float64)
-    judge, direction = Oracle(detector, ids=ids, context=context).judge(x)
-    assert judge.dtype == direction.dtype == torch.float64
-    assert judge.tolist() == detector.score(x).tolist() and len(set(judge.tolist())) > 1
+    criterion, direction = Oracle(detector, ids=ids, context=context).evaluate(x)
+    assert criterion.dtype == direction.dtype == torch.float64
+    assert criterion.tolist() == detector.score(x).tolist() and len(set(criterion.tolist())) > 1
 
 
 def test_a_walk_begins_at_the_boundary_on_the_straight_line_to_its_start():
@@ -106,7 +106,7 @@ def test_a_walk_begins_at_the_boundary_on_the_straight_line_to_its_start():
     context = replace(fool_context(detector, setting, true_labels(detector)), pool=pool())
     objective = objective_of(detector, ids, context)
     oracle = Oracle(detector, ids=ids, context=context, objective=objective)
-    tracker = Nearest(x, moments=2, context=context)
+    tracker = Nearest(x, iterations=2, context=context)
     walk = _Walk(oracle, tracker, x, ids, context)
     begun = walk.begin(tracker.begin(oracle), nearest_guides(x, context.pool, Norm.L2, len(context.pool)))
     assert len(begun) > 2
@@ -130,9 +130,9 @@ def test_a_walk_begins_at_the_boundary_on_the_straight_line_to_its_start():
 
 def test_an_image_without_a_finite_direction_is_counted_and_not_attacked():
     context, x = Context(Side.FOOL), torch.full((4, *SHAPE), 0.5)
-    tracker = Nearest(x, moments=2, context=context)
-    judge, direction = torch.tensor([-1.0, torch.nan, -1.0, 1.0]), torch.tensor([-1.0, -1.0, torch.inf, 1.0])
-    left = tracker.begin(SimpleNamespace(judge=lambda images: (judge, direction)))
+    tracker = Nearest(x, iterations=2, context=context)
+    criterion, direction = torch.tensor([-1.0, torch.nan, -1.0, 1.0]), torch.tensor([-1.0, -1.0, torch.inf, 1.0])
+    left = tracker.begin(SimpleNamespace(evaluate=lambda images: (criterion, direction)))
     assert left.tolist() == [0]
     assert tracker.non_finite.tolist() == [0, 1, 1, 0]
     assert tracker.queries.tolist() == [1] * 4

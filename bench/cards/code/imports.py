@@ -41,12 +41,18 @@ def listed_names(source: bytes) -> frozenset[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
     lists = [
-        node.value for node in ast.walk(tree)
+        node.value
+        for node in ast.walk(tree)
         if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign)
         and any(isinstance(target, ast.Name) and target.id == "__all__" for target in _targets(node))
-    ]  # fmt: skip
-    words = (item.value for value in lists if isinstance(value, ast.List | ast.Tuple) for item in value.elts
-             if isinstance(item, ast.Constant))  # fmt: skip
+    ]
+    words = (
+        item.value
+        for value in lists
+        if isinstance(value, ast.List | ast.Tuple)
+        for item in value.elts
+        if isinstance(item, ast.Constant)
+    )
     return frozenset(word for word in words if isinstance(word, str))
 
 
@@ -69,9 +75,11 @@ def _importers(nodes: Iterable[ast.AST]) -> frozenset[str]:
     """The names under which the source calls `import_module`."""
     renamed = {
         alias.asname
-        for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "importlib"
-        for alias in node.names if alias.name == "import_module" and alias.asname
-    }  # fmt: skip
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module == "importlib"
+        for alias in node.names
+        if alias.name == "import_module" and alias.asname
+    }
     return _IMPORTERS | renamed
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.cards.code.imports import imported_names, listed_names
 
-_COVERED = frozenset({"bench", "bench.allocator", "bench.cards", "bench.errors"})
+_COVERED = frozenset({"bench", "bench.allocator", "bench.cards", "bench.errors", "bench.lazy"})
 """Modules, and packages with all that is in them but for `bench` itself, that count in no key.
 
 Their effect is in the key already (resolved cards, the version), or they only word errors and find modules.
@@ -87,9 +87,10 @@ def own_modules(root: str, search: Sequence[Path] = ()) -> dict[str, str]:
     if _lies_installed(root, where):
         return {}
     return {
-        name: digest for name, digest in followed([root], search).items()
+        name: digest
+        for name, digest in followed([root], search).items()
         if digest and name.partition(".")[0] != "bench" and not _lies_installed(name, where)
-    }  # fmt: skip
+    }
 
 
 def lives_in_memory_alone(name: str, search: Sequence[Path] = ()) -> bool:

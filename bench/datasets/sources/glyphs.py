@@ -13,6 +13,10 @@ from bench.datasets.base import RawImages
 from bench.datasets.sources._args import Count, Seed, SourceArgs
 from bench.datasets.sources._lowres import WIDTH, count_blocks, fill_box, inside, near_line, turn, upscale
 from bench.errors import DataError
+from bench.lazy import lazily
+
+with lazily():
+    import matplotlib
 
 LETTERS = "AaCcdEeFfGHhJjKkLMmNnPpRrTtUuVvWwXxYy"
 """Both alphabets without the digits' look-alikes O o D Q I l i S s Z z B q g b."""
@@ -83,8 +87,6 @@ def _perimeter(contours: list[np.ndarray]) -> float:
 
 
 def _font(name: str) -> TTFont:
-    import matplotlib
-
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
     if not path.is_file():
         raise DataError(f"matplotlib's font {name}.ttf was not found: install matplotlib again, with its data files.")

@@ -10,6 +10,10 @@ from bench.datasets.sources._args import SourceArgs
 from bench.datasets.sources._cifar import load_cifar
 from bench.datasets.sources._files import missing
 from bench.errors import DataError
+from bench.lazy import lazily
+
+with lazily():
+    from torchvision import datasets
 
 FILES = tuple(f"{half}-{kind}-ubyte" for half in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 """What torchvision wants to be there, whichever half is read."""
@@ -41,10 +45,9 @@ def load(args: dict[str, Any], data_dir: Path) -> RawImages:
         raise missing(f"torchvision's {wanted.dataset}", folder)
     if absent := [name for name in FILES if not (folder / name).is_file()]:
         raise missing(f"{absent[0]} of torchvision's {wanted.dataset}", folder)
-    import torchvision.datasets
 
     try:
-        found = getattr(torchvision.datasets, wanted.dataset)(data_dir, train=wanted.train, download=False)
+        found = getattr(datasets, wanted.dataset)(data_dir, train=wanted.train, download=False)
     except Exception as error:  # torch and torchvision have no error of their own for a file that is cut or changed
         raise DataError(
             f"the files of {wanted.dataset} in {folder} are damaged: remove and fetch them again."

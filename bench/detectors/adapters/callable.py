@@ -64,7 +64,7 @@ class CallableDetector(GivenDetector):
     is installed, in the workspace, and in the current folder. Importing it runs its code.
     """
 
-    Params = CallableParams
+    params: CallableParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import os
 import warnings
 import zipfile
@@ -44,7 +45,7 @@ class ExportedDetector(OutputDetector):
     unpickled are refused.
     """
 
-    Params = ExportedParams
+    params: ExportedParams
 
     def __init__(
         self, network: FromPixels | None, *, shape: tuple[int, int, int], classes: int, params: DetectorParams
@@ -148,8 +149,6 @@ def _weights_only() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the tracebacks that torch logs of a file that it cannot read: a sentence follows."""
-    import logging
-
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -22,6 +22,12 @@ from bench.detectors.fitting import Meter
 from bench.detectors.logit import needed_network
 from bench.detectors.networks.base import FromPixels
 from bench.errors import CardError, InputError, UsageError, shorten
+from bench.lazy import lazily
+
+with lazily():
+    import pytorch_ood
+    from pytorch_ood import api
+    from pytorch_ood import detector as library
 
 _BATCH = 256
 _TRIED = 16
@@ -68,7 +74,7 @@ class PytorchOOD(Detector):
     """
 
     info: ClassVar[DetectorInfo] = DetectorInfo(components=("classifier",))
-    Params = PytorchOODParams
+    params: PytorchOODParams
     foreign = True
 
     def __init__(
@@ -204,9 +210,7 @@ class PytorchOOD(Detector):
     @contextmanager
     def _as_the_library_needs_it(self) -> Iterator[None]:
         """With gradients, which some scores take, and with random numbers from a fixed seed; restored after."""
-        from pytorch_ood.api import GradientDetector
-
-        takes_gradients = issubclass(self._class, GradientDetector)
+        takes_gradients = issubclass(self._class, api.GradientDetector)
         frozen = [p for p in self.parameters() if takes_gradients and not p.requires_grad]
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -227,22 +231,19 @@ def library_detector(name: str, version: str | None = None) -> Any:
         CardError: The library has another version.
     """
     try:
-        import pytorch_ood
-        import pytorch_ood.api
-        import pytorch_ood.detector as library
+        installed, offered = pytorch_ood.__version__, library.__all__
     except ImportError as error:
         raise UsageError(
             f"detector 'pytorch-ood:{name}' needs the library pytorch-ood ({error}); "
             "install it with `pip install 'robustood[adapters]'`."
         ) from error
-    if version is not None and pytorch_ood.__version__ != version:
-        raise CardError(
-            f"pytorch-ood {version} is asked for and {pytorch_ood.__version__} is installed; install the other one."
-        )
+    if version is not None and installed != version:
+        raise CardError(f"pytorch-ood {version} is asked for and {installed} is installed; install the other one.")
     known = {
-        each for each in library.__all__
-        if isinstance(found := getattr(library, each), type) and issubclass(found, pytorch_ood.api.Detector)
-    }  # fmt: skip
+        each
+        for each in offered
+        if isinstance(found := getattr(library, each), type) and issubclass(found, api.Detector)
+    }
     if name not in known:
         near = difflib.get_close_matches(name[:80], sorted(known), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}."
@@ -251,9 +252,7 @@ def library_detector(name: str, version: str | None = None) -> Any:
 
 
 def _is_structured(kind: Any) -> bool:
-    from pytorch_ood.api import StructuredDetector
-
-    return issubclass(kind, StructuredDetector)
+    return issubclass(kind, api.StructuredDetector)
 
 
 class _Batches(Dataset[tuple[Tensor, Tensor]]):

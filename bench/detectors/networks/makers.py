@@ -13,7 +13,13 @@ from typing import Any
 
 from torch import nn
 
+from bench.detectors.adapters.exported import Program, read_checked, read_program
 from bench.errors import CardError, UsageError
+from bench.lazy import lazily
+from bench.places import expanded
+
+with lazily():
+    from torchvision import models
 
 Maker = Callable[[str, Mapping[str, Any]], nn.Module]
 
@@ -46,8 +52,6 @@ def make_named(method: str, args: Mapping[str, Any]) -> nn.Module:
 
 
 def _torchvision(what: str, args: Mapping[str, Any]) -> nn.Module:
-    from torchvision import models
-
     _check_known(f"torchvision:{what}", what, models.list_models())
     return _made(f"torchvision:{what}", lambda: models.get_model(what, weights=None, **_without_backbone(what, args)))
 
@@ -101,9 +105,6 @@ def _local_config(transformers: Any, what: str, revision: str | None) -> Any:
 
 def _file(what: str, args: Mapping[str, Any]) -> nn.Module:
     """An exported program, as `bench.detectors.adapters.exported` reads it, or an ONNX graph."""
-    from bench.detectors.adapters.exported import Program, read_program
-    from bench.places import expanded
-
     if set(args) != {"sha256"}:
         raise CardError(f"network 'file:{what}' must have one argument, sha256, that of the file; correct the card.")
     file = expanded(what, f"program '{what}'")
@@ -113,8 +114,6 @@ def _file(what: str, args: Mapping[str, Any]) -> nn.Module:
 
 
 def _onnx(file: Path, sha256: str) -> nn.Module:
-    from bench.detectors.adapters.exported import read_checked
-
     onnx, onnx2torch = (_library(name, "onnx", f"file:{file}") for name in ("onnx", "onnx2torch"))
     import_module("onnx.version_converter")
     # Its slices are taken by a list, of which torch warns in every process.

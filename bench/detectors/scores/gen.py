@@ -26,7 +26,6 @@ class GEN(LogitScore):
     class is that of the others' sum, which does not cancel.
     """
 
-    Params = GENParams
     params: GENParams
 
     def class_scores(self, x: Tensor) -> Tensor | None:

@@ -22,7 +22,6 @@ class GradNorm(FeatureScore):
     No deviation. Where p is nearly one-hot the second factor is constant in float32, and h alone moves the score.
     """
 
-    Params = GradNormParams
     params: GradNormParams
 
     def of(self, features: Tensor, logits: Tensor) -> Tensor:

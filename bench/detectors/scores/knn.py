@@ -23,7 +23,6 @@ class KNN(FeatureScore):
     The gradient is exact wherever the k-th neighbour does not change, and the score is continuous there too.
     """
 
-    Params = BankParams
     sees_logits = False
     directions_only = True
     params: BankParams

@@ -28,7 +28,6 @@ class NCI(ClassScore):
     nothing. No deviation, but that a distance from the mean below 1e-8 counts as that.
     """
 
-    Params = NCIParams
     params: NCIParams
     needs_head = True
 

@@ -27,7 +27,6 @@ class NNGuide(FeatureScore):
     factors are negative, which energies of trained classifiers hardly are. Exact wherever the neighbours stay the same.
     """
 
-    Params = NNGuideParams
     params: NNGuideParams
 
     def shapes(self, width: int) -> Mapping[str, tuple[int, ...]]:

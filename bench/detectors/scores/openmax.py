@@ -52,7 +52,6 @@ class OpenMax(LogitScore):
         components=("classifier",),
         matched="logits",
     )
-    Params = OpenMaxParams
     params: OpenMaxParams
 
     def shapes(self, width: int) -> Mapping[str, tuple[int, ...]]:

@@ -18,7 +18,6 @@ class Residual(FeatureScore):
     second moments about o. Deviation: moments in float64 over the whole training set, there 200,000 images.
     """
 
-    Params = ResidualParams
     params: ResidualParams
     needs_head = True
     sees_logits = False

@@ -23,7 +23,6 @@ class ViM(FeatureScore):
     the logits with them; o stays that of the network's own last layer.
     """
 
-    Params = ResidualParams
     params: ResidualParams
     needs_head = True
 

@@ -151,17 +151,21 @@ def _part(table: Table, reading: _Reading, radii: Mapping[Norm, float]) -> Part:
             for label in labels
             if label in behind
         ),
-    )  # fmt: skip
+    )
 
 
 def _detector(label: str, own: _Behind, means: Means | None, every: Grid, *, several: bool) -> DetectorPart:
     rows = detector_grid(every, label)
     return DetectorPart(
-        label=label, kept=kept_words(means, label) if means is not None else "", failed=own.failed,
+        label=label,
+        kept=kept_words(means, label) if means is not None else "",
+        failed=own.failed,
         grid=shown_grid(rows) if rows.blocks and several else None,
-        scores=own.scores.drawings(), convergence=tuple(own.convergence.drawings()),
-        galleries=tuple(own.galleries), checked=tuple(own.checked),
-    )  # fmt: skip
+        scores=own.scores.drawings(),
+        convergence=tuple(own.convergence.drawings()),
+        galleries=tuple(own.galleries),
+        checked=tuple(own.checked),
+    )
 
 
 def checked(cell: Cell) -> Cell:

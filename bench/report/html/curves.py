@@ -56,19 +56,27 @@ def means_curve(table: Table, means: Means) -> Drawing | None:
         norm: {
             label: own
             for label, kept in zip(means.labels, means.kept, strict=True)
-            if (own := [one.row for one, ball in zip(kept, means.balls, strict=True)
-                        if one is not None and ball.eps is not None and str(ball.norm) == norm])
+            if (
+                own := [
+                    one.row
+                    for one, ball in zip(kept, means.balls, strict=True)
+                    if one is not None and ball.eps is not None and str(ball.norm) == norm
+                ]
+            )
         }
         for norm in norms
-    }  # fmt: skip
+    }
 
     def draw(wide: bool) -> "Figure":
         with drawing_settings():
             size = (12.0, 3.3) if wide else (4.6, 2.9 * len(norms))
             figure, panels = panel_grid(
-                [_norm_title(means, norm) for norm in norms], x="eps, in [0, 1] pixel units", y="mean AUROC",
-                columns=len(norms) if wide else 1, size=size,
-            )  # fmt: skip
+                [_norm_title(means, norm) for norm in norms],
+                x="eps, in [0, 1] pixel units",
+                y="mean AUROC",
+                columns=len(norms) if wide else 1,
+                size=size,
+            )
             handles: dict[str, object] = {}
             for axes, norm in zip(panels, norms, strict=True):
                 for number, label in enumerate(sorted(means.labels)):
@@ -83,11 +91,12 @@ def means_curve(table: Table, means: Means) -> Drawing | None:
         return figure
 
     return Drawing.of(
-        stem("means", table.track, table.side, *table.without), "Mean AUROC against eps",
+        stem("means", table.track, table.side, *table.without),
+        "Mean AUROC against eps",
         f"{table.track}, side {table.side}: the lowest of all attacks at each radius, clean at eps 0; bands: "
         "95 % intervals; open marks: not to be believed.",
         draw,
-    )  # fmt: skip
+    )
 
 
 def _norm_title(means: Means, norm: str) -> str:
@@ -179,10 +188,16 @@ def fool_curves(table: Table) -> list[Drawing]:
         ):
             if any(len(points) > 1 for points in lines.values()):
                 caption = f"{table.track}, goal {goal}: {words}."
-                drawings.append(_lines(
-                    lines, stem("fool", table.track, threat, goal, kind), f"{threat}: {kind} against eps", caption,
-                    x=f"{rows[0].meta.norm} eps, in [0, 1] pixel units", y=kind,
-                ))  # fmt: skip
+                drawings.append(
+                    _lines(
+                        lines,
+                        stem("fool", table.track, threat, goal, kind),
+                        f"{threat}: {kind} against eps",
+                        caption,
+                        x=f"{rows[0].meta.norm} eps, in [0, 1] pixel units",
+                        y=kind,
+                    )
+                )
     return drawings
 
 
@@ -224,11 +239,16 @@ def nearest_curves(table: Table) -> list[Drawing]:
             assert row.meta.nearest is not None
             own = row.meta.nearest.mean or next(iter(row.meta.nearest.sets.values()))
             lines[row.label] = [(0.0, own.across), *((at.eps, at.across) for at in own.curve if at.eps is not None)]
-        drawings.append(_lines(
-            lines, stem("nearest", table.track, table.side, threat), f"{threat}: {word} against eps",
-            f"{table.track}: share of the attacked images that are {word} at the detector's threshold within eps.",
-            x=f"{rows[0].meta.norm} eps, in [0, 1] pixel units", y=word,
-        ))  # fmt: skip
+        drawings.append(
+            _lines(
+                lines,
+                stem("nearest", table.track, table.side, threat),
+                f"{threat}: {word} against eps",
+                f"{table.track}: share of the attacked images that are {word} at the detector's threshold within eps.",
+                x=f"{rows[0].meta.norm} eps, in [0, 1] pixel units",
+                y=word,
+            )
+        )
     return drawings
 
 

@@ -48,20 +48,29 @@ def cards_of(metas: Iterable[CellMeta], cards: Cards) -> list[CardText]:
 def provenance_of(meta: CellMeta) -> Provenance:
     """Every hash, version and setting of one cell."""
     facts = {
-        "key of the cell": meta.key, "images": f"track {meta.track}, limit {meta.limit or 'none'}",
+        "key of the cell": meta.key,
+        "images": f"track {meta.track}, limit {meta.limit or 'none'}",
         "OOD sets left out": ", ".join(meta.without),
-        "seed": meta.seed, "micro-batch": meta.micro_batch, "early stop": meta.early_stop, "device": meta.device,
+        "seed": meta.seed,
+        "micro-batch": meta.micro_batch,
+        "early stop": meta.early_stop,
+        "device": meta.device,
         "budget": budget_of(meta),
         "settings of the threat": ", ".join(f"{name} {value}" for name, value in meta.threat_params.items()),
-        "detector": meta.detector_hash, "weights": ", ".join(meta.weights_sha256), "threat": meta.threat_hash,
-        "track": meta.track_hash, "code": meta.source_hash, "samples": meta.samples_sha256,
-        "arrays": meta.arrays_sha256, "made from": ", ".join(meta.needs),
+        "detector": meta.detector_hash,
+        "weights": ", ".join(meta.weights_sha256),
+        "threat": meta.threat_hash,
+        "track": meta.track_hash,
+        "code": meta.source_hash,
+        "samples": meta.samples_sha256,
+        "arrays": meta.arrays_sha256,
+        "made from": ", ".join(meta.needs),
         "left out": "; ".join(f"{name}: {why}" for name, why in meta.left_out.items()),
         "failed": "; ".join(f"{name}: {why}" for name, why in meta.failed_needs.items()),
         "read": "; ".join(f"{name} from {form}" for name, form in meta.forms.items()),
         **{f"set {name}": digest for name, digest in meta.set_digests.items()},
         **{f"version of {name}": version for name, version in meta.versions.items()},
-    }  # fmt: skip
+    }
     said = tuple((name, str(value)) for name, value in facts.items() if value not in ("", None))
     return Provenance(f"{label_of(meta)}, {meta.track}, side {meta.side}, seed {meta.seed}", said)
 

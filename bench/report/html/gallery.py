@@ -105,9 +105,16 @@ def _shown(
         words = ["accepted" if score >= threshold else "rejected" for score in (sample["clean_score"], sample["score"])]
         outcome = " → ".join(words)
     return Shown(
-        name, "" if start is None else image_uri(start), image_uri(attacked), difference, factor,
-        _figure(sample["norm"]), _figure(sample["clean_score"]), _figure(sample["score"]), outcome,
-    )  # fmt: skip
+        name,
+        "" if start is None else image_uri(start),
+        image_uri(attacked),
+        difference,
+        factor,
+        _figure(sample["norm"]),
+        _figure(sample["clean_score"]),
+        _figure(sample["score"]),
+        outcome,
+    )
 
 
 def _difference(change: NDArray[np.float32]) -> tuple[str, str]:

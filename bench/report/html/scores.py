@@ -58,11 +58,12 @@ def histogram(cell: Cell) -> Drawing | None:
         add_legend(figure, handles, labels)
     counted = ", ".join(counted_sets(meta))
     return Drawing(
-        name_of("scores", meta), f"{label_of(meta)}, {meta.track}, side {meta.side}",
+        name_of("scores", meta),
+        f"{label_of(meta)}, {meta.track}, side {meta.side}",
         f"Scores of the ID test images and of {counted}; beyond the outer 0.5 % drawn at the edges. Mean AUROC "
         f"{numbers.clean_auroc(meta.mean)} clean, {numbers.attacked_auroc(meta.mean)} attacked.",
         figure,
-    )  # fmt: skip
+    )
 
 
 def single_threshold(meta: CellMeta) -> float | None:
@@ -99,12 +100,13 @@ class ScorePanels:
             return ()
         return (
             Drawing.of(
-                stem("scores", *self.place, self.label), f"{self.label}: scores, clean and attacked",
+                stem("scores", *self.place, self.label),
+                f"{self.label}: scores, clean and attacked",
                 "Shares of ID test images and of the OOD sets that count, on one scale, the outer 0.5 % at its edges. "
                 "Dashed: the threshold that accepts the card's share of ID images.",
                 self._draw,
             ),
-        )  # fmt: skip
+        )
 
     def _draw(self, wide: bool) -> "Figure":
         edges = edges_of((scores for _, parts, _ in self._cells for scores in parts.values()), _BINS)
@@ -113,9 +115,12 @@ class ScorePanels:
         handles: dict[str, Artist] = {}
         with drawing_settings():
             figure, panels = panel_grid(
-                [title for title, _, _ in self._cells], x="score", y="share", columns=columns,
+                [title for title, _, _ in self._cells],
+                x="score",
+                y="share",
+                columns=columns,
                 size=(12.0, 0.4 + 1.9 * rows) if wide else (4.6, 0.3 + 1.6 * rows),
-            )  # fmt: skip
+            )
             for axes, (_, parts, threshold) in zip(panels, self._cells, strict=True):
                 handles = draw_scores(axes, parts, edges) | handles
                 axes.set_xlim(edges[0], edges[-1])

@@ -68,8 +68,10 @@ def soundness_of(attacks: Iterable[CellMeta], verdicts: Mapping[str, Verdicts]) 
         by_detector.setdefault(meta.detector, []).append(verdicts[meta.key].findings)
     every = [one for cells in by_detector.values() for one in cells]
     made = [check for check in CHECKS if any(_of(check, own) not in (None, Verdict.SKIPPED) for own in every)]
-    asked = [Asked(check, CHECKS[check].title, tuple(_judged(check, cells) for cells in by_detector.values()))
-             for check in made]  # fmt: skip
+    asked = [
+        Asked(check, CHECKS[check].title, tuple(_judged(check, cells) for cells in by_detector.values()))
+        for check in made
+    ]
     absent = [f"{CHECKS[check].title} ({check})" for check in CHECKS if check not in made] if known else []
     unchecked = tuple(_title(meta) for meta in metas if meta.key not in verdicts)
     return Soundness(tuple(by_detector), tuple(asked), tuple(absent), unchecked)

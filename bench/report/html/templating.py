@@ -35,8 +35,10 @@ def environment(package: str = _SHARED) -> Environment:
         loader=FunctionLoader(load), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     filters: Mapping[str, Callable[..., str]] = {
-        "said": said, "svg_uri": svg_uri, "wide_uri": partial(svg_uri, wide=True),
-    }  # fmt: skip
+        "said": said,
+        "svg_uri": svg_uri,
+        "wide_uri": partial(svg_uri, wide=True),
+    }
     found.filters.update(filters)
     return found
 

@@ -188,9 +188,8 @@ def _peaks(values: np.ndarray) -> np.ndarray:
     """Where a value is larger than its eight neighbours, edges included."""
     padded = np.pad(values, 1, constant_values=-np.inf)
     around = [
-        padded[1 + dy : 1 + dy + SIDE, 1 + dx : 1 + dx + SIDE]
-        for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx
-    ]  # fmt: skip
+        padded[1 + dy : 1 + dy + SIDE, 1 + dx : 1 + dx + SIDE] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx
+    ]
     found: np.ndarray = np.all([values > other for other in around], axis=0)
     return found
 

@@ -47,8 +47,9 @@ def measured(args: Args, surroundings: Surroundings) -> Outcome:
     seconds = 0.0
     for row, given in args.rows.items():
         run = Run(id="curve", detector=(args.detector,), track=args.track, train=Train(args=given), sets=args.sets)
-        seconds += train_missing([run], surroundings.catalog, surroundings.root, surroundings.data_dir,
-                                 device=surroundings.device)  # fmt: skip
+        seconds += train_missing(
+            [run], surroundings.catalog, surroundings.root, surroundings.data_dir, device=surroundings.device
+        )
         ((spec, _),) = trained_specs(run, surroundings.catalog, surroundings.root)
         curves[row] = curve = curve_of(surroundings.root, spec)
         figures[row, "seconds"] = Measured(curve.seconds, curve.seconds, curve.seconds)

@@ -69,7 +69,7 @@ class SteppedAdvLib(External):
     Attacks that look for the nearest image are run like the others, and what they find is brought into the ball.
     """
 
-    Params = SteppedParams
+    params: SteppedParams
 
     def __init__(self, params: ThreatParams | None = None) -> None:
         super().__init__(params)

@@ -6,7 +6,6 @@ import random
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -62,7 +61,6 @@ class External(Threat):
     failed, with a note.
     """
 
-    Params: ClassVar[type[ThreatParams]] = ExternalParams
     couples_images = True
     params: ExternalParams
 
@@ -90,10 +88,10 @@ class External(Threat):
             CellError: Not one chunk could be attacked.
         """
         norm, eps = ball_of(budget, tuple(Norm))
-        tracker = Tracker(x, moments=TRACE_LENGTH, context=context)
+        tracker = Tracker(x, iterations=TRACE_LENGTH, context=context)
         oracle = Oracle(detector, ids=ids, context=context)
-        tracker.try_clean(*oracle.judge(x))
-        left = (~tracker.beyond()).nonzero().flatten()
+        tracker.try_clean(*oracle.evaluate(x))
+        left = (~tracker.past_target()).nonzero().flatten()
         left = left[ids[left].argsort(stable=True)]
         failures: dict[str, Tensor] = {}
         for number, batch in enumerate(oracle.batches(len(left))):
@@ -122,7 +120,7 @@ class External(Threat):
         images = images.detach().to(dtype=clean.dtype, device=clean.device).view_as(clean)
         sound = torch.isfinite(images).flatten(1).all(dim=1).view(-1, *(1,) * (clean.ndim - 1))
         images = geometry.project(torch.where(sound, images, clean), clean, norm, eps)
-        tracker.try_images(TRACE_LENGTH - 1, samples, *oracle.judge(images, samples), images)
+        tracker.try_images(TRACE_LENGTH - 1, samples, *oracle.evaluate(images, samples), images)
         tracker.last_images[samples] = images
 
 

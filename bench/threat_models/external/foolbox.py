@@ -25,9 +25,11 @@ _WITHOUT_GRADIENTS = frozenset({
 
 _NORMS = {2: Norm.L2, math.inf: Norm.LINF, 1: Norm.L1, 0: Norm.L0}
 _DISTANCES = {
-    Norm.L2: foolbox.distances.l2, Norm.LINF: foolbox.distances.linf, Norm.L1: foolbox.distances.l1,
+    Norm.L2: foolbox.distances.l2,
+    Norm.LINF: foolbox.distances.linf,
+    Norm.L1: foolbox.distances.l1,
     Norm.L0: foolbox.distances.l0,
-}  # fmt: skip
+}
 
 
 class Foolbox(External):
@@ -63,16 +65,20 @@ class Foolbox(External):
 class SteppedFoolbox(Foolbox):
     """An attack of foolbox that has a parameter `steps`."""
 
-    Params = SteppedParams
+    params: SteppedParams
 
 
 def attacks() -> dict[str, Any]:
     """The attacks that can be run as they are, by their names in `foolbox.attacks`, aliases among them."""
     return {
-        name: found for name, found in vars(foolbox.attacks).items()
-        if isinstance(found, type) and issubclass(found, AttackWithDistance) and not inspect.isabstract(found)
-        and not _needs(found) and _distance(found) in (None, *_NORMS)
-    }  # fmt: skip
+        name: found
+        for name, found in vars(foolbox.attacks).items()
+        if isinstance(found, type)
+        and issubclass(found, AttackWithDistance)
+        and not inspect.isabstract(found)
+        and not _needs(found)
+        and _distance(found) in (None, *_NORMS)
+    }
 
 
 def describe(attack: Any) -> Wrapped:
@@ -90,9 +96,10 @@ def describe(attack: Any) -> Wrapped:
 def _needs(attack: Any) -> list[str]:
     """The arguments that its constructor cannot do without."""
     return [
-        name for name, declared in inspect.signature(attack).parameters.items()
+        name
+        for name, declared in inspect.signature(attack).parameters.items()
         if declared.default is declared.empty and declared.kind not in (declared.VAR_KEYWORD, declared.VAR_POSITIONAL)
-    ]  # fmt: skip
+    ]
 
 
 def _distance(attack: Any) -> float | None:

@@ -38,9 +38,17 @@ class Questions(nn.Module):
     """
 
     def __init__(
-        self, detector: Detector, oracle: Oracle, tracker: Tracker, x: Tensor, ids: Tensor, samples: Tensor,
-        norm: Norm, eps: float, context: Context,
-    ) -> None:  # fmt: skip
+        self,
+        detector: Detector,
+        oracle: Oracle,
+        tracker: Tracker,
+        x: Tensor,
+        ids: Tensor,
+        samples: Tensor,
+        norm: Norm,
+        eps: float,
+        context: Context,
+    ) -> None:
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(1, device=x.device), requires_grad=False)  # libraries ask for the device
         self._plain = context.side is Side.FOOL and context.goal is Goal.MISCLASSIFY  # the classifier itself
@@ -68,24 +76,24 @@ class Questions(nn.Module):
             size = len(x[batch])
             given, whose = self._oracle.pad(x[batch]), self._oracle.pad(rows[batch])
             pieces.append([part[:size] for part in self._answer(given, whose)])
-        logits, judge, direction = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-        self._record(x.detach(), rows, judge.detach(), direction.detach())
+        logits, criterion, direction = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+        self._record(x.detach(), rows, criterion.detach(), direction.detach())
         if counts:  # a library stops with an error where nothing depends on x, as with a constant score
             return logits + 0.0 * x.flatten(1).sum(dim=1, keepdim=True)
         self._tracker.queries.index_add_(0, rows, torch.ones_like(rows))
         return logits
 
     def _answer(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, judge and direction of a padded micro-batch."""
+        """Logits, criterion and direction of a padded micro-batch."""
         if self._plain:
             logits = needed_logits(self._detector[0], x)
-            judge = wrong_margin(logits, self._true_labels()[rows])
-            return torch.where(torch.isfinite(logits), logits, 0.0), judge, judge
-        judge, direction = self._objective(x, rows)
-        past = (judge.detach() + (direction - direction.detach()) - self._goal) / self._scale
+            criterion = wrong_margin(logits, self._true_labels()[rows])
+            return torch.where(torch.isfinite(logits), logits, 0.0), criterion, criterion
+        criterion, direction = self._objective(x, rows)
+        past = (criterion.detach() + (direction - direction.detach()) - self._goal) / self._scale
         past = torch.where(torch.isfinite(past), past, -1.0)
         soft = past / (1.0 + past.abs())
-        return torch.stack([soft, torch.zeros_like(soft)], dim=1), judge, direction
+        return torch.stack([soft, torch.zeros_like(soft)], dim=1), criterion, direction
 
     def _true_labels(self) -> Tensor:
         assert self._context.labels is not None, "the objective has refused already"
@@ -105,19 +113,19 @@ class Questions(nn.Module):
         away = torch.cdist(x.flatten(1), self._x[self._samples].flatten(1))
         return self._samples[torch.nan_to_num(away, nan=torch.inf).argmin(dim=1)]
 
-    def _record(self, x: Tensor, rows: Tensor, judge: Tensor, direction: Tensor) -> None:
+    def _record(self, x: Tensor, rows: Tensor, criterion: Tensor, direction: Tensor) -> None:
         """Keep the best image of every sample that lies in its ball."""
         tracker = self._tracker
-        finite = torch.isfinite(judge) & torch.isfinite(direction)
+        finite = torch.isfinite(criterion) & torch.isfinite(direction)
         tracker.non_finite.index_add_(0, rows, (~finite).long())
         boxed = ((x >= 0) & (x <= 1)).flatten(1).all(dim=1)
         inside = geometry.distance(x, self._x[rows], self._norm) <= self._eps * _INSIDE
-        order = torch.where(finite, judge, -torch.inf).argsort(descending=True, stable=True)
+        order = torch.where(finite, criterion, -torch.inf).argsort(descending=True, stable=True)
         order = order[(finite & boxed & inside)[order]]
         best = order[_first_of_each(rows[order])]
-        tracker.offer(rows[best], judge[best], direction[best], x[best], x[best])
+        tracker.offer(rows[best], criterion[best], direction[best], x[best], x[best])
         self._asked += 1
-        tracker.saw(min(self._asked, TRACE_LENGTH - 1), rows[best], judge[best])
+        tracker.record(min(self._asked, TRACE_LENGTH - 1), rows[best], criterion[best])
 
     def _aim(self) -> tuple[float, float]:
         """The score from which on an image is done, and the unit of distances from it."""
@@ -125,7 +133,7 @@ class Questions(nn.Module):
             return 0.0, 1.0
         pool = self._context.pool
         if pool is not None and len(pool) > 0:
-            known = self._oracle.judge(pool, self._samples[:1].expand(len(pool)))[0]
+            known = self._oracle.evaluate(pool, self._samples[:1].expand(len(pool)))[0]
         else:
             known = self._tracker.score
         known = known[torch.isfinite(known)]

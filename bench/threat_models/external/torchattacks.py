@@ -43,9 +43,11 @@ class Torchattacks(External):
     def craft(self, model: Questions, x: Tensor, labels: Tensor, *, norm: Norm, eps: float, seed: int) -> Tensor:
         """The arguments that tell ball, seed and classes, where the attack has them."""
         offered: dict[str, Any] = {
-            "eps": eps, "norm": {each: name for name, each in _NORMS.items()}[norm], "seed": seed,
+            "eps": eps,
+            "norm": {each: name for name, each in _NORMS.items()}[norm],
+            "seed": seed,
             "n_classes": model.classes,
-        }  # fmt: skip
+        }
         if isinstance(self.params, SteppedParams):
             offered["steps"] = self.params.steps
         wanted = inspect.signature(self._class).parameters
@@ -57,7 +59,7 @@ class Torchattacks(External):
 class SteppedTorchattacks(Torchattacks):
     """An attack of torchattacks that has a parameter `steps`."""
 
-    Params = SteppedParams
+    params: SteppedParams
 
 
 def attacks() -> dict[str, Any]:

@@ -31,7 +31,7 @@ _SECONDS_BETWEEN_FIGURES = 0.5
 
 
 @dataclass
-class Assault:
+class AttackedSets:
     """Attacked scores and costs by set; sets that were not attacked have their clean scores and an empty status.
 
     Attributes:
@@ -66,9 +66,9 @@ class Assault:
     notes: list[str] = field(default_factory=list)
 
 
-def untouched_assault(clean: Mapping[str, Scores], predicted: Mapping[str, NDArray[np.int64]]) -> Assault:
+def unattacked(clean: Mapping[str, Scores], predicted: Mapping[str, NDArray[np.int64]]) -> AttackedSets:
     """No attack at all."""
-    return Assault(
+    return AttackedSets(
         scores=dict(clean),
         last_scores=dict(clean),
         predicted=dict(predicted),
@@ -79,33 +79,33 @@ def untouched_assault(clean: Mapping[str, Scores], predicted: Mapping[str, NDArr
     )
 
 
-def attack_sides(order: Order, done: Pieces | None = None) -> Assault:
+def attack_sides(order: Order, done: Pieces | None = None) -> AttackedSets:
     """Raise the scores of all OOD sets, lower those of the ID test set, or both.
 
     Args:
         order: What to attack with what.
         done: The pieces of all runs, where they are attacked already.
     """
-    assault = untouched_assault(order.clean, order.predicted)
-    found = done if done is not None else _attack_all(order, assault)
+    attacks = unattacked(order.clean, order.predicted)
+    found = done if done is not None else _attack_all(order, attacks)
     for run in runs_of(order):
-        _gather(order, run, found[run.direction], assault)
-    return assault
+        _gather(order, run, found[run.direction], attacks)
+    return attacks
 
 
-def _attack_all(order: Order, assault: Assault) -> Pieces:
+def _attack_all(order: Order, attacks: AttackedSets) -> Pieces:
     """All images, in one process."""
     if order.evidence is None:
-        return attack_part(order, WHOLE, so_far=assault)
+        return attack_part(order, WHOLE, so_far=attacks)
     found: Pieces = {run.direction: [] for run in runs_of(order)}
     for part in (*(Part(wave=Wave.AUDIT, round=number) for number in range(ROUNDS)), Part(wave=Wave.REST)):
-        more = attack_part(order, part, found, so_far=assault)
+        more = attack_part(order, part, found, so_far=attacks)
         found = {direction: [*pieces, *more[direction]] for direction, pieces in found.items()}
     return found
 
 
 def attack_part(
-    order: Order, part: Part, audited: Pieces | None = None, *, so_far: Assault | None = None
+    order: Order, part: Part, audited: Pieces | None = None, *, so_far: AttackedSets | None = None
 ) -> dict[Side, list[Piece]]:
     """Attack some of the images, or all of them.
 
@@ -115,28 +115,26 @@ def attack_part(
         audited: The pieces of the audit so far, where these are images of a later round or the other ones.
         so_far: Where progress finds the scores of earlier runs; None where there are none.
     """
-    assault = so_far if so_far is not None else untouched_assault(order.clean, order.predicted)
+    attacks = so_far if so_far is not None else unattacked(order.clean, order.predicted)
     found: dict[Side, list[Piece]] = {}
     for run in runs_of(order):
         context = context_of(order, run.names, run.direction, run.target)
         tasks = tasks_of(order, run, part, () if audited is None else audited[run.direction])
-        found[run.direction] = [
-            piece for task in tasks for piece in _attack(order, run, context, task, assault)
-        ]  # fmt: skip
+        found[run.direction] = [piece for task in tasks for piece in _attack(order, run, context, task, attacks)]
     return found
 
 
-def _attack(order: Order, run: Run, context: Context, task: Task, assault: Assault) -> Iterator[Piece]:
+def _attack(order: Order, run: Run, context: Context, task: Task, attacks: AttackedSets) -> Iterator[Piece]:
     """One form of the threat over images of several sets, piece by piece; their scores are heard of as they come."""
     chosen = [order.images.sets()[name] for name in run.names]
     device, ingredients, threat = device_of(order.detector), order.planned.ingredients, order.forms[task.form]
     pixels, ids = Pixels(chosen, device), torch.cat([part.ids for part in chosen])
     clean = np.concatenate([order.clean[name] for name in run.names])
     places = slices(run.names, chosen)
-    best = torch.from_numpy(np.concatenate([assault.scores[name] for name in run.names]))
+    best = torch.from_numpy(np.concatenate([attacks.scores[name] for name in run.names]))
     whole, count, full = threat.couples_images, len(task.rows), task.form == len(order.cheaper)
     span = run.before + run.share * task.before, run.share * task.share
-    listener = _listener(order, run.names, assault, span)
+    listener = _listener(order, run.names, attacks, span)
     size = context.micro_batch
     for within in pieces(count, pixels.shape, context.micro_batch, whole=whole):
         rows = task.rows[within]
@@ -151,17 +149,23 @@ def _attack(order: Order, run: Run, context: Context, task: Task, assault: Assau
             size: int, rows: NDArray[np.int64] = rows, asked: Context = asked, earlier: Tensor | None = earlier
         ) -> tuple[Crafted, NDArray[np.int64]]:
             crafted = craft(
-                order.detector, threat, pixels.at(rows), clean[rows], ids=ids[torch.from_numpy(rows)].to(device),
-                budget=Budget(ingredients.norm, ingredients.eps), context=replace(asked, micro_batch=size),
-                earlier=earlier, batch=min(task.batch, size),
-            )  # fmt: skip
+                order.detector,
+                threat,
+                pixels.at(rows),
+                clean[rows],
+                ids=ids[torch.from_numpy(rows)].to(device),
+                budget=Budget(ingredients.norm, ingredients.eps),
+                context=replace(asked, micro_batch=size),
+                earlier=earlier,
+                batch=min(task.batch, size),
+            )
             return crafted, predict_classes(order.detector, crafted.images, size)
 
         (crafted, predicted), size = in_batches_that_fit(attacked, size)
         crafted.said += halved(context.micro_batch, size, "some images were attacked")
         best[positions] = torch.from_numpy(crafted.scores)
         for name, place in places.items():
-            assault.scores[name] = best[place].numpy()
+            attacks.scores[name] = best[place].numpy()
         give_back_freed_memory()
         kept = dict(_kept(order, places, rows, crafted.images))
         yield Piece(rows=rows, form=task.form, done=crafted.without_images(), predicted=predicted, kept=kept)
@@ -203,8 +207,8 @@ def _kept(
             yield name, (rows[mine] - place.start, np.array(kept, np.float32))
 
 
-def _gather(order: Order, run: Run, found: Sequence[Piece], assault: Assault) -> None:
-    """The pieces of one run, written into the assault."""
+def _gather(order: Order, run: Run, found: Sequence[Piece], attacks: AttackedSets) -> None:
+    """The pieces of one run, written into the attacked sets."""
     chosen = [order.images.sets()[name] for name in run.names]
     audit = audit_of(order, run, found) if order.evidence is not None else None
     form = len(order.cheaper) if audit is None else audit.form()
@@ -216,50 +220,50 @@ def _gather(order: Order, run: Run, found: Sequence[Piece], assault: Assault) ->
         counts = piece.form == full or (piece.form == form and not np.isin(piece.rows, audited).any())
         (last if counts else tried).append(piece)
     for name, part in zip(run.names, chosen, strict=True):
-        assault.images[name] = np.empty((kept_of(order, len(part)), *part.images.shape[1:]), np.float32)
+        attacks.images[name] = np.empty((kept_of(order, len(part)), *part.images.shape[1:]), np.float32)
     for piece in last:
         for name, (positions, images) in piece.kept.items():
-            assault.images[name][positions] = images
+            attacks.images[name][positions] = images
     if order.planned.ingredients.nested and form < full:
         for piece in tried:
             if piece.form == form:
-                _put_aside(assault, piece)
+                _put_aside(attacks, piece)
     where = np.argsort(np.concatenate([piece.rows for piece in last]))
     done = Crafted.joined([piece.done for piece in last]).at(where)
     full_gradients = (done.gradients if form == full else done.gradients[audited]).copy()
     for piece in tried:  # what the audit spent on the cheaper forms was spent
         done.gradients[piece.rows] += piece.done.gradients
         done.queries[piece.rows] += piece.done.queries
-    _write(assault, slices(run.names, chosen), done, np.concatenate([piece.predicted for piece in last])[where])
+    _write(attacks, slices(run.names, chosen), done, np.concatenate([piece.predicted for piece in last])[where])
     if audit is not None:
         params = {} if form == full else cheaper_forms(order.planned.params)[form]
-        assault.evidence = evidence_figures(audit, form, params, done.scores, full_gradients)
+        attacks.evidence = evidence_figures(audit, form, params, done.scores, full_gradients)
 
 
-def _put_aside(assault: Assault, piece: Piece) -> None:
+def _put_aside(attacks: AttackedSets, piece: Piece) -> None:
     """The images of a piece that the cell does not report, and that a larger radius goes on from."""
     for name, found in piece.kept.items():
-        before = assault.plain.get(name)
+        before = attacks.plain.get(name)
         rows, images = found
         if before is not None:
             rows, images = np.concatenate([before[0], rows]), np.concatenate([before[1], images])
-        assault.plain[name] = rows, images
+        attacks.plain[name] = rows, images
 
 
-def _write(assault: Assault, places: Mapping[str, slice], done: Crafted, predicted: NDArray[np.int64]) -> None:
+def _write(attacks: AttackedSets, places: Mapping[str, slice], done: Crafted, predicted: NDArray[np.int64]) -> None:
     """The outcome of a run, set by set."""
     for name, rows in places.items():
-        assault.scores[name], assault.norm[name] = done.scores[rows], done.norm[rows]
-        assault.gradients[name], assault.queries[name] = done.gradients[rows], done.queries[rows]
-        assault.status[name], assault.predicted[name] = done.status[rows], predicted[rows]
-        assault.last_scores[name], assault.trace[name] = done.last_scores[rows], done.trace[rows]
+        attacks.scores[name], attacks.norm[name] = done.scores[rows], done.norm[rows]
+        attacks.gradients[name], attacks.queries[name] = done.gradients[rows], done.queries[rows]
+        attacks.status[name], attacks.predicted[name] = done.status[rows], predicted[rows]
+        attacks.last_scores[name], attacks.trace[name] = done.last_scores[rows], done.trace[rows]
         for figure, values in done.figures.items():
-            assault.figures.setdefault(figure, {})[name] = values[rows]
-    assault.notes += done.notes
+            attacks.figures.setdefault(figure, {})[name] = values[rows]
+    attacks.notes += done.notes
 
 
 def _listener(
-    order: Order, names: Sequence[str], assault: Assault, span: tuple[float, float]
+    order: Order, names: Sequence[str], attacks: AttackedSets, span: tuple[float, float]
 ) -> Callable[[float, Tensor], None]:
     """Turns a threat's progress into a share done and an AUROC so far, computed only now and then.
 
@@ -277,7 +281,7 @@ def _listener(
             return
         last = now
         best = scores.detach().cpu().numpy()
-        current = {**assault.scores, **{name: best[part] for name, part in rows.items()}}
+        current = {**attacks.scores, **{name: best[part] for name, part in rows.items()}}
         known = (
             not order.planned.threat.min_norm
             and len(best) == sum(len(current[name]) for name in names)
