@@ -177,7 +177,7 @@ def test_weights_of_another_network_are_refused_by_name(catalog, track):
         ({"network": {**NETWORK, "crop": 40}}, "choose at most that"),
         ({"network": {**NETWORK, "mean": (0.1, 0.2, 0.3)}}, "has 3 numbers; give one for each of 1 channels"),
         ({"network": {**NETWORK, "std": (0.0,)}}, "every number must be above 0"),
-        ({"network": {"method": "torch.nn:Identity"}}, "the last linear layer of network .* cannot be found"),
+        ({"network": {"method": "torch.nn:Identity"}}, "returns shape .* for 3 images; return .N, K. logits"),
         ({"network": {"method": "pathlib:Path"}}, "belongs to Python.s own library"),
         ({"method": "bench.detectors.gat:GAT"}, "has 3 logits and must have 1"),
     ],

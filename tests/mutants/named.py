@@ -93,7 +93,7 @@ NAMED = (
     Named("thresholds come from test images", "bench/evaluation/cell.py",
           "scored[fitted].scores, scored[fitted].predicted", "scored[TEST].scores, scored[TEST].predicted", ATTACKERS),
     Named("rejection percentiles come from test images", "bench/evaluation/cell.py",
-          "fitted=fitted, test=TEST", "fitted=TEST, test=TEST", ATTACKERS),
+          "        fitted=fitted,", "        fitted=TEST,", ATTACKERS),
     _recipe("GAT never attacks", "gat", "for _ in range(k):", "for _ in range(0):"),
     _recipe("GAT trains without its ascent", "gat",
             "self.ascend(augmented_outliers(outside, args, generator), k)",
