@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bench.evaluation.plan import PlannedCell
     from bench.evaluation.store import Store
 
-HALF = 0.5
+LOW_ACCURACY = 0.5
 """Below this ID accuracy a run says so: its table is of a network that may have been put together wrongly."""
 
 EXAMPLES = (
@@ -262,7 +262,7 @@ def _inaccurate(done: "Sequence[CellDone]") -> list[str]:
     """A sentence for the detectors whose network classifies few ID images rightly: often a wrong mean or std."""
     found: dict[tuple[str, float], dict[str, None]] = {}
     for meta in (one.meta for one in done):
-        if meta.id_accuracy is not None and meta.id_accuracy < HALF:
+        if meta.id_accuracy is not None and meta.id_accuracy < LOW_ACCURACY:
             found.setdefault((meta.track, meta.id_accuracy), {})[meta.detector] = None
     return [
         f"{', '.join(names)}: the network classifies {share:.1%} of the ID test images of {track} correctly; where it "

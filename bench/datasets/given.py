@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.cards.base import NAME_PATTERN
 from bench.cards.track import RESERVED, OodSpec, SetSpec, TrackCard
 from bench.datasets.base import ImageSet, content_digest, sample_ids
 from bench.datasets.track import Track
@@ -16,9 +17,6 @@ from bench.errors import IMAGES_ONLY, DataError, UsageError, shorten
 
 SOURCE = "given"
 """The source that the card of such a track names: no file, but what was handed in."""
-
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-"""What a set or track may be called, as in a card."""
 
 _CHANNELS = (1, 3)
 _ROUNDING = 1e-3
@@ -119,7 +117,7 @@ def _check_names(ood: object, name: str, classes: int | None) -> None:
     if not isinstance(ood, Mapping) or not ood:
         raise UsageError("ood must be a dict of OOD images by the name of their set, with one at least.")
     for each in (name, *ood):
-        if not isinstance(each, str) or not NAME.fullmatch(each):
+        if not isinstance(each, str) or not re.fullmatch(NAME_PATTERN, each):
             raise UsageError(f"{shorten(each)} is no name of a set or track; give small letters, digits and '-'.")
     if taken := set(ood) & RESERVED:
         raise UsageError(f"an OOD set cannot be called '{min(taken)}'; give it another name.")

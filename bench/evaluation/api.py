@@ -19,7 +19,7 @@ from bench.detectors.precision import Precision, SearchPrecision
 from bench.errors import CellError, DataError, UsageError
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
 from bench.evaluation.eps import EpsChoice, parse_eps
-from bench.evaluation.loaded import device_of_name, on_network, score_spec
+from bench.evaluation.loaded import device_of_name, images_of, on_network, score_spec
 from bench.evaluation.objects import as_detector, back_on_its_device, check_kinds, object_spec, threat_card
 from bench.evaluation.plan import (
     RunOptions,
@@ -192,9 +192,7 @@ class _Asked:
         card, attacker = self.track_card, self.threat_card
         detectors = {}
         if self.network is not None:
-            images = (
-                self.track if isinstance(self.track, Track) else Track(card, data_dir, workspace=self.catalog.workspace)
-            )
+            images = images_of(self.track, card, data_dir, self.catalog)
             detectors[self.spec.name] = on_network(self.spec, self.network, images, self.catalog, device)
         elif not isinstance(self.detector, str):
             detectors[self.spec.name] = as_detector(self.detector, card, device)

@@ -45,7 +45,7 @@ def load_detector(
     """
     catalog = Catalog.find(None if workspace is None else Path(workspace))
     card = track.card if isinstance(track, Track) else track if isinstance(track, TrackCard) else catalog.track(track)
-    images = track if isinstance(track, Track) else _images(card, data_dir, catalog)
+    images = images_of(track, card, data_dir, catalog)
     place = device_of_name(device)
     if isinstance(network, nn.Module):
         spec = score_spec(name, network, card, catalog)
@@ -100,5 +100,8 @@ def device_of_name(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _images(card: TrackCard, data_dir: Path | str | None, catalog: Catalog) -> Track:
+def images_of(track: object, card: TrackCard, data_dir: Path | str | None, catalog: Catalog) -> Track:
+    """The track that was given, or that of its card."""
+    if isinstance(track, Track):
+        return track
     return Track(card, None if data_dir is None else Path(data_dir), workspace=catalog.workspace)

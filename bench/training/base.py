@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.datasets.base import ImageSet, TrainingData
 from bench.detectors.base import Detector, Progress, silent
-from bench.errors import DataError
+from bench.errors import CardError, DataError
 from bench.randomness import derive_seed
 
 
@@ -36,16 +36,24 @@ class Recipe(ABC):
         device: Where to train.
 
     Raises:
+        CardError: The recipe is for another method than the detector's.
         DataError: The recipe needs labels and the training set has none.
     """
 
     Args: ClassVar[type[RecipeArgs]] = RecipeArgs
+    trains: ClassVar[type[Detector] | None] = None
+    """The only method that it can train; None where several can be trained."""
     needs_labels: ClassVar[bool] = False
     """Whether every training image must have a label."""
 
     def __init__(
         self, detector: Detector, data: TrainingData, args: dict[str, Any], *, seed: int, device: str = "cpu"
     ) -> None:
+        if self.trains is not None and not isinstance(detector, self.trains):
+            raise CardError(
+                f"the recipe {type(self).__name__} trains the method {self.trains.__name__}, not "
+                f"{type(detector).__name__}; correct the card."
+            )
         self.args = self.Args.model_validate(args)
         self.detector = detector.to(device)
         self.data = data

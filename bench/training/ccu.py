@@ -41,14 +41,12 @@ class CCU(Classifier):
     """
 
     Args = CCUArgs
+    trains = ccu.CCU
     args: CCUArgs
 
     def prepare(self) -> None:
         """Build the optimiser and find the outliers."""
-        if not isinstance(self.detector, ccu.CCU):
-            raise CardError(
-                f"the recipe CCU trains the method CCU, not {type(self.detector).__name__}; correct the card."
-            )
+        assert isinstance(self.detector, ccu.CCU)
         self.model = self.detector
         components = max(len(self.model.inside.means), len(self.model.outside.means))
         if self.args.fit_images < components:

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from bench.detectors import gbz
-from bench.errors import CardError
 from bench.training.base import batches
 from bench.training.classifier import Classifier, ClassifierArgs
 
@@ -31,18 +30,9 @@ class GBZ(Classifier):
     """
 
     Args = GBZArgs
+    trains = gbz.GBZ
     args: GBZArgs
     detector: gbz.GBZ
-
-    def prepare(self) -> None:
-        """Build the optimiser.
-
-        Raises:
-            CardError: The recipe is for another detector.
-        """
-        if not isinstance(self.detector, gbz.GBZ):
-            raise CardError(f"the recipe GBZ trains the method GBZ, not {type(self.detector).__name__}.")
-        super().prepare()
 
     def logits(self, x: Tensor) -> Tensor:
         """(N, K) log p(x, y)."""

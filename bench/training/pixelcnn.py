@@ -6,7 +6,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench.detectors import pixelcnn
-from bench.errors import CardError
 from bench.training.likelihood import Likelihood, LikelihoodArgs
 
 
@@ -28,18 +27,9 @@ class PixelCNN(Likelihood):
     """
 
     Args = PixelCNNArgs
+    trains = pixelcnn.PixelCNN
     args: PixelCNNArgs
     detector: pixelcnn.PixelCNN
-
-    def prepare(self) -> None:
-        """Build the optimiser.
-
-        Raises:
-            CardError: The recipe is for another detector.
-        """
-        if not isinstance(self.detector, pixelcnn.PixelCNN):
-            raise CardError(f"the recipe PixelCNN trains the method PixelCNN, not {type(self.detector).__name__}.")
-        super().prepare()
 
     def losses_of(self, x: Tensor, labels: Tensor, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Both losses of a batch; nothing is drawn."""
