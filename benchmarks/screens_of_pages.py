@@ -2,7 +2,7 @@
 
 bench run --detector msp,energy,mahalanobis,gat.k0,oe,gat --threat pgd-l2,pgd-linf --eps l2:0.5,1,2 \
     --eps linf:4/255,8/255,16/255 --limit 100 --steps 20 --restarts 1 --diagnose --out runs
-bench report runs --out report.html
+bench report runs --to report.html
 bench leaderboard --html site
 python benchmarks/screens_of_pages.py --report report.html --site site --out docs/images
 """
