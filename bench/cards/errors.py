@@ -8,13 +8,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bench.cards.base import NAME_PATTERN
 from bench.cards.documents import Document, Location
 from bench.errors import shorten
 
 # What the patterns of cards ask for, in words.
 PATTERNS = {
-    NAME_PATTERN: "a name of 1 to 64 lower-case letters, digits and '-'",
+    r"^[a-z0-9][a-z0-9-]{0,63}$": "a name of 1 to 64 lower-case letters, digits and '-'",
     r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": "package.module:attribute",
     r"^((torchvision|timm|hf|file):[^\x00-\x1f]+|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$": (
         "package.module:attribute, torchvision:NAME, timm:NAME, hf:ORG/NAME or file:PATH"

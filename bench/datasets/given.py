@@ -1,15 +1,15 @@
 """Images at hand, as arrays, tensors or datasets of PyTorch: a track without a card's file."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from bench.cards.base import NAME_PATTERN
+from bench.cards.base import Name
 from bench.cards.track import RESERVED, OodSpec, SetSpec, TrackCard
 from bench.datasets.base import ImageSet, content_digest, sample_ids
 from bench.datasets.track import Track
@@ -117,8 +117,12 @@ def _check_names(ood: object, name: str, classes: int | None) -> None:
     if not isinstance(ood, Mapping) or not ood:
         raise UsageError("ood must be a dict of OOD images by the name of their set, with one at least.")
     for each in (name, *ood):
-        if not isinstance(each, str) or not re.fullmatch(NAME_PATTERN, each):
-            raise UsageError(f"{shorten(each)} is no name of a set or track; give small letters, digits and '-'.")
+        try:
+            TypeAdapter(Name).validate_python(each)
+        except ValidationError as error:
+            raise UsageError(
+                f"{shorten(each)} is no name of a set or track; give small letters, digits and '-'."
+            ) from error
     if taken := set(ood) & RESERVED:
         raise UsageError(f"an OOD set cannot be called '{min(taken)}'; give it another name.")
     if classes is not None and classes < 1:
