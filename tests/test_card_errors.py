@@ -186,9 +186,10 @@ def test_huge_values_are_quoted_in_short():
 
 def test_every_pattern_of_the_cards_is_said_in_words():
     used = {
-        pattern for kind in (base, track, network, detector, threat)
+        pattern
+        for kind in (base, track, network, detector, threat)
         for pattern in re.findall(r'pattern=r"([^"]+)"', inspect.getsource(kind))
-    }  # fmt: skip
+    }
     assert used
     assert used == set(PATTERNS)
 

@@ -14,9 +14,14 @@ def renamed(toy_cards, suffix, folder="detectors", name="flat"):
     return path.rename(path.with_name(f"{name}{suffix}"))
 
 
-@pytest.mark.parametrize(("folder", "kind", "name"), [
-    ("detectors", "detector", "flat"), ("datasets", "track", "toy"), ("threat_models", "threat", "shove"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("folder", "kind", "name"),
+    [
+        ("detectors", "detector", "flat"),
+        ("datasets", "track", "toy"),
+        ("threat_models", "threat", "shove"),
+    ],
+)
 def test_a_yml_card_is_used_as_a_yaml_one(toy_cards, empty_cards, folder, kind, name):
     path = renamed(toy_cards, ".yml", folder, name)
     catalog = Catalog(toy_cards.root, builtin=empty_cards("builtin").root)

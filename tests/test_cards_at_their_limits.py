@@ -118,11 +118,16 @@ def test_a_field_that_is_given_twice_names_both_lines():
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("a: &x 1\n", 1, "anchor"), ("b: 1\na: *x\n", 2, "alias"), ("b: 1\na: !!str 1\n", 2, "tag"),
-        ("a: 1\n---\nb: 2\n", 2, "second document"), ("b: 1\n? [1]\n: 2\n", 2, "field's name"),
-        ("- 1\n", 1, "no mapping"), ("a: 1\nb: [\n", 3, "is not YAML"), ("", 1, "no mapping"),
+        ("a: &x 1\n", 1, "anchor"),
+        ("b: 1\na: *x\n", 2, "alias"),
+        ("b: 1\na: !!str 1\n", 2, "tag"),
+        ("a: 1\n---\nb: 2\n", 2, "second document"),
+        ("b: 1\n? [1]\n: 2\n", 2, "field's name"),
+        ("- 1\n", 1, "no mapping"),
+        ("a: 1\nb: [\n", 3, "is not YAML"),
+        ("", 1, "no mapping"),
     ],
-)  # fmt: skip
+)
 def test_what_no_card_needs_is_told_with_its_line(text, line, words):
     said = refused(text)
     assert said.startswith(f"card.yaml:{line}: ") and words in said
@@ -256,8 +261,9 @@ def test_what_counts_is_named_with_the_hash_of_its_file(tmp_path):
     found = hashing.followed(["counts_a", "counts_nowhere"], [tmp_path])
     assert found == {
         "counts_a": hashlib.sha256(b"import counts_b\nimport json, numpy\n").hexdigest(),
-        "counts_b": hashlib.sha256(b"x = 1\n").hexdigest(), "counts_nowhere": "",
-    }  # fmt: skip
+        "counts_b": hashlib.sha256(b"x = 1\n").hexdigest(),
+        "counts_nowhere": "",
+    }
     lines = "\n".join(f"{name} {digest}" for name, digest in sorted(found.items()))
     whole = hashing.source_hash(["counts_nowhere", "counts_a"], [tmp_path])
     assert whole == hashlib.sha256(lines.encode()).hexdigest()

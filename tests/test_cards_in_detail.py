@@ -50,10 +50,11 @@ def test_attacks_that_are_known_are_listed_in_their_order():
 @pytest.mark.parametrize(
     ("content", "place"),
     [
-        ({"here": {}, "there": {"url": 7}}, "there.url"), ({"here": {"url": 7}, "there": {"url": 8}}, "here.url"),
+        ({"here": {}, "there": {"url": 7}}, "there.url"),
+        ({"here": {"url": 7}, "there": {"url": 8}}, "here.url"),
         ({"here": {}, "there": {}}, "there"),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_placed_where_the_field_is_and_else_in_the_last_place_that_may_have_it(content, place):
     lines = {("here",): 1, ("there",): 3} | {(part, name): 2 for part in content for name in content[part]}
     with pytest.raises(ValidationError) as caught:

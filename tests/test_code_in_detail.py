@@ -36,11 +36,15 @@ def sha(text):
 @pytest.mark.parametrize(
     ("text", "knows"),
     [
-        ("import bench", True), ("import os, bench.errors", True), ("from bench.detectors.base import Detector", True),
-        ("from bench import metrics", True), ("import benchmark", False), ("from . import bench", False),
+        ("import bench", True),
+        ("import os, bench.errors", True),
+        ("from bench.detectors.base import Detector", True),
+        ("from bench import metrics", True),
+        ("import benchmark", False),
+        ("from . import bench", False),
         ("from os import path", False),
     ],
-)  # fmt: skip
+)
 def test_a_module_knows_bench_where_it_imports_it_by_any_statement(site, text, knows):
     (site / "plugged.py").write_text(f"{text}\nclass Own: pass\n")
     assert look_up("plugged", "Own") == Named("class", site / "plugged.py", knows)

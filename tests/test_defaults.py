@@ -37,8 +37,10 @@ def defaults() -> dict[str, dict[str, Any]]:
         model = waiting.pop()
         waiting += model.__subclasses__()
         if model.__module__.startswith("bench.") and not OF_OTHERS & set(model.__module__.split(".")):
-            fields = {name: "must be given" if field.is_required() else field.get_default(call_default_factory=True)
-                      for name, field in model.model_fields.items()}  # fmt: skip
+            fields = {
+                name: "must be given" if field.is_required() else field.get_default(call_default_factory=True)
+                for name, field in model.model_fields.items()
+            }
             seen[f"{model.__module__}:{model.__qualname__}"] = json.loads(json.dumps(fields, default=str))
     return dict(sorted(seen.items()))
 

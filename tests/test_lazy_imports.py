@@ -131,9 +131,10 @@ LAZY = {path: found for path in FILES if (found := dict(bound_lazily(ast.parse(p
 def test_a_name_that_is_imported_lazily_is_that_of_a_module():
     wrong = [
         f"{path.relative_to(PACKAGE)}: {full}"
-        for path, found in LAZY.items() for full in found.values()
+        for path, found in LAZY.items()
+        for full in found.values()
         if not is_module(full)
-    ]  # fmt: skip
+    ]
     assert LAZY
     assert wrong == []
 
@@ -192,8 +193,9 @@ def used_at_once(tree, names):
 def test_no_module_uses_a_lazy_name_while_it_is_imported_itself():
     found = [
         f"{path.relative_to(PACKAGE)}: {name}"
-        for path, names in LAZY.items() for name in used_at_once(ast.parse(path.read_bytes()), names)
-    ]  # fmt: skip
+        for path, names in LAZY.items()
+        for name in used_at_once(ast.parse(path.read_bytes()), names)
+    ]
     assert found == []
 
 

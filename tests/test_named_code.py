@@ -130,12 +130,15 @@ def test_a_module_is_found_without_importing_its_parents(installed):
     [
         ("detectors/flat.yaml", "toy: {}", "toy: {network: {method: COMMAND, args: {args: [touch, TRACE]}}}"),
         ("detectors/flat.yaml", "METHODS:Flat", "COMMAND"),
-        ("detectors/flat.yaml", "toy: {}",
-         "toy: {weights: [{file: w.safetensors}], training: {recipe: COMMAND, args: {args: [touch, TRACE]}}}"),
+        (
+            "detectors/flat.yaml",
+            "toy: {}",
+            "toy: {weights: [{file: w.safetensors}], training: {recipe: COMMAND, args: {args: [touch, TRACE]}}}",
+        ),
         ("threat_models/shove.yaml", "METHODS:Shove", "COMMAND"),
         ("datasets/toy.yaml", 'test: {source: "METHODS:images"}', 'test: {source: "COMMAND", args: {a: TRACE}}'),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("command", ["subprocess:run", "os:system"])
 def test_validate_runs_no_command_of_a_card(toy_cards, tmp_path, path, old, new, command):
     trace = tmp_path / "trace"

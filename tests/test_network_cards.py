@@ -256,13 +256,15 @@ def test_a_real_graph_computes_what_it_was_written_to(tmp_path):
 
     weight = np.arange(8, dtype=np.float32).reshape(4, 2)
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Flatten", ["x"], ["flat"], axis=1),
-         onnx.helper.make_node("MatMul", ["flat", "weight"], ["y"])],
+        [
+            onnx.helper.make_node("Flatten", ["x"], ["flat"], axis=1),
+            onnx.helper.make_node("MatMul", ["flat", "weight"], ["y"]),
+        ],
         "small",
         [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 1, 2, 2])],
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 2])],
         [onnx.numpy_helper.from_array(weight, "weight")],
-    )  # fmt: skip
+    )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
     content = model.SerializeToString()
     (tmp_path / "a.onnx").write_bytes(content)
@@ -309,9 +311,14 @@ def test_another_version_of_the_library_that_makes_a_network_is_another_cell(car
 
 @pytest.mark.parametrize(
     ("method", "library"),
-    [("torchvision:resnet18", "torchvision 9"), ("hf:vit", "transformers 9"), ("file:a.onnx", "onnx2torch 9"),
-     ("file:a.pt2", ""), ("my.nets:build", "")],
-)  # fmt: skip
+    [
+        ("torchvision:resnet18", "torchvision 9"),
+        ("hf:vit", "transformers 9"),
+        ("file:a.onnx", "onnx2torch 9"),
+        ("file:a.pt2", ""),
+        ("my.nets:build", ""),
+    ],
+)
 def test_a_library_counts_where_it_makes_the_network(method, library, monkeypatch):
     monkeypatch.setattr("bench.cards.network.version", lambda name: "9")
     assert library_version(method) == library

@@ -65,8 +65,10 @@ def survives(parse, content, file):
     return refused
 
 
-CARDS = [(kind, ROOT / kind.folder / f"{name}.yaml") for kind, name in [
-    (Kind.DETECTOR, "gat"), (Kind.THREAT, "pgd-l2"), (Kind.TRACK, "digits")]]  # fmt: skip
+CARDS = [
+    (kind, ROOT / kind.folder / f"{name}.yaml")
+    for kind, name in [(Kind.DETECTOR, "gat"), (Kind.THREAT, "pgd-l2"), (Kind.TRACK, "digits")]
+]
 
 
 @pytest.mark.parametrize(("kind", "card"), CARDS, ids=[str(kind) for kind, _ in CARDS])
@@ -90,8 +92,11 @@ def test_a_damaged_baseline_is_a_baseline_or_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000, b"\xef\xbb\xbf{}", b"", b"null", b'"\\ud800"'])
 def test_what_is_built_to_hurt_a_parser_is_a_sentence(text, tmp_path):
-    for name, parse in [("x.json", read_row), ("x.json", read_baseline),
-                        ("x.yaml", lambda file: read_card(file, Kind.THREAT.model))]:  # fmt: skip
+    for name, parse in [
+        ("x.json", read_row),
+        ("x.json", read_baseline),
+        ("x.yaml", lambda file: read_card(file, Kind.THREAT.model)),
+    ]:
         (tmp_path / name).write_bytes(text)
         with pytest.raises(UsageError) as caught:
             parse(tmp_path / name)

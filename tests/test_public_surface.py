@@ -110,8 +110,9 @@ def methods() -> list[str]:
 
 def surface() -> dict[str, Any]:
     found = {name: described(found_at(name)) for name in listed()}
-    return json.loads(json.dumps({"names": found, "commands": commands(typer.main.get_command(build())),
-                                  "methods": methods()}))  # fmt: skip
+    return json.loads(
+        json.dumps({"names": found, "commands": commands(typer.main.get_command(build())), "methods": methods()})
+    )
 
 
 @pytest.fixture(scope="module")

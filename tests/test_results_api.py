@@ -113,11 +113,16 @@ def test_statuses_are_counted_where_not_all_attacks_came_to_their_end(results):
 
 
 UNLIKE = {
-    "limit": {"limit": 4}, "seed": {"seed": 1}, "params": {"threat_params": {"steps": 3, "restarts": 1}},
-    "side": {"side": "alarm"}, "without": {"without": ("letters",)}, "left_out": {"left_out": {"transfer-l2": "none"}},
-    "failed_parts": {"failed_needs": {"pgd-l2": "it broke"}}, "status": {"statuses": {"no-gradient": 5}},
+    "limit": {"limit": 4},
+    "seed": {"seed": 1},
+    "params": {"threat_params": {"steps": 3, "restarts": 1}},
+    "side": {"side": "alarm"},
+    "without": {"without": ("letters",)},
+    "left_out": {"left_out": {"transfer-l2": "none"}},
+    "failed_parts": {"failed_needs": {"pgd-l2": "it broke"}},
+    "status": {"statuses": {"no-gradient": 5}},
     "early_stop": {"early_stop": False},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("column", UNLIKE)

@@ -72,9 +72,7 @@ def test_clean_auroc_and_accuracy_are_those_of_the_card(detectors, name):
     recorded = CATALOG.detector_spec(name, "digits").recorded
     test = DIGITS.set("test")
     with torch.no_grad():
-        scores = {
-            s: detectors[name].score(DIGITS.set(s).pixels()).numpy() for s in ("test", *DIGITS.card.natural())
-        }  # fmt: skip
+        scores = {s: detectors[name].score(DIGITS.set(s).pixels()).numpy() for s in ("test", *DIGITS.card.natural())}
         logits = detectors[name].logits(test.pixels())
     mean = sum(auroc(scores["test"], scores[s]) for s in DIGITS.card.natural()) / len(DIGITS.card.natural())
     assert mean == pytest.approx(recorded.clean_auroc, abs=2e-3)  # other processors round convolutions otherwise

@@ -123,8 +123,9 @@ def test_a_header_may_be_as_long_as_the_limit_and_take_the_whole_file() -> None:
     for length, more in ((MAX_HEADER, 0), (MAX_HEADER, 5), (2, 0)):
         check_header(struct.pack("<Q", length), length + 8 + more)
     for length, size, said in (
-        (MAX_HEADER + 1, MAX_HEADER + 9, "allowed are 4,194,304"), (3, 10, "has 3 bytes, and the file has 10"),
-    ):  # fmt: skip
+        (MAX_HEADER + 1, MAX_HEADER + 9, "allowed are 4,194,304"),
+        (3, 10, "has 3 bytes, and the file has 10"),
+    ):
         with pytest.raises(ValueError, match=said):
             check_header(struct.pack("<Q", length), size)
     with pytest.raises(ValueError, match="shorter than a header"):

@@ -23,8 +23,12 @@ def bench_process(*arguments, cwd, **environment):
     path = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
         [sys.executable, "-m", "bench", *arguments],
-        capture_output=True, text=True, cwd=cwd, check=False, env={**os.environ, "PYTHONPATH": path, **environment},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+    )
 
 
 def raising(error):
@@ -216,9 +220,12 @@ def test_a_reader_that_goes_away_is_no_error(toy_cards):
     for number in range(200):
         toy_cards.card(f"threat_models/x{number}.yaml", "broken: " + "x" * 500)
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=toy_cards.root,
+        [sys.executable, "-m", "bench", "list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=toy_cards.root,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-    )  # fmt: skip
+    )
     process.stdout.readline()
     process.stdout.close()
     said = process.stderr.read().decode()

@@ -7,9 +7,14 @@ from toy_runs import bench, make_workspace, run
 from bench.evaluation.store import Store
 
 CLIMB = {
-    "name": "climb", "summary": "a short climb", "method": "bench.threat_models.pgd:PGD", "norm": "l2", "eps": [4.0],
-    "knowledge": "gradients", "params": {"steps": 2, "restarts": 1, "step_size": 1.0},
-}  # fmt: skip
+    "name": "climb",
+    "summary": "a short climb",
+    "method": "bench.threat_models.pgd:PGD",
+    "norm": "l2",
+    "eps": [4.0],
+    "knowledge": "gradients",
+    "params": {"steps": 2, "restarts": 1, "step_size": 1.0},
+}
 
 
 def write(path, card):

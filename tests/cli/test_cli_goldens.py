@@ -13,15 +13,22 @@ from toy_runs import bench, make_workspace
 
 GOLDEN = Path(__file__).with_name("golden")
 CLIMB = {
-    "name": "climb", "summary": "a short climb", "method": "bench.threat_models.pgd:PGD", "norm": "l2",
-    "eps": [0.25, 2.0], "knowledge": "gradients",
+    "name": "climb",
+    "summary": "a short climb",
+    "method": "bench.threat_models.pgd:PGD",
+    "norm": "l2",
+    "eps": [0.25, 2.0],
+    "knowledge": "gradients",
     "params": {"steps": 4, "restarts": 1, "step_size": 0.5, "momentum": [0.0]},
-}  # fmt: skip
+}
 SLOW = {**CLIMB, "name": "slow", "params": {"steps": 2, "restarts": 1, "step_size": 0.01}}
 FEW = {
-    **CLIMB, "name": "few", "method": "bench.threat_models.square:Square", "knowledge": "scores",
+    **CLIMB,
+    "name": "few",
+    "method": "bench.threat_models.square:Square",
+    "knowledge": "scores",
     "params": {"queries": 30},
-}  # fmt: skip
+}
 RUN = ("--track", "toy", "--detector", "dark,corner", "--threat", "climb,few", "--steps", 6)
 WITHOUT_WORKSPACE = {"status", "table"}
 
@@ -56,8 +63,13 @@ class Session:
         where = () if name in WITHOUT_WORKSPACE else ("--workspace", self.folder)
         done = bench(name, *arguments, *where)
         words = " ".join([name, *map(str, arguments)])
-        self.said += [f"$ bench {words}{note}", done.stdout, f"! {done.stderr}" if done.stderr else "",
-                      f"exit {done.exit_code}", ""]  # fmt: skip
+        self.said += [
+            f"$ bench {words}{note}",
+            done.stdout,
+            f"! {done.stderr}" if done.stderr else "",
+            f"exit {done.exit_code}",
+            "",
+        ]
 
     def file(self, path: Path) -> None:
         self.said += [f"<< {path.name}", path.read_text(encoding="utf-8"), ""]
@@ -177,8 +189,12 @@ def test_a_session_of_diagnoses_reads_as_kept(session):
     more = ("--steps", 40, "--restarts", 3, "--eps", 0.5)
     session("run", "--detector", "dark", *asked, "--steps", 40, "--restarts", 3, "--eps", "0.25,1", "--quiet")
     for detector, side in (
-        ("dark", "evade"), ("corner", "alarm"), ("corner", "both"), ("shaky", "evade"), ("stepped", "evade"),
-    ):  # fmt: skip
+        ("dark", "evade"),
+        ("corner", "alarm"),
+        ("corner", "both"),
+        ("shaky", "evade"),
+        ("stepped", "evade"),
+    ):
         session("diagnose", "--detector", detector, *asked, *more, "--side", side, "--json", file)
         found = json.loads(file.read_text())
         for one in found.pop("findings"):

@@ -22,8 +22,10 @@ from bench.errors import CellError, NotApplicableError, NotFittableError, UsageE
 def test_what_cells_lack_is_said_once_a_reason_with_the_number_of_cells_where_there_are_several():
     absent = {"a": {"x": "why"}, "b": {"x": "why"}, "c": {"y": "other"}, "d": {"x": "why", "z": "why"}}
     assert list(lacks(absent)) == [
-        "a does without x: why. (2 cells do for this reason)", "c does without y: other.", "d does without x, z: why.",
-    ]  # fmt: skip
+        "a does without x: why. (2 cells do for this reason)",
+        "c does without y: other.",
+        "d does without x, z: why.",
+    ]
 
 
 def failed(error, detector="gat", threat="pgd-l2", track="digits"):
@@ -39,9 +41,7 @@ def test_each_reason_of_a_failure_is_said_once_with_the_first_cell(capsys, monke
     every = [failed(CellError("no memory."), "a"), failed(cause, "b"), failed(CellError("no memory."), "c")]
     failures.say_failures(every)
     said = capsys.readouterr().err
-    assert said == (
-        "error: a x pgd-l2: no memory. (2 cells failed for this reason)\nerror: b x pgd-l2: all dead.\n"
-    )  # fmt: skip
+    assert said == ("error: a x pgd-l2: no memory. (2 cells failed for this reason)\nerror: b x pgd-l2: all dead.\n")
     monkeypatch.setattr(failures.settings, "debug", True)
     failures.say_failures(every)
     said = capsys.readouterr().err
@@ -50,11 +50,16 @@ def test_each_reason_of_a_failure_is_said_once_with_the_first_cell(capsys, monke
 
 def test_what_is_left_out_is_said_by_what_cannot_be_fitted_and_by_what_does_not_apply(capsys):
     few = "it needs ten images."
-    failures.say_left_out([
-        failed(NotFittableError(few), "a", "pgd-l2"), failed(NotFittableError(few), "a", "noise-l2"),
-        failed(NotFittableError(few), "b"), failed(NotFittableError(few), "b", track="mnist"),
-        failed(NotApplicableError("no gradient."), "c"), failed(NotApplicableError("no gradient."), "d"),
-    ])  # fmt: skip
+    failures.say_left_out(
+        [
+            failed(NotFittableError(few), "a", "pgd-l2"),
+            failed(NotFittableError(few), "a", "noise-l2"),
+            failed(NotFittableError(few), "b"),
+            failed(NotFittableError(few), "b", track="mnist"),
+            failed(NotApplicableError("no gradient."), "c"),
+            failed(NotApplicableError("no gradient."), "d"),
+        ]
+    )
     assert capsys.readouterr().err.splitlines() == [
         "notice: left out of track 'digits': a, b: it needs ten images.",
         "notice: left out of track 'mnist': b: it needs ten images.",
@@ -65,12 +70,15 @@ def test_what_is_left_out_is_said_by_what_cannot_be_fitted_and_by_what_does_not_
 @pytest.mark.parametrize(
     ("error", "detectors", "threats", "left_out"),
     [
-        (NotApplicableError, ["gat"], ["pgd-l2"], False), (NotApplicableError, ["all"], ["pgd-l2"], True),
-        (NotApplicableError, ["gat"], ["all"], True), (NotApplicableError, ["gat@my-net"], ["pgd-l2"], False),
-        (NotFittableError, ["gat"], ["all"], False), (NotFittableError, ["all"], ["pgd-l2"], True),
+        (NotApplicableError, ["gat"], ["pgd-l2"], False),
+        (NotApplicableError, ["all"], ["pgd-l2"], True),
+        (NotApplicableError, ["gat"], ["all"], True),
+        (NotApplicableError, ["gat@my-net"], ["pgd-l2"], False),
+        (NotFittableError, ["gat"], ["all"], False),
+        (NotFittableError, ["all"], ["pgd-l2"], True),
         (CellError, ["all"], ["all"], False),
     ],
-)  # fmt: skip
+)
 def test_what_was_named_itself_is_never_left_out(error, detectors, threats, left_out):
     request = SimpleNamespace(detector=detectors, threat=threats)
     assert failures.may_be_left_out(request, failed(error("no."))) is left_out
@@ -82,11 +90,14 @@ def test_what_was_named_itself_is_never_left_out(error, detectors, threats, left
 @pytest.mark.parametrize(
     ("name", "count", "said"),
     [
-        ("cuda", 1, None), ("cuda:1", 2, None), ("cuda:0", 1, None),
-        ("cuda", 0, "it sees none"), ("cuda:1", 1, "it sees 1 of them, numbered from 0"),
+        ("cuda", 1, None),
+        ("cuda:1", 2, None),
+        ("cuda:0", 1, None),
+        ("cuda", 0, "it sees none"),
+        ("cuda:1", 1, "it sees 1 of them, numbered from 0"),
         ("cuda:2", 2, "it sees 2 of them, numbered from 0"),
     ],
-)  # fmt: skip
+)
 def test_a_gpu_has_to_be_one_of_those_that_are_seen(monkeypatch, name, count, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
@@ -141,10 +152,11 @@ def test_a_network_or_a_detector_is_meant_and_never_both_or_none():
     assert named_spec(catalog, network, None, own).name == network
     assert named_spec(catalog, None, "gat", "digits").name == "gat"
     for asked, said in (
-        ((network, "gat", None), "name either a network"), ((None, None, "digits"), "name either a network"),
+        ((network, "gat", None), "name either a network"),
+        ((None, None, "digits"), "name either a network"),
         ((None, "gat", None), "detector 'gat' needs a track"),
         ((network, None, "no-track"), f"is for the track '{own}', not 'no-track'; leave --track out."),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UsageError, match=said):
             named_spec(catalog, *asked)
 

@@ -150,11 +150,13 @@ def test_from_python_cells_are_kept_at_a_url(workspace, url, tmp_path, monkeypat
     ("place", "said"),
     [
         ("memory://nothing-there", "there is no store at 'memory://nothing-there'"),
-        (f"s3://me:{SECRET}@bucket/x", "holds a user, a password"), ("nothing://x", "there is no 'nothing://'"),
-        ("s3:/bucket/x", "half a URL"), ("https://host/x", "cannot hold a store"),
+        (f"s3://me:{SECRET}@bucket/x", "holds a user, a password"),
+        ("nothing://x", "there is no 'nothing://'"),
+        ("s3:/bucket/x", "half a URL"),
+        ("https://host/x", "cannot hold a store"),
         ("abfs://box/x", "needs the package adlfs: pip install adlfs"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_with_a_url_is_one_sentence_and_exit_code_2(workspace, command, place, said):
     refused = bench(command, place)
     assert refused.exit_code == 2
@@ -188,15 +190,22 @@ class Machine:
     def begin(self, *arguments: object) -> subprocess.Popen[str]:
         paths = [Path(package.__file__).parents[1], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         own = {
-            "XDG_CACHE_HOME": str(self.cache), "SHARED_DOWN": str(self.down), "SHARED_GATE": str(self.gate),
+            "XDG_CACHE_HOME": str(self.cache),
+            "SHARED_DOWN": str(self.down),
+            "SHARED_GATE": str(self.gate),
             "ROBUSTOOD_WORKERS": "1",
-            "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
+            "PYTHONPATH": os.pathsep.join(map(str, paths)),
+            "OMP_NUM_THREADS": "1",
+        }
         command = [sys.executable, str(Path(__file__).with_name("shared_objects.py")), *map(str, arguments)]
         return subprocess.Popen(
-            command, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command,
+            env={**os.environ, **own},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
     def run(self, *more: object, detector: str = "corner,slow") -> subprocess.Popen[str]:
         fixed = ["--track", "toy", "--workspace", self.workspace, "--eps", "0.25,0.5", *FEW]

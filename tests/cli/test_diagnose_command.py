@@ -188,9 +188,14 @@ def test_help_ends_in_examples(workspace):
 def test_a_worst_case_is_checked_as_one_attack_and_its_verdicts_are_kept_under_its_own_key(workspace):
     (workspace / "threat_models/both.yaml").parent.mkdir(exist_ok=True)
     card = {
-        "name": "both", "summary": "two attacks.", "norm": "l2", "eps": [0.3], "knowledge": "gradients",
-        "sides": ["evade"], "members": {"evade": ["pgd-l2", "noise-l2"]},
-    }  # fmt: skip
+        "name": "both",
+        "summary": "two attacks.",
+        "norm": "l2",
+        "eps": [0.3],
+        "knowledge": "gradients",
+        "sides": ["evade"],
+        "members": {"evade": ["pgd-l2", "noise-l2"]},
+    }
     (workspace / "threat_models/both.yaml").write_text(json.dumps(card))
     file = workspace / "checks.json"
     result = diagnose(workspace, "--detector", "dark", "--eps", 0.3, "--threat", "both", "--json", file)

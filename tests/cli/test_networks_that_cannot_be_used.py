@@ -55,9 +55,13 @@ def workspace(tmp_path_factory):
         np.savez(folder / f"{name}.npz", images=images, labels=labels)
         sets[name] = {"source": "npz", "args": {"file": f"{name}.npz"}, "digest": content_digest(images, labels)}
     card = {
-        "name": "small", "summary": "few images", "shape": [3, 8, 8], "classes": 2,
-        **{name: sets[name] for name in ("train", "calibration", "test")}, "ood": {"other": sets["other"]},
-    }  # fmt: skip
+        "name": "small",
+        "summary": "few images",
+        "shape": [3, 8, 8],
+        "classes": 2,
+        **{name: sets[name] for name in ("train", "calibration", "test")},
+        "ood": {"other": sets["other"]},
+    }
     (folder / "robustood.toml").touch()
     (folder / "nets_of_somebody.py").write_text(MODULE)
     write(folder / "datasets/small.yaml", card)

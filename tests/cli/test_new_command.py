@@ -77,12 +77,16 @@ def test_weights_of_a_checkpoint_are_kept_under_the_network_s_own_names(new, tmp
     torch.manual_seed(5)
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     state = {
-        "module.stem.weight": torch.rand(4, 3, 3, 3), "module.stem.bias": torch.rand(4),
+        "module.stem.weight": torch.rand(4, 3, 3, 3),
+        "module.stem.bias": torch.rand(4),
         "module.norm.weight": torch.ones(4),
-        "module.norm.bias": torch.zeros(4), "module.norm.running_mean": torch.zeros(4),
-        "module.norm.running_var": torch.ones(4), "module.norm.num_batches_tracked": torch.tensor(3),
-        "module.head.weight": torch.rand(2, 4), "module.head.bias": torch.rand(2),
-    }  # fmt: skip
+        "module.norm.bias": torch.zeros(4),
+        "module.norm.running_mean": torch.zeros(4),
+        "module.norm.running_var": torch.ones(4),
+        "module.norm.num_batches_tracked": torch.tensor(3),
+        "module.head.weight": torch.rand(2, 4),
+        "module.head.bias": torch.rand(2),
+    }
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "w.pth")
     made = new("network", "mine", "--from", "MODULE:Small", "--track", "things", "--weights", "w.pth")
     assert made.exit_code == 0, made.output

@@ -187,9 +187,14 @@ def test_an_unknown_name_of_a_library_is_refused_in_a_sentence(workspace, librar
 def test_a_vision_transformer_of_a_config_is_a_network(workspace):
     transformers = pytest.importorskip("transformers")
     config = {
-        "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "image_size": 8,
-        "patch_size": 4, "num_labels": 2,
-    }  # fmt: skip
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "image_size": 8,
+        "patch_size": 4,
+        "num_labels": 2,
+    }
     torch.save(transformers.ViTForImageClassification(transformers.ViTConfig(**config)).state_dict(), "hf.pth")
     made = new_network("hf:vit", "--weights", "hf.pth", "--arg", f"config={config}")
     assert made.exit_code == 0, made.output

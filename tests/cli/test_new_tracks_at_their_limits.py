@@ -42,8 +42,10 @@ def test_ten_images_are_enough_and_nine_are_not(catalog, tmp_path):
         new_track(catalog, "mine", folder(tmp_path / "nine", 9), {"far": other}, size=None, classes=3)
     card = written(catalog, folder(tmp_path / "ten", 10), {"far": other})
     assert [(card[name].get("start"), card[name].get("stop")) for name in ("train", "calibration", "test")] == [
-        (None, 6), (6, 8), (8, None)
-    ]  # fmt: skip
+        (None, 6),
+        (6, 8),
+        (8, None),
+    ]
     assert (card["shape"], card["classes"], card["name"]) == ([3, 4, 4], 3, "mine")
     inside = {"path": str(tmp_path / "ten"), "shape": [3, 4, 4], "max_images": 50_000}
     assert card["train"] == {"source": "folder", "args": inside, "stop": 6}
@@ -55,10 +57,13 @@ def test_ten_images_are_enough_and_nine_are_not(catalog, tmp_path):
 @pytest.mark.parametrize(
     ("size", "over", "shape"),
     [
-        ((300, 250), {}, [3, 224, 224]), ((224, 300), {}, [3, 224, 224]), ((223, 300), {}, [3, 223, 223]),
-        ((6, 4), {"size": 8}, [3, 8, 8]), ((6, 4), {"grey": True}, [1, 4, 4]),
+        ((300, 250), {}, [3, 224, 224]),
+        ((224, 300), {}, [3, 224, 224]),
+        ((223, 300), {}, [3, 223, 223]),
+        ((6, 4), {"size": 8}, [3, 8, 8]),
+        ((6, 4), {"grey": True}, [1, 4, 4]),
     ],
-)  # fmt: skip
+)
 def test_the_side_is_the_one_asked_for_or_the_shorter_one_up_to_224(catalog, tmp_path, size, over, shape):
     card = written(catalog, folder(tmp_path / "in", 10, size), {"far": folder(tmp_path / "out", 1)}, **over)
     assert card["shape"] == card["ood"]["far"]["args"]["shape"] == shape

@@ -198,16 +198,17 @@ def test_a_plan_says_in_words_how_many_cells_are_stored_and_how_many_are_to_comp
     assert "At the full budget: 640 gradients and " in result.stdout
 
 
-@pytest.mark.parametrize(("cells", "stored", "to_compute", "said"), [
-    (1, 0, 1, "1 cells: 0 in 'runs', 1 to compute."),
-    (1, 0, 2, "1 cells: 0 in 'runs', 2 to compute, among them 1 that others are made from."),
-    (3, 2, 4, "3 cells: 2 in 'runs', 4 to compute, among them 3 that others are made from."),
-    (2, 2, 0, "2 cells: 2 in 'runs', 0 to compute."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cells", "stored", "to_compute", "said"),
+    [
+        (1, 0, 1, "1 cells: 0 in 'runs', 1 to compute."),
+        (1, 0, 2, "1 cells: 0 in 'runs', 2 to compute, among them 1 that others are made from."),
+        (3, 2, 4, "3 cells: 2 in 'runs', 4 to compute, among them 3 that others are made from."),
+        (2, 2, 0, "2 cells: 2 in 'runs', 0 to compute."),
+    ],
+)
 def test_cells_that_nobody_asked_for_are_told_apart(cells, stored, to_compute, said, capsys):
-    planned = SimpleNamespace(
-        can_be_shared=True, detector=SimpleNamespace(name="d"), track=SimpleNamespace(name="t")
-    )  # fmt: skip
+    planned = SimpleNamespace(can_be_shared=True, detector=SimpleNamespace(name="d"), track=SimpleNamespace(name="t"))
     costs = (forecasts.CellCost(planned, 1, 1, 2.0),) * to_compute
     found = forecasts.Forecast(cells, stored, costs, workers=1, loading=1.0, memory=0)
     plan._print(found, SimpleNamespace(out="runs", engine=None))

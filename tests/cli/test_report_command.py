@@ -81,8 +81,12 @@ def test_figures_and_tables_are_files_too(workspace, tmp_path):
     assert {name.rpartition(".")[2] for name in names} == {"png", "svg"}
     assert "auroc-toy-evade-l2-pgd-l2.svg" in names
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [
-        "cells.csv", "means-1-toy-evade.csv", "means-1-toy-evade.tex", "table-1-toy-evade.md", "table-1-toy-evade.tex",
-    ]  # fmt: skip
+        "cells.csv",
+        "means-1-toy-evade.csv",
+        "means-1-toy-evade.tex",
+        "table-1-toy-evade.md",
+        "table-1-toy-evade.tex",
+    ]
     assert "corner" not in (tmp_path / "t" / "cells.csv").read_text()
 
 

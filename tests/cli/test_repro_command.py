@@ -28,9 +28,13 @@ ENTRY = {
     ],
 }  # fmt: skip
 MISSING = {
-    "name": "toy-figure", "items": ["Figure 1"], "title": "A drawing", "shows": "Lines.",
-    "small": {"missing": "A pen."}, "paper": {"missing": "A pen."},
-}  # fmt: skip
+    "name": "toy-figure",
+    "items": ["Figure 1"],
+    "title": "A drawing",
+    "shows": "Lines.",
+    "small": {"missing": "A pen."},
+    "paper": {"missing": "A pen."},
+}
 
 
 @pytest.fixture

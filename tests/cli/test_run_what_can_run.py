@@ -112,8 +112,9 @@ def test_a_reduced_run_stands_in_a_table_of_its_own(workspace):
     attack(workspace, "fgm-l2", "--without", "mixed")
     shown = bench("table", workspace / "runs").stdout
     assert [line.split(", side")[0] for line in shown.splitlines() if ", side evade" in line] == [
-        "toy", "toy without mixed",
-    ]  # fmt: skip
+        "toy",
+        "toy without mixed",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,14 @@ def workspace(tmp_path_factory):
         np.savez(folder / f"{name}.npz", images=images, labels=labels)
         sets[name] = {"source": "npz", "args": {"file": f"{name}.npz"}, "digest": content_digest(images, labels)}
     card = {
-        "name": "few", "summary": "too few images", "shape": [1, 32, 32], "classes": 10, "network": "convnet-digits",
-        **{name: sets[name] for name in ("train", "calibration", "test")}, "ood": {"other": sets["other"]},
-    }  # fmt: skip
+        "name": "few",
+        "summary": "too few images",
+        "shape": [1, 32, 32],
+        "classes": 10,
+        "network": "convnet-digits",
+        **{name: sets[name] for name in ("train", "calibration", "test")},
+        "ood": {"other": sets["other"]},
+    }
     (folder / "robustood.toml").touch()
     (folder / "datasets").mkdir()
     (folder / "datasets" / "few.yaml").write_text(yaml.safe_dump(card))

@@ -67,8 +67,10 @@ def test_only_the_chosen_detectors_and_threats_are_shown(folder):
 def test_the_full_view_shows_every_set(folder):
     output = bench("table", folder, "--full", "--detector", "dark", "--threat", "fgm-l2").stdout
     assert [line.split()[1] for line in output.splitlines() if line.startswith("dark ")] == [
-        "bright", "mixed", "noise*",
-    ] * 3  # fmt: skip
+        "bright",
+        "mixed",
+        "noise*",
+    ] * 3
 
 
 @pytest.mark.parametrize(

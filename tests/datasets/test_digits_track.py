@@ -100,8 +100,11 @@ def test_letters_have_the_ink_and_the_size_of_digits(track: Track) -> None:
 def test_only_letters_and_photos_enter_the_mean() -> None:
     assert CARD.natural() == ("letters", "photos")
     assert {name for name, spec in CARD.ood.items() if spec.kind is SetKind.SYNTHETIC} == {
-        "spiral", "checkerboard", "uniform", "gaussian"
-    }  # fmt: skip
+        "spiral",
+        "checkerboard",
+        "uniform",
+        "gaussian",
+    }
 
 
 @pytest.mark.parametrize(

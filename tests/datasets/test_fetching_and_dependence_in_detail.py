@@ -221,7 +221,5 @@ def test_files_that_came_and_cannot_be_read_are_told_as_such(
 def test_progress_is_told_by_name_and_bytes(server: Served, tmp_path: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     small = server.files["set.gz"] = CONTENT[:3_000]
-    fetch_file(
-        server.published("set.gz", small), tmp_path, told=lambda *how: heard.append(how), _schemes=("http",)
-    )  # fmt: skip
+    fetch_file(server.published("set.gz", small), tmp_path, told=lambda *how: heard.append(how), _schemes=("http",))
     assert heard == [("set.gz", 3_000, 3_000)]

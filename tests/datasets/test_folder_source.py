@@ -66,11 +66,14 @@ def test_the_order_is_the_same_under_every_locale(tmp_path: Path) -> None:
     )
     seen = {
         subprocess.run(
-            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", program, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
             env={**os.environ, **locale},
         ).stdout
         for locale in ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"LC_ALL": "C.UTF-8"})
-    }  # fmt: skip
+    }
     assert len(seen) == 1
 
 

@@ -157,12 +157,15 @@ def with_part(base: TrackCard, **part: int) -> TrackCard:
     return TrackCard.model_validate(content)
 
 
-@pytest.mark.parametrize("part, taken", [
-    ({"start": 2}, slice(2, None)),
-    ({"stop": 1}, slice(0, 1)),  # from the first image on, not from the set's start
-    ({"start": 0, "stop": 2}, slice(0, 2)),
-    ({}, slice(1, None)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "part, taken",
+    [
+        ({"start": 2}, slice(2, None)),
+        ({"stop": 1}, slice(0, 1)),  # from the first image on, not from the set's start
+        ({"start": 0, "stop": 2}, slice(0, 2)),
+        ({}, slice(1, None)),
+    ],
+)
 def test_a_form_with_a_part_of_its_own_is_cut_by_that_alone(tmp_path, part, taken):
     put_copy(tmp_path)
     cut = with_part(card(OFFICIAL, COPY), **part)
@@ -189,8 +192,10 @@ def test_the_check_names_the_form_and_an_open_digest(tmp_path):
         states.append({each.name: each for each in check_track(card(*THREE), tmp_path)}["test"])
     assert [each.state for each in states] == [State.MISSING, State.PRESENT, State.PRESENT]
     assert [each.form for each in states] == [
-        "torchvision's CIFAR10 or copy.npz or folder:pictures", "copy.npz (2 of 3)", "torchvision's CIFAR10 (1 of 3)",
-    ]  # fmt: skip
+        "torchvision's CIFAR10 or copy.npz or folder:pictures",
+        "copy.npz (2 of 3)",
+        "torchvision's CIFAR10 (1 of 3)",
+    ]
     assert not any("digest" in note for note in states[1].notes)
     assert states[2].notes[0] == (
         f"the card gives no digest for torchvision's CIFAR10; its content here is {states[2].digest}."
@@ -214,9 +219,12 @@ def test_show_names_the_form_of_every_set_of_the_card_under_the_set_s_own_name(t
     sets = {"train": other, "calibration": several, "ood": {"far": other, "near": only}, "outliers": [only, several]}
     monkeypatch.setenv("ROBUSTOOD_DATA", str(tmp_path))
     assert show_forms(card(*THREE).model_copy(update=sets)) == [
-        "train: none of its forms is there", "calibration: copy.npz", "test: copy.npz",
-        "far: none of its forms is there", "outliers-2: copy.npz",
-    ]  # fmt: skip
+        "train: none of its forms is there",
+        "calibration: copy.npz",
+        "test: copy.npz",
+        "far: none of its forms is there",
+        "outliers-2: copy.npz",
+    ]
 
 
 def test_validate_says_which_form_accepts_anything(tmp_path):

@@ -88,7 +88,7 @@ def test_what_was_changed_or_is_missing_is_said():
         ([GREY[0], COLOUR[0]], {"far": GREY}, "bring them to one"),
         ([], {"far": GREY}, "are none"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_track_is_refused_in_one_sentence(test, ood, said):
     with pytest.raises(UsageError, match=said) as caught:
         bench.make_track(test, ood)

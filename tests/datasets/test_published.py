@@ -26,8 +26,9 @@ def test_idx_files_have_the_bytes_that_were_published_and_unpack_to_a_head_and_a
 
 def test_cifars_archives_have_the_bytes_and_images_that_were_published() -> None:
     assert {name: found.archive.size for name, found in BATCHES.items()} == {
-        "CIFAR10": 170_498_071, "CIFAR100": 169_001_437,
-    }  # fmt: skip
+        "CIFAR10": 170_498_071,
+        "CIFAR100": 169_001_437,
+    }
     for found in BATCHES.values():
         counts = {half: found.count[half] * len(files) for half, files in found.files.items()}
         assert counts == {"train": 50_000, "test": 10_000}

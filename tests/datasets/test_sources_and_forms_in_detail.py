@@ -26,8 +26,12 @@ def test_sources_are_told_by_what_they_need():
         "shuffled", "skimage", "spiral", "strokes", "torchvision", "uniform",
     )  # fmt: skip
     assert [name for name in source_names() if reads_files(name)] == [
-        "background", "corrupted", "folder", "npz", "torchvision",
-    ]  # fmt: skip
+        "background",
+        "corrupted",
+        "folder",
+        "npz",
+        "torchvision",
+    ]
     assert [name for name in source_names() if fetchable(name)] == ["npz", "torchvision"]
     assert reads_files("my.module:load") and reads_files("folder:pictures") and not fetchable("folder:pictures")
 
@@ -43,8 +47,13 @@ def test_a_source_is_a_function_of_args_and_data_dir():
         pass
 
     assert [_is_source(found) for found in (good, private, swapped, len, 3, lambda args: 0)] == [
-        True, True, False, False, False, False
-    ]  # fmt: skip
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 OWN = {
@@ -97,8 +106,9 @@ def test_what_is_passed_over_is_one_sentence_a_reason():
         tally.add(reason, name)
     assert len(tally) == 3
     assert tally.sentences("passed over") == (
-        "1 file passed over, hidden: .c.", "2 files passed over, links: a, b.",
-    )  # fmt: skip
+        "1 file passed over, hidden: .c.",
+        "2 files passed over, links: a, b.",
+    )
 
 
 def test_two_colours_differ_by_two_fifths_of_the_range_in_every_channel_and_nothing_leaves_it():
@@ -165,11 +175,16 @@ def form(source, **args):
 
 def test_forms_have_the_names_of_their_files():
     names = [
-        form_name(each) for each in (
-            form("torchvision", dataset="MNIST", train=True), form("folder", path="p"), form("npz", file="a.npz"),
-            form("npz"), form("digits", file="x"), form("folder:p"),
+        form_name(each)
+        for each in (
+            form("torchvision", dataset="MNIST", train=True),
+            form("folder", path="p"),
+            form("npz", file="a.npz"),
+            form("npz"),
+            form("digits", file="x"),
+            form("folder:p"),
         )
-    ]  # fmt: skip
+    ]
     assert names == ["torchvision's MNIST", "folder:p", "a.npz", "npz", "digits", "folder:p"]
 
 
@@ -245,8 +260,10 @@ def test_published_files_have_known_names_and_unpack_to_known_sizes():
             assert {file.digest[0] for file in (images, labels)} == {"sha256"}
             assert all(url.endswith(f"/{file.name}") for file in (images, labels) for url in file.urls), dataset
     assert {name: len(halves["train"][0].urls) for name, halves in IDX.items()} == {
-        "MNIST": 2, "FashionMNIST": 2, "KMNIST": 1
-    }  # fmt: skip
+        "MNIST": 2,
+        "FashionMNIST": 2,
+        "KMNIST": 1,
+    }
 
 
 SIZES = (
@@ -258,8 +275,9 @@ def test_published_files_have_their_published_sizes():
     idx = [file.size for halves in IDX.values() for files in halves.values() for file in files]
     assert (*idx, *(batches.archive.size for batches in BATCHES.values())) == SIZES
     assert [batches.count for batches in BATCHES.values()] == [
-        {"train": 10_000, "test": 10_000}, {"train": 50_000, "test": 10_000}
-    ]  # fmt: skip
+        {"train": 10_000, "test": 10_000},
+        {"train": 50_000, "test": 10_000},
+    ]
     assert all(batches.archive.unpacked is None for batches in BATCHES.values())
     assert published.IDX_COPIES == {"kmnist_test.npz": ("KMNIST", "t10k")}
     assert MAX_MEMBERS == 1000

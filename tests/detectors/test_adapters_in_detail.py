@@ -52,11 +52,15 @@ def test_the_entry_that_is_meant_is_found(output, found):
 @pytest.mark.parametrize(
     ("output", "held"),
     [
-        ((SCORES, DEEP), "tuple with 0: (5,), 1: (5, 7)"), ((LOGITS, LOGITS), "tuple with 0: (5, 4), 1: (5, 4)"),
-        ({"a": X}, "dict with a: (5, 1, 4, 4)"), ("text", "str"), (None, "NoneType"), ({"a": "x"}, "dict"),
+        ((SCORES, DEEP), "tuple with 0: (5,), 1: (5, 7)"),
+        ((LOGITS, LOGITS), "tuple with 0: (5, 4), 1: (5, 4)"),
+        ({"a": X}, "dict with a: (5, 1, 4, 4)"),
+        ("text", "str"),
+        (None, "NoneType"),
+        ({"a": "x"}, "dict"),
         ({"a": torch.zeros(6)}, "dict with a: (6,)"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_told_is_refused_with_what_is_there(output, held):
     with pytest.raises(UsageError) as caught:
         read(output)

@@ -73,10 +73,14 @@ class WritesAsModule(nn.Module):
 def test_what_it_writes_into_its_images_reaches_nobody(make, images):
     detector, before = make(), images.clone()
     asked = {
-        "score": detector.score, "objective": detector.objective, "both": detector.score_and_objective,
-        "logits": detector.logits, "features": lambda x: detector.features(x, "score"),
-        "bits": detector.bits_per_dim, "bound": lambda x: detector.bound(x, Norm.L2, 1.0),
-    }  # fmt: skip
+        "score": detector.score,
+        "objective": detector.objective,
+        "both": detector.score_and_objective,
+        "logits": detector.logits,
+        "features": lambda x: detector.features(x, "score"),
+        "bits": detector.bits_per_dim,
+        "bound": lambda x: detector.bound(x, Norm.L2, 1.0),
+    }
     for name, function in asked.items():
         function(images)
         assert torch.equal(images, before), name
@@ -248,10 +252,13 @@ def test_a_layer_named_logits_is_no_method(images):
 @pytest.mark.parametrize(
     ("kind", "held"),
     [
-        (torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float32, torch.float32),
-        (torch.float64, torch.float64), (torch.int64, torch.float64),
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+        (torch.int64, torch.float64),
     ],
-)  # fmt: skip
+)
 def test_scores_are_held_in_a_type_that_loses_nothing(kind, held, images):
     detector = given(lambda x: (100 * level(x)).to(kind))
     assert detector.precision == held and detector.score(images).dtype == held

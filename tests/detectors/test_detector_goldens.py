@@ -26,9 +26,14 @@ NEAR = 5e-3
 """Of the larger of a score and 1: fits solve systems of a few hundred sums, which processors round otherwise."""
 
 ABSTRACT = {
-    "base:Detector", "boundary:Bounded", "scores.base:Score", "scores.base:FeatureScore", "scores.base:ClassScore",
-    "scores.base:LogitScore", "logit:LogitDetector",
-}  # fmt: skip
+    "base:Detector",
+    "boundary:Bounded",
+    "scores.base:Score",
+    "scores.base:FeatureScore",
+    "scores.base:ClassScore",
+    "scores.base:LogitScore",
+    "logit:LogitDetector",
+}
 
 
 def kinds():

@@ -243,9 +243,12 @@ class TestParityWithNormflows:
         ours = InvertibleConvolution(6).double()
         with torch.no_grad():
             for name, value in (
-                ("permutation", theirs.P), ("lower", theirs.L), ("upper", theirs.U), ("sign", theirs.sign_S),
+                ("permutation", theirs.P),
+                ("lower", theirs.L),
+                ("upper", theirs.U),
+                ("sign", theirs.sign_S),
                 ("log_diagonal", theirs.log_S),
-            ):  # fmt: skip
+            ):
                 getattr(ours, name).copy_(value)
         x = torch.randn(3, 6, 5, 4, dtype=torch.float64)
         out, log_det = theirs.inverse(x)

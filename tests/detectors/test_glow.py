@@ -91,8 +91,11 @@ def test_noise_channels_are_in_the_middle_of_their_range_while_scoring(images):
 
 def test_a_uniform_model_needs_eight_bits_a_pixel(images, monkeypatch):
     detector = make(noise_channels=False, prior="none")
-    monkeypatch.setattr(detector, "class_log_likelihoods", lambda x, draws=None: torch.full(
-        (len(x), 1), detector.log_volume, dtype=torch.float64))  # fmt: skip
+    monkeypatch.setattr(
+        detector,
+        "class_log_likelihoods",
+        lambda x, draws=None: torch.full((len(x), 1), detector.log_volume, dtype=torch.float64),
+    )
     torch.testing.assert_close(detector.bits_per_dim(images), torch.full((len(images),), 8.0))
     torch.testing.assert_close(detector.score(images), torch.full((len(images),), -8.0))
 

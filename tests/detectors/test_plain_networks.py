@@ -206,7 +206,7 @@ class Rows(nn.Module):
         (Answers(lambda y: y[:1]), {"logits": "output", "penultimate": "third"}, r"logits of shape \(1, 5\)"),
     ],
     ids=["no-linear", "rows", "classes", "typo", "layer", "random", "company", "size", "text", "short"],
-)  # fmt: skip
+)
 def test_what_cannot_be_used_is_one_sentence(x, module, settings, sentence):
     with pytest.raises(UsageError, match=sentence) as caught:
         PlainNetwork(module, x, name="my-net", **settings)

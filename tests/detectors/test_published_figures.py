@@ -50,9 +50,13 @@ def npz_labels(name: str, limit: int | None = None) -> Tensor:
 
 
 def converted(
-    checkpoint: str, network: dict[str, object], shape: tuple[int, int, int], folder: Path, classes: int = 10,
+    checkpoint: str,
+    network: dict[str, object],
+    shape: tuple[int, int, int],
+    folder: Path,
+    classes: int = 10,
     key: str | None = None,
-) -> Detector:  # fmt: skip
+) -> Detector:
     """MSP on a published checkpoint, by the way that `bench convert` and `bench run` take."""
     (folder / "builtin").mkdir()
     catalog = Catalog(folder, builtin=folder / "builtin")

@@ -37,9 +37,14 @@ def at_hand() -> dict[str, Any]:
     pixels, labels = torch.rand(60, 1, 8, 8), torch.arange(60) % 3
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     return {
-        "my_module": Brightness(), "my_network": network, "textures": pixels * 0.2,
-        "images": pixels, "labels": labels, "train_images": pixels, "train_labels": labels,
-    }  # fmt: skip
+        "my_module": Brightness(),
+        "my_network": network,
+        "textures": pixels * 0.2,
+        "images": pixels,
+        "labels": labels,
+        "train_images": pixels,
+        "train_labels": labels,
+    }
 
 
 def check_fence(session: Session, fence: Fence) -> None:

@@ -17,8 +17,12 @@ def machine(monkeypatch):
     """A machine of eight cores whose files of the system are these."""
 
     def has(**files):
-        names = {"cpu": "/sys/fs/cgroup/cpu.max", "limit": "/sys/fs/cgroup/memory.max",
-                 "used": "/sys/fs/cgroup/memory.current", "info": "/proc/meminfo"}  # fmt: skip
+        names = {
+            "cpu": "/sys/fs/cgroup/cpu.max",
+            "limit": "/sys/fs/cgroup/memory.max",
+            "used": "/sys/fs/cgroup/memory.current",
+            "info": "/proc/meminfo",
+        }
         content = {names[name]: text for name, text in files.items()}
 
         def read(path):

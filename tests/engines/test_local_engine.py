@@ -191,8 +191,10 @@ def test_a_process_that_outlives_its_run_ends_by_itself(planned, catalog, tmp_pa
     assert one.process.exitcode == 0
 
 
-@pytest.mark.parametrize(("code", "said"), [(-9, "by SIGKILL"), (3, "with exit code 3"), (0, "with exit code 0"),
-                                            (None, "with exit code None")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(-9, "by SIGKILL"), (3, "with exit code 3"), (0, "with exit code 0"), (None, "with exit code None")],
+)
 def test_how_a_worker_ended_is_said_by_its_signal_or_code(code, said, monkeypatch):
     closed, waited = [], []
     process = SimpleNamespace(exitcode=code, join=waited.append)

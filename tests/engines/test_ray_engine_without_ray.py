@@ -91,11 +91,16 @@ def ray(monkeypatch):
 @pytest.mark.parametrize(
     ("resources", "gpus", "count"),
     [
-        ({"CPU": 4.0}, 0.0, 4), ({"CPU": 4.0, "GPU": 2.0}, 0.0, 4), ({"CPU": 8.0, "GPU": 2.0}, 0.5, 4),
-        ({"CPU": 3.0, "GPU": 2.0}, 0.5, 3), ({"CPU": 8.0}, 0.5, 1), ({}, 0.0, 1), ({"CPU": 0.0}, 0.0, 1),
+        ({"CPU": 4.0}, 0.0, 4),
+        ({"CPU": 4.0, "GPU": 2.0}, 0.0, 4),
+        ({"CPU": 8.0, "GPU": 2.0}, 0.5, 4),
+        ({"CPU": 3.0, "GPU": 2.0}, 0.5, 3),
+        ({"CPU": 8.0}, 0.5, 1),
+        ({}, 0.0, 1),
+        ({"CPU": 0.0}, 0.0, 1),
         ({"CPU": 8.0, "GPU": 1.0}, 0.4, 2),
     ],
-)  # fmt: skip
+)
 def test_there_are_as_many_actors_as_the_cluster_has_room_for(ray, resources, gpus, count):
     fake = ray(resources)
     assert RayEngine("setup", None, gpus=gpus).count == len(fake.made) == count

@@ -12,9 +12,13 @@ from bench.evaluation.planned import Part, Wave
 
 def cell(key, *, clean=None, needs=(), token="net", shared=False, nested=False, evidence=None, refused=None):
     return SimpleNamespace(
-        key=key, clean=clean, needs=tuple(needs), can_be_shared=shared, refused=refused,
+        key=key,
+        clean=clean,
+        needs=tuple(needs),
+        can_be_shared=shared,
+        refused=refused,
         ingredients=SimpleNamespace(detector_hash=token, nested=nested, evidence=evidence),
-    )  # fmt: skip
+    )
 
 
 def cells(count, **over):

@@ -24,8 +24,12 @@ def test_a_clean_cell_holds_every_set_and_its_figures(cells):
     (cell,) = cells("labelled", "clean")
     assert list(cell.samples.columns) == list(SAMPLE_COLUMNS)
     assert cell.samples["set"].value_counts().to_dict() == {
-        "test": 60, "calibration": 40, "near": 30, "far": 30, "noise": 20
-    }  # fmt: skip
+        "test": 60,
+        "calibration": 40,
+        "near": 30,
+        "far": 30,
+        "noise": 20,
+    }
     assert cell.meta.sets["far"].auroc == auroc(rows(cell, "test")["score"], rows(cell, "far")["score"])
     assert cell.meta.mean.sets == ("near", "far")
     assert cell.meta.mean.auroc == pytest.approx((cell.meta.sets["near"].auroc + cell.meta.sets["far"].auroc) / 2)
@@ -285,9 +289,14 @@ def test_images_of_another_type_than_float32_are_taken_for_what_they_are(catalog
         def attack(self, detector, x, *, ids, budget, context):
             found, none = (x.double() + 0.1).clamp(0, 1), torch.zeros(len(x), dtype=torch.int64)
             return AttackResult(
-                found, found, torch.zeros(len(x), 1), gradients=none, queries=none, norm=0.0 * none,
+                found,
+                found,
+                torch.zeros(len(x), 1),
+                gradients=none,
+                queries=none,
+                norm=0.0 * none,
                 status=[Status.COMPLETED] * len(x),
-            )  # fmt: skip
+            )
 
     detector = Net(None, shape=(1, 6, 6), classes=2, params=NetParams()).eval()
     x, ids = torch.rand((4, 1, 6, 6), generator=torch.Generator().manual_seed(1)), torch.arange(4)

@@ -236,8 +236,10 @@ def test_before_its_last_round_an_audit_must_be_surer():
             assert replace(audit(full, uneven, tolerance=tolerance), last=last).form() == form, (last, times)
 
 
-@pytest.mark.parametrize(("images", "batch"), [(0, 16), (1, 16), (32, 16), (33, 32), (42, 32), (64, 32), (65, 64),
-                                               (120, 64), (129, 128), (1000, 128)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "batch"),
+    [(0, 16), (1, 16), (32, 16), (33, 32), (42, 32), (64, 32), (65, 64), (120, 64), (129, 128), (1000, 128)],
+)
 def test_an_audit_goes_in_batches_that_two_processes_fill(images, batch):
     assert _batch(images, 128) == batch
     assert _batch(images, 8) == 8
@@ -255,11 +257,15 @@ def test_later_rounds_attack_nothing_where_an_earlier_one_ended_the_audit(catalo
 
 def audit(full, *cheaper, tolerance=0.01, counting=("a",)):
     return Audit(
-        side=Side.EVADE, places={"a": slice(0, 100), "b": slice(100, 200)}, rows=np.arange(0, 200, 5),
-        full=np.asarray(full), cheaper=[np.asarray(scores) for scores in cheaper],
-        opponents={name: np.linspace(0.0, 1.0, 101) for name in ("a", "b")}, counting=counting,
+        side=Side.EVADE,
+        places={"a": slice(0, 100), "b": slice(100, 200)},
+        rows=np.arange(0, 200, 5),
+        full=np.asarray(full),
+        cheaper=[np.asarray(scores) for scores in cheaper],
+        opponents={name: np.linspace(0.0, 1.0, 101) for name in ("a", "b")},
+        counting=counting,
         evidence=Evidence(tolerance=tolerance),
-    )  # fmt: skip
+    )
 
 
 def test_the_cheapest_form_within_the_tolerance_is_chosen():

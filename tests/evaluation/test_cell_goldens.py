@@ -20,9 +20,13 @@ NEAR = 5e-3
 """Of scores below 10 and shares; an image more or less among 30 changes a share by 0.03."""
 
 WALK = {
-    "name": "walk", "summary": "straight ways", "method": "bench.threat_models.interpolation:Between",
-    "knowledge": "scores", "sides": ["between"], "params": {"pairs": 9, "points": 5},
-}  # fmt: skip
+    "name": "walk",
+    "summary": "straight ways",
+    "method": "bench.threat_models.interpolation:Between",
+    "knowledge": "scores",
+    "sides": ["between"],
+    "params": {"pairs": 9, "points": 5},
+}
 OTHERWISE = {
     "key", "detector_hash", "weights_sha256", "source_hash", "threat_hash", "track_hash", "set_digests", "seconds",
     "versions", "device", "samples_sha256", "arrays_sha256", "needs",
@@ -103,9 +107,10 @@ def test_the_figures_of_audited_cells_are_those_that_they_were(write_world):
     catalog = Catalog(write_world(**MANY))
     found = {}
     for label, evidence, options in (
-        ("loose", Evidence(tolerance=0.1), {}), ("usual", Evidence(), {"early_stop": False}),
+        ("loose", Evidence(tolerance=0.1), {}),
+        ("usual", Evidence(), {"early_stop": False}),
         ("half", Evidence(0.02, 0.5), {"limit": 60, "seed": 1}),
-    ):  # fmt: skip
+    ):
         store = MemoryStore()
         cells = plan(catalog, ["net"], ["costly"], None, ["tiny"], micro_batch=16, evidence=evidence,
                      overrides={"steps": 16, "restarts": 3}, **options)  # fmt: skip

@@ -10,9 +10,13 @@ from bench.datasets.track import Track
 from bench.evaluation import between
 
 CARD = {
-    "name": "walk", "summary": "straight ways", "method": "bench.threat_models.interpolation:Between",
-    "knowledge": "scores", "sides": ["between"], "params": {"pairs": 7, "points": 5},
-}  # fmt: skip
+    "name": "walk",
+    "summary": "straight ways",
+    "method": "bench.threat_models.interpolation:Between",
+    "knowledge": "scores",
+    "sides": ["between"],
+    "params": {"pairs": 7, "points": 5},
+}
 
 
 @pytest.fixture

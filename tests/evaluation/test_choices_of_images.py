@@ -72,9 +72,7 @@ def outcome(card: ThreatCard, side: Side, rows: Tensor) -> Crafted:
         return attempt_attack(detector, threat_of(card), x[rows], ids=ids[rows], budget=budget, context=context)
     # Half of the images are beyond it as they are, and the others come there or not.
     context = replace(context, stop_target=float(np.median(clean)) + 0.05)
-    return craft(
-        detector, threat_of(card), x[rows], clean[rows.numpy()], ids=ids[rows], budget=budget, context=context
-    )  # fmt: skip
+    return craft(detector, threat_of(card), x[rows], clean[rows.numpy()], ids=ids[rows], budget=budget, context=context)
 
 
 @cache

@@ -169,8 +169,10 @@ def test_only_what_is_absent_is_advised_to_be_downloaded(write_world, tmp_path, 
     }
     said = str(unusable_sets(card, {name: problems[name] for name in names.split(",")}))
     assert ("bench data download" in said) == ("gone" in names)
-    assert ("has sets that cannot be used: 'test' (set 'test' of track 'tiny' has labels up to 7: correct its labels)"
-            in said) == ("test" in names)  # fmt: skip
+    assert (
+        "has sets that cannot be used: 'test' (set 'test' of track 'tiny' has labels up to 7: correct its labels)"
+        in said
+    ) == ("test" in names)
     assert ("`--without gone` runs without" in said) == (names == "gone")
 
 

@@ -31,9 +31,11 @@ def recording(write_world):
         root = write_world()
         (root / "threat_models/walk.yaml").write_text(yaml.safe_dump(WALK))
         card = {
-            "name": "another", "summary": "a small one", "method": "tiny_world:Labelled",
+            "name": "another",
+            "summary": "a small one",
+            "method": "tiny_world:Labelled",
             "tracks": {"tiny": {"recorded": {"clean_auroc": auroc}}},
-        }  # fmt: skip
+        }
         (root / "detectors/another.yaml").write_text(yaml.safe_dump(card))
         return Catalog(root)
 

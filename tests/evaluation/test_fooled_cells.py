@@ -79,18 +79,24 @@ def test_goal_and_loss_are_part_of_the_key_of_a_fool_cell_alone(planned):
         return planned("labelled", "fooling", "2", **options)[1].key
 
     assert key(goal="misclassify-and-accept") == key() == key(loss="ce")
-    fool = {key(side="fool", goal=goal, loss=loss) for goal in ("misclassify", "misclassify-and-accept")
-            for loss in ("ce", "margin", "joint")}  # fmt: skip
+    fool = {
+        key(side="fool", goal=goal, loss=loss)
+        for goal in ("misclassify", "misclassify-and-accept")
+        for loss in ("ce", "margin", "joint")
+    }
     assert len(fool) == 6
 
 
 def outcomes_of(**columns):
     count = len(columns["labels"])
     base = {
-        "clean_predicted": columns["labels"], "clean_scores": np.ones(count, np.float32),
-        "predicted": columns["labels"], "scores": np.zeros(count, np.float32), "thresholds": np.zeros(count),
+        "clean_predicted": columns["labels"],
+        "clean_scores": np.ones(count, np.float32),
+        "predicted": columns["labels"],
+        "scores": np.zeros(count, np.float32),
+        "thresholds": np.zeros(count),
         "norms": np.ones(count, np.float32),
-    }  # fmt: skip
+    }
     return Outcomes(**{**base, **columns})
 
 

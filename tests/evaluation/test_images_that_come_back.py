@@ -24,9 +24,14 @@ class Returned(Threat):
     def attack(self, detector, x: Tensor, *, ids: Tensor, budget: Budget, context: Context) -> AttackResult:
         none, moved = torch.zeros(len(x), dtype=torch.int64), self.change(x)
         return AttackResult(
-            moved, moved, torch.zeros(len(x), 1), gradients=none, queries=none, norm=0.0 * none,
+            moved,
+            moved,
+            torch.zeros(len(x), 1),
+            gradients=none,
+            queries=none,
+            norm=0.0 * none,
             status=[Status.COMPLETED] * len(x),
-        )  # fmt: skip
+        )
 
 
 class Graphs(Threat):

@@ -40,16 +40,19 @@ def world(detector, threshold: float, *, pairs: int = 30, points: int = 9, wrong
     logits = detector.logits(pixels)
     samples = pd.DataFrame(
         {
-            "id": test.ids.numpy(), "set": "test", "label": test.labels.numpy(),
+            "id": test.ids.numpy(),
+            "set": "test",
+            "label": test.labels.numpy(),
             "predicted": -1 if logits is None else logits.argmax(dim=1).numpy(),
             "clean_score": detector.score(pixels).numpy(),
         }
-    )  # fmt: skip
+    )
     planned = SimpleNamespace(
-        params={"pairs": pairs, "points": points}, label="tiny",
+        params={"pairs": pairs, "points": points},
+        label="tiny",
         detector=SimpleNamespace(thresholds=SimpleNamespace(source="calibration", recall=0.95)),
         ingredients=SimpleNamespace(seed=3, micro_batch=16),
-    )  # fmt: skip
+    )
     clean = SimpleNamespace(meta=SimpleNamespace(thresholds={"calibration_tpr95": threshold}), samples=samples)
     return planned, detector, SimpleNamespace(test=test), clean
 

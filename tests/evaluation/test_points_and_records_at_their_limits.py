@@ -105,9 +105,13 @@ NOW = 1_000_000.0
 
 def record(**over):
     told = {
-        "host": "here", "process": 7, "workers": 2, "started": 1.0, "written": 2.0,
+        "host": "here",
+        "process": 7,
+        "workers": 2,
+        "started": 1.0,
+        "written": 2.0,
         "cells": [CellRecord(key=KEY, label="one")],
-    }  # fmt: skip
+    }
     return RunRecord(**{**told, **over})
 
 
@@ -132,20 +136,29 @@ def test_a_new_record_is_of_this_process_and_begins_now(monkeypatch):
 
 def test_a_cell_waits_costs_one_and_has_done_nothing_unless_it_says_so():
     assert CellRecord(key=KEY, label="one").model_dump() == {
-        "key": KEY, "label": "one", "state": State.WAITING, "cost": 1.0, "share": 0.0, "error": None
-    }  # fmt: skip
+        "key": KEY,
+        "label": "one",
+        "state": State.WAITING,
+        "cost": 1.0,
+        "share": 0.0,
+        "error": None,
+    }
     assert (BEAT_SECONDS, SILENT_SECONDS, KEPT) == (10.0, 90.0, 20)
 
 
 @pytest.mark.parametrize(
     ("allowed", "refused"),
     [
-        ({"process": 0}, {"process": -1}), ({"process": 2**63 - 1}, {"process": 2**63}),
-        ({"workers": 1}, {"workers": 0}), ({"workers": 100_000}, {"workers": 100_001}),
-        ({"started": 0.0}, {"started": -1e-9}), ({"written": 1e12}, {"written": 1.1e12}),
-        ({"host": "h" * 1000}, {"host": "h" * 1001}), ({"format": 1}, {"format": 2}),
+        ({"process": 0}, {"process": -1}),
+        ({"process": 2**63 - 1}, {"process": 2**63}),
+        ({"workers": 1}, {"workers": 0}),
+        ({"workers": 100_000}, {"workers": 100_001}),
+        ({"started": 0.0}, {"started": -1e-9}),
+        ({"written": 1e12}, {"written": 1.1e12}),
+        ({"host": "h" * 1000}, {"host": "h" * 1001}),
+        ({"format": 1}, {"format": 2}),
     ],
-)  # fmt: skip
+)
 def test_a_record_is_bounded_at_its_limits(allowed, refused):
     record(**allowed)
     with pytest.raises(ValidationError):
@@ -155,12 +168,15 @@ def test_a_record_is_bounded_at_its_limits(allowed, refused):
 @pytest.mark.parametrize(
     ("allowed", "refused"),
     [
-        ({"cost": 0.0}, {"cost": -1e-9}), ({"cost": 1e15}, {"cost": 1.1e15}), ({"share": 1.0}, {"share": 1.1}),
-        ({"share": 0.0}, {"share": -0.1}), ({"key": "0" * 64}, {"key": "0" * 63}),
+        ({"cost": 0.0}, {"cost": -1e-9}),
+        ({"cost": 1e15}, {"cost": 1.1e15}),
+        ({"share": 1.0}, {"share": 1.1}),
+        ({"share": 0.0}, {"share": -0.1}),
+        ({"key": "0" * 64}, {"key": "0" * 63}),
         ({"key": "f" * 64}, {"key": "G" * 64}),
         ({"error": "e" * 1000}, {"error": "e" * 1001}),
     ],
-)  # fmt: skip
+)
 def test_a_cell_is_bounded_at_its_limits(allowed, refused):
     CellRecord(**{"key": KEY, "label": "one", **allowed})
     with pytest.raises(ValidationError):
@@ -225,9 +241,13 @@ def test_a_place_keeps_a_short_record_under_a_fresh_name_and_its_lock_goes_with_
     files = sorted((tmp_path / FOLDER).glob("*.json"))
     contents = sorted((json.loads(file.read_text()) for file in files), key=len)
     assert contents[0] == {
-        "host": "here", "process": 7, "workers": 2, "started": 1.0, "written": 2.0,
+        "host": "here",
+        "process": 7,
+        "workers": 2,
+        "started": 1.0,
+        "written": 2.0,
         "cells": [{"key": KEY, "label": "one"}],
-    }  # fmt: skip
+    }
     assert contents[1] == {**contents[0], "ended": 3.0}
     first.close()
     assert len(list((tmp_path / FOLDER).glob("*.lock"))) == 1

@@ -135,10 +135,11 @@ def test_a_stored_bomb_is_one_notice_and_counts_as_not_run(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("limit", "value", "said"),
     [
-        ("MAX_TEXT", 7, "texts of 7 characters"), ("MAX_COLUMNS", len(SAMPLE_COLUMNS), "13 columns, or one twice"),
+        ("MAX_TEXT", 7, "texts of 7 characters"),
+        ("MAX_COLUMNS", len(SAMPLE_COLUMNS), "13 columns, or one twice"),
         ("MAX_ROW_GROUPS", 4, "4 row groups"),
     ],
-)  # fmt: skip
+)
 def test_a_table_may_be_just_as_large_as_each_limit(limit, value, said, monkeypatch):
     content = packed(columns(4, set=pa.repeat(pa.scalar("outside"), 4)), row_group_size=1)
     monkeypatch.setattr(sample_tables, limit, value)

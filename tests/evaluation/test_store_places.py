@@ -26,12 +26,17 @@ def test_a_path_or_a_file_url_is_the_folder_itself(given, folder):
 @pytest.mark.parametrize(
     ("given", "url"),
     [
-        ("s3://bucket", "s3://bucket"), ("s3://bucket/x/", "s3://bucket/x"), ("S3://Bucket/X//", "s3://Bucket/X"),
-        ("gs://b/x", "gs://b/x"), ("memory://x", "memory://x"), ("hdfs:///user/x", "hdfs:///user/x"),
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/x/", "s3://bucket/x"),
+        ("S3://Bucket/X//", "s3://Bucket/X"),
+        ("gs://b/x", "gs://b/x"),
+        ("memory://x", "memory://x"),
+        ("hdfs:///user/x", "hdfs:///user/x"),
         ("abfs://box@account.dfs.core.windows.net/x", "abfs://box@account.dfs.core.windows.net/x"),
-        ("ssh://me@host/x", "ssh://me@host/x"), ("s3://bucket/a b", "s3://bucket/a b"),
+        ("ssh://me@host/x", "ssh://me@host/x"),
+        ("s3://bucket/a b", "s3://bucket/a b"),
     ],
-)  # fmt: skip
+)
 def test_a_url_keeps_all_but_the_case_of_its_scheme_and_slashes_at_its_end(given, url):
     place = store_place(given)
     assert (place.folder, place.url, str(place)) == (None, url, url)

@@ -23,12 +23,16 @@ def suite(catalog):
     def write(*members, sides=("evade", "alarm", "both", "fool"), **more):
         threats = {
             "stranded": {
-                "method": "bench.threat_models.transfer:Transfer", "norm": "l2", "eps": [0.6], "knowledge": "scores",
-                "source": ALONE, "sides": list(sides),
+                "method": "bench.threat_models.transfer:Transfer",
+                "norm": "l2",
+                "eps": [0.6],
+                "knowledge": "scores",
+                "source": ALONE,
+                "sides": list(sides),
             },
             "of-stranded": {"norm": "l2", "eps": [0.6], "sides": list(sides), "members": dict.fromkeys(sides, members)},
             **more,
-        }  # fmt: skip
+        }
         for name, card in threats.items():
             content = {"name": name, "summary": "a small one", "knowledge": "gradients", **card}
             path = catalog.workspace / f"threat_models/{name}.yaml"
@@ -166,9 +170,12 @@ def test_what_failed_is_tried_again_and_then_the_suite_is_whole(suite, monkeypat
 
 def test_a_source_that_fails_makes_another_transfer_cell_and_another_suite(suite, monkeypatch):
     card = {
-        "method": "bench.threat_models.transfer:Transfer", "norm": "l2", "eps": [0.6], "knowledge": "scores",
+        "method": "bench.threat_models.transfer:Transfer",
+        "norm": "l2",
+        "eps": [0.6],
+        "knowledge": "scores",
         "source": {"threat": "pgd", "params": {"steps": 2, "restarts": 1}, "detectors": ["halves", "nan"]},
-    }  # fmt: skip
+    }
     cards = suite("noise", "two-sources", sides=("evade",), **{"two-sources": card})
     cells = planned(cards, "net", ["two-sources", "of-stranded"])
     _, transfer, worst = run(cards, cells)
@@ -186,9 +193,12 @@ def test_where_every_member_fails_the_suite_fails_with_all_reasons(suite):
 
 def test_the_sources_of_a_transfer_attack_do_not_depend_on_what_else_is_run(suite, catalog):
     card = {
-        "method": "bench.threat_models.transfer:Transfer", "norm": "l2", "eps": [0.6], "knowledge": "scores",
+        "method": "bench.threat_models.transfer:Transfer",
+        "norm": "l2",
+        "eps": [0.6],
+        "knowledge": "scores",
         "source": {"threat": "pgd", "params": {"steps": 2, "restarts": 1}, "detectors": ["halves", "train"]},
-    }  # fmt: skip
+    }
     cards = suite("noise", **{"from-trained": card})
     alone = planned(cards, "net", ["from-trained"])[-1]
     beside = plan(cards, ["net", "train-by-class"], ["from-trained"], "0.6", ["tiny"], micro_batch=32)

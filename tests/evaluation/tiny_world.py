@@ -165,9 +165,14 @@ class Mirror(Threat):
         images = (x.flip(-1) - 0.1).clamp(0, 1)
         none = torch.zeros(len(x), dtype=torch.int64)
         return AttackResult(
-            images, images, torch.zeros(len(x), 1), gradients=none, queries=none, norm=0.0 * none,
+            images,
+            images,
+            torch.zeros(len(x), 1),
+            gradients=none,
+            queries=none,
+            norm=0.0 * none,
             status=[Status.COMPLETED] * len(x),
-        )  # fmt: skip
+        )
 
 
 class Swap(Threat):
@@ -181,9 +186,14 @@ class Swap(Threat):
         images = torch.cat([left + shift, right - shift], dim=-1).clamp(0, 1)
         ones = torch.ones(len(x), dtype=torch.int64)
         return AttackResult(
-            images, images, torch.zeros(len(x), 1), gradients=0 * ones, queries=ones, norm=0.0 * ones,
+            images,
+            images,
+            torch.zeros(len(x), 1),
+            gradients=0 * ones,
+            queries=ones,
+            norm=0.0 * ones,
             status=[Status.COMPLETED] * len(x),
-        )  # fmt: skip
+        )
 
 
 class Halfway(Threat):
@@ -196,9 +206,14 @@ class Halfway(Threat):
         images = torch.where((up > down).view(-1, 1, 1, 1), *sides)
         ones = torch.ones(len(x), dtype=torch.int64)
         return AttackResult(
-            images, images, torch.zeros(len(x), 1), gradients=0 * ones, queries=2 * ones, norm=0.0 * ones,
+            images,
+            images,
+            torch.zeros(len(x), 1),
+            gradients=0 * ones,
+            queries=2 * ones,
+            norm=0.0 * ones,
             status=[Status.COMPLETED] * len(x),
-        )  # fmt: skip
+        )
 
 
 class RogueParams(ThreatParams):
@@ -238,6 +253,11 @@ class Rogue(Threat):
         )
         ones = torch.ones(len(x), dtype=torch.int64)
         return AttackResult(
-            images, images, torch.zeros(len(x), 1), gradients=ones, queries=0 * ones, norm=0.0 * ones,
+            images,
+            images,
+            torch.zeros(len(x), 1),
+            gradients=ones,
+            queries=0 * ones,
+            norm=0.0 * ones,
             status=[status] * len(x),
-        )  # fmt: skip
+        )

@@ -60,12 +60,17 @@ def row_of(table, name="gat", *, version=1, bench="0.1.0", soundness=None, setti
     """The row of these scores."""
     entries = tuple(
         Entry(
-            threat=threat, norm=norm, eps=eps, cell=cell(norm, eps, soundness), sets=table.set_figures(number),
-            mean=table.worst_mean(number), left_out={"boundary": "it was not asked for"},
+            threat=threat,
+            norm=norm,
+            eps=eps,
+            cell=cell(norm, eps, soundness),
+            sets=table.set_figures(number),
+            mean=table.worst_mean(number),
+            left_out={"boundary": "it was not asked for"},
             members={"climb": Member(cell=cell(norm, eps), mean=table.member_mean(number, "climb"))},
         )
         for number, (threat, norm, eps) in enumerate(SUITE)
-    )  # fmt: skip
+    )
     own = {
         "name": name, "card_hash": HASH, "settings_hash": settings, "paper": None, "trained_on": "small ones",
         "weights": (WeightsPart(file="own.safetensors", sha256=HASH, source=None),), "tuned_on": "nothing",
@@ -97,8 +102,10 @@ def found_row(
         part = None
         if level is Level.REATTACKED:
             part = fresh_part(own, fresh or (own.entries[0].mean.auroc,) * 3, doubted=doubted, refuted=refuted)
-        images = tuple(beaten_figures(own, auroc, earlier=earlier) for auroc, earlier in
-                       [*((auroc, False) for auroc in beaten), *((auroc, True) for auroc in before)])  # fmt: skip
+        images = tuple(
+            beaten_figures(own, auroc, earlier=earlier)
+            for auroc, earlier in [*((auroc, False) for auroc in beaten), *((auroc, True) for auroc in before)]
+        )
         records = (signed_record(own, table, part, level, images, verifier),)
     return FoundRow(own, records, Files(table, {}), past)
 
@@ -126,9 +133,13 @@ def fresh_part(row, aurocs, *, doubted=False, refuted=False):
         ))  # fmt: skip
     own = row.model_copy(update={"seed": 1}).sealed()
     return FreshPart(
-        seeds=tuple(range(1, len(aurocs) + 1)), entries=tuple(entries), refuted=refuted, doubted=doubted,
-        ranked=min(entry.median for entry in entries), row=own,
-    )  # fmt: skip
+        seeds=tuple(range(1, len(aurocs) + 1)),
+        entries=tuple(entries),
+        refuted=refuted,
+        doubted=doubted,
+        ranked=min(entry.median for entry in entries),
+        row=own,
+    )
 
 
 def beaten_figures(row, auroc, *, earlier=False):

@@ -67,12 +67,15 @@ THREATS = {
     "climb-l2": {"method": "bench.threat_models.pgd:PGD", "norm": "l2", "eps": [0.3], "params": PGD},
     "climb-linf": {"method": "bench.threat_models.pgd:PGD", "norm": "linf", "eps": [0.05], "params": PGD},
     "static-l2": {
-        "method": "bench.threat_models.noise:Noise", "norm": "l2", "eps": [0.3], "params": {"points": 3},
+        "method": "bench.threat_models.noise:Noise",
+        "norm": "l2",
+        "eps": [0.3],
+        "params": {"points": 3},
         "knowledge": "scores",
     },
     "all-l2": {"norm": "l2", "eps": [0.3], "sides": ["evade"], "members": {"evade": ["climb-l2", "static-l2"]}},
     "all-linf": {"norm": "linf", "eps": [0.05], "sides": ["evade"], "members": {"evade": ["climb-linf"]}},
-}  # fmt: skip
+}
 SUITE = [{"threat": "all-l2", "eps": 0.3}, {"threat": "all-linf", "eps": 0.05}]
 DETECTORS = {"bent": "Bent", "stepped": "Stepped", "shaken": "Shaken"}
 
@@ -93,10 +96,13 @@ def make_world(root: Path) -> Path:
         own = {"weights": [{"file": "bent.safetensors", "sha256": hashlib.sha256(weights).hexdigest()}]}
         training = {"recipe": "bench.training.fit:Fit"}
         card = {
-            "name": name, "summary": "a small one", "method": f"{module}:{kind}", "tuned_on": "nothing",
+            "name": name,
+            "summary": "a small one",
+            "method": f"{module}:{kind}",
+            "tuned_on": "nothing",
             "paper": {"title": "On small ones", "authors": "A. Nonymous", "year": 2020},
             "tracks": {"small": {**own, "training": training}},
-        }  # fmt: skip
+        }
         put(root / f"detectors/{name}.yaml", json.dumps(card))
     return root
 

@@ -80,15 +80,17 @@ HOSTILE = {
     "too few scores": (lambda c: first(c)["samples"]["far"].update(count=121), "121 scores take"),
     "scores in one piece too many": (lambda c: first(c)["samples"]["far"]["scores"].append(""), "pieces of"),
     "scores that are not finite": (
-        lambda c: first(c)["samples"]["far"].update(count=1, scores=["AADAfw=="]), "not all finite",
+        lambda c: first(c)["samples"]["far"].update(count=1, scores=["AADAfw=="]),
+        "not all finite",
     ),
     "no ID images": (lambda c: first(c)["samples"].pop("test"), "gives no auroc"),
     "two wrong figures": (lambda c: first(c).update(value=1.5, se="much"), "json': 'cells.0.value': "),
     "a wrong name in a wrong cell": (
-        lambda c: (first(c)["identity"].update(threat="<b>"), first(c).update(value=2.0)), "json': 'cells.0.ident",
+        lambda c: (first(c)["identity"].update(threat="<b>"), first(c).update(value=2.0)),
+        "json': 'cells.0.ident",
     ),
     "a billion images": (lambda c: first(c)["samples"]["far"].update(count=10**9), "samples.far.count"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", HOSTILE)

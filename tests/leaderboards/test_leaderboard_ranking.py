@@ -46,8 +46,10 @@ def test_fresh_attacks_rank_a_row_by_their_median_and_not_by_its_claim():
 def test_rows_that_tie_share_a_place_and_the_next_place_is_skipped():
     board = ranked(found_row("a", 1), found_row("b", 1), found_row("c", 1, fall=3.0))
     assert [(standing.place, standing.row.detector.name) for standing in board.standings] == [
-        (1, "a"), (1, "b"), (3, "c"),
-    ]  # fmt: skip
+        (1, "a"),
+        (1, "b"),
+        (3, "c"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,8 +70,9 @@ def test_a_row_that_no_verifier_attacked_with_success_stands_apart_without_a_pla
 def test_a_refuted_row_says_so_and_ranks_by_what_was_left():
     board = ranked(found_row("gat", 1, fall=0.0, fresh=(0.3, 0.31, 0.32), refuted=True), found_row("other", 1))
     assert [(own.row.detector.name, own.found.words) for own in board.standings] == [
-        ("other", "re-attacked"), ("gat", "refuted"),
-    ]  # fmt: skip
+        ("other", "re-attacked"),
+        ("gat", "refuted"),
+    ]
     assert board.standings[1].ranked == 0.31
     assert "refutes the row's claim" in ranked_because(board.standings[1])
 

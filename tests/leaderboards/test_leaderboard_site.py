@@ -180,7 +180,7 @@ def test_a_detectors_page_names_its_checks_in_words(board):
     assert [[word.text for word in row] for row in page.soundness.rows] == [
         ["random points do not beat it (D4)", "WARN of 2 (all-l2 at l2 1, all-linf at linf 0.05)"],
         ["a larger eps helps the attacker (D5)", "PASS of 2"],
-    ]  # fmt: skip
+    ]
 
 
 def test_kept_images_are_shown_with_their_scores_and_no_more_than_a_few_of_a_set():

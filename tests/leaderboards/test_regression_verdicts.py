@@ -82,9 +82,11 @@ def test_without_a_clean_cell_the_side_that_an_attack_leaves_alone_tells_whether
     found = scores()
     other_id = {name: part + (0.3 if name == "test" else 0.0) for name, part in found.items()}
     for side, changed, same in (
-        ("evade", other_id, False), ("evade", shifted(found, -0.3), True),
-        ("alarm", other_id, True), ("alarm", shifted(found, -0.3), False),
-    ):  # fmt: skip
+        ("evade", other_id, False),
+        ("evade", shifted(found, -0.3), True),
+        ("alarm", other_id, True),
+        ("alarm", shifted(found, -0.3), False),
+    ):
         before, now = made(found, side=side), made(changed, side=side)
         assert Computed.of([]).the_same(before, now) is same, (side, same)
 
@@ -169,9 +171,11 @@ def mixed():
     falls, rises = shifted(scores(), 0.5), shifted(scores(), -0.5)
     before = [made(scores(), detector=name) for name in ("same", "worse", "weaker", "better", "gone")]
     now = [
-        made(scores(), detector="same"), made(falls, detector="worse"), made(rises, detector="weaker"),
+        made(scores(), detector="same"),
+        made(falls, detector="worse"),
+        made(rises, detector="weaker"),
         made(rises, detector="better", weights="new"),
-    ]  # fmt: skip
+    ]
     return checked(before, *now)
 
 
@@ -188,12 +192,15 @@ def test_junit_has_a_failure_for_each_regression_and_an_error_for_each_missing_c
     for case, cell in zip(suite, mixed.cells, strict=True):
         assert case.findtext("system-out").startswith(f"{cell.verdict}, ")  # the label is the test's name already
     assert {key: suite.get(key) for key in ("tests", "failures", "errors")} == {
-        "tests": "5", "failures": "2", "errors": "1",
-    }  # fmt: skip
+        "tests": "5",
+        "failures": "2",
+        "errors": "1",
+    }
     failed = {case.get("name"): case.find("failure").get("type") for case in suite if case.find("failure") is not None}
     assert failed == {
-        "worse x pgd-l2 l2 1 on digits": "worse", "weaker x pgd-l2 l2 1 on digits": "attack weaker",
-    }  # fmt: skip
+        "worse x pgd-l2 l2 1 on digits": "worse",
+        "weaker x pgd-l2 l2 1 on digits": "attack weaker",
+    }
 
 
 def test_markdown_has_a_row_for_each_cell(mixed):
@@ -213,8 +220,10 @@ def test_names_cannot_break_out_of_markdown_and_xml():
 
 
 def test_clean_cells_of_other_images_do_not_tell_whether_a_detector_is_the_same():
-    before, now, attack = (made(scores(), threat=threat, ids=ids) for threat, ids in
-                           (("clean", "ids"), ("clean", "others"), ("pgd-l2", "ids")))  # fmt: skip
+    before, now, attack = (
+        made(scores(), threat=threat, ids=ids)
+        for threat, ids in (("clean", "ids"), ("clean", "others"), ("pgd-l2", "ids"))
+    )
     place = before.identity.track, before.identity.detector, before.identity.limit
     assert Computed.of([(before, before)]).same == {place: True}
     assert Computed.of([(before, now)]).same == {}

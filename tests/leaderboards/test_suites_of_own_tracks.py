@@ -106,9 +106,11 @@ def test_a_suite_that_makes_no_rows_is_refused_alike_by_all(world, case):
         with_threat(world, name, **{"method": "bench.threat_models.pgd:PGD", **card})
     with_suite(world, suite)
     results = [
-        bench("validate", world / "datasets/small.yaml", "--workspace", world), submit(world), verify(world, path),
+        bench("validate", world / "datasets/small.yaml", "--workspace", world),
+        submit(world),
+        verify(world, path),
         bench("leaderboard", "--track", "small", "--workspace", world),
-    ]  # fmt: skip
+    ]
     for done in results:
         assert done.exit_code in (1, 2), done.output
         assert said in done.output, done.output
@@ -136,9 +138,11 @@ def test_a_row_of_one_image_is_refused_by_the_same_rule(world, field):
 
 @pytest.mark.parametrize(
     ("left_out", "said"),
-    [(["gone"], "'gone' is no OOD set of the track; leave it out"),
-     (["near"], "'near' enters the track's mean, and a row needs it; leave it out")],
-)  # fmt: skip
+    [
+        (["gone"], "'gone' is no OOD set of the track; leave it out"),
+        (["near"], "'near' enters the track's mean, and a row needs it; leave it out"),
+    ],
+)
 def test_a_suite_leaves_out_no_set_that_is_not_there_or_that_enters_the_mean(world, left_out, said):
     with_suite(world, PLAIN, suite_without=left_out)
     problems = [sentence for _, sentence in suite_problems(Catalog(world).track("small"), Catalog(world))]
@@ -152,9 +156,10 @@ def test_a_track_without_a_suite_is_no_problem(world):
 
 
 STRANDED = {
-    "method": "bench.threat_models.transfer:Transfer", "knowledge": "scores",
+    "method": "bench.threat_models.transfer:Transfer",
+    "knowledge": "scores",
     "source": {"threat": "climb-l2", "params": {"steps": 2, "restarts": 1}, "detectors": ["msp", "stepped"]},
-}  # fmt: skip
+}
 
 
 def test_a_member_that_cannot_apply_on_the_track_is_left_out_of_the_row_and_verified(fresh_world):
@@ -208,11 +213,13 @@ def test_a_suite_is_run_by_one_word_with_the_limit_and_the_sets_of_the_card(fres
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--eps", "1", "--limit", "3"], "--suite takes threats, radii, images and sets from the track's card; leave "
-         "out --eps and --limit."),
+        (
+            ["--eps", "1", "--limit", "3"],
+            "--suite takes threats, radii, images and sets from the track's card; leave out --eps and --limit.",
+        ),
         ([], "track 'small' has no suite"),
     ],
-)  # fmt: skip
+)
 def test_a_suite_is_run_as_the_card_says_or_not_at_all(world, more, said):
     with_suite(world, [])
     done = run_suite(world, *more)

@@ -52,10 +52,14 @@ def run_steps(repository, tmp_path, without=()):
         (programs / name).chmod(0o755)
     summary = tmp_path / "summary.md"
     env = {
-        **os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": str(summary),
-        "GITHUB_WORKSPACE": str(repository), "WORK": str(tmp_path / "verified"), "PYTHONPATH": str(WORKFLOW.parents[2]),
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "GITHUB_STEP_SUMMARY": str(summary),
+        "GITHUB_WORKSPACE": str(repository),
+        "WORK": str(tmp_path / "verified"),
+        "PYTHONPATH": str(WORKFLOW.parents[2]),
         "ROBUSTOOD_WORKERS": "1",
-    }  # fmt: skip
+    }
     codes = {}
     for step in STEPS:
         if "run" in step and step["name"] not in without:

@@ -135,11 +135,14 @@ def test_two_digits_are_cut_below_a_bound():
 
 def outcomes():
     return Outcomes(
-        labels=np.array([0, 0, 1, 1, 1]), clean_predicted=np.array([0, 0, 1, 1, 0]),
-        clean_scores=np.array([5.0, 4.0, 3.0, 2.0, 1.0]), predicted=np.array([1, 1, 0, 1, 0]),
-        scores=np.array([3.0, 1.0, 2.0, 9.0, 9.0]), thresholds=np.array([3.0, 2.0, 1.0, 1.0, 1.0]),
+        labels=np.array([0, 0, 1, 1, 1]),
+        clean_predicted=np.array([0, 0, 1, 1, 0]),
+        clean_scores=np.array([5.0, 4.0, 3.0, 2.0, 1.0]),
+        predicted=np.array([1, 1, 0, 1, 0]),
+        scores=np.array([3.0, 1.0, 2.0, 9.0, 9.0]),
+        thresholds=np.array([3.0, 2.0, 1.0, 1.0, 1.0]),
         norms=np.array([0.1, 0.2, 0.4, 0.0, 0.0], dtype=np.float32),
-    )  # fmt: skip
+    )
 
 
 def test_what_is_fooled_counts_within_the_radius_alone():

@@ -76,10 +76,13 @@ def exact_share(sizes, total):
 
 
 EVEN_STEPS = {
-    "equal parts": [1] * 30, "two sizes": [2] * 20 + [1] * 10, "three sizes": [5] * 12 + [2] * 15 + [1] * 9,
-    "one large part": [9] + [1] * 40, "one more than are gone through": [3] * 8 + [2] * 7,
+    "equal parts": [1] * 30,
+    "two sizes": [2] * 20 + [1] * 10,
+    "three sizes": [5] * 12 + [2] * 15 + [1] * 9,
+    "one large part": [9] + [1] * 40,
+    "one more than are gone through": [3] * 8 + [2] * 7,
     "many": [2] * 300 + [1] * 99,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("sizes", EVEN_STEPS.values(), ids=EVEN_STEPS.keys())

@@ -330,8 +330,11 @@ def _not_found(log: Path) -> set[str]:
         return set()
     mark = "ERROR: not found: "
     lines = log.read_text(errors="replace").splitlines()
-    return {line.removeprefix(mark).partition("/mutants-")[2].partition("/")[2].partition("/")[2]
-            for line in lines if line.startswith(mark)}  # fmt: skip
+    return {
+        line.removeprefix(mark).partition("/mutants-")[2].partition("/")[2].partition("/")[2]
+        for line in lines
+        if line.startswith(mark)
+    }
 
 
 def say(text: str) -> None:

@@ -39,8 +39,9 @@ def copied(root: Path, folder: Path) -> Iterator[Path]:
     """A copy of what git knows or would add, with its bytecode; pyc files are checked by content, not by time."""
     listed = subprocess.run(
         ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        check=True, capture_output=True,
-    ).stdout  # fmt: skip
+        check=True,
+        capture_output=True,
+    ).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (root / name).is_file():
             target = folder / name
@@ -48,8 +49,10 @@ def copied(root: Path, folder: Path) -> Iterator[Path]:
             shutil.copy2(root / name, target)
     subprocess.run(
         [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "bench", "tests"],
-        cwd=folder, check=False, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=folder,
+        check=False,
+        stdout=subprocess.DEVNULL,
+    )
     try:
         yield folder
     finally:

@@ -78,11 +78,16 @@ def clean(make_meta, make_set):
     dense = make_set(0.9).model_copy(update={"bits_per_dim": 2.5, "figures": {"mape": 0.5, "member": 1.0}})
     rejection = [
         RejectionMetrics(
-            percentile=p, source="train", correct_only=not p, thresholds={0: 0.5, 1: 0.25}, rejection_rate=0.03,
-            accuracy=0.995 if p else None, detection_rates={"letters": 0.875},
+            percentile=p,
+            source="train",
+            correct_only=not p,
+            thresholds={0: 0.5, 1: 0.25},
+            rejection_rate=0.03,
+            accuracy=0.995 if p else None,
+            detection_rates={"letters": 0.875},
         )
         for p in (0.0, 2.5)
-    ]  # fmt: skip
+    ]
     certified = make_set(1.0).model_copy(update={"guaranteed_auroc": 0.625})
     return [
         make_meta("glow", "clean", eps=None, bits_per_dim=1.2345, sets={"letters": dense}, rejection=rejection,

@@ -25,13 +25,17 @@ def pages(make_meta, make_set, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     metas = [
         make_meta(
-            name, threat, norm=norm, eps=eps, key=f"{number:02}{norm}{eps:.4f}".encode().hex().ljust(64, "0"),
+            name,
+            threat,
+            norm=norm,
+            eps=eps,
+            key=f"{number:02}{norm}{eps:.4f}".encode().hex().ljust(64, "0"),
             sets={"letters": make_set(auroc), "uniform": make_set(0.5, counts=False)},
         )
         for number, (name, auroc) in enumerate(DETECTORS.items())
         for threat, norm in (("pgd-l2", "l2"), ("pgd-linf", "linf"))
         for eps in (4 / 255, 8 / 255, 16 / 255)
-    ]  # fmt: skip
+    ]
     verdicts = {
         meta.key: Verdicts(key=meta.key, findings=(finding(Verdict.FAIL if meta.detector == "odin" else Verdict.PASS),))
         for meta in metas

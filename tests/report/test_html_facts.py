@@ -15,9 +15,11 @@ def kept(make_meta):
         cards = Catalog()
         params = cards.threat("pgd-l2").params
         own = {
-            "detector_hash": cards.detector_spec("msp", "digits").content_hash(), "threat_params": params,
-            "threat_hash": threat_hash(cards.threat("pgd-l2"), params), "track_hash": track_hash(cards.track("digits")),
-        }  # fmt: skip
+            "detector_hash": cards.detector_spec("msp", "digits").content_hash(),
+            "threat_params": params,
+            "threat_hash": threat_hash(cards.threat("pgd-l2"), params),
+            "track_hash": track_hash(cards.track("digits")),
+        }
         return make_meta("msp", **{**own, **changed})
 
     return make

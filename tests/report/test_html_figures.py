@@ -185,8 +185,9 @@ def test_convergence_is_the_gain_in_the_attackers_direction(make_meta, side, att
     for point in range(5):
         gains = [
             sign * (float(cell.arrays["trace"][i][point]) - float(row.clean_score)) / 4.0
-            for i, row in enumerate(cell.samples.itertuples()) if row.set == attacked
-        ]  # fmt: skip
+            for i, row in enumerate(cell.samples.itertuples())
+            if row.set == attacked
+        ]
         middle = sorted(gains)[EACH // 2 - 1 : EACH // 2 + 1]
         assert found[1][1][point] == pytest.approx(sum(middle) / 2)
 

@@ -110,17 +110,20 @@ def test_the_answer_comes_first_and_everything_behind_it_is_folded(html):
     assert titles(shown) == ["Mean AUROC, l2 eps, under pgd-l2"]
     assert "gat keeps 0.80 of 0.95 at L2 1" in shown and "Mean AUROC against eps" in shown
     assert titles(folded) == [
-        "Scores, clean and attacked", "Attacked images", "How the attacks got there",
+        "Scores, clean and attacked",
+        "Attacked images",
+        "How the attacks got there",
         "every OOD set, with every figure",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_detectors_part_says_what_it_keeps_and_shows_its_own_cells_alone(make_meta):
     metas = [make_meta(name, eps=eps) for name in ("gat", "msp") for eps in (0.5, 1.0)]
     (part,) = page_of(*map(make_cell, metas)).parts
     assert [(own.label, own.kept) for own in part.detectors] == [
-        ("gat", "0.950 clean, 0.800 at L2 1"), ("msp", "0.950 clean, 0.800 at L2 1"),
-    ]  # fmt: skip
+        ("gat", "0.950 clean, 0.800 at L2 1"),
+        ("msp", "0.950 clean, 0.800 at L2 1"),
+    ]
     for own in part.detectors:
         (scores,) = own.scores
         assert [axes.get_title(loc="left") for axes in scores.figure.axes] == ["pgd-l2, l2 eps 0.5", "pgd-l2, l2 eps 1"]
@@ -161,10 +164,13 @@ def test_what_a_page_holds_is_counted_and_named_in_the_order_of_the_alphabet(mak
     metas += [make_meta(name, "clean", eps=None, seconds=1.0) for name in names]
     counted = dict(page_of(*(make_cell(meta, arrays=False) for meta in metas)).counted)
     assert counted == {
-        "tracks": "digits", "detectors": ", ".join(sorted(names)), "threats": "apgd, cw-l2, fgm-l2, pgd-l2",
-        "cells": "35, 28 of them attacks", "soundness": "0 of 28 attacks checked, 0 not to be believed",
+        "tracks": "digits",
+        "detectors": ", ".join(sorted(names)),
+        "threats": "apgd, cw-l2, fgm-l2, pgd-l2",
+        "cells": "35, 28 of them attacks",
+        "soundness": "0 of 28 attacks checked, 0 not to be believed",
         "seconds spent": "63",
-    }  # fmt: skip
+    }
 
 
 def test_attacks_without_verdicts_are_named_and_how_to_get_them(html):

@@ -87,8 +87,9 @@ def test_the_side_is_named_where_it_is_not_the_usual_one(swept):
 
 
 def test_without_an_attack_it_says_so(swept):
-    metas = [swept(d, "clean", eps=None, auroc=a, clean=a, gradients=0, queries=0)
-             for d, a in (("gat", 0.98), ("oe", 0.991))]  # fmt: skip
+    metas = [
+        swept(d, "clean", eps=None, auroc=a, clean=a, gradients=0, queries=0) for d, a in (("gat", 0.98), ("oe", 0.991))
+    ]
     assert said(*metas) == ["oe has 0.99 without an attack; the next, gat, 0.98 (their intervals overlap)."]
 
 

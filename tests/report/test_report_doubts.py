@@ -39,8 +39,9 @@ def test_a_line_says_which_checks_failed(shown):
 def test_in_the_overview_a_doubted_curve_comes_last(make_meta, make_set):
     metas = [
         make_meta(name, sets={"letters": make_set(auroc)}, eps=eps, norm=Norm.L2)
-        for name, auroc in (("masked", 0.9), ("sound", 0.3)) for eps in (0.5, 1.0, 2.0)
-    ]  # fmt: skip
+        for name, auroc in (("masked", 0.9), ("sound", 0.3))
+        for eps in (0.5, 1.0, 2.0)
+    ]
     text = render_text(build_tables(metas, {metas[1].key: ("D4",)})[0])
     overview = text[text.index("mean AUROC under each attack") :]
     assert overview.index("sound") < overview.index("masked")

@@ -20,9 +20,14 @@ def clean(make_meta, detector="gat", **fields):
 
 def rejecting(percentile=1, *, accuracy=0.995, correct_only=True, sets=("letters", "uniform")):
     return RejectionMetrics(
-        percentile=percentile, source=ThresholdSource.TRAIN, correct_only=correct_only, thresholds={0: 1.0},
-        rejection_rate=0.03, accuracy=accuracy, detection_rates=dict.fromkeys(sets, 0.875),
-    )  # fmt: skip
+        percentile=percentile,
+        source=ThresholdSource.TRAIN,
+        correct_only=correct_only,
+        thresholds={0: 1.0},
+        rejection_rate=0.03,
+        accuracy=accuracy,
+        detection_rates=dict.fromkeys(sets, 0.875),
+    )
 
 
 def with_guarantee(make_meta, value):
@@ -40,8 +45,11 @@ def test_a_table_of_clean_cells_shows_accuracy_and_bits_per_dimension(make_meta)
     text = render_text(build_tables(metas)[0])
     assert ["ID", "ID"] in [line.split() for line in text.splitlines()]
     assert next(line.split() for line in text.splitlines() if line.startswith("detector"))[-4:] == [
-        "FPR95", "accuracy", "bits/dim", "s",
-    ]  # fmt: skip
+        "FPR95",
+        "accuracy",
+        "bits/dim",
+        "s",
+    ]
     assert rows(text, "glow")[0][-3:-1] == ["-", "1.234"]
     assert rows(text, "msp")[0][-3:-1] == ["0.980", "-"]
     assert "bits/dim: mean negative log2-likelihood" in text

@@ -36,8 +36,10 @@ def test_the_full_markdown_has_the_mean_s_own_figures_and_none_where_there_is_no
     lines = render_markdown(build_tables([*small(make_meta), without])[0], full=True).splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "| mean |" in line]
     assert [(row[1], row[5], row[9], row[10]) for row in rows] == [
-        ("clean", "-", "0.300", "-"), ("pgd-l2", "1.000", "0.300", "-"), ("pgd-linf", "-", "-", "-"),
-    ]  # fmt: skip
+        ("clean", "-", "0.300", "-"),
+        ("pgd-l2", "1.000", "0.300", "-"),
+        ("pgd-linf", "-", "-", "-"),
+    ]
 
 
 def test_latex_reads_as_written_here(make_meta):
@@ -104,8 +106,10 @@ def test_csv_names_the_source_of_the_thresholds(make_meta):
     ]
     rows = csv.DictReader(io.StringIO(render_csv(metas)))
     assert {(row["detector"], row["threshold_source"]) for row in rows} == {
-        ("a", "calibration"), ("b", "train per_class"), ("c", "train at 78.6 %")
-    }  # fmt: skip
+        ("a", "calibration"),
+        ("b", "train per_class"),
+        ("c", "train at 78.6 %"),
+    }
 
 
 def test_csv_survives_quotes_commas_and_line_breaks(make_meta):
@@ -125,8 +129,11 @@ def test_csv_says_of_each_cell_whether_checks_believe_it(make_meta):
     metas = [make_meta(name, key=keys[name]) for name in names]
     rows = csv.DictReader(io.StringIO(render_csv(metas, verdicts)))
     assert {(row["detector"], row["sound"], row["failed_checks"]) for row in rows} == {
-        ("masked", "no", "D4"), ("fine", "yes", ""), ("idle", "", ""), ("unchecked", "", ""),
-    }  # fmt: skip
+        ("masked", "no", "D4"),
+        ("fine", "yes", ""),
+        ("idle", "", ""),
+        ("unchecked", "", ""),
+    }
 
 
 @pytest.mark.parametrize("render", [render_text, render_markdown, render_latex])

@@ -71,9 +71,13 @@ def test_csv_has_a_row_for_each_group_and_the_main_mean_is_what_it_was(make_meta
     meta = grouped(make_meta, make_set)
     rows = list(csv.DictReader(io.StringIO(render_csv([meta]))))
     assert [(row["set"], row["group"]) for row in rows] == [
-        ("letters", "near"), ("photos", "far"), ("noise", "far"), ("mean", ""), ("mean near", "near"),
+        ("letters", "near"),
+        ("photos", "far"),
+        ("noise", "far"),
+        ("mean", ""),
+        ("mean near", "near"),
         ("mean far", "far"),
-    ]  # fmt: skip
+    ]
     by_set = {row["set"]: row for row in rows}
     assert float(by_set["mean near"]["auroc"]) == 0.612
     plain = meta.model_copy(update={"groups": {}})

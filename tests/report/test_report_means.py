@@ -26,8 +26,9 @@ def test_of_several_attacks_in_one_ball_the_lowest_counts(swept):
     metas = [swept("gat", "pgd-l2", 1.0, 0.9), swept("gat", "square-l2", 1.0, 0.7), swept("gat", "pgd-l2", 0.5, 0.95)]
     means = means_of(build_tables(metas)[0])
     assert [(ball.title, ball.threats) for ball in means.balls] == [
-        ("L2 0.5", ("pgd-l2",)), ("L2 1", ("pgd-l2", "square-l2")),
-    ]  # fmt: skip
+        ("L2 0.5", ("pgd-l2",)),
+        ("L2 1", ("pgd-l2", "square-l2")),
+    ]
     assert words(means) == {"gat": ["0.950", "0.700"]}
 
 
@@ -79,14 +80,18 @@ def test_the_matrix_of_checks_names_what_is_asked_and_of_how_many_attacks_it_is_
         made = tuple(Finding(check=check, title="t", verdict=verdict, found=".") for check, verdict in findings)
         return Verdicts(key=metas[number].key, findings=made)
 
-    found = soundness_of(metas, {
-        metas[0].key: verdicts(0, ("D1", Verdict.PASS), ("D4", Verdict.FAIL), ("D6", Verdict.SKIPPED)),
-        metas[1].key: verdicts(1, ("D1", Verdict.PASS), ("D4", Verdict.PASS)),
-    })  # fmt: skip
+    found = soundness_of(
+        metas,
+        {
+            metas[0].key: verdicts(0, ("D1", Verdict.PASS), ("D4", Verdict.FAIL), ("D6", Verdict.SKIPPED)),
+            metas[1].key: verdicts(1, ("D1", Verdict.PASS), ("D4", Verdict.PASS)),
+        },
+    )
     told = [(own.check, own.title, [one.words for one in own.judgements]) for own in found.asked]
     assert told == [
-        ("D1", "the score is the same twice", ["pass"]), ("D4", "random points do not beat it", ["fail in 1 of 2"]),
-    ]  # fmt: skip
+        ("D1", "the score is the same twice", ["pass"]),
+        ("D4", "random points do not beat it", ["fail in 1 of 2"]),
+    ]
     assert "more steps do not help (D6)" in found.absent and len(found.absent) == 18
     assert found.unchecked == ()
     assert len(soundness_of(metas, {}).unchecked) == 2

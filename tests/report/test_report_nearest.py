@@ -25,12 +25,11 @@ def crossed(make_meta, detector="gat", side=Side.EVADE, median=0.75, **more):
         sets = {"test": figures(0.05, 0.25, 0.875, median=median)}
     else:
         sets = {
-            "letters": figures(0.125, 0.5, 1.0, median=median), "noise": figures(0.0, 0.0, 0.625, counts=False),
-        }  # fmt: skip
+            "letters": figures(0.125, 0.5, 1.0, median=median),
+            "noise": figures(0.0, 0.0, 0.625, counts=False),
+        }
     nearest = NearestMetrics(threshold="calibration_tpr95", sets=sets, mean=next(iter(sets.values())))
-    meta = make_meta(
-        detector, "ddn-l2", side=side, nearest=nearest, sets={}, gradients=10_000, queries=2000, **more
-    )  # fmt: skip
+    meta = make_meta(detector, "ddn-l2", side=side, nearest=nearest, sets={}, gradients=10_000, queries=2000, **more)
     return meta.model_copy(update={"eps": None})
 
 
@@ -75,10 +74,13 @@ def test_without_a_clean_cell_the_caption_says_how_many_were_attacked(make_meta)
 def test_a_csv_holds_a_record_for_each_set_and_radius_and_no_auroc(make_meta):
     found = list(csv.DictReader(io.StringIO(render_csv([crossed(make_meta)]))))
     assert [(row["set"], row["eps"], row["across"], row["median_radius"]) for row in found] == [
-        ("letters", "0.5", "0.5", "0.75"), ("letters", "", "1.0", "0.75"),
-        ("noise", "0.5", "0.0", "0.75"), ("noise", "", "0.625", "0.75"),
-        ("mean", "0.5", "0.5", "0.75"), ("mean", "", "1.0", "0.75"),
-    ]  # fmt: skip
+        ("letters", "0.5", "0.5", "0.75"),
+        ("letters", "", "1.0", "0.75"),
+        ("noise", "0.5", "0.0", "0.75"),
+        ("noise", "", "0.625", "0.75"),
+        ("mean", "0.5", "0.5", "0.75"),
+        ("mean", "", "1.0", "0.75"),
+    ]
     assert {row["auroc"] for row in found} == {""}
 
 

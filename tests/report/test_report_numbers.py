@@ -67,10 +67,14 @@ def test_a_radius_in_l0_is_a_number_of_values():
 @pytest.mark.parametrize(
     ("norm", "eps", "said"),
     [
-        (Norm.LINF, 8 / 255, "Linf 8/255"), (Norm.LINF, 0.0314, "Linf 8/255"), (Norm.LINF, 0.01, "Linf 0.01"),
-        (Norm.LINF, 0.1, "Linf 0.1"), (Norm.L2, 0.5, "L2 0.5"), (Norm.L0, 10.0, "L0 10 values"),
+        (Norm.LINF, 8 / 255, "Linf 8/255"),
+        (Norm.LINF, 0.0314, "Linf 8/255"),
+        (Norm.LINF, 0.01, "Linf 0.01"),
+        (Norm.LINF, 0.1, "Linf 0.1"),
+        (Norm.L2, 0.5, "L2 0.5"),
+        (Norm.L0, 10.0, "L0 10 values"),
         (None, 1.0, "any distance"),
     ],
-)  # fmt: skip
+)
 def test_a_ball_is_in_255ths_where_it_is_a_whole_number_of_them(norm, eps, said):
     assert numbers.ball(norm, eps) == said

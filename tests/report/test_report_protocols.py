@@ -19,16 +19,24 @@ def cell(make_meta, make_set):
 
 
 def rows(metas, failed=None):
-    return [row for *_, grid in protocols_grids(build_tables(metas, failed or {}), failed or {})
-            for block in grid.blocks for row in block]  # fmt: skip
+    return [
+        row
+        for *_, grid in protocols_grids(build_tables(metas, failed or {}), failed or {})
+        for block in grid.blocks
+        for row in block
+    ]
 
 
 def test_the_strongest_of_ours_is_the_lowest_mean_in_the_same_ball_on_the_same_side(cell):
     metas = [
-        cell("protocol-atd", 0.7), cell("pgd-linf", 0.6), cell("apgd-linf", 0.5), cell("auto-linf", 0.1, eps=0.1),
-        cell("square-linf", 0.2, side=Side.ALARM), cell("fgsm", 0.3, detector="gat"),
+        cell("protocol-atd", 0.7),
+        cell("pgd-linf", 0.6),
+        cell("apgd-linf", 0.5),
+        cell("auto-linf", 0.1, eps=0.1),
+        cell("square-linf", 0.2, side=Side.ALARM),
+        cell("fgsm", 0.3, detector="gat"),
         cell("pgd-l2", 0.4, norm=Norm.L2),
-    ]  # fmt: skip
+    ]
     assert rows(metas) == [["msp", "protocol-atd", "linf 8/255", "evade", "0.900", "0.700", "0.500", "apgd-linf"]]
 
 
@@ -54,26 +62,34 @@ def test_the_ball_of_a_radius_after_normalisation_says_its_pixels(cell):
 
 def test_the_sides_of_one_attack_stand_in_four_columns(cell):
     metas = [
-        cell("pgd-linf", 0.6), cell("pgd-linf", 0.5, side=Side.ALARM), cell("pgd-linf", 0.2, side=Side.BOTH),
+        cell("pgd-linf", 0.6),
+        cell("pgd-linf", 0.5, side=Side.ALARM),
+        cell("pgd-linf", 0.2, side=Side.BOTH),
         cell("protocol-atd", 0.7, side=Side.BOTH),
-    ]  # fmt: skip
+    ]
     ((heading, _, grid),) = sides_grids(build_tables(metas), {})
     assert "200 images" in heading or "all images" in heading
     assert grid.header == ["detector", "attack", "ball", "clean", "alarm", "evade", "both"]
-    assert grid.blocks == [[
-        ["msp", "pgd-linf", "linf 8/255", "0.900", "0.500", "0.600", "0.200"],
-        ["msp", "protocol-atd", "linf 8/255", "0.900", "-", "-", "0.700"],
-    ]]  # fmt: skip
+    assert grid.blocks == [
+        [
+            ["msp", "pgd-linf", "linf 8/255", "0.900", "0.500", "0.600", "0.200"],
+            ["msp", "protocol-atd", "linf 8/255", "0.900", "-", "-", "0.700"],
+        ]
+    ]
 
 
 def test_cells_that_spared_some_of_their_budget_have_a_row_of_their_own(cell):
     metas = [
-        cell("pgd-linf", 0.6), cell("pgd-linf", 0.62, nested=True), cell("pgd-linf", 0.61, search="bf16"),
+        cell("pgd-linf", 0.6),
+        cell("pgd-linf", 0.62, nested=True),
+        cell("pgd-linf", 0.61, search="bf16"),
         cell("pgd-linf", 0.5, side=Side.ALARM, search="bf16"),
-    ]  # fmt: skip
+    ]
     ((*_, grid),) = sides_grids(build_tables(metas), {})
-    assert grid.blocks == [[
-        ["msp", "pgd-linf", "linf 8/255", "0.900", "-", "0.600", "-"],
-        ["msp", "pgd-linf (bf16)", "linf 8/255", "0.900", "0.500", "0.610", "-"],
-        ["msp", "pgd-linf (nested)", "linf 8/255", "0.900", "-", "0.620", "-"],
-    ]]  # fmt: skip
+    assert grid.blocks == [
+        [
+            ["msp", "pgd-linf", "linf 8/255", "0.900", "-", "0.600", "-"],
+            ["msp", "pgd-linf (bf16)", "linf 8/255", "0.900", "0.500", "0.610", "-"],
+            ["msp", "pgd-linf (nested)", "linf 8/255", "0.900", "-", "0.620", "-"],
+        ]
+    ]

@@ -71,9 +71,7 @@ def test_the_full_view_says_which_threshold_the_detection_rates_are_of(make_meta
     own = make_meta("gat", thresholds={"calibration_tpr95": 0.5})
     by_class = make_meta("msp", thresholds={"train_tpr95": 0.5, "train_tpr95/0": 0.5, "train_tpr95/1": 0.4})
     assert said(own) == ["calibration images"]
-    assert said(own, by_class) == [
-        "calibration images for gat; train images predicted to be of the same class for msp"
-    ]  # fmt: skip
+    assert said(own, by_class) == ["calibration images for gat; train images predicted to be of the same class for msp"]
     assert "detected: " not in render_text(build_tables([own])[0])
 
 
@@ -199,9 +197,10 @@ def test_attacks_that_ended_in_several_bad_ways_have_a_line_for_each_in_the_orde
 
 def test_radii_are_looked_for_in_the_norms_alone_in_which_more_than_a_twentieth_can_become_id_images(make_meta):
     metas = [
-        make_meta("a", eps=1.0, reachable=0.05), make_meta("b", "pgd-linf", norm=Norm.LINF, eps=0.1, reachable=0.0501),
+        make_meta("a", eps=1.0, reachable=0.05),
+        make_meta("b", "pgd-linf", norm=Norm.LINF, eps=0.1, reachable=0.0501),
         make_meta("c", "clean", eps=None),
-    ]  # fmt: skip
+    ]
     assert needs_radii(build_tables(metas)[0]) == {Norm.LINF}
 
 

@@ -20,14 +20,18 @@ SMALL = {name: entry for name, entry in BUILT_IN.items() if entry.small.runs}
 PAPERS = {"aoe", "conditional-generative", "gat", "ood-attack", "sdim"}
 
 GOOD = {
-    "name": "one", "items": ["Table 1"], "title": "A table", "shows": "Something.", "source": "Table 1",
+    "name": "one",
+    "items": ["Table 1"],
+    "title": "A table",
+    "shows": "Something.",
+    "source": "Table 1",
     "small": {"about": "Little.", "runs": [{"id": "clean", "detector": ["msp", "energy"], "track": "digits"}]},
     "paper": {"missing": "The data."},
     "rows": [{"name": "msp", "detector": "msp"}, {"name": "energy", "detector": "energy"}],
     "columns": [{"name": "clean", "figure": "clean-auroc"}],
     "published": {"msp": {"clean": 0.9}},
     "claims": [{"kind": "greater", "figure": ["energy", "clean"], "than": ["msp", "clean"], "says": "It is better."}],
-}  # fmt: skip
+}
 
 
 def read(tmp_path, content):
@@ -106,15 +110,25 @@ def test_a_layout_that_fits_two_cells_says_which(tmp_path):
 
 def test_a_grid_of_parameters_gives_a_cell_each_and_the_layout_tells_them_apart(tmp_path):
     run = {
-        "id": "grid", "detector": ["odin"], "threat": "pgd-l2", "eps": [1], "track": "digits",
-        "params_grid": {"steps": [1, 2]}, "score_grid": {"temperature": [1.0, 10.0]},
-    }  # fmt: skip
-    entry = read(tmp_path, {
-        **GOOD, "small": {"about": "Little.", "runs": [run]}, "published": {},
-        "rows": [{"name": f"s{s}", "params": {"steps": s}} for s in (1, 2)],
-        "columns": [{"name": f"t{t:g}", "score": {"temperature": t}, "figure": "auroc"} for t in (1.0, 10.0)],
-        "claims": [{"kind": "falls", "along": [["s1", "t1"], ["s2", "t1"]], "says": "x"}],
-    })  # fmt: skip
+        "id": "grid",
+        "detector": ["odin"],
+        "threat": "pgd-l2",
+        "eps": [1],
+        "track": "digits",
+        "params_grid": {"steps": [1, 2]},
+        "score_grid": {"temperature": [1.0, 10.0]},
+    }
+    entry = read(
+        tmp_path,
+        {
+            **GOOD,
+            "small": {"about": "Little.", "runs": [run]},
+            "published": {},
+            "rows": [{"name": f"s{s}", "params": {"steps": s}} for s in (1, 2)],
+            "columns": [{"name": f"t{t:g}", "score": {"temperature": t}, "figure": "auroc"} for t in (1.0, 10.0)],
+            "claims": [{"kind": "falls", "along": [["s1", "t1"], ["s2", "t1"]], "says": "x"}],
+        },
+    )
     found = places(entry, entry.small, planned_runs(entry.small, CATALOG, None))
     assert len({place.cell.key for place in found}) == len(found) == 4
     assert {(p.column, p.cell.detector.params["temperature"]) for p in found} == {("t1", 1.0), ("t10", 10.0)}

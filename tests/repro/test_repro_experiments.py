@@ -176,7 +176,7 @@ def test_the_ends_of_a_curve_are_told_with_their_spread(tmp_path, monkeypatch):
     args = training.Args(detector="gat", track="digits", rows={"a": {"max_k": 1}}, figures=("loss",), at=(3,), ends=0.5)
     ((spec, _),) = trained_specs(
         Run(id="curve", detector=("gat",), track="digits", train=Train(args={"max_k": 1})), CATALOG, tmp_path
-    )  # fmt: skip
+    )
     curve_file(tmp_path, spec).parent.mkdir()
     curve_file(tmp_path, spec).write_bytes(sealed_json(curve.model_dump(mode="json")))
     found = training.measured(args, Surroundings(CATALOG, None, tmp_path, lambda run: []))  # trains nothing
@@ -333,9 +333,10 @@ def test_a_run_may_name_its_own_recall():
 
 def _shown(**change):
     content = {
-        "about": "Little.", "runs": [{"id": "a", "detector": ["msp"], "track": "digits"}],
+        "about": "Little.",
+        "runs": [{"id": "a", "detector": ["msp"], "track": "digits"}],
         "histograms": [{"title": "h", "run": "a", "column": "score", "sets": ["test"], **change}],
-    }  # fmt: skip
+    }
     return Setting.model_validate(content)
 
 
@@ -353,8 +354,10 @@ def test_a_histogram_is_of_the_one_cell_that_fits():
     assert panel.series[0].x[-1] == 1.0 and sum(panel.series[0].y) == pytest.approx(1.0)
     assert histograms(_shown(), {"a": [_Stored()]}, lambda planned: None) == []
     for change, said in (
-        ({"detector": "odin"}, "0 cells fit"), ({"column": "mape"}, "no column 'mape'"), ({"sets": ["near"]}, "no set"),
-    ):  # fmt: skip
+        ({"detector": "odin"}, "0 cells fit"),
+        ({"column": "mape"}, "no column 'mape'"),
+        ({"sets": ["near"]}, "no set"),
+    ):
         with pytest.raises(UsageError, match=said):
             histograms(_shown(**change), {"a": [_Stored()]}, lambda planned: cell)
     with pytest.raises(ValidationError, match="names the run 'b'"):

@@ -30,19 +30,27 @@ NEAR = SetMetrics(
 MEAN = MeanMetrics(**{**AUROCS, "auroc": 0.71}, sets=("near",), fpr95=0.3, ceiling=None, reachable=None)
 REJECTION = tuple(
     RejectionMetrics(
-        percentile=p, source="train", correct_only=True, thresholds={0: 0.0}, rejection_rate=0.1 * p, accuracy=0.5,
+        percentile=p,
+        source="train",
+        correct_only=True,
+        thresholds={0: 0.0},
+        rejection_rate=0.1 * p,
+        accuracy=0.5,
         detection_rates={"near": 0.3 * p},
     )
     for p in (1.0, 2.0)
-)  # fmt: skip
+)
 AT = {"auroc": None, "se": None, "median_norm": 1.0, "adversarial_accuracy": 0.2, "detection_rate": 0.5}
 FOOL = FoolMetrics(
-    goal=Goal.MISCLASSIFY, loss=Loss.MARGIN, n=10, attacked=8,
+    goal=Goal.MISCLASSIFY,
+    loss=Loss.MARGIN,
+    n=10,
+    attacked=8,
     curve=(
         FoolAtEps(eps=1.5, misclassified=0.5, undetected=0.25, by_percentile={"1": 0.125}, **AT),
         FoolAtEps(eps=None, misclassified=1.0, undetected=0.5, by_percentile={"1": 0.25}, **AT),
     ),
-)  # fmt: skip
+)
 BETWEEN = BetweenMetrics(
     paths=40, alphas=(0.0, 0.4, 1.0), score=(2.0, 1.0, 4.0), accepted=(1.0, 0.25, 1.0), confidence_from=(),
     confidence_to=(), accepted_throughout=0.1, midpoint_auroc=0.8, midpoint_se=0.1, midpoint_low=0.7, midpoint_high=0.9,

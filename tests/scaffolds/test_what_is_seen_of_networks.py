@@ -69,8 +69,11 @@ def test_sizes_are_tried_in_their_order_until_one_is_taken():
 
 
 def test_the_size_that_a_network_says_it_was_made_for_goes_first_and_once():
-    for said in ({"image_size": 12}, {"config": types.SimpleNamespace(image_size=12)},
-                 {"pretrained_cfg": {"fixed_input_size": True, "input_size": (3, 10, 12)}}):  # fmt: skip
+    for said in (
+        {"image_size": 12},
+        {"config": types.SimpleNamespace(image_size=12)},
+        {"pretrained_cfg": {"fixed_input_size": True, "input_size": (3, 10, 12)}},
+    ):
         look = looked(module := Net(12, **said))
         assert (look.resize, sizes_asked(module)) == (12, [12])
         module = Net(28, **said)
@@ -125,7 +128,7 @@ def test_another_fault_than_the_size_ends_the_search():
         (Net(pretrained_cfg={"std": [0.5] * 3}), "timm:x", (None, None), NO_MEAN),
         (Net(pretrained_cfg=7), "timm:x", (None, None), NO_MEAN),
     ],
-)  # fmt: skip
+)
 def test_mean_and_std_are_those_that_a_library_has_or_says(module, method, found, told):
     look = looked(module, method)
     assert ((look.mean, look.std), look.told) == (found, (told,))

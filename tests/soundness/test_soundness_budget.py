@@ -34,9 +34,11 @@ def test_cheap_checks_are_about_so_many_images_that_they_cost_a_tenth_of_the_cel
 
     view = SimpleNamespace(clean={f"set {number}": np.zeros(5) for number in range(3)})
     for name, value in {
-        "bare_runs": bare_runs, "views": lambda cell: [view], "cell_cost": lambda cell: spent,
+        "bare_runs": bare_runs,
+        "views": lambda cell: [view],
+        "cell_cost": lambda cell: spent,
         "is_diagnosable": lambda threat, side: True,
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setattr(cheap, name, value)
     stage = SimpleNamespace(detector=SimpleNamespace(info=SimpleNamespace(random=True)))
     workbench = SimpleNamespace(stage=lambda planned: stage, threat=lambda planned: None)
@@ -88,8 +90,9 @@ def test_looking_for_jumps_costs_no_more_than_it_says(pool, finished):
     context = Context(Side.EVADE, seed=3, micro_batch=8, pool=1.0 - x if pool else None)
     target = Target(detector, x, torch.arange(8), Norm.L2, 0.05, context)
     seen = replace(view(), rows={"near": np.arange(8)}, clean={"near": np.zeros(8)}, attacked={"near": np.zeros(8)})
-    lab = SimpleNamespace(target=target, x=x, ids=target.ids, view=seen, detector=detector, context=context,
-                          allowance=Allowance(1e9))  # fmt: skip
+    lab = SimpleNamespace(
+        target=target, x=x, ids=target.ids, view=seen, detector=detector, context=context, allowance=Allowance(1e9)
+    )
     rivals = SimpleNamespace(elsewhere=None, black_box=None)
     runs = Runs(lab, cell(), rivals, late=None, feasible=None, kept=x if finished else None)
     (run,) = [each for each in runs.all() if each.check == "D15"]

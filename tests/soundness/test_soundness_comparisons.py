@@ -229,8 +229,13 @@ def test_a_sample_of_a_view_is_always_the_same_and_evenly_spread():
 def test_random_points_may_gain_more_on_one_image_in_a_hundred(lucky, verdict):
     clean = np.linspace(-1.0, 0.0, 100)
     seen = View(
-        side=Side.EVADE, rows={"near": np.arange(100)}, clean={"near": clean}, attacked={"near": clean + 0.5},
-        opponents=(np.linspace(0.0, 1.0, 100),), target=None, iqr=0.5,
-    )  # fmt: skip
+        side=Side.EVADE,
+        rows={"near": np.arange(100)},
+        clean={"near": clean},
+        attacked={"near": clean + 0.5},
+        opponents=(np.linspace(0.0, 1.0, 100),),
+        target=None,
+        iqr=0.5,
+    )
     rival = {"near": clean + np.where(np.arange(100) < lucky, 0.6, 0.0)}
     assert comparisons.noise_does_not_win(seen, rival).verdict is verdict

@@ -16,9 +16,14 @@ CLEAN = np.linspace(-1.0, 0.0, 100)
 
 def view(gain=0.5) -> View:
     return View(
-        side=Side.EVADE, rows={"near": np.arange(100)}, clean={"near": CLEAN}, attacked={"near": CLEAN + gain},
-        opponents=(np.linspace(0.0, 1.0, 100),), target=None, iqr=0.5,
-    )  # fmt: skip
+        side=Side.EVADE,
+        rows={"near": np.arange(100)},
+        clean={"near": CLEAN},
+        attacked={"near": CLEAN + gain},
+        opponents=(np.linspace(0.0, 1.0, 100),),
+        target=None,
+        iqr=0.5,
+    )
 
 
 def gained(gain) -> dict[str, np.ndarray]:
@@ -94,9 +99,14 @@ def test_repairs_fail_an_attack_where_both_together_lower_the_figure():
 def fool_view(judges) -> FoolView:
     clean = np.full(len(judges), -0.5)
     return FoolView(
-        side=Side.FOOL, rows={"test": np.arange(len(judges))}, clean={"test": clean},
-        attacked={"test": np.array(judges)}, opponents=(), target=None, iqr=1.0,
-    )  # fmt: skip
+        side=Side.FOOL,
+        rows={"test": np.arange(len(judges))},
+        clean={"test": clean},
+        attacked={"test": np.array(judges)},
+        opponents=(),
+        target=None,
+        iqr=1.0,
+    )
 
 
 def test_on_side_fool_the_figure_is_the_share_of_images_that_hold():

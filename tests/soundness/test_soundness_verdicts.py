@@ -68,8 +68,10 @@ def test_a_newer_finding_takes_the_place_of_an_older_but_a_skipped_one_does_not(
     new = verdicts(finding("D4", Verdict.SKIPPED), finding("D2", Verdict.PASS, Side.EVADE), finding("D9", Verdict.PASS))
     merged = old.merged(new)
     assert [(f.check, f.verdict) for f in merged.findings] == [
-        ("D2", Verdict.PASS), ("D4", Verdict.FAIL), ("D9", Verdict.PASS),
-    ]  # fmt: skip
+        ("D2", Verdict.PASS),
+        ("D4", Verdict.FAIL),
+        ("D9", Verdict.PASS),
+    ]
 
 
 def test_verdicts_come_back_from_disk_as_they_were_written(tmp_path):

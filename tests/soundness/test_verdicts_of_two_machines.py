@@ -29,8 +29,10 @@ def test_joined_findings_are_those_of_both_and_the_newer_one_of_a_check(tmp_path
     place.write_bytes(both)
     found = read_verdicts(tmp_path, [KEY])[KEY]
     assert {one.check: one.verdict for one in found.findings} == {
-        "D1": Verdict.PASS, "D2": Verdict.FAIL, "D3": Verdict.WARN
-    }  # fmt: skip
+        "D1": Verdict.PASS,
+        "D2": Verdict.FAIL,
+        "D3": Verdict.WARN,
+    }
     assert NOTES.joined(both, both) == both
 
 

@@ -190,7 +190,7 @@ def test_an_image_does_not_feel_the_others():
     whole = attack(RoundedInput(), micro_batch=4)
     alone = Adaptive().run(
         RoundedInput(), X[1:2], ids=IDS[1:2], budget=BUDGET, context=Context(Side.EVADE, micro_batch=4)
-    )  # fmt: skip
+    )
     assert torch.equal(alone.images, whole.images[1:2])
     assert alone.gradients.tolist() == whole.gradients[1:2].tolist()
 

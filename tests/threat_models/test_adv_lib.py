@@ -76,9 +76,11 @@ def test_attacks_that_need_more_than_a_model_or_are_not_there_are_left_out(adapt
 def test_an_attack_is_described_by_its_norms_and_its_own_number_of_steps(adapter):
     told = {name: adapter.describe(function) for name, function in adapter.attacks().items()}
     assert {name: (found.norms, found.steps) for name, found in told.items()} == {
-        "ddn": ((Norm.L2,), 100), "fmn": ((Norm.L2, Norm.LINF, Norm.L1, Norm.L0), 10), "pgd_linf": ((Norm.LINF,), 40),
+        "ddn": ((Norm.L2,), 100),
+        "fmn": ((Norm.L2, Norm.LINF, Norm.L1, Norm.L0), 10),
+        "pgd_linf": ((Norm.LINF,), 40),
         "apgd": ((Norm.LINF, Norm.L2, Norm.L1), 100),
-    }  # fmt: skip
+    }
     assert {found.knowledge for found in told.values()} == {Knowledge.GRADIENTS}
 
 

@@ -208,10 +208,12 @@ def test_it_is_not_behind_foolbox_at_equal_queries() -> None:
 
     with torch.no_grad():
         labels, taken = detector.logits(x).argmax(dim=1), detector.logits(pool()).argmax(dim=1)
-    starts = torch.stack([
-        min((p for p, k in zip(pool(), taken, strict=True) if k != label), key=lambda p, i=i: float((p - i).norm()))
-        for i, label in zip(x, labels, strict=True)
-    ])  # fmt: skip
+    starts = torch.stack(
+        [
+            min((p for p, k in zip(pool(), taken, strict=True) if k != label), key=lambda p, i=i: float((p - i).norm()))
+            for i, label in zip(x, labels, strict=True)
+        ]
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         attack = foolbox.attacks.BoundaryAttack(steps=steps)

@@ -17,9 +17,13 @@ def context() -> Context:
     """Everything that could be per image is, and tells which image it belongs to."""
     rows = torch.arange(COUNT)
     return Context(
-        Side.EVADE, labels=rows, transferred={"one": rows.float(), "other": rows.float() + 100.0},
-        pool=rows.float(), pool_labels=rows, progress=lambda share, scores: pytest.fail("a part was reported"),
-    )  # fmt: skip
+        Side.EVADE,
+        labels=rows,
+        transferred={"one": rows.float(), "other": rows.float() + 100.0},
+        pool=rows.float(),
+        pool_labels=rows,
+        progress=lambda share, scores: pytest.fail("a part was reported"),
+    )
 
 
 def test_every_field_says_whether_it_is_per_image() -> None:

@@ -46,11 +46,15 @@ def result(**over):
     moved = x.clone()
     moved[:, 0, 0, 0] = 0.75
     given = {
-        "images": moved, "last_images": moved.clone(), "score_trace": torch.arange(14.0).reshape(7, 2),
-        "gradients": torch.arange(7), "queries": torch.zeros(7, dtype=torch.int64), "norm": torch.full((7,), 0.25),
+        "images": moved,
+        "last_images": moved.clone(),
+        "score_trace": torch.arange(14.0).reshape(7, 2),
+        "gradients": torch.arange(7),
+        "queries": torch.zeros(7, dtype=torch.int64),
+        "norm": torch.full((7,), 0.25),
         "status": [Status.COMPLETED] * 7,
         "figures": {"mape": torch.full((7,), torch.nan)},
-    }  # fmt: skip
+    }
     return AttackResult(**{**given, **over}), x
 
 
@@ -91,7 +95,7 @@ SHORT = torch.zeros(6, *SHAPE)
         ({"score_trace": torch.zeros(7, 0)}, "trace must be (N, T <= 64)."),
         ({"score_trace": torch.zeros(7, TRACE_LENGTH + 1)}, "trace must be (N, T <= 64)."),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_entry_is_named(over, words):
     found, x = result(**over)
     assert sentence(assert_entries, found, x).startswith(words)
@@ -108,10 +112,13 @@ def at(value):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (torch.nan, "images must be finite."), (torch.inf, "images must be finite."),
-        (1.001, "images must stay in [0, 1]."), (-0.001, "images must stay in [0, 1]."), (1.0, "an image is 0.559"),
+        (torch.nan, "images must be finite."),
+        (torch.inf, "images must be finite."),
+        (1.001, "images must stay in [0, 1]."),
+        (-0.001, "images must stay in [0, 1]."),
+        (1.0, "an image is 0.559"),
     ],
-)  # fmt: skip
+)
 def test_an_image_outside_is_told(name, value, words):
     found, x = result(**{name: at(value)})
     assert sentence(assert_inside, found, x, BALL).startswith(words)
@@ -184,7 +191,7 @@ def test_what_an_attack_leaves_behind_is_named(words):
         (lambda detector, x: detector.score(x).sum().backward(), "requires_grad or gradients changed."),
         (lambda detector, x: x.requires_grad_(True), "the input changed."),
     ],
-)  # fmt: skip
+)
 def test_so_is_the_half_of_it(change, words):
     x, _ = images()
     assert sentence(assert_no_trace, LinearScore(), x, lambda detector: change(detector, x)).startswith(words)

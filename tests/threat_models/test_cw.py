@@ -75,12 +75,17 @@ def nearest_accepted(detector: LinearClassifier, x: np.ndarray, label: int, thre
     for other in set(range(CLASSES)) - {label}:
         linear = np.stack([rows[other] - rows[label], weight])
         solved = optimize.minimize(
-            lambda y: float(np.sum((y - x) ** 2)), x, jac=lambda y: 2 * (y - x), method="SLSQP",
+            lambda y: float(np.sum((y - x) ** 2)),
+            x,
+            jac=lambda y: 2 * (y - x),
+            method="SLSQP",
             bounds=[(0, 1)] * len(x),
             constraints={
-                "type": "ineq", "fun": lambda y, a=linear: a @ y - (0.0, threshold), "jac": lambda y, a=linear: a,
+                "type": "ineq",
+                "fun": lambda y, a=linear: a @ y - (0.0, threshold),
+                "jac": lambda y, a=linear: a,
             },
-        )  # fmt: skip
+        )
         if solved.success:
             found.append(np.sqrt(solved.fun))
     return min(found)

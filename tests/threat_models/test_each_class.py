@@ -146,11 +146,14 @@ def twice(found):
 def test_the_best_of_each_image_is_chosen_by_the_attackers_sign():
     found = attack(each())
     doubled = type(found)(
-        images=torch.cat([X, X + 0.1]), last_images=torch.cat([X, X + 0.1]),
+        images=torch.cat([X, X + 0.1]),
+        last_images=torch.cat([X, X + 0.1]),
         score_trace=torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [torch.nan, torch.nan]]),
-        gradients=torch.tensor([1, 2, 3, 4]), queries=torch.tensor([1, 1, 1, 1]), norm=torch.arange(4.0),
+        gradients=torch.tensor([1, 2, 3, 4]),
+        queries=torch.tensor([1, 1, 1, 1]),
+        norm=torch.arange(4.0),
         status=[Status.FAILED, Status.NO_GRADIENT, Status.COMPLETED, Status.FAILED],
-    )  # fmt: skip
+    )
     up, down = best_of_each(doubled, 2, 1.0), best_of_each(doubled, 2, -1.0)
     assert up.norm.tolist() == [2.0, 1.0] and down.norm.tolist() == [0.0, 1.0]
     assert up.gradients.tolist() == [4, 6] and up.queries.tolist() == [3, 3]

@@ -33,9 +33,14 @@ class SmallNetwork(Detector):
         with torch.random.fork_rng():
             torch.manual_seed(4)
             self.body = nn.Sequential(
-                nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
-                nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(288, 1),
-            )  # fmt: skip
+                nn.Conv2d(1, 8, 3, stride=2, padding=1),
+                nn.BatchNorm2d(8),
+                nn.ReLU(),
+                nn.Conv2d(8, 8, 3, padding=1),
+                nn.ReLU(),
+                nn.Flatten(),
+                nn.Linear(288, 1),
+            )
         self.eval()
 
     def objective(self, x: Tensor) -> Tensor:
@@ -90,10 +95,14 @@ def figures(id_scores: np.ndarray, ood_scores: np.ndarray, *, high: float | None
         id_scores = np.where(id_scores < low, np.float32(low), id_scores)
     estimate = metrics.delong(id_scores, ood_scores)
     return [
-        metrics.auroc(id_scores, ood_scores), estimate.auroc, estimate.se,
-        metrics.conservative_auroc(id_scores, ood_scores), metrics.fpr_at_tpr(id_scores, ood_scores),
-        metrics.aupr_in(id_scores, ood_scores), metrics.aupr_out(id_scores, ood_scores),
-    ]  # fmt: skip
+        metrics.auroc(id_scores, ood_scores),
+        estimate.auroc,
+        estimate.se,
+        metrics.conservative_auroc(id_scores, ood_scores),
+        metrics.fpr_at_tpr(id_scores, ood_scores),
+        metrics.aupr_in(id_scores, ood_scores),
+        metrics.aupr_out(id_scores, ood_scores),
+    ]
 
 
 @pytest.mark.parametrize("rounded", [False, True], ids=["network", "ties"])

@@ -104,9 +104,10 @@ SETTING = Setting(Norm.L2, 0.5)
 
 
 @pytest.mark.parametrize(
-    "returns", [torch.zeros_like, lambda x: x + 5.0, lambda x: x * torch.nan, lambda x: x.double()],
+    "returns",
+    [torch.zeros_like, lambda x: x + 5.0, lambda x: x * torch.nan, lambda x: x.double()],
     ids=["black", "far", "nan", "double"],
-)  # fmt: skip
+)
 def test_whatever_comes_back_is_brought_into_the_ball_and_is_never_worse(returns) -> None:
     x, _ = images()
     detector = LinearScore().eval()
@@ -200,9 +201,7 @@ def test_a_library_without_memory_is_not_a_failed_chunk() -> None:
 def test_the_harness_passes_on_what_a_threat_has_to_say() -> None:
     x, ids = images()
     context = Context(Side.EVADE, micro_batch=4)
-    done = attempt_attack(
-        LinearScore(), Library(failing(first=2)), x, ids=ids, budget=SETTING.budget, context=context
-    )  # fmt: skip
+    done = attempt_attack(LinearScore(), Library(failing(first=2)), x, ids=ids, budget=SETTING.budget, context=context)
     assert done.notes == ["Stand-in failed (ValueError: two lines of trouble); 3 images count as failed."]
 
 

@@ -110,9 +110,13 @@ def test_a_linear_classifier_is_fooled_at_its_nearest_boundary(name: str, order:
     result = fool(kind(), detector, FoolSetting(norm, None), x=x, labels=labels)
     flat = x.clone().requires_grad_(True)
     logits = detector.logits(flat)
-    rows = torch.stack([
-        torch.autograd.grad(logits[:, k].sum(), flat, retain_graph=True)[0].flatten(1) for k in range(logits.shape[1])
-    ], dim=1)  # fmt: skip
+    rows = torch.stack(
+        [
+            torch.autograd.grad(logits[:, k].sum(), flat, retain_graph=True)[0].flatten(1)
+            for k in range(logits.shape[1])
+        ],
+        dim=1,
+    )
     own = labels[:, None]
     gap = logits.detach().gather(1, own) - logits.detach()
     slopes = torch.linalg.vector_norm(rows - rows[torch.arange(7), labels][:, None], ord=order, dim=2)

@@ -148,9 +148,12 @@ def test_the_worst_case_is_the_page_s_ties_included(name, sign):
 @pytest.mark.parametrize(
     ("fast", "function"),
     [
-        (PGD, naive.pgd), (APGD, naive.apgd), (Square, naive.square), (FeatureMatching, naive.feature_matching),
+        (PGD, naive.pgd),
+        (APGD, naive.apgd),
+        (Square, naive.square),
+        (FeatureMatching, naive.feature_matching),
     ],
-)  # fmt: skip
+)
 def test_a_docstring_names_the_function_of_the_page(fast, function):
     assert f"`{function.__name__}` of tests/threat_models/naive.py" in " ".join(fast.__doc__.split())
 

@@ -85,9 +85,12 @@ def test_acceptance_takes_its_gradient_from_the_objective_where_the_score_has_no
 
     detector, x = Rounded().eval(), x.requires_grad_(True)
     context = Context(
-        Side.FOOL, labels=torch.zeros(COUNT, dtype=torch.int64), goal=Goal.ACCEPT, loss=Loss.JOINT,
+        Side.FOOL,
+        labels=torch.zeros(COUNT, dtype=torch.int64),
+        goal=Goal.ACCEPT,
+        loss=Loss.JOINT,
         acceptance=Acceptance(50.0),
-    )  # fmt: skip
+    )
     _, direction = objective_of(detector, IDS, context)(x, torch.arange(COUNT))
     wanted = wrong_margin(detector.logits(x), context.labels).clamp(max=JOINT_MARGIN) + detector.objective(x)
     (found,) = torch.autograd.grad(direction.sum(), x, retain_graph=True)
@@ -95,10 +98,13 @@ def test_acceptance_takes_its_gradient_from_the_objective_where_the_score_has_no
     assert torch.allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("options", "sentence"), [
-    ({"labels": None}, "needs the labels"),
-    ({"labels": torch.zeros(COUNT, dtype=torch.int64), "goal": Goal.ACCEPT}, "there is no threshold"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"labels": None}, "needs the labels"),
+        ({"labels": torch.zeros(COUNT, dtype=torch.int64), "goal": Goal.ACCEPT}, "there is no threshold"),
+    ],
+)
 def test_what_the_harness_forgot_to_give_is_named(x, options, sentence):
     objective = objective_of(LinearClassifier().eval(), IDS, Context(Side.FOOL, **options))
     with pytest.raises(UsageError, match=sentence):
@@ -138,12 +144,15 @@ def test_an_attack_on_a_random_detector_sees_the_same_draws_at_every_step(x):
     assert torch.allclose(oracle.evaluate(x[order], order)[0], first[order])
 
 
-@pytest.mark.parametrize(("options", "missed"), [
-    ({}, ()),
-    ({"side": Side.FOOL}, ()),
-    ({"side": Side.FOOL, "goal": Goal.ACCEPT, "loss": Loss.CE}, ("preprocessing",)),
-    ({"side": Side.FOOL, "goal": Goal.ACCEPT, "loss": Loss.JOINT}, ()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "missed"),
+    [
+        ({}, ()),
+        ({"side": Side.FOOL}, ()),
+        ({"side": Side.FOOL, "goal": Goal.ACCEPT, "loss": Loss.CE}, ("preprocessing",)),
+        ({"side": Side.FOOL, "goal": Goal.ACCEPT, "loss": Loss.JOINT}, ()),
+    ],
+)
 def test_an_attack_that_does_not_see_a_part_of_the_detector_says_so(options, missed):
     context = Context(**{"side": Side.EVADE, **options})
     assert PGD().leaves_out(DetectorInfo(components=("classifier", "preprocessing")), context) == missed

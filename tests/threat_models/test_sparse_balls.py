@@ -46,9 +46,11 @@ def bisected(z: Tensor, x: Tensor, eps: float) -> Tensor:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 10_000), values=st.sampled_from([1, 2, 7, 64, 1024]), eps=st.floats(0.05, 30.0),
+    seed=st.integers(0, 10_000),
+    values=st.sampled_from([1, 2, 7, 64, 1024]),
+    eps=st.floats(0.05, 30.0),
     reach=st.sampled_from([0.01, 0.3, 3.0, 100.0]),
-)  # fmt: skip
+)
 def test_the_l1_projection_is_the_bisected_one(seed: int, values: int, eps: float, reach: float) -> None:
     x, toward = walled(seed, values)
     ours = geometry.project(x + reach * toward, x, Norm.L1, eps)

@@ -66,13 +66,17 @@ def told(result, detector):
     with torch.no_grad():
         scores = [detector.score(images).tolist() for images in (result.images, result.last_images)]
     return {
-        "score": scores[0], "last": scores[1], "norm": result.norm.tolist(),
+        "score": scores[0],
+        "last": scores[1],
+        "norm": result.norm.tolist(),
         "where": (result.images.flatten(1) @ weights.T).flatten().tolist(),
-        "gradients": result.gradients.tolist(), "queries": result.queries.tolist(),
-        "status": [str(status) for status in result.status], "moments": trace.shape[1],
+        "gradients": result.gradients.tolist(),
+        "queries": result.queries.tolist(),
+        "status": [str(status) for status in result.status],
+        "moments": trace.shape[1],
         "trace": [trace[:, iteration].tolist() for iteration in at],
         "figures": {name: figure.tolist() for name, figure in sorted(result.figures.items())},
-    }  # fmt: skip
+    }
 
 
 def test_every_card_that_names_a_method_is_held_here():

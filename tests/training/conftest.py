@@ -29,7 +29,7 @@ def toy_data() -> TrainingData:
         image_set("calibration", images[40:], labels[40:]),
         image_set("outliers", stripes, torch.full((64,), -1)),
         2,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

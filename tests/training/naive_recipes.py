@@ -381,8 +381,10 @@ class SDIM(Naive):
         nll = -sum(row[label] for row, label in zip(likelihoods, y, strict=True)) / len(x)
         gaps = [
             (row[c] + args.margin - row[label]).relu() ** 2
-            for row, label in zip(likelihoods, y, strict=True) for c in range(len(row)) if c != label
-        ]  # fmt: skip
+            for row, label in zip(likelihoods, y, strict=True)
+            for c in range(len(row))
+            if c != label
+        ]
         margins = sum(gaps) / len(gaps)
         loss = -args.alpha * information + args.beta * nll + args.gamma * margins
         return {"loss": loss, "information": information, "NLL": nll, "margins": margins}

@@ -124,9 +124,10 @@ def test_more_steps_stay_in_the_ball_of_the_one():
     for steps in (1, 4):
         seen = []
         fake = SimpleNamespace(
-            args=AOEArgs(attack_steps=steps, eps=0.1), detector=torch.nn.Linear(1, 1),
+            args=AOEArgs(attack_steps=steps, eps=0.1),
+            detector=torch.nn.Linear(1, 1),
             logits=lambda x, seen=seen: seen.append(x) or x.flatten(1) @ weights.T,
-        )  # fmt: skip
+        )
         ends[steps] = AOE.moved(fake, outliers, torch.Generator())
         asked[steps] = len(seen)
     assert asked == {1: 1, 4: 4}

@@ -64,9 +64,14 @@ def test_a_step_is_its_formula_with_the_draws_of_its_generator():
     assert (end == 0).any() and (end == 1).any() and not end.requires_grad
     for slope, moved in ((99.0, 0.1), (-99.0, -0.1), (0.05, 0.05)):
         end = langevin(
-            lambda x, slope=slope: slope * x.flatten(1).sum(1), torch.full((1, *SHAPE), 0.5), seeded(0), steps=1,
-            step_size=1.0, noise=0.0, clip=0.1,
-        )  # fmt: skip
+            lambda x, slope=slope: slope * x.flatten(1).sum(1),
+            torch.full((1, *SHAPE), 0.5),
+            seeded(0),
+            steps=1,
+            step_size=1.0,
+            noise=0.0,
+            clip=0.1,
+        )
         assert torch.allclose(end, torch.full_like(end, 0.5 + moved))
     assert torch.equal(langevin(quadratic, start, seeded(0), steps=0, step_size=0.2, noise=0.5), start)
     again = langevin(quadratic, start.clone().requires_grad_(True), seeded(0), steps=2, step_size=0.2, noise=0.5)

@@ -148,7 +148,8 @@ def detector(tiny_network):
             "Confident": lambda: ConfidentClassifier(tiny_network(2), **form, params=MSPParams()),
             "Autoencoder": lambda: Autoencoder(None, **form, params=Autoencoder.Params(channels=(4, 4), code=4)),
             "EnsembleClassifier": lambda: DeepEnsemble(
-                FromPixels(Ensemble(2, channels=(4, 4), hidden=8, outputs=2, size=8)), **form,
+                FromPixels(Ensemble(2, channels=(4, 4), hidden=8, outputs=2, size=8)),
+                **form,
                 params=DeepEnsemble.Params(),
             ),
             "OutlierExposure": lambda: OE(tiny_network(2), **form, params=OEParams()),
@@ -162,7 +163,7 @@ def detector(tiny_network):
             "Glow": lambda: Glow(None, **form, params=Glow.Params(blocks=(1, 1), hidden=(4, 4))),
             "PixelCNN": lambda: PixelCNN(None, **form, params=PixelCNN.Params(width=3, blocks=(1, 1))),
             "CCU": lambda: CCU(tiny_network(2), **form, params=CCU.Params(components=2, outlier_components=3)),
-        }  # fmt: skip
+        }
         with torch.random.fork_rng():
             torch.manual_seed(3)
             return makers[name]().train()

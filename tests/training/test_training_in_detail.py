@@ -140,9 +140,12 @@ def test_initial_weights_are_drawn_from_the_seed_alone(recipe, tmp_path):
 def test_a_digest_is_of_names_types_shapes_and_bits_in_order():
     tensors = {"b": torch.tensor([1.0, 2.0]), "a": torch.zeros(0, 3), "c": torch.tensor(5)}
     content = (
-        b"a torch.float32 (0, 3)\n" + b"b torch.float32 (2,)\n" + tensors["b"].numpy().tobytes()
-        + b"c torch.int64 ()\n" + tensors["c"].numpy().tobytes()
-    )  # fmt: skip
+        b"a torch.float32 (0, 3)\n"
+        + b"b torch.float32 (2,)\n"
+        + tensors["b"].numpy().tobytes()
+        + b"c torch.int64 ()\n"
+        + tensors["c"].numpy().tobytes()
+    )
     assert runner._content_sha256(tensors) == hashlib.sha256(content).hexdigest()
 
 

@@ -100,9 +100,10 @@ def fitted_kinds() -> set[str]:
         for info in pkgutil.iter_modules(package.__path__):
             module = importlib.import_module(f"{package.__name__}.{info.name}")
             found |= {
-                name for name, kind in vars(module).items()
+                name
+                for name, kind in vars(module).items()
                 if inspect.isclass(kind) and issubclass(kind, Detector) and "fit" in vars(kind) and kind is not Detector
-            }  # fmt: skip
+            }
     return found
 
 
@@ -129,9 +130,10 @@ FITTED = {
     "ROSS": (lambda net: ROSS(net, shape=SHAPE, classes=2, params=ROSS.Params(copies=3)), {"calibration"}),
     "Bounded": (lambda net: Bounded(mahalanobis(net), "it"), {"train", "calibration"}),
     "CertifiedControl": (
-        lambda net: CertifiedControl(None, shape=SHAPE, classes=2, params=CertifiedControl.Params(centres=3)), {"train"}
+        lambda net: CertifiedControl(None, shape=SHAPE, classes=2, params=CertifiedControl.Params(centres=3)),
+        {"train"},
     ),
-}  # fmt: skip
+}
 ELSEWHERE = {"PytorchOOD", "Bounded"}  # they hand on what they are given: tests/detectors/
 
 

@@ -276,8 +276,10 @@ def test_openmax_is_the_log_odds_of_a_known_class_among_revised_logits(case, alp
     found = case(OpenMax, tail=20, alpha=alpha)
     right = found.train_logits.argmax(axis=1) == found.labels
     means = [found.train_logits[right & (found.labels == k)].mean(axis=0) for k in range(3)]
-    tails = [np.sort(np.linalg.norm(found.train_logits[right & (found.labels == k)] - means[k], axis=1))[-20:]
-             for k in range(3)]  # fmt: skip
+    tails = [
+        np.sort(np.linalg.norm(found.train_logits[right & (found.labels == k)] - means[k], axis=1))[-20:]
+        for k in range(3)
+    ]
     ranks, expected = min(alpha, 3), []
     for z in found.z:
         revised = z.copy()
