@@ -77,6 +77,9 @@ def network(
     size: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Side that images are brought to; else found.")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over a network of this name, and make it the track's own.")
+    ] = False,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the data files.")] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -94,14 +97,16 @@ def network(
         mean=_numbers(mean, "mean"),
         std=_numbers(std, "std"),
         size=size,
+        replace=replace,
     )
     again = Catalog(found.workspace, builtin=found.builtin)
-    adopted = network_scaffold.adopt(again, track, name)
+    adopted, stands = network_scaffold.adopt(again, track, name, replace=replace)
     _wrote([path, *([adopted] if adopted is not None else [])])
     for part, what in look.parts.items():
         console().print(f"  {part}: {what}")
     for sentence in look.told:
         say(f"notice: {sentence}")
+    say(stands)
     _say_accuracy(again, look, track, data_dir)
     _check(Catalog(found.workspace, builtin=found.builtin), path)
     say(f"next: bench run --detector all-scores --network {name} --track {track} --threat clean,pgd-linf --limit 100")

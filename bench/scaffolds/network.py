@@ -66,8 +66,9 @@ def new_network(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     size: int | None = None,
+    replace: bool = False,
 ) -> tuple[Path, Look]:
-    """Write the card of a network and its weights, and make it the track's own where the track has none.
+    """Write the card of a network and its weights.
 
     Args:
         catalog: Of the workspace.
@@ -80,15 +81,17 @@ def new_network(
         mean: Subtracted from each channel; None takes what is known of the method.
         std: Divided by; likewise.
         size: The side that images are brought to; None finds it.
+        replace: Write over a network of the workspace that has this name.
 
     Returns:
         The card's file, and what was seen.
 
     Raises:
-        UsageError: It cannot be made, cannot take such images, or has other outputs than the track has classes.
+        UsageError: There is such a network that stays, or it cannot be made, cannot take such images, or has other
+            outputs than the track has classes.
         WeightsError: The checkpoint cannot be read or does not fit.
     """
-    path = card_path(catalog, Kind.NETWORK, name)
+    path = card_path(catalog, Kind.NETWORK, name, replace=replace)
     known = dict(args or {})
     torch.manual_seed(0)
     module, known = _made(catalog, method, known, track.classes)
@@ -104,14 +107,30 @@ def new_network(
     return path, look
 
 
-def adopt(catalog: Catalog, track: str, network: str) -> Path | None:
-    """Make a network the own one of a track of the workspace that has none; gives the track's card where it did."""
-    path = catalog.where(Kind.TRACK, track)
+def adopt(catalog: Catalog, track: str, network: str, *, replace: bool = False) -> tuple[Path | None, str]:
+    """Make a network the own one of a track of the workspace that has none, or of any by `replace`.
+
+    Returns:
+        The track's card where it was written, and a sentence that says on which network plain scores stand.
+    """
+    path, own = catalog.where(Kind.TRACK, track), catalog.track(track).network
     assert catalog.workspace is not None
-    if catalog.track(track).network is not None or not path.is_relative_to(catalog.workspace):
-        return None
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("# network: NAME")]
-    return put(path, "\n".join([*lines, f"network: {network}  # on which scores stand where none is named", ""]))
+    lines = path.read_text().splitlines()
+    named = [number for number, line in enumerate(lines) if line.startswith("network:")]
+    writable = path.is_relative_to(catalog.workspace) and (own is None or len(named) == 1)
+    if own == network or not writable or not (own is None or replace):
+        return None, _stands(track, own, network, writable)
+    kept = [line for n, line in enumerate(lines) if n not in named and not line.startswith("# network: NAME")]
+    put(path, "\n".join([*kept, f"network: {network}  # on which scores stand where none is named", ""]))
+    return path, _stands(track, network, network, writable)
+
+
+def _stands(track: str, own: str | None, network: str, writable: bool) -> str:
+    if own == network:
+        return f"on track '{track}' a score such as knn stands on '{network}' where no network is named."
+    plain = f"stands on '{own}'" if own is not None else "has no network to stand on"
+    change = ", or make it the track's own by --replace" if writable else ""
+    return f"on track '{track}' a score such as knn {plain}; name the new one by `knn@{network}`{change}."
 
 
 def _states(weights: Path, key: str | None) -> list[Any]:

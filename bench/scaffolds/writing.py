@@ -64,18 +64,29 @@ def init_workspace(folder: Path) -> list[Path]:
     return written
 
 
-def card_path(catalog: Catalog, kind: Kind, name: str) -> Path:
+def card_path(catalog: Catalog, kind: Kind, name: str, *, replace: bool | None = None) -> Path:
     """The file of a new card in the workspace.
 
+    Args:
+        catalog: Of the workspace.
+        kind: Of card.
+        name: Of the card.
+        replace: Whether it may take the place of a card of the workspace; None where no option asks for that.
+
     Raises:
-        UsageError: The name is not allowed, or there is such a card.
+        UsageError: The name is not allowed, or there is such a card that stays.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"name '{name[:80]}' is not allowed; give 1 to 64 small letters, digits and '-'.")
     assert catalog.workspace is not None
     if name in catalog.names(kind):
         where = catalog.where(kind, name)
-        raise UsageError(f"there is a {kind} '{name}' already ({where}); choose another name, or edit that card.")
+        own = where.is_relative_to(catalog.workspace)
+        if own and replace:
+            return where
+        remedy = "write over it by --replace" if own and replace is not None else "edit that card"
+        what = f"there is a {kind} '{name}' already ({where})"
+        raise UsageError(f"{what}; choose another name{f', or {remedy}' if own else ''}.")
     return catalog.workspace / kind.folder / f"{name}.yaml"
 
 

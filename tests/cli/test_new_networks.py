@@ -153,8 +153,35 @@ def test_weights_that_do_not_fit_are_named(workspace, monkeypatch):
 
 def test_a_card_is_never_written_over(workspace):
     assert new_network("nets_of_a_stranger:build").exit_code == 0
-    refused(new_network("nets_of_a_stranger:half"), "'mine' already")
+    before = {file: file.read_bytes() for file in (workspace / "detectors").rglob("*.*")}
+    refused(new_network("nets_of_a_stranger:half"), "'mine' already", "--replace")
+    refused(new_network("nets_of_a_stranger:NoLinear", "--replace"), "last linear layer")
+    refused(new_network("nets_of_a_stranger:build", "--replace", name="at-cifar10"), "'at-cifar10' already")
+    assert before == {file: file.read_bytes() for file in (workspace / "detectors").rglob("*.*")}
     refused(bench("new", "track", "birds", "--id", "id", "--ood", "cats"), "'birds' already")
+
+
+def test_a_network_is_written_over_where_that_is_asked_for(workspace):
+    assert new_network("nets_of_a_stranger:build").exit_code == 0
+    made = new_network("nets_of_a_stranger:OneSize", "--replace")
+    assert made.exit_code == 0, made.output
+    assert yaml.safe_load((workspace / "detectors/networks/mine.yaml").read_text())["resize"] == 32
+
+
+def test_it_is_said_on_which_network_plain_scores_stand_and_replace_changes_it(workspace):
+    track = workspace / "datasets/birds.yaml"
+    made = new_network("nets_of_a_stranger:build")
+    assert "a score such as knn stands on 'mine'" in " ".join(made.output.split())
+    card = track.read_bytes()
+    made = new_network("nets_of_a_stranger:build", name="other")
+    said = " ".join(made.output.split())
+    assert "a score such as knn stands on 'mine'; name the new one by `knn@other`" in said
+    assert "--replace" in said
+    assert track.read_bytes() == card
+    made = new_network("nets_of_a_stranger:build", "--replace", name="other")
+    assert "a score such as knn stands on 'other'" in " ".join(made.output.split())
+    assert yaml.safe_load(track.read_bytes()) == yaml.safe_load(card) | {"network": "other"}
+    assert "wrote datasets/birds.yaml" in made.output.replace(f"{workspace}/", "")
 
 
 @pytest.mark.parametrize("name", ["../mine", "Mine", "a@b", ""])

@@ -289,12 +289,15 @@ def test_a_track_of_the_workspace_that_has_no_network_takes_it_and_others_do_not
     path.write_text(path.read_text() + "# network: NAME  # on which scores stand\n")
     catalog = Catalog(toy_cards.root)
     before = path.read_text().splitlines()[:-1]
-    assert scaffold.adopt(catalog, "toy", "mine") == path
+    assert scaffold.adopt(catalog, "toy", "mine")[0] == path
     assert path.read_text().splitlines() == [*before, "network: mine  # on which scores stand where none is named"]
     assert path.read_text().endswith("named\n")
     assert Catalog(toy_cards.root).track("toy").network == "mine"
-    assert scaffold.adopt(Catalog(toy_cards.root), "toy", "other") is None
-    assert scaffold.adopt(Catalog(toy_cards.root), "digits", "other") is None
+    found = Catalog(toy_cards.root)
+    assert scaffold.adopt(found, "toy", "other")[0] is None
+    built_in, said = scaffold.adopt(found, "digits", "other", replace=True)
+    assert built_in is None
+    assert said.endswith("name the new one by `knn@other`.")
     assert Catalog(toy_cards.root).where(Kind.TRACK, "digits").parent != path.parent
 
 
