@@ -1,49 +1,38 @@
 """`bench.evaluate`: from Python what `bench run` does from the shell, with any module or function too."""
 
-import uuid
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from bench.cards.catalog import Catalog
-from bench.cards.detector import DetectorSpec
-from bench.cards.threat import Goal, Loss, Side, ThreatCard
+from bench.cards.threat import Goal, Loss, Side
 from bench.cards.track import TrackCard
 from bench.datasets.track import Track
 from bench.detectors.precision import Precision, SearchPrecision
-from bench.errors import CellError, DataError, UsageError
+from bench.errors import BenchError, CellError
+from bench.evaluation.asked import AsDetector, Asked, AskedDetector, AsThreat, as_asked
 from bench.evaluation.engine import CellFailure, CellProgress, Outcome, run_plan
-from bench.evaluation.eps import EpsChoice, parse_eps
-from bench.evaluation.loaded import device_of_name, images_of, on_network, score_spec
-from bench.evaluation.objects import as_detector, back_on_its_device, check_kinds, object_spec, threat_card
-from bench.evaluation.plan import (
-    RunOptions,
-    as_choice,
-    as_side,
-    check_options,
-    digests_for,
-    needs_train,
-    plan_detector,
-)
+from bench.evaluation.eps import parse_eps
+from bench.evaluation.loaded import device_of_name
+from bench.evaluation.objects import back_on_its_device
+from bench.evaluation.plan import RunOptions, as_choice, as_side
 from bench.evaluation.planned import PlannedCell
 from bench.evaluation.remote_store import written_store
 from bench.evaluation.results import Cell
-from bench.evaluation.sets import chosen_sets, unusable_sets
+from bench.evaluation.sets import chosen_sets
 from bench.evaluation.spending import Evidence
 from bench.evaluation.store import CellStore, MemoryStore
+from bench.evaluation.store_errors import StoreError
 from bench.evaluation.store_places import store_place
-from bench.evaluation.workbench import Given
-from bench.threat_models.base import Threat
 
 
 def evaluate(
-    detector: str | nn.Module | Callable[..., Any],
-    threat: str | ThreatCard | Threat = "pgd-l2",
+    detector: AsDetector | Sequence[AsDetector],
+    threat: AsThreat | Sequence[AsThreat] = "pgd-l2",
     track: str | TrackCard | Track = "digits",
     *,
     network: str | nn.Module | None = None,
@@ -70,7 +59,7 @@ def evaluate(
     progress: CellProgress | None = None,
     **params: Any,
 ) -> tuple[Cell, ...]:
-    """Score a detector on a track, clean and under attack.
+    """Score detectors on a track, clean and under attack: every detector under every threat at every radius.
 
     A detector, threat or track that is given as an object is always computed anew, since nothing tells whether it
     has changed; what is given by name is taken from the store where it is there.
@@ -78,8 +67,10 @@ def evaluate(
     Args:
         detector: A catalog name, a `Detector`, or a function or any module, which takes (N, C, H, W) images in [0, 1]
             and returns (N,) scores, higher for in-distribution, or (N, K) logits, as `callable:` takes it; a module
-            is asked for its `score` where it has one. It is left as it was.
-        threat: A catalog name, a card, or a `Threat` (its eps must then be given with the norm, as "l2:1").
+            is asked for its `score` where it has one. It is left as it was. A list of them, or names in one text
+            ("msp,energy", "all-scores"), gives all of them in one result.
+        threat: A catalog name, a card, or a `Threat` (its eps must then be given with the norm, as "l2:1"), a list of
+            them, or names in one text ("clean,pgd-linf").
         track: A catalog name, a card, or a `Track`, as `bench.make_track` makes one of arrays or datasets.
         network: What a score such as "energy" or "knn" stands on, in place of the track's own: a name, or a module that
             is made already, from (N, C, H, W) images in [0, 1] to (N, K) logits, of which a copy is taken.
@@ -111,17 +102,28 @@ def evaluate(
         params: Parameters over those of the threat's card, such as `steps=20`.
 
     Returns:
-        The clean cell first, then one a radius, the smallest first where they are nested. `bench.evaluate` returns
-        them as the `cells` of an `Evaluation`, which has their tables and figures.
+        Of each detector the clean cell first, then one a threat and radius, the smallest first where they are nested.
+        `bench.evaluate` returns them as the `cells` of an `Evaluation`, which has their tables and figures.
 
     Raises:
         UsageError: A wrong name, radius or parameter, or missing data or weights.
-        CellError: A cell could not be computed.
+        CellError: A cell could not be computed. Of several detectors or threats, one that cannot be computed is left
+            out with a warning; this is raised where none is left.
+
+    Example:
+        >>> found = evaluate("msp,energy", "noise-l2,pgd-l2", eps=0.5, limit=10, steps=2, restarts=1)
+        >>> for meta in (cell.meta for cell in found):
+        ...     print(meta.detector, meta.threat, f"{meta.mean.auroc:.2f}")
+        msp clean 0.96
+        msp noise-l2 0.96
+        msp pgd-l2 0.91
+        energy clean 0.99
+        energy noise-l2 0.98
+        energy pgd-l2 0.95
     """
     device, data_dir = device_of_name(device), None if data_dir is None else Path(data_dir)
-    asked = _asked(
-        detector, threat, track, network, parse_eps(eps), Catalog.find(None if workspace is None else Path(workspace))
-    )
+    catalog = Catalog.find(None if workspace is None else Path(workspace))
+    asked = as_asked(detector, threat, track, network, parse_eps(eps), catalog)
     options = RunOptions(
         seed,
         limit,
@@ -137,124 +139,84 @@ def evaluate(
         SearchPrecision(as_choice(Precision, precision, "precision"), compile_copy),
         nested,
     )
-    planned = asked.planned(options)
-    with back_on_its_device(detector), _opened(store) as kept:
-        given = asked.given(device, data_dir)
-        outcomes = run_plan(
-            planned, kept, asked.catalog, device=device, data_dir=data_dir, progress=progress, given=given
-        )
-        return tuple(_cell(outcome, kept) for outcome in outcomes)
+    plans = asked.planned(options)
+    with _opened(store) as kept:
+        run = _Run(asked, kept, device, data_dir, progress)
+        for one, cells in plans:
+            run.compute(one, cells)
+        return run.cells()
+
+
+class _Run:
+    """The cells of a request as they come.
+
+    Of one detector and one threat a cell that fails ends the run; of several, the others go on.
+    """
+
+    def __init__(
+        self, asked: Asked, store: CellStore, device: str, data_dir: Path | None, progress: CellProgress | None
+    ) -> None:
+        self._asked, self._store = asked, store
+        self._device, self._data_dir, self._progress = device, data_dir, progress
+        self._done: dict[str, Cell] = {}
+        self._failed: dict[str, tuple[BenchError, list[str]]] = {}
+        self._attacked = self._to_attack = 0
+
+    def compute(self, detector: AskedDetector, cells: Sequence[PlannedCell]) -> None:
+        """Compute the cells of one detector.
+
+        Raises:
+            BenchError: One failed, and nothing else was asked for.
+        """
+        self._to_attack += sum(cell.attacks for cell in cells)
+        with back_on_its_device(detector.given):
+            try:
+                given = self._asked.given(detector, self._device, self._data_dir)
+                for outcome in run_plan(
+                    cells,
+                    self._store,
+                    self._asked.catalog,
+                    device=self._device,
+                    data_dir=self._data_dir,
+                    progress=self._progress,
+                    given=given,
+                ):
+                    self._take(outcome)
+            except StoreError:
+                raise
+            except BenchError as error:
+                self._fail(error, f"detector '{detector.spec.name}': {error}")
+
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, after warnings of those that failed, each reason once.
+
+        Raises:
+            BenchError: No attack that was asked for could be computed, or no cell at all.
+        """
+        if self._failed and (not self._done or (self._to_attack and not self._attacked)):
+            raise next(iter(self._failed.values()))[0]
+        for _, sentences in self._failed.values():
+            more = f" ({len(sentences)} cells failed for this reason)" if len(sentences) > 1 else ""
+            warnings.warn(f"{sentences[0]}{more}", stacklevel=4)
+        return tuple(self._done.values())
+
+    def _take(self, outcome: Outcome) -> None:
+        if isinstance(outcome, CellFailure):
+            self._fail(outcome.error, outcome.sentence)
+            return
+        cell = self._store.get(outcome.meta.key)
+        if cell is None:
+            raise CellError(f"{outcome.planned.label} was stored and is gone; does something else clear the store?")
+        self._attacked += outcome.planned.attacks
+        self._done.setdefault(cell.meta.key, cell)
+
+    def _fail(self, error: BenchError, sentence: str) -> None:
+        if self._asked.single:
+            raise error
+        self._failed.setdefault(str(error), (error, []))[1].append(sentence)
 
 
 def _opened(store: Path | str | None) -> AbstractContextManager[CellStore]:
     if store is None:
         return nullcontext(MemoryStore())
     return written_store(store_place(store), said=lambda sentence: warnings.warn(sentence, stacklevel=2))
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What is to be evaluated: as it was given, and the cards that it has or that stand for it."""
-
-    catalog: Catalog
-    detector: str | nn.Module | Callable[..., Any]
-    threat: str | ThreatCard | Threat
-    track: str | TrackCard | Track
-    network: nn.Module | None
-    choice: EpsChoice
-    spec: DetectorSpec
-    threat_card: ThreatCard
-    track_card: TrackCard
-
-    def planned(self, options: RunOptions) -> list[PlannedCell]:
-        """The cells, the clean one first.
-
-        Raises:
-            UsageError: The request does not fit together, or data or weights are missing.
-        """
-        check_options(options, [self.threat_card])
-        options.sets.check([self.track_card])
-        # What is given as an object has no content that could be hashed for certain: a name used once stands for it.
-        named = isinstance(self.detector, str) and self.network is None and not isinstance(self.threat, Threat)
-        return plan_detector(
-            self.catalog,
-            self.spec,
-            self.track_card,
-            threats=[self.threat_card],
-            choice=self.choice,
-            options=options,
-            digests=self._digests(options),
-            weights=None if named else (uuid.uuid4().hex,),
-        )
-
-    def given(self, device: str, data_dir: Path | None) -> Given:
-        """What was given as an object, by the names of the cells."""
-        card, attacker = self.track_card, self.threat_card
-        detectors = {}
-        if self.network is not None:
-            images = images_of(self.track, card, data_dir, self.catalog)
-            detectors[self.spec.name] = on_network(self.spec, self.network, images, self.catalog, device)
-        elif not isinstance(self.detector, str):
-            detectors[self.spec.name] = as_detector(self.detector, card, device)
-        threats = {attacker.name: self.threat} if isinstance(self.threat, Threat) else {}
-        return Given(detectors, threats, {card.name: self.track} if isinstance(self.track, Track) else {})
-
-    def _digests(self, options: RunOptions) -> dict[str, str]:
-        card = options.sets.of(self.track_card)
-        if isinstance(self.track, Track):
-            return _own_digests(self.track, card, train=needs_train(self.spec))
-        return digests_for(self.catalog, [self.spec], [self.threat_card], card, options.data_dir)
-
-
-def _asked(
-    detector: str | nn.Module | Callable[..., Any],
-    threat: str | ThreatCard | Threat,
-    track: str | TrackCard | Track,
-    network: str | nn.Module | None,
-    choice: EpsChoice,
-    catalog: Catalog,
-) -> _Asked:
-    """The request with its cards.
-
-    Raises:
-        UsageError: Something is of a kind that cannot be evaluated, or a name or radius is wrong.
-    """
-    check_kinds(detector, threat, track)
-    card = track.card if isinstance(track, Track) else track if isinstance(track, TrackCard) else catalog.track(track)
-    attacker = catalog.threat(threat) if isinstance(threat, str) else threat_card(threat, choice)
-    choice.check([attacker])
-    if network is not None and not isinstance(detector, str):
-        raise UsageError("network goes with the name of a score, such as 'energy'; a detector at hand has its own.")
-    if isinstance(network, nn.Module):
-        spec = score_spec(str(detector), network, card, catalog)
-        return _Asked(catalog, detector, threat, track, network, choice, spec, attacker, card)
-    if network is not None:
-        detector = f"{detector}@{network}"
-    spec = catalog.detector_spec(detector, card.name) if isinstance(detector, str) else object_spec(detector, card)
-    return _Asked(catalog, detector, threat, track, None, choice, spec, attacker, card)
-
-
-def _own_digests(track: Track, card: TrackCard, *, train: bool) -> dict[str, str]:
-    """The content digests of the sets that cells use, of a track at hand."""
-    digests, problems = {}, {}
-    for name in _set_names(card, train=train):
-        try:
-            digests[name] = track.digest(name)
-        except DataError as error:
-            problems[name] = error
-    if problems:
-        raise unusable_sets(card, problems)
-    return digests
-
-
-def _cell(outcome: Outcome, store: CellStore) -> Cell:
-    if isinstance(outcome, CellFailure):
-        raise outcome.error
-    cell = store.get(outcome.meta.key)
-    if cell is None:
-        raise CellError(f"{outcome.planned.label} was stored and is gone; does something else clear the store?")
-    return cell
-
-
-def _set_names(card: TrackCard, *, train: bool) -> list[str]:
-    return ["test", "calibration", *card.ood, *(["train"] if train else [])]

@@ -23,8 +23,8 @@ from bench.evaluation.eps import EpsChoice
 from bench.threat_models.base import Threat
 
 
-def check_kinds(detector: object, threat: object, track: object) -> None:
-    """Raise unless each is of a kind that can be evaluated.
+def check_detector_kind(detector: object) -> None:
+    """Raise unless it is of a kind that can be evaluated.
 
     Raises:
         UsageError: In one sentence, what was given and what is allowed.
@@ -32,10 +32,21 @@ def check_kinds(detector: object, threat: object, track: object) -> None:
     if isinstance(detector, type) or not (isinstance(detector, str) or callable(detector)):
         what = f"the class {detector.__name__}" if isinstance(detector, type) else f"of type {type(detector).__name__}"
         raise UsageError(
-            f"detector is {what}; give a name, a function from images to scores, or an nn.Module that is made already."
+            f"detector is {what}; give a name, a function from images to scores, an nn.Module that is made already, or "
+            "a list of them."
         )
+
+
+def check_kinds(threat: object, track: object) -> None:
+    """Raise unless each is of a kind that can be evaluated.
+
+    Raises:
+        UsageError: In one sentence, what was given and what is allowed.
+    """
     if not isinstance(threat, str | ThreatCard | Threat):
-        raise UsageError(f"threat is of type {type(threat).__name__}; give a name, a ThreatCard or a Threat.")
+        raise UsageError(
+            f"threat is of type {type(threat).__name__}; give a name, a ThreatCard, a Threat, or a list of them."
+        )
     if not isinstance(track, str | TrackCard | Track):
         raise UsageError(
             f"track is of type {type(track).__name__}; give a name, a TrackCard or a Track: images of your own become "

@@ -17,6 +17,7 @@ from bench.evaluation.remote_store import read_store
 from bench.evaluation.results import Cell, CellMeta
 from bench.evaluation.store import CellStore, MemoryStore
 from bench.evaluation.store_places import store_place
+from bench.report.captions import remarks
 from bench.report.closing import closing_sentences
 from bench.report.conditions import conditions_of
 from bench.report.html.build import attacks_of, checked
@@ -125,8 +126,15 @@ class Evaluation:
                     scores += [drawn] if kind == "scores" and (drawn := histogram(cell)) is not None else []
         return Drawings(scores if kind == "scores" else convergence.drawings())
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must not overlook: doubted attacks, radii that prove nothing, failures, notes of the cells."""
+        return tuple(dict.fromkeys(sentence for table in self._tables() for sentence in remarks(table)))
+
     def __repr__(self) -> str:
-        return f"Evaluation of {len(self.metas)} cells: {'; '.join(closing_sentences(self._tables())) or 'none'}"
+        said = "; ".join(closing_sentences(self._tables())) or "none"
+        counts = f" ({len(self.notes)} notes to read in `notes`)" if self.notes else ""
+        return f"Evaluation of {len(self.metas)} cells: {said}{counts}"
 
     def _tables(self) -> tuple[Table, ...]:
         return build_tables(self.metas, self.failed)

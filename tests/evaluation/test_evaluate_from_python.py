@@ -89,6 +89,50 @@ def test_the_table_has_a_row_for_every_set_and_the_mean(options):
     assert list(table["eps"].dropna().unique()) == [0.3]
 
 
+@pytest.mark.parametrize(
+    ("detectors", "threats"),
+    [("net,inverted", "fgm,noise"), (["net", "inverted"], ["fgm", "noise"]), (["net,inverted"], "fgm, noise")],
+)
+def test_several_detectors_and_threats_give_what_each_pair_gives_alone(options, detectors, threats):
+    together = bench.evaluate(detectors, threats, eps=0.3, **options)
+    alone = [bench.evaluate(d, t, eps=0.3, **options) for d in ("net", "inverted") for t in ("fgm", "noise")]
+    keys = dict.fromkeys(cell.meta.key for found in alone for cell in found.cells)
+    assert [meta.key for meta in together.metas] == list(keys)
+    assert [(m.detector, m.threat) for m in together.metas] == [
+        (detector, threat) for detector in ("net", "inverted") for threat in ("clean", "fgm", "noise")
+    ]
+    assert len(together.table()) == 6 * 4
+
+
+def test_objects_of_one_class_stand_beside_each_other_by_a_number(options):
+    attacks = [PGD(PGDParams(steps=steps, restarts=1)) for steps in (1, 2)]
+    found = bench.evaluate([Darkness(), "net", Darkness()], [*attacks, "noise"], eps="l2:0.3", **options)
+    ran = [(meta.detector, meta.threat, meta.gradients // 80) for meta in found.metas]
+    assert ran[:4] == [
+        ("darkness", "clean", 0),
+        ("darkness", "noise", 0),
+        ("darkness", "pgd", 1),
+        ("darkness", "pgd-2", 2),
+    ]
+    assert [detector for detector, threat, _ in ran if threat == "clean"] == ["darkness", "net", "darkness-2"]
+    assert len(ran) == 12
+
+
+def test_of_several_one_that_cannot_be_computed_is_left_out_with_a_warning(options):
+    with pytest.warns(UserWarning, match="nan x clean on tiny: .*not finite"):
+        found = bench.evaluate("nan,net", "fgm", eps=0.3, **options)
+    assert {meta.detector for meta in found.metas} == {"net"}
+    with pytest.raises(NotApplicableError, match="follows gradients"):
+        bench.evaluate(Hidden(), ["pgd", "fgm"], eps="l2:0.3", **options)
+
+
+def test_the_notes_of_a_run_are_at_hand_and_named(options):
+    found = bench.evaluate(lambda x: -x.mean((1, 2, 3)) + torch.rand(()), "noise", eps="l2:0.3", **options)
+    assert any("twice" in note or "differ" in note for note in found.notes), found.notes
+    assert f"({len(found.notes)} notes to read in `notes`)" in repr(found)
+    assert not bench.evaluate("net", "noise", eps=0.3, **options).notes
+
+
 def test_the_function_says_what_it_takes_and_what_it_gives():
     """What an editor shows, and `help`: the arguments of the function that computes, and tables in place of cells."""
     own, inner = inspect.signature(bench.evaluate), inspect.signature(computed.evaluate)
@@ -103,6 +147,10 @@ def test_the_function_says_what_it_takes_and_what_it_gives():
         ({"detector": nn.Linear(1, 1)}, r"Linear cannot score 2 images of shape \(1, 6, 6\)"),
         ({"detector": Darkness}, "detector is the class Darkness; give a name, a function"),
         ({"detector": {"net": 1}}, "detector is of type dict"),
+        ({"detector": ["net", {"net": 1}]}, "detector is of type dict"),
+        ({"detector": []}, "no detector was given"),
+        ({"detector": "net,nett"}, "did you mean net"),
+        ({"threat": ["pgd", 3]}, "threat is of type int"),
         ({"threat": 3}, "threat is of type int"),
         ({"track": {"test": None}}, "track is of type dict; give a name, a TrackCard or a Track"),
         ({"track": TensorDataset(torch.zeros(2, 1, 6, 6))}, "track is of type TensorDataset"),
