@@ -11,6 +11,9 @@ from bench.soundness.verdicts import Verdict
 
 FOLDER = "leaderboards"
 
+_LOW_ACCURACY = 0.5
+"""Below it a reviewer is told where to look."""
+
 
 def write_row(built: Built, root: Path) -> list[Path]:
     """Write a row below a folder of leaderboards, its companions first, so that a row is never without them.
@@ -40,6 +43,9 @@ def review_lines(built: Built) -> Iterator[str]:
     row, own = built.row, built.row.detector
     yield f"{own.name} on {row.track.name} (version {row.track.version}), seed {row.seed}"
     yield f"  worst case: AUROC {figure(row.worst)} under {row.worst_entry.threat}; clean {figure(row.clean)}"
+    if row.id_accuracy is not None:
+        share = numbers.share(row.id_accuracy)
+        yield f"  ID accuracy: {share} of the ID test images are classified correctly{_doubted(row.id_accuracy)}"
     for entry in row.entries:
         yield from _entry_lines(entry)
     paper = f"{own.paper.authors} ({own.paper.year}): {own.paper.title}" if own.paper else "none"
@@ -69,6 +75,12 @@ def request_lines(row: Row, written: list[Path]) -> Iterator[str]:
 def figure(estimate: Estimate) -> str:
     """An AUROC with its 95 % interval."""
     return numbers.with_ends(estimate.auroc, estimate.low, estimate.high)
+
+
+def _doubted(accuracy: float) -> str:
+    """What goes with an accuracy that is lower than that of most classifiers which are put together rightly."""
+    doubt = "; where it should be more, look at mean and std in the network's card, and at the order of the classes"
+    return doubt if accuracy < _LOW_ACCURACY else ""
 
 
 def _one_line(text: str) -> str:

@@ -6,6 +6,7 @@ from bench.cards.detector import DEFAULT_RECALL
 from bench.cards.threat import Norm, Side
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
+from bench.report.accuracy import accuracy_line
 from bench.report.conditions import QUIET_STATUSES
 from bench.report.doubts import doubt_lines
 from bench.report.extras import extra_columns
@@ -71,6 +72,8 @@ def caption(table: Table, *, full: bool = False) -> list[str]:
         f"{costs if of_attacks else ''}s: seconds"
     )
     lines += [extra.meaning for extra in extra_columns(table)]
+    if table.attacked and (accuracy := accuracy_line(table)):
+        lines.append(accuracy)
     return [*lines, _detection(table)] if full else lines
 
 

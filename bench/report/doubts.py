@@ -2,13 +2,14 @@
 
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
-from bench.report.table import Table
+from bench.report.table import Table, above_ceiling
 
 
 def doubt_lines(table: Table) -> list[str]:
     """One line for each choice of soundness checks that failed, with the cells that failed them.
 
-    One too for each cell whose attack lacks parts that failed: with them its figure can only be lower.
+    One too for each cell whose attack lacks parts that failed: with them its figure can only be lower. And one for all
+    cells whose attack did less than a copy of ID images would.
     """
     failed: dict[tuple[str, ...], list[CellMeta]] = {}
     for section in table.sections:
@@ -19,7 +20,17 @@ def doubt_lines(table: Table) -> list[str]:
         f"! not to be believed and not ranked, since {', '.join(checks)} failed: {'; '.join(map(_name, metas))}; "
         "`bench diagnose` says what to try."
         for checks, metas in failed.items()
-    ] + [_lacking(meta) for meta in table.metas if meta.failed_needs]
+    ] + [*(_lacking(meta) for meta in table.metas if meta.failed_needs), *_above_ceiling(table)]
+
+
+def _above_ceiling(table: Table) -> list[str]:
+    metas = [meta for meta in table.metas if above_ceiling(meta)]
+    if not metas:
+        return []
+    return [
+        "! not to be believed and not ranked, since the AUROC lies above its ceiling, which an attack reaches that "
+        f"turns OOD images into ID images: {'; '.join(map(_name, metas))}; take a stronger attack or a smaller radius."
+    ]
 
 
 def _lacking(meta: CellMeta) -> str:

@@ -7,7 +7,7 @@ from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.grid import Grid
 from bench.report.protocols import ball, images_of
-from bench.report.table import Failed, Table, is_attack
+from bench.report.table import Failed, Table, is_attack, is_doubted
 
 HEADING = "clean, ID attacked, OOD attacked, both attacked"
 
@@ -57,7 +57,7 @@ def sides_grids(tables: Sequence[Table], failed: Failed) -> list[tuple[str, str,
 def _row(cells: dict[Side, CellMeta], failed: Failed) -> list[str]:
     first = next(iter(cells.values()))
     figures = [
-        numbers.attacked_auroc(cells[side].mean, doubted=cells[side].key in failed or bool(cells[side].failed_needs))
+        numbers.attacked_auroc(cells[side].mean, doubted=is_doubted(cells[side], failed))
         if side in cells
         else numbers.ABSENT
         for side in SIDES

@@ -6,7 +6,7 @@ from bench.cards.threat import Norm
 from bench.evaluation.results import CellMeta
 from bench.report import numbers
 from bench.report.grid import Grid
-from bench.report.table import Failed, Table, is_attack, mean_auroc
+from bench.report.table import Failed, Table, is_attack, is_doubted, mean_auroc
 
 PREFIX = "protocol-"
 """What the names of published protocols begin with."""
@@ -65,16 +65,13 @@ def strongest(protocol: CellMeta, metas: Sequence[CellMeta], failed: Failed) -> 
     ours = [
         meta
         for meta in metas
-        if place(meta) == place(protocol)
-        and not meta.threat.startswith(PREFIX)
-        and meta.key not in failed
-        and not meta.failed_needs
+        if place(meta) == place(protocol) and not meta.threat.startswith(PREFIX) and not is_doubted(meta, failed)
     ]
     return min(ours, key=lambda meta: (mean_auroc(meta), meta.threat), default=None)
 
 
 def _row(meta: CellMeta, ours: CellMeta | None, failed: Failed) -> list[str]:
-    doubted = meta.key in failed or bool(meta.failed_needs)
+    doubted = is_doubted(meta, failed)
     return [
         meta.detector,
         meta.threat,

@@ -43,8 +43,8 @@ class Row:
 
     @property
     def doubted(self) -> bool:
-        """Whether its figure cannot be believed: a check says so, or a part of the attack failed."""
-        return bool(self.failed or self.meta.failed_needs)
+        """Whether its figure cannot be believed: a check or the ceiling says so, or a part of the attack failed."""
+        return bool(self.failed) or is_doubted(self.meta)
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,22 @@ def is_attack(meta: CellMeta) -> bool:
 
 Failed = Mapping[str, tuple[str, ...]]
 """Key of a cell -> the soundness checks that say FAIL of it."""
+
+
+def above_ceiling(meta: CellMeta) -> bool:
+    """Whether the whole interval of the attacked mean lies above the ceiling: copying ID images would attack better."""
+    mean = meta.mean
+    return is_attack(meta) and mean is not None and mean.ceiling is not None and mean.low > mean.ceiling
+
+
+def is_doubted(meta: CellMeta, failed: Failed = MappingProxyType({})) -> bool:
+    """Whether a cell's figure cannot be believed.
+
+    Args:
+        meta: The cell.
+        failed: Which cells failed which soundness checks.
+    """
+    return meta.key in failed or bool(meta.failed_needs) or above_ceiling(meta)
 
 
 def build_tables(metas: Iterable[CellMeta], failed: Failed = MappingProxyType({})) -> tuple[Table, ...]:
@@ -243,8 +259,7 @@ def _once_a_detector(clean: list[CellMeta]) -> list[CellMeta]:
 
 def _rows(metas: list[CellMeta], failed: Failed) -> tuple[Row, ...]:
     def place(meta: CellMeta) -> tuple[bool, float, str, int, str]:
-        doubted = meta.key in failed or bool(meta.failed_needs)
-        return doubted, -mean_auroc(meta), meta.detector, meta.seed, meta.key
+        return is_doubted(meta, failed), -mean_auroc(meta), meta.detector, meta.seed, meta.key
 
     ranked = sorted(metas, key=place)
     return tuple(

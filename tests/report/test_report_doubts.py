@@ -3,6 +3,7 @@
 import pytest
 
 from bench.cards.threat import Norm
+from bench.report.closing import closing_sentences
 from bench.report.markdown import render_markdown
 from bench.report.table import build_tables
 from bench.report.text import render_text
@@ -46,6 +47,20 @@ def test_in_the_overview_a_doubted_curve_comes_last(make_meta, make_set):
     overview = text[text.index("mean AUROC under each attack") :]
     assert overview.index("sound") < overview.index("masked")
     assert overview.count("0.900!") == 1
+
+
+def test_a_figure_above_its_ceiling_by_more_than_its_interval_is_doubted(make_meta, make_set):
+    weak = make_meta("weak", sets={"letters": make_set(0.9, reachable=0.7)}, reachable=0.7)
+    near = make_meta("near", sets={"letters": make_set(0.67, reachable=0.7)}, reachable=0.7)
+    clean = make_meta("weak", "clean", eps=None, sets={"letters": make_set(0.9)})
+    assert weak.mean.low > weak.mean.ceiling > near.mean.low and near.mean.auroc > near.mean.ceiling
+    table = build_tables([weak, near, clean])[0]
+    text = render_text(table, width=400)
+    assert text.count("!") == text.count("0.900!") + 1 and "0.670!" not in text
+    line = next(line for line in text.splitlines() if line.startswith("!"))
+    assert "above its ceiling" in line and "weak under pgd-l2 l2 1" in line and "near" not in line
+    assert [row.label for row in table.sections[1].rows] == ["near", "weak"]
+    assert closing_sentences([table])[0].startswith("near keeps 0.67")
 
 
 def test_without_verdicts_nothing_is_marked(make_meta):

@@ -67,8 +67,21 @@ def test_a_table_of_clean_cells_has_no_column_about_attacks(make_meta):
 
 
 def test_accuracy_and_density_leave_their_place_to_attacks(make_meta):
-    text = render_text(build_tables([clean(make_meta, bits_per_dim=1.5), make_meta()])[0])
-    assert not any(word in text for word in ("ID accuracy", "bits/dim"))
+    text = render_text(build_tables([clean(make_meta, bits_per_dim=1.5), make_meta()])[0], width=200)
+    assert "bits/dim" not in text
+    assert text.count("accuracy") == 1
+
+
+def test_a_table_of_attacks_says_the_id_accuracy_once_for_detectors_that_share_it(make_meta):
+    shared = [make_meta(name, id_accuracy=0.842) for name in ("msp", "energy")]
+    metas = [*shared, make_meta("gat", id_accuracy=0.978), make_meta("glow", id_accuracy=None)]
+    for text in (render_text(build_tables(metas)[0], width=300), render_markdown(build_tables(metas)[0])):
+        line = next(line for line in text.splitlines() if "ID accuracy" in line)
+        assert sorted(line.rstrip().split("): ")[1].split("; ")) == ["0.842 of energy, msp", "0.978 of gat"]
+        assert "glow" not in line
+    many = [make_meta(f"score-{n}", id_accuracy=0.842) for n in range(8)]
+    assert "score-5 and 2 more" in render_text(build_tables(many)[0], width=300)
+    assert "ID accuracy" not in render_text(build_tables([make_meta(id_accuracy=None)])[0])
 
 
 def test_the_full_view_shows_the_bits_of_each_set_beside_those_of_the_id_images(make_meta, make_set):

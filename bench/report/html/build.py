@@ -12,6 +12,7 @@ from bench.evaluation.keys import Cards
 from bench.evaluation.results import SAMPLE_COLUMNS, Cell, CellMeta
 from bench.evaluation.store import CellStore
 from bench.report import numbers
+from bench.report.accuracy import accuracy_line
 from bench.report.closing import closing_sentences
 from bench.report.flat import flat_grid
 from bench.report.grid import Grid
@@ -26,7 +27,7 @@ from bench.report.html.scores import ScorePanels, label_of
 from bench.report.html.soundness import Checked, checked_of, soundness_of
 from bench.report.html.starts import StartImages
 from bench.report.means import Means, means_of
-from bench.report.table import Table, is_attack
+from bench.report.table import Table, above_ceiling, is_attack
 from bench.soundness.checklist import checks_made
 from bench.soundness.verdicts import Verdicts
 
@@ -142,6 +143,7 @@ def _part(table: Table, reading: _Reading, radii: Mapping[Norm, float]) -> Part:
     return Part(
         verdict=" ".join(closing_sentences([table])),
         answer=means_curve(table, means) if means is not None else next(iter(curves), None),
+        accuracy=accuracy_line(table),
         means=shown_means(means) if means is not None else (),
         table=shown_table(table, radii),
         exports=exports_of(table, means) if means is not None else (),
@@ -194,9 +196,9 @@ def _read(own: _Behind, cell: Cell, threat: str, label: str, reading: _Reading) 
     if meta.side is not Side.BETWEEN:
         own.scores.add(cell, label_of(meta).removeprefix(f"{meta.detector} under "))
     own.convergence.add(cell, threat, label)
+    own.failed += _disbelieved(meta, reading.verdicts)
     if meta.key in reading.verdicts:
         own.checked.append(checked_of(meta, reading.verdicts[meta.key]))
-        own.failed += bool(reading.verdicts[meta.key].failed)
     if reading.each < 1:
         return
     gallery = gallery_of(
@@ -207,6 +209,10 @@ def _read(own: _Behind, cell: Cell, threat: str, label: str, reading: _Reading) 
         reading.letters += sum(image.size for image in gallery.images)
     elif "images" in cell.arrays:
         reading.left_out += 1
+
+
+def _disbelieved(meta: CellMeta, verdicts: Mapping[str, Verdicts]) -> bool:
+    return above_ceiling(meta) or (meta.key in verdicts and bool(verdicts[meta.key].failed))
 
 
 def _counted(
@@ -225,6 +231,6 @@ def _counted(
 def _soundness(attacks: list[CellMeta], verdicts: dict[str, Verdicts]) -> str:
     """How many attacks were checked, by how many checks, and what came of it."""
     known = {meta.key: verdicts[meta.key] for meta in attacks if meta.key in verdicts}
-    failed = sum(bool(own.failed) for own in known.values())
+    failed = sum(_disbelieved(meta, verdicts) for meta in attacks)
     by = f" by {checks_made(known)} checks" if known else ""
     return f"{len(known)} of {len(attacks)} attacks checked{by}, {failed} not to be believed"

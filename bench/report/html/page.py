@@ -61,6 +61,7 @@ class Part:
 
     Attributes:
         verdict: What it comes to, in a sentence; "" without a figure for one.
+        accuracy: What the detectors classify correctly; "" where none does.
         answer: The figure of the answer; None where there is no curve.
         means: What every detector keeps, by norm.
         table: The table with every figure.
@@ -70,6 +71,7 @@ class Part:
     """
 
     verdict: str
+    accuracy: str
     answer: Drawing | None
     means: tuple[ShownGrid, ...]
     table: ShownTable
