@@ -30,6 +30,19 @@ def test_eps_may_be_fractions_and_numbers():
     assert card.eps == (8 / 255, 0.5, 1.0)
 
 
+def test_radii_of_a_suite_may_be_fractions_and_do_not_change_its_hash():
+    def track(eps):
+        images = "{source: digits}"
+        sets = f"train: {images}\ncalibration: {images}\ntest: {images}\nood: {{a: {images}}}\n"
+        text = f"name: t\nsummary: s\nshape: [1, 8, 8]\nclasses: 2\n{sets}suite: [{{threat: pgd-linf, eps: {eps}}}]\n"
+        return card_from(parse_document(text, Path("card.yaml")), TrackCard)
+
+    assert track("8/255").suite[0].eps == 8 / 255
+    assert track("8/255").content_hash() == track(repr(8 / 255)).content_hash()
+    with pytest.raises(CardError, match=r"field 'suite.0.eps': given '8/x', allowed: a number"):
+        track("8/x")
+
+
 @pytest.mark.parametrize(
     ("eps", "given", "allowed"),
     [

@@ -24,17 +24,26 @@ def read_card(path: Path, model: type[Model]) -> Model:
 def card_from(document: Document, model: type[Model]) -> Model:
     """The card in a document that was read already.
 
-    Numbers of a list `eps` may be written as fractions: `8/255`.
+    Numbers of a list `eps`, and the `eps` of attacks in a `suite`, may be written as fractions: `8/255`.
 
     Raises:
         CardError: The content is no such card; one line an error.
     """
     with reading(f"card {shorten(document.path)}", CardError):
-        content = {key: _fractions(value) if key == "eps" else value for key, value in document.content.items()}
+        content = {key: _with_numbers(key, value) for key, value in document.content.items()}
         try:
             return model.model_validate(content)
         except ValidationError as error:
             raise CardError("\n".join(describe(error, model, document))) from error
+
+
+def _with_numbers(key: str, value: Any) -> Any:
+    if key == "suite" and isinstance(value, list):
+        return [
+            {name: _with_numbers(name, part) for name, part in attack.items()} if isinstance(attack, dict) else attack
+            for attack in value
+        ]
+    return _fractions(value) if key == "eps" else value
 
 
 def _fractions(value: Any) -> Any:
