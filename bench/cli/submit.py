@@ -74,11 +74,11 @@ def command(
     # Before anything is printed: a reader that closes the pipe early must not cost the row.
     written = planned if dry_run else submit.write_row(built, root)
     out = console()
-    for line in submit.review_lines(built):
+    for line in submit.review_lines(built, cards):
         out.print(line, soft_wrap=True)
     said = f"written: {written[-1]} and {len(written) - 1} beside it."
     say("nothing was written (--dry-run)." if dry_run else said)
-    for line in submit.request_lines(built.row, written):
+    for line in submit.request_lines(built.row, written, cards):
         out.print(line, soft_wrap=True)
 
 

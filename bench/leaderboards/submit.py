@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.cards.catalog import Catalog
 from bench.files import write_file
 from bench.leaderboards.build import Built
+from bench.leaderboards.handed_in import private_images, whence, workspace_files
 from bench.leaderboards.row import Entry, Estimate, Row, row_bytes
 from bench.report import numbers
 from bench.soundness.verdicts import Verdict
@@ -38,8 +40,8 @@ def write_row(built: Built, root: Path) -> list[Path]:
     return written
 
 
-def review_lines(built: Built) -> Iterator[str]:
-    """What a reviewer sees of a row, a line each."""
+def review_lines(built: Built, catalog: Catalog) -> Iterator[str]:
+    """What a reviewer sees of a row, a line each; the catalog knows where weights and images lie."""
     row, own = built.row, built.row.detector
     yield f"{own.name} on {row.track.name} (version {row.track.version}), seed {row.seed}"
     yield f"  worst case: AUROC {figure(row.worst)} under {row.worst_entry.threat}; clean {figure(row.clean)}"
@@ -55,18 +57,21 @@ def review_lines(built: Built) -> Iterator[str]:
     kinds = [name for name in ("white_box", "certified", "random") if getattr(own, name)]
     yield f"  kind: {', '.join(kinds).replace('_', '-') or 'black-box'}"
     for part in own.weights:
-        yield f"  weights: {part.file}, sha256 {part.sha256[:16]}..., from {part.source or 'this repository'}"
+        yield f"  weights: {part.file}, sha256 {part.sha256[:16]}..., {whence(catalog, part)}"
     yield f"  cost: {row.gradients:,} gradients, {row.queries:,} scores, {row.seconds:,.0f} s; bench {row.bench}"
     sizes = ", ".join(f"{row.stem}{ending} ({len(content):,} bytes)" for ending, content in built.files.items())
     yield f"  files: {row.stem}.json, {sizes}"
+    if private := private_images(catalog.track(row.track.name).of_rows()):
+        yield f"  images: {private}"
 
 
-def request_lines(row: Row, written: list[Path]) -> Iterator[str]:
-    """How to open the pull request."""
+def request_lines(row: Row, written: list[Path], catalog: Catalog) -> Iterator[str]:
+    """How to open the pull request, with all that the row needs of the workspace."""
+    needed = workspace_files(catalog, row.detector, catalog.track(row.track.name).of_rows())
     yield "To hand it in:"
     yield f"  bench verify {written[-1]} --level re-attacked"
     yield f"  git switch -c row-{row.stem.replace('@', '-')}"
-    yield f"  git add {' '.join(map(str, written))}"
+    yield f"  git add {' '.join(map(str, [*written, *needed]))}"
     yield f'  git commit -m "Add {row.detector.name} to the leaderboard of {row.track.name}"'
     yield "  git push, and open a pull request that holds the detector's card too; weights that are not in the"
     yield "  repository must lie where the card's `source` says."

@@ -16,7 +16,8 @@ from bench.cards.catalog import Catalog
 from bench.detectors.weights import save_tensors
 from bench.leaderboards.arithmetic import ScoreTable, rightly_classified
 from bench.leaderboards.claims import check_claims
-from bench.leaderboards.row import SCORES_SUFFIX, read_row
+from bench.leaderboards.handed_in import private_images, whence
+from bench.leaderboards.row import SCORES_SUFFIX, WeightsPart, read_row
 
 NET = """
     import torch
@@ -53,6 +54,36 @@ def world(tmp_path_factory):
     made = submit(root, "strength@my-net")
     assert made.exit_code == 0, made.output
     return root
+
+
+def test_what_goes_along_with_a_row_is_named_and_where_its_weights_are(world):
+    said = submit(world, "strength@my-net", "--dry-run").stdout
+    added = next(line for line in said.splitlines() if line.startswith("  git add")).split()[2:]
+    named = {path.removeprefix(f"{world}/") for path in added if "strength@my-net" not in path}
+    cards = {"detectors/strength.yaml", "detectors/networks/my-net.yaml", "datasets/small.yaml"}
+    threats = {f"threat_models/{name}.yaml" for name in ("all-l2", "all-linf", "climb-l2", "climb-linf", "static-l2")}
+    code = {path.name for path in world.glob("*.py")}
+    assert named == cards | threats | code | {"detectors/weights/net.safetensors"}
+    assert all((world / path).is_file() for path in named) and "net_of_rows.py" in code
+    assert "of this workspace: hand it in with the row" in said and "from this repository" not in said
+    accuracy = read_row(rows(world)[0]).id_accuracy
+    assert f"ID accuracy: {accuracy:.3f} of the ID test images" in said
+    assert ("look at mean and std" in said) == (accuracy < 0.5)
+
+
+def test_images_of_this_machine_alone_are_told(world):
+    catalog = Catalog(world)
+    track = catalog.track("small")
+    assert private_images(track) == ""
+    near = track.ood["near"].model_copy(update={"source": "folder", "args": {"path": str(world / "photos")}})
+    other = track.model_copy(update={"ood": {**track.ood, "near": near}})
+    assert private_images(other).startswith("those of near lie in a folder of this machine: nobody else can verify")
+    shipped = WeightsPart(file="digits-gat.safetensors", sha256="0" * 64, source=None)
+    assert whence(catalog, shipped.model_copy(update={"source": "https://a.b/c"})) == "from https://a.b/c"
+    assert whence(catalog, shipped.model_copy(update={"file": "none.safetensors"})).startswith("of this machine alone")
+    shipped_file = next((catalog.builtin / "detectors/weights").rglob("*.safetensors"))
+    name = str(shipped_file.relative_to(catalog.builtin / "detectors/weights"))
+    assert whence(catalog, shipped.model_copy(update={"file": name})) == "from this repository"
 
 
 def test_its_file_has_a_name_that_every_system_takes(world):
