@@ -78,6 +78,8 @@ class Run(Card):
         recall: Share of the clean ID images that the detection threshold accepts, in place of the card's.
         sets_of: Another track, of the same shape, whose sets are taken; the detectors stay those of `track`.
         sets: In place of sets of the track's card, as such a card would have them.
+        micro_batch: The batch shape of scores and gradients, in place of the card's. A pass is padded to it: few images
+            cost as much as it holds.
     """
 
     id: Name
@@ -102,6 +104,7 @@ class Run(Card):
     recall: float | None = Field(default=None, gt=0, le=1)
     sets_of: Name | None = None
     sets: dict[str, Any] = {}
+    micro_batch: int | None = Field(default=None, ge=1, le=4096)
 
     @model_validator(mode="after")
     def _changes_what_may_change(self) -> Self:

@@ -65,6 +65,7 @@ def _planned(run: Run, params: Mapping[str, Any], catalog: Catalog, data_dir: Pa
         [run.track],
         seed=run.seed,
         limit=run.limit,
+        micro_batch=run.micro_batch,
         side=run.side,
         overrides=params,
         early_stop=run.early_stop,

@@ -134,6 +134,12 @@ def test_a_grid_of_parameters_gives_a_cell_each_and_the_layout_tells_them_apart(
     assert {(p.column, p.cell.detector.params["temperature"]) for p in found} == {("t1", 1.0), ("t10", 10.0)}
 
 
+def test_a_run_names_the_batch_shape_of_its_passes(tmp_path):
+    run = {**GOOD["small"]["runs"][0], "limit": 8, "micro_batch": 8}
+    cells = planned_runs(read(tmp_path, {**GOOD, "small": {"about": "Little.", "runs": [run]}}).small, CATALOG, None)
+    assert [cell.ingredients.micro_batch for cell in cells["clean"]] == [8, 8]
+
+
 def test_a_name_is_an_entry_a_paper_or_all():
     found = papers(CATALOG)
     assert [entry.name for entry in asked_for(found, "gat-steps")] == ["gat-steps"]
