@@ -112,6 +112,12 @@ def _print(found: "Forecast", request: RunRequest) -> None:
             "--no-evidence spends the full budget on every image.",
             soft_wrap=True,
         )
+    if (longest := found.longest) is not None and len(found.costs) > 1:
+        out.print(
+            f"The longest cell, {longest.planned.label}, takes about {duration(longest.seconds or 0.0)} of one "
+            "process; a run that is ended goes on between cells.",
+            soft_wrap=True,
+        )
     if request.engine is EngineName.RAY:
         notice("the machines of a cluster may be faster or slower than this one.")
 
@@ -147,6 +153,7 @@ def _document(found: "Forecast", request: RunRequest, device: str) -> dict[str, 
         "queries": found.queries,
         "seconds": found.seconds,
         "least_seconds": found.least,
+        "longest_seconds": found.longest.seconds if found.longest is not None else None,
         "memory_bytes": found.memory,
         "unknown_threats": list(found.unknown),
         "unfitted_detectors": list(found.unfitted),

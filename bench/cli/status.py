@@ -8,6 +8,7 @@ import typer
 
 from bench.cli.common import console, printable
 from bench.cli.durations import duration
+from bench.cli.places import DEFAULT, StoreArgument
 from bench.errors import UsageError
 from bench.evaluation.store_places import StorePlace, store_place
 from bench.lazy import lazily
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bench.evaluation.run_records import Found
 
 EXAMPLES = (
+    "bench status",
     "bench status runs",
     "bench status runs --all",
     "bench status runs --json",
@@ -35,7 +37,7 @@ _NAMED = 20
 
 
 def command(
-    store: Annotated[str, typer.Argument(metavar="STORE", help="The folder or URL that `bench run --out` writes.")],
+    store: StoreArgument = DEFAULT,
     every: Annotated[bool, typer.Option("--all", help="Also earlier runs, that are over.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:

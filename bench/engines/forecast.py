@@ -116,6 +116,12 @@ class Forecast:
         return self.loading + max(shared, alone)
 
     @property
+    def longest(self) -> CellCost | None:
+        """The cell that takes longest on one process; None where no time is known."""
+        known = [cost for cost in self.costs if cost.seconds is not None]
+        return max(known, key=lambda cost: cost.seconds or 0.0, default=None)
+
+    @property
     def unknown(self) -> tuple[str, ...]:
         """The threats that do not say what they cost."""
         return tuple(dict.fromkeys(cost.planned.threat.name for cost in self.costs if cost.gradients is None))

@@ -82,6 +82,7 @@ class Session:
         text = re.sub(r"\b([0-9a-f]{12,64}|[0-9a-f]{8}|(?<=#)[0-9a-f]{6})\b", "HEX", text)
         text = re.sub(r"-[0-9a-f]{6}(?=\.(png|svg))", "-HEX", text)
         text = re.sub(r"known: .*?[.;] ", "known: NAMES. ", text)
+        text = re.sub(r"longest cell, .*?, takes", "longest cell, CELL, takes", text)
         text = re.sub(r"\b\d+(\.\d+)?( ?s\b|(?= seconds))", "T s", text)
         return re.sub(r"\d+\.\d+ GiB", "M GiB", text) + "\n"
 

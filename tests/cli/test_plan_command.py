@@ -1,6 +1,7 @@
 """`bench plan`: what it announces is what `bench run` with the same options then does."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -191,6 +192,14 @@ def test_where_audits_may_spare_the_budget_both_times_are_told():
     assert (found.seconds, found.least) == (1 + 20.0, 1 + 12.0)
 
 
+def test_the_longest_cell_is_told_since_a_killed_one_begins_anew(workspace, tmp_path):
+    said = planned(workspace, tmp_path / "runs", *GRID)
+    assert said["longest_seconds"] == max(cell["seconds"] for cell in said["to_compute"])
+    words = " ".join(bench("plan", *given(workspace, tmp_path / "runs", *GRID)).output.split())
+    found = re.search(r"The longest cell, (\w+) x (\S+)( l2 1)? on toy, takes about .+ of one process;", words)
+    assert found and found[2] in ("pgd-l2", "square-l2"), words
+
+
 def test_a_plan_says_in_words_how_many_cells_are_stored_and_how_many_are_to_compute(workspace, tmp_path):
     out = tmp_path / "runs"
     result = bench("plan", *given(workspace, out, *GRID))
@@ -208,7 +217,8 @@ def test_a_plan_says_in_words_how_many_cells_are_stored_and_how_many_are_to_comp
     ],
 )
 def test_cells_that_nobody_asked_for_are_told_apart(cells, stored, to_compute, said, capsys):
-    planned = SimpleNamespace(can_be_shared=True, detector=SimpleNamespace(name="d"), track=SimpleNamespace(name="t"))
+    named = {"detector": SimpleNamespace(name="d"), "track": SimpleNamespace(name="t"), "label": "d x t"}
+    planned = SimpleNamespace(can_be_shared=True, **named)
     costs = (forecasts.CellCost(planned, 1, 1, 2.0),) * to_compute
     found = forecasts.Forecast(cells, stored, costs, workers=1, loading=1.0, memory=0)
     plan._print(found, SimpleNamespace(out="runs", engine=None))

@@ -47,6 +47,13 @@ def test_a_run_that_goes_on_is_told_with_the_time_that_its_work_still_takes(tmp_
     assert "failed: cell 2: it broke." in text
 
 
+def test_the_store_is_runs_where_none_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    leave(tmp_path / "runs")
+    assert "in 'runs'" in bench("status").stdout
+
+
 def test_a_killed_run_is_told_as_such_and_what_was_running_waits(tmp_path):
     place = leave(tmp_path)
     os.close(place._descriptor)
