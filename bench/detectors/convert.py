@@ -53,13 +53,16 @@ def convert_checkpoint(
     Raises:
         WeightsError: The checkpoint cannot be read, does not fit, holds several states that do, or is another than the
             card's.
-        UsageError: The card has no network or names no weights file.
+        UsageError: The card has no network or names no weights file, or `out` is a folder.
     """
     detector = build_detector(spec, track, catalog)
     if detector.network is None:
         raise UsageError(f"detector '{spec.name}' has no network on track '{spec.track}'; there is nothing to convert.")
     if out is None and not spec.weights:
         raise UsageError(f"detector '{spec.name}' names no weights for track '{spec.track}'; add them, or give --out.")
+    if out is not None and out.is_dir():
+        name = Path(spec.weights[0].file).name if spec.weights else f"{spec.name}.safetensors"
+        raise UsageError(f"--out is the folder '{out}' and has to be a file; give one in it: --out {out / name}.")
     states = read_checkpoint(file)
     if key is not None:
         known = ", ".join(state.key for state in states[:10] if state.key) or "none"

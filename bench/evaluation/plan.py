@@ -1,5 +1,6 @@
 """The grid of a run: which cells, with which keys, in which order. Nothing here imports torch."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -19,6 +20,9 @@ from bench.evaluation.sets import ALL_SETS, SetChoice
 from bench.evaluation.spending import Evidence
 
 __all__ = ["CLEAN", "PlannedCell", "RunOptions", "needs_train", "plan", "plan_detector"]
+
+_ABOVE_ZERO = frozenset({"steps", "restarts", "step_size"})
+"""What every attack that has it needs; other parameters may be 0 where their threat allows it."""
 
 LeaveOut = Callable[[str, str, UsageError], bool]
 """Asked with (detector, track, why the one cannot be run on the other): True leaves it out, False raises."""
@@ -249,8 +253,10 @@ def check_options(options: RunOptions, threats: Sequence[ThreatCard]) -> None:
             allowed = " or ".join(card.sides)
             raise UsageError(f"threat '{card.name}' cannot attack the side '{options.side}'; its sides: {allowed}.")
     for name, value in (options.overrides or {}).items():
-        if isinstance(value, int | float) and not 0 < value < float("inf"):
+        if name in _ABOVE_ZERO and isinstance(value, int | float) and not 0 < value < math.inf:
             raise UsageError(f"{name} is {value}; allowed is a finite number above 0.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{name} is {value}; allowed is a finite number.")
         if not any(name in card.params for card in threats):
             listed = ", ".join(sorted({param for card in threats for param in card.params})) or "none"
             raise UsageError(f"no chosen threat has the parameter '{name}'; their parameters: {listed}.")

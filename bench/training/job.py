@@ -104,6 +104,7 @@ def build_recipe(spec: DetectorSpec, track: Track, catalog: Catalog, *, seed: in
 
     Raises:
         CardError: The recipe is not one, or its arguments are wrong.
+        UsageError: There is nothing to train.
     """
     assert spec.training is not None
     kind: type[Recipe] = import_method(spec.training.recipe, catalog.workspace, RECIPE)
@@ -117,6 +118,11 @@ def build_recipe(spec: DetectorSpec, track: Track, catalog: Catalog, *, seed: in
             f"{first['msg']}; correct the card."
         ) from error
     detector = load_for_training(spec, track.card, catalog, device)
+    if not detector.state_dict():
+        raise UsageError(
+            f"'{spec.name}' has no network on track '{spec.track}', so that there is nothing to train; name `network` "
+            "for the track in its card, also below a variant's own `tracks`."
+        )
     return kind(detector, track.training_data(), spec.training.args, seed=seed, device=device)
 
 

@@ -46,6 +46,13 @@ def test_it_writes_the_cards_weights_and_prints_file_and_sha256(empty_cards, tmp
     assert "sha256: " in result.output
 
 
+def test_a_folder_as_output_is_answered_by_a_file_in_it(empty_cards, tmp_path):
+    torch.save(ConvNet28().state_dict(), tmp_path / "published.pt")
+    result = convert(empty_cards("workspace"), tmp_path / "published.pt", "--out", str(tmp_path))
+    assert result.exit_code == 2
+    assert f"--out {tmp_path / 'net.safetensors'}." in " ".join(result.output.split())
+
+
 def test_a_checkpoint_that_is_not_there_ends_with_exit_code_2_and_one_sentence(empty_cards, tmp_path):
     result = convert(empty_cards("workspace"), tmp_path / "absent.pt")
     assert result.exit_code == 2

@@ -2,12 +2,13 @@ import json
 
 import pytest
 
+from bench.cards.catalog import Catalog
 from bench.cards.code.source_hash import followed, source_hash
 from bench.cards.detector import DetectorSpec
 from bench.cards.network import RecordedSpec, WeightsSpec
 from bench.errors import UsageError, WeightsError
 from bench.evaluation.keys import weights_hashes
-from bench.evaluation.plan import plan
+from bench.evaluation.plan import RunOptions, check_options, plan
 
 
 def keys(cells):
@@ -84,6 +85,13 @@ def test_the_clean_cell_is_shared_by_sides_and_by_runs_with_and_without_early_st
 def test_a_request_that_makes_no_sense_is_refused(planned, options, said):
     with pytest.raises(UsageError, match=said):
         planned(**options)
+
+
+def test_a_parameter_may_be_zero_where_its_threat_allows_it():
+    card = Catalog().threat("feature-matching-l2")
+    check_options(RunOptions(overrides={"noise": 0.0}), [card])
+    with pytest.raises(UsageError, match="noise is inf; allowed is a finite number"):
+        check_options(RunOptions(overrides={"noise": float("inf")}), [card])
 
 
 def test_an_override_applies_only_to_threats_whose_card_lists_it(planned):

@@ -20,6 +20,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_training(tmp_path
         job.train_weights(Catalog(), Catalog().detector_spec("msp", "digits"), out=tmp_path / "file")
 
 
+def test_a_detector_without_a_network_is_refused_in_a_sentence(tmp_path: Path):
+    spec = Catalog().detector_spec("msp", "digits").model_copy(update={"network": None})
+    with pytest.raises(UsageError, match=r"'msp' has no network on track 'digits', .* name `network` for the track"):
+        job.train_weights(Catalog(), spec, out=tmp_path)
+
+
 def test_a_training_takes_one_thread_unless_told_otherwise_and_gives_the_others_back(tmp_path: Path, monkeypatch):
     seen = []
 
