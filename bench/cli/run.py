@@ -20,7 +20,7 @@ from bench.lazy import lazily
 with lazily():
     from bench.cli import computing, run_checks
     from bench.evaluation import engine
-    from bench.report import closing, radii, table
+    from bench.report import accuracy, closing, radii, table
     from bench.soundness import files
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from bench.evaluation.engine import CellDone
     from bench.evaluation.plan import PlannedCell
     from bench.evaluation.store import Store
-
-LOW_ACCURACY = 0.5
-"""Below this ID accuracy a run says so: its table is of a network that may have been put together wrongly."""
 
 EXAMPLES = (
     "bench run --detector gat --threat pgd-l2 --eps 10",
@@ -262,7 +259,7 @@ def _inaccurate(done: "Sequence[CellDone]") -> list[str]:
     """A sentence for the detectors whose network classifies few ID images rightly: often a wrong mean or std."""
     found: dict[tuple[str, float], dict[str, None]] = {}
     for meta in (one.meta for one in done):
-        if meta.id_accuracy is not None and meta.id_accuracy < LOW_ACCURACY:
+        if meta.id_accuracy is not None and meta.id_accuracy < accuracy.LOW_ACCURACY:
             found.setdefault((meta.track, meta.id_accuracy), {})[meta.detector] = None
     return [
         f"{', '.join(names)}: the network classifies {share:.1%} of the ID test images of {track} correctly; where it "

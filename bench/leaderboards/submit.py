@@ -1,5 +1,6 @@
 """Writing a row and the files beside it, and telling a person what a reviewer will see."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,10 @@ from bench.leaderboards.build import Built
 from bench.leaderboards.handed_in import private_images, whence, workspace_files
 from bench.leaderboards.row import Entry, Estimate, Row, row_bytes
 from bench.report import numbers
+from bench.report.accuracy import LOW_ACCURACY
 from bench.soundness.verdicts import Verdict
 
 FOLDER = "leaderboards"
-
-_LOW_ACCURACY = 0.5
-"""Below it a reviewer is told where to look."""
 
 
 def write_row(built: Built, root: Path) -> list[Path]:
@@ -71,7 +70,7 @@ def request_lines(row: Row, written: list[Path], catalog: Catalog) -> Iterator[s
     yield "To hand it in:"
     yield f"  bench verify {written[-1]} --level re-attacked"
     yield f"  git switch -c row-{row.stem.replace('@', '-')}"
-    yield f"  git add {' '.join(map(str, [*written, *needed]))}"
+    yield f"  git add {shlex.join(map(str, [*written, *needed]))}"
     yield f'  git commit -m "Add {row.detector.name} to the leaderboard of {row.track.name}"'
     yield "  git push, and open a pull request that holds the detector's card too; weights that are not in the"
     yield "  repository must lie where the card's `source` says."
@@ -85,7 +84,7 @@ def figure(estimate: Estimate) -> str:
 def _doubted(accuracy: float) -> str:
     """What goes with an accuracy that is lower than that of most classifiers which are put together rightly."""
     doubt = "; where it should be more, look at mean and std in the network's card, and at the order of the classes"
-    return doubt if accuracy < _LOW_ACCURACY else ""
+    return doubt if accuracy < LOW_ACCURACY else ""
 
 
 def _one_line(text: str) -> str:

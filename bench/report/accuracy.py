@@ -3,6 +3,9 @@
 from bench.report import numbers
 from bench.report.table import Table
 
+LOW_ACCURACY = 0.5
+"""Below it, a network may have been put together wrongly, and a reader is told where to look."""
+
 _NAMED = 6
 """So many detectors of one accuracy are named."""
 
