@@ -79,7 +79,7 @@ def test_the_function_says_what_it_takes_and_returns():
     signature = inspect.signature(bench.evaluate)
     assert list(signature.parameters)[:3] == ["detector", "threat", "track"]
     assert signature.return_annotation is bench.Evaluation
-    assert bench.evaluate.__doc__.startswith("Score a detector on a track")
+    assert bench.evaluate.__doc__.startswith("Score detectors on a track")
 
 
 def test_a_damaged_cell_is_left_out_with_a_warning(folder, results, tmp_path):

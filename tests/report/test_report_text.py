@@ -12,6 +12,7 @@ mean: AUROC clean → attacked [95 % interval over the samples; the ID images ar
 mean over letters (* does not enter it)
 ceiling: mean AUROC that no detector can exceed at this radius; FPR95: mean share of OOD images accepted where 95 % of
   ID images are; grads, queries: gradients and scores asked for, on all images together; s: seconds
+ID accuracy (share of the ID test images that are classified correctly): 0.980 of gat, msp
 
                             mean AUROC
 detector       clean → attacked [95 %]  ceiling     letters  uniform*  FPR95  grads  queries    s
@@ -96,8 +97,9 @@ def test_the_heading_names_the_attacked_side(make_meta):
         assert words in render_text(build_tables([make_meta(side=side)])[0]).splitlines()[0]
 
 
-def test_a_radius_that_reaches_id_images_is_said_with_radii_to_use_instead(make_meta):
-    (table,) = build_tables([make_meta(eps=10.0, reachable=0.97), make_meta("msp", eps=10.0, reachable=0.97)])
+def test_a_radius_that_reaches_id_images_is_said_with_radii_to_use_instead(make_meta, make_set):
+    sets = {"letters": make_set(0.3, reachable=0.97)}
+    (table,) = build_tables([make_meta(name, eps=10.0, sets=sets, reachable=0.97) for name in ("gat", "msp")])
     radii = {Norm.L2: 1.8}
     said = [line.text for line in text_lines(table, width=1000, radii=radii) if line.kind == "remark" and line.text]
     assert said == [
