@@ -63,7 +63,7 @@ def test_a_recipe_is_given_what_may_be_learned_from_and_opens_nothing_else(name,
             given.append(data)
 
     monkeypatch.setattr(job, "import_method", lambda *_: Seen)
-    monkeypatch.setattr(job, "load_for_training", lambda *_: nn.Identity())
+    monkeypatch.setattr(job, "load_for_training", lambda *_: nn.Linear(1, 1))
     job.build_recipe(spec, Track(CATALOG.track(track)), CATALOG, seed=0)
     (data,) = given
     assert isinstance(data, TrainingData)
