@@ -32,11 +32,13 @@ def main() -> None:
 
 
 def draw(panel: pyplot.Axes, curve: pd.DataFrame, title: str) -> None:
-    """The loss on the left axis, accuracies and AUROCs of held-out images on the right one, from 0 to 1."""
-    panel.plot(curve.step, curve.loss, color="0.6", linewidth=1)
+    """The first column, a loss, on the left axis, accuracies and AUROCs of held-out images on the right one."""
+    left = curve.columns[1]
+    panel.plot(curve.step, curve[left], color="0.6", linewidth=1)
     panel.set_title(title, fontsize=9)
+    panel.set_xlabel("step", fontsize=7)
     panel.tick_params(labelsize=7)
-    panel.set_ylabel("loss", fontsize=7, color="0.4")
+    panel.set_ylabel(left, fontsize=7, color="0.4")
     held_out = [name for name in curve.columns if "accuracy" in name or "AUROC" in name]
     if not held_out:
         return
